@@ -1,0 +1,255 @@
+"""The composition root: builds the parts of a daemon, runs them, and drains them in order.
+
+Only this module names concrete implementations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import volsvc
+from volsvc.board import Board
+from volsvc.config import Settings
+from volsvc.consumer import Consumer
+from volsvc.domain import BusError, InvalidTickError
+from volsvc.features import SymbolTable
+from volsvc.health import Health
+from volsvc.logs import get_logger
+from volsvc.metrics import Metrics
+from volsvc.models import Baseline, ModelHolder, Serving
+from volsvc.producer import Producer
+from volsvc.sources.base import Source, SourceEvents
+from volsvc.sources.files import Recording
+from volsvc.sources.replay import FileSource, GeneratorSource
+from volsvc.supervisor import Backoff, supervise
+from volsvc.transport import Bus
+from volsvc.transport.memory import MemoryBus
+from volsvc.web.app import Server, create_app
+from volsvc.web.services import Services
+
+DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+LOGGED_ROWS = 10
+"""Faulty rows of a file that are logged one by one; the rest is counted."""
+LOOP_CHECK_S = 0.5
+
+log = get_logger(__name__)
+
+
+class Reporter:
+    """Turns what the parts report into health, metrics and one log line a change."""
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._rows: dict[tuple[str, str], int] = {}
+
+    def connected(self, part: str, up: bool, reason: str) -> None:
+        """A client part reached the broker or lost it."""
+        if not up:
+            self._metrics.kafka_retries.labels(part).inc()
+        if self._health.report(f"kafka:{part}", "ok" if up else "degraded", reason):
+            if up:
+                log.info("kafka_connected", part=part)
+            else:
+                log.warning("kafka_unreachable", part=part, reason=reason)
+        parts = [c.status for name, c in self._health.checks.items() if name.startswith("kafka:")]
+        self._metrics.kafka_connected.set(all(status == "ok" for status in parts))
+
+    def lag(self, topic: str, records: Mapping[int, int]) -> None:
+        """Records behind the end of each partition."""
+        self._metrics.set_lag(topic, records)
+
+    def rebalanced(self) -> None:
+        """The assignment changed."""
+        self._metrics.rebalances.inc()
+
+    def rejected(self, path: str, line: int, error: InvalidTickError) -> None:
+        """A row of a file was skipped."""
+        self._metrics.rejected.labels(error.reason).inc()
+        self._row("row_skipped", path, line, error)
+
+    def out_of_order(self, path: str, line: int, error: InvalidTickError) -> None:
+        """A row's time goes back; the consumer skips and counts it."""
+        self._row("row_out_of_order", path, line, error)
+
+    def _row(self, event: str, path: str, line: int, error: InvalidTickError) -> None:
+        count = self._rows[event, path] = self._rows.get((event, path), 0) + 1
+        if count <= LOGGED_ROWS:
+            more = {"further": "counted, not logged"} if count == LOGGED_ROWS else {}
+            log.warning(event, file=path, line=line, field=error.field, error=error.detail, **more)
+
+    def late(self, seconds: float) -> None:
+        """How far a paced replay is behind."""
+        self._metrics.replay_lateness.set(seconds)
+
+    def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
+        """A part failed and will run again."""
+        self._metrics.restarts.labels(part).inc()
+        log.warning("part_restarts", part=part, error=str(error), delay_s=round(delay_s, 3))
+
+
+def build_source(settings: Settings, events: SourceEvents) -> Source | None:
+    """The configured source; raises SourceError when there is no tick in it."""
+    source, replay = settings.source, settings.replay
+    if source.kind == "none":
+        return None
+    if not source.path:
+        return GeneratorSource(
+            source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns
+        )
+    return file_source(settings, Path(source.path), events)
+
+
+def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
+    """A recording as a source; raises SourceError when there is no tick in it."""
+    source, replay = settings.source, settings.replay
+    default = source.default_symbol or (source.symbols or DEFAULT_SYMBOLS)[0]
+    recording = Recording(path, default)
+    recording.check()
+    return FileSource(
+        recording,
+        replay,
+        events,
+        symbols=frozenset(source.symbols),
+        loop=source.loop,
+        now_ns=time.time_ns if replay.clock == "now" else None,
+    )
+
+
+def build_bus(settings: Settings, reporter: Reporter) -> Bus:
+    """The configured bus, not connected yet."""
+    if settings.bus.transport == "memory":
+        return MemoryBus(
+            partitions=settings.kafka.partitions, queue_max_records=settings.bus.queue_max_records
+        )
+    # aiokafka costs a fifth of a second to import, which the in-process bus need not pay.
+    from volsvc.transport.kafka import KafkaBus
+
+    return KafkaBus(settings.kafka, reporter)
+
+
+def build_holder(settings: Settings) -> ModelHolder:
+    """What serves at the start: the baseline, with the reason when `ml` was asked for."""
+    wanted = settings.model.variant
+    missing = None if wanted == "baseline" else "no ml model is installed"
+    return ModelHolder(Serving(Baseline(), wanted, missing))
+
+
+class Daemon:
+    """One process: its parts, started together and drained downstream."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Builds the parts; raises SourceError when the source cannot be read."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.health = Health()
+        self.board = Board()
+        self.table = SymbolTable(settings.features)
+        self.holder = build_holder(settings)
+        reporter = Reporter(self.metrics, self.health)
+        self._reporter = reporter
+        self.bus = build_bus(settings, reporter)
+        roles = settings.service.roles
+        source = build_source(settings, reporter) if "producer" in roles else None
+        topic = settings.kafka.topic
+        self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
+        self._consumer = self._new_consumer() if "consumer" in roles else None
+        self._server = self._new_server() if "api" in roles else None
+        self._report_model()
+
+    def _new_consumer(self) -> Consumer:
+        consumer = Consumer(
+            self.bus, self.settings.kafka, self.table, self.holder, self.board, self.metrics
+        )
+        consumer.use_horizon(self.settings.model.horizon_s)
+        return consumer
+
+    def _new_server(self) -> Server:
+        services = Services(
+            self.settings, self.holder, self.board, self.table, self.health, self.metrics
+        )
+        grace_s = self.settings.service.shutdown_timeout_s / 2
+        return Server(create_app(services), self.settings.http, grace_s)
+
+    def _report_model(self) -> None:
+        serving = self.holder.current
+        model = serving.model
+        self.metrics.set_model(model.variant, model.version, fallback=serving.fallback)
+        self.metrics.build_info.labels(volsvc.__version__, self.settings.service.git_sha).set(1)
+        detail = serving.fallback_reason or f"{serving.name} serves"
+        self.health.report("model", "degraded" if serving.fallback else "ok", detail)
+        if serving.fallback:
+            log.warning("model_fallback", requested=serving.requested, serves=serving.name)
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+        """Run until `stop` is set or a part fails for good, then drain.
+
+        `on_ready` hears the base URL once the server is bound (empty without the `api` role).
+        Raises what the failing part raised.
+        """
+        url = await self._server.start() if self._server else ""
+        try:
+            await self._run_parts(stop, lambda: on_ready(url))
+        finally:
+            self.health.ready = False
+            if self._server:
+                await self._server.close()
+            await self.bus.stop()
+            log.info("stopped")
+
+    async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            monitor = tasks.create_task(self._watch_loop(), name="monitor")
+            consumer = producer = None
+            if self._consumer:
+                consumer = tasks.create_task(
+                    self._supervised("consumer", self._consumer.run), name="consumer"
+                )
+            if self._producer:
+                producer = tasks.create_task(
+                    self._supervised("producer", self._producer.run), name="producer"
+                )
+            self.health.ready = True
+            ready()
+            await stop.wait()
+            log.info("draining")
+            self.health.draining = True
+            deadline = self.settings.service.shutdown_timeout_s / 2
+            # Downstream: each stage ends before the one that it feeds.
+            await _finish(producer, within_s=0)
+            await self.bus.close()
+            await _finish(consumer, within_s=deadline)
+            await _finish(monitor, within_s=0)
+
+    async def _supervised(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        kafka = self.settings.kafka
+        backoff = Backoff(kafka.retry_backoff_ms / 1000, kafka.retry_backoff_max_ms / 1000)
+        self.health.report(name, "ok")
+        try:
+            await supervise(name, part, backoff, self._reporter)
+        except BusError as error:
+            self.health.report(name, "fail", str(error))
+            raise
+
+    async def _watch_loop(self) -> None:
+        """Measure how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOP_CHECK_S
+            await asyncio.sleep(LOOP_CHECK_S)
+            self.metrics.event_loop_lag.set(max(0.0, loop.time() - due))
+
+
+async def _finish(task: asyncio.Task[None] | None, *, within_s: float) -> None:
+    """Wait for a task to end by itself for a while, then cancel it."""
+    if task is None:
+        return
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+        if within_s:
+            await asyncio.wait({task}, timeout=within_s)
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,205 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+import volsvc
+from volsvc.config import Settings, SettingsError, load_settings
+from volsvc.domain import VolsvcError
+from volsvc.logs import configure_logs
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    name="volsvc",
+    help="Real-time volatility forecasts for crypto markets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")
+]
+Speed = Annotated[str | None, typer.Option(help="1, 10, any number, real-time or max")]
+Symbol = Annotated[str | None, typer.Option(help="symbol of a file without a symbol column")]
+
+
+def main() -> None:
+    """Run a command: exit code 0, 2 for a usage or configuration error, 1 for a failure."""
+    try:
+        code = cli(standalone_mode=False)
+    except TyperException as error:
+        _fail(f"{error.format_message()} (see volsvc --help)", 2)
+    except SettingsError as error:
+        _fail(str(error), 2)
+    except VolsvcError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"volsvc: error: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _settings(config: Path | None, **overrides: Any) -> Settings:
+    """Settings with what was given on the command line; `section__key` names the key."""
+    layers: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        if value is not None:
+            section, key = name.split("__")
+            layers.setdefault(section, {})[key] = value
+    settings = load_settings(config, layers)
+    configure_logs(settings.service.log_level, settings.service.log_format)
+    return settings
+
+
+@cli.command()
+def run(
+    config: ConfigFile = None,
+    roles: Annotated[str | None, typer.Option(help="producer,consumer,api or some of them")] = None,
+    source: Annotated[str | None, typer.Option(help="replay or none")] = None,
+    path: Annotated[str | None, typer.Option(help="recording to replay")] = None,
+    transport: Annotated[str | None, typer.Option(help="memory or kafka")] = None,
+    speed: Speed = None,
+    port: Annotated[int | None, typer.Option(help="port of the HTTP server")] = None,
+) -> None:
+    """Run the daemon."""
+    settings = _settings(
+        config,
+        service__roles=roles,
+        source__kind=source,
+        source__path=path,
+        bus__transport=transport,
+        replay__speed=speed,
+        http__port=port,
+    )
+    _run_until_signal(lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+    from volsvc.app import Daemon
+
+    def ready(url: str) -> None:
+        print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
+
+    await Daemon(settings).run(stop, ready)
+
+
+def _run_until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` with an event that the first SIGINT or SIGTERM sets; the second quits at once."""
+    import uvloop
+
+    async def watched() -> None:
+        stop = asyncio.Event()
+
+        def on_signal(number: int) -> None:
+            if stop.is_set():
+                os._exit(128 + number)
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+        await work(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(watched())
+    except BaseExceptionGroup as group:
+        # A part failed for good; the first reason is the one that matters.
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+@cli.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
+    config: ConfigFile = None,
+    speed: Speed = None,
+    symbol: Symbol = None,
+) -> None:
+    """Publish a recording to Kafka, then exit."""
+    from volsvc.commands import replay_file
+
+    settings = _settings(
+        config,
+        bus__transport="kafka",
+        service__roles="producer",
+        source__kind="replay",
+        source__path=str(file),
+        source__default_symbol=symbol,
+        replay__speed=speed,
+    )
+    _run_until_signal(lambda stop: replay_file(settings, file, stop))
+
+
+@cli.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    minutes: Annotated[float, typer.Option(min=0.001, help="event time to cover")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same ticks")] = 7,
+    symbols: Annotated[str, typer.Option(help="comma-separated")] = "BTC-USD,ETH-USD,SOL-USD",
+    start: Annotated[str, typer.Option(help="RFC 3339 time of the start")] = "2026-01-05T00:00:00Z",
+) -> None:
+    """Write sample ticks with a known true volatility."""
+    from volsvc.commands import generate_file
+
+    configure_logs("info", "console")
+    names = tuple(name.strip() for name in symbols.split(",") if name.strip())
+    generate_file(out, minutes=minutes, seed=seed, symbols=names, start=start)
+
+
+@cli.command()
+def features(
+    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
+    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    config: ConfigFile = None,
+    symbol: Symbol = None,
+    window_size: Annotated[int | None, typer.Option(help="prices in the window")] = None,
+) -> None:
+    """Write the features of a recording, one row per accepted tick, as the daemon has them."""
+    from volsvc.commands import features_file
+
+    settings = _settings(config, source__default_symbol=symbol, features__window_size=window_size)
+    features_file(settings, file, out)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from volsvc.web.openapi import document
+
+    print(json.dumps(document(), indent=2))
+
+
+@cli.command("config")
+def show_config(config: ConfigFile = None) -> None:
+    """Print the resolved settings, secrets hidden."""
+    print(json.dumps(_settings(config).model_dump(mode="json"), indent=2))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    print(f"volsvc {volsvc.__version__}")

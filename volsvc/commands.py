@@ -1,0 +1,157 @@
+"""What the commands do beside the daemon: replay, generate, features."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from volsvc.app import Reporter, build_bus, file_source
+from volsvc.config import Settings
+from volsvc.domain import (
+    NS,
+    FeatureRow,
+    InvalidTickError,
+    SourceError,
+    format_time,
+    parse_time,
+)
+from volsvc.features import Order, SymbolTable
+from volsvc.health import Health
+from volsvc.metrics import Metrics
+from volsvc.producer import Producer
+from volsvc.progress import progress_bar
+from volsvc.sources.files import file_format, open_text
+from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.replay import FileSource
+
+FEATURE_COLUMNS = ("symbol", "time", "price", "ret_mean", "ret_std", "n")
+TICK_COLUMNS = ("symbol", "time", "price", "best_bid", "best_ask", "size", "side", "trade_id")
+TRUTH_COLUMNS = ("true_sigma", "true_jump")
+PARQUET_ROWS = 50_000
+
+
+async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> None:
+    """Publish a recording to the configured topic until it ends or `stop` is set."""
+    metrics = Metrics()
+    reporter = Reporter(metrics, Health())
+    source = file_source(settings, file, reporter)
+    bus = build_bus(settings, reporter)
+    try:
+        with progress_bar(f"replaying {file.name}") as advance:
+            producer = Producer(source, bus, settings.kafka.topic, metrics)
+            work = asyncio.ensure_future(producer.run(advance))
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if work.done():
+                work.result()
+            work.cancel()
+    finally:
+        await bus.stop()
+
+
+def generate_file(
+    out: Path, *, minutes: float, seed: int, symbols: tuple[str, ...], start: str
+) -> None:
+    """Write generated ticks with the volatility that they were drawn with."""
+    if not symbols:
+        raise SourceError("--symbols: name at least one symbol")
+    try:
+        start_ns = parse_time(start)
+    except ValueError as error:
+        raise SourceError(f"--start: {error}") from error
+    end_ns = start_ns + round(minutes * 60 * NS)
+    spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
+
+    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        for tick, sigma, jump in Generator(spec).ticks():
+            if tick.time_ns >= end_ns:
+                return
+            advance(1)
+            fields = {name: getattr(tick, name) for name in TICK_COLUMNS if name != "time"}
+            yield {
+                **fields,
+                "time": format_time(tick.time_ns),
+                "true_sigma": sigma,
+                "true_jump": jump,
+            }
+
+    with progress_bar(f"writing {out.name}") as advance:
+        write_rows(out, (*TICK_COLUMNS, *TRUTH_COLUMNS), rows(advance))
+
+
+def features_file(settings: Settings, file: Path, out: Path) -> None:
+    """Write the features of a recording through the engine that the daemon runs."""
+    source = file_source(settings, file, Reporter(Metrics(), Health()))
+    table = SymbolTable(settings.features)
+    with progress_bar(f"reading {file.name}") as advance:
+        rows = ({k: r.fields()[k] for k in FEATURE_COLUMNS} for r in _rows(source, table, advance))
+        write_rows(out, FEATURE_COLUMNS, rows)
+
+
+def _rows(
+    source: FileSource, table: SymbolTable, advance: Callable[[int], None]
+) -> Iterator[FeatureRow]:
+    for tick in source.ticks():
+        advance(1)
+        try:
+            state = table.state_for(tick.symbol, tick.time_ns)
+        except InvalidTickError:
+            continue
+        if state.update(tick) is Order.NEW and state.row is not None:
+            yield state.row
+
+
+def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, NDJSON or Parquet, by the extension; nothing half is left behind.
+
+    Raises SourceError when the file cannot be written.
+    """
+    style = file_format(out)
+    part = out.with_name(f".{out.name}")
+    # The compression goes by the extension, so the hidden name must end as the final one does.
+    try:
+        {"csv": _write_csv, "ndjson": _write_json, "parquet": _write_parquet}[style](
+            part, columns, rows
+        )
+        part.replace(out)
+    except OSError as error:
+        raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    with open_text(out, "w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    with open_text(out, "w") as file:
+        for row in rows:
+            file.write(msgspec.json.encode({c: row[c] for c in columns}).decode() + "\n")
+
+
+def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise SourceError("Parquet needs an extra: pip install 'volsvc[parquet]'") from error
+    writer = None
+    try:
+        while chunk := list(itertools.islice(rows, PARQUET_ROWS)):
+            table = pa.Table.from_pylist([{c: row[c] for c in columns} for row in chunk])
+            writer = writer or parquet.ParquetWriter(out, table.schema)
+            writer.write_table(table.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,340 @@
+"""Settings: config.toml, .env, environment and command line, in rising order of precedence.
+
+Every key is refused when it is unknown, so that a typo is an error and not a silent default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
+import os
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Role = Literal["producer", "consumer", "api"]
+ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
+
+SHORT_NAMES: Mapping[str, tuple[str, str]] = {
+    "MODEL_VARIANT": ("model", "variant"),
+    "REPLAY_SPEED": ("replay", "speed"),
+    "WINDOW_SIZE": ("features", "window_size"),
+    "KAFKA_TOPIC": ("kafka", "topic"),
+    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "DATA_FILE": ("source", "path"),
+    "GIT_SHA": ("service", "git_sha"),
+}
+"""Environment variables that work without the prefix."""
+
+PREFIX = "VOLSVC_"
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the text names each key and its value."""
+
+
+def _split(value: object) -> object:
+    """Lists may be written with commas, as environment variables and the command line need."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _speed(value: object) -> object:
+    if value == "max":
+        return math.inf
+    if value == "real-time":
+        return 1.0
+    try:
+        speed = float(value) if isinstance(value, (str, int, float)) else math.nan
+    except ValueError:
+        speed = math.nan
+    if isinstance(value, bool) or not speed > 0 or (math.isinf(speed) and value is not math.inf):
+        raise ValueError("must be a number above 0, 'real-time' or 'max'")
+    return speed
+
+
+def _speed_text(speed: float) -> str | float:
+    return "max" if math.isinf(speed) else speed
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Speed = Annotated[float, BeforeValidator(_speed), PlainSerializer(_speed_text)]
+
+
+class Section(BaseModel):
+    """A section of the configuration: frozen, and closed to unknown keys."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class ServiceSettings(Section):
+    """The process as a whole."""
+
+    roles: Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
+        ROLES
+    )
+    instance_id: str = Field(default_factory=socket.gethostname, min_length=1)
+    data_dir: Path = Path("var")
+    shutdown_timeout_s: PositiveFloat = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    git_sha: str = "unknown"
+
+
+class SourceSettings(Section):
+    """Where ticks come from. An empty path means the built-in generator."""
+
+    kind: Literal["replay", "none"] = "replay"
+    path: str = ""
+    symbols: Texts = ()
+    default_symbol: str = ""
+    loop: bool = False
+    seed: int = 7
+
+
+class ReplaySettings(Section):
+    """How fast recorded ticks are replayed, and in which time."""
+
+    speed: Speed = 1.0
+    clock: Literal["auto", "original", "now"] = "auto"
+
+
+class BusSettings(Section):
+    """How ticks travel from the producer to the consumer."""
+
+    transport: Literal["memory", "kafka"] = "memory"
+    queue_max_records: PositiveInt = 10_000
+
+
+class KafkaSecurity(Section):
+    """TLS and SASL towards the broker; plain text by default."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+
+
+class KafkaSettings(Section):
+    """The broker and our topics on it."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic: str = Field("ticks.raw", min_length=1)
+    features_topic: str = Field("ticks.features", min_length=1)
+    dead_letter_topic: str = Field("ticks.dlq", min_length=1)
+    group_id: str = Field("volsvc", min_length=1)
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
+    replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
+    create_topics: bool = True
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    retry_backoff_ms: PositiveInt = 100
+    retry_backoff_max_ms: PositiveInt = 5_000
+    request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
+    security: KafkaSecurity = KafkaSecurity()
+
+
+class FeatureSettings(Section):
+    """The per-symbol window and the bounds on what is kept."""
+
+    window_size: Annotated[int, Field(ge=2, le=1_000_000)] = 50
+    history: PositiveInt = 1_000
+    max_symbols: PositiveInt = 10_000
+    symbol_ttl_s: PositiveFloat = 7 * 86_400.0
+    late_tolerance_s: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ModelSettings(Section):
+    """Which model serves, and the horizon that a plain request asks for."""
+
+    variant: Literal["baseline", "ml"] = "ml"
+    horizon_s: PositiveFloat = 60.0
+
+
+class HttpSettings(Section):
+    """The embedded HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    max_body_bytes: PositiveInt = 4 * 1024 * 1024
+    max_rows: PositiveInt = 10_000
+    request_timeout_s: PositiveFloat = 10.0
+    stale_after_s: PositiveFloat = 60.0
+
+
+class AuthSettings(Section):
+    """Who may call; a public address has to be asked for."""
+
+    insecure: bool = False
+
+
+class Settings(BaseSettings):
+    """The whole configuration of a daemon."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        validate_default=True,
+    )
+
+    service: ServiceSettings = ServiceSettings()
+    source: SourceSettings = SourceSettings()
+    replay: ReplaySettings = ReplaySettings()
+    bus: BusSettings = BusSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: ModelSettings = ModelSettings()
+    http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load_settings` hands every layer over as one; defaults are all that is left."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Settings:
+        roles = set(self.service.roles)
+        apart = {"producer", "consumer"} - roles
+        if self.bus.transport == "memory" and len(apart) == 1:
+            raise ValueError(
+                f"bus.transport = 'memory': joins tasks of one process, but service.roles lacks "
+                f"{apart.pop()!r}; add it, or set bus.transport = 'kafka'"
+            )
+        if "api" in roles and not self.auth.insecure and not is_loopback(self.http.host):
+            raise ValueError(
+                f"http.host = {self.http.host!r}: is not a loopback address and no keys are "
+                "configured; bind 127.0.0.1, or set auth.insecure = true"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_settings(
+    config: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Settings:
+    """Settings from the file `config`, `.env`, the environment and `overrides`, the last first.
+
+    Raises SettingsError, which names each offending key, its value and the nearest known key.
+    """
+    dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
+    layers: list[Mapping[str, Any]] = [overrides or {}]
+    layers += [layer for env in (os.environ, dotenv) for layer in _environment_layers(env)]
+    layers.append(_read_toml(config) if config is not None else {})
+    try:
+        return Settings(**_merge(layers))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _environment_layers(env: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    """The prefixed variables, then the short names, as nested mappings."""
+    prefixed: dict[str, Any] = {}
+    for name, value in env.items():
+        if name.upper().startswith(PREFIX) and value != "":
+            place = prefixed
+            *sections, key = name[len(PREFIX) :].lower().split("__")
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[key] = value
+    yield prefixed
+    short: dict[str, Any] = {}
+    for name, (section, key) in SHORT_NAMES.items():
+        if env.get(name):
+            short.setdefault(section, {})[key] = env[name]
+    yield short
+
+
+def _read_toml(path: Path) -> Mapping[str, Any]:
+    try:
+        return TomlConfigSettingsSource(Settings, path).toml_data if path.is_file() else _no(path)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+
+
+def _no(path: Path) -> Mapping[str, Any]:
+    raise SettingsError(f"{path}: no such file; name a configuration file with --config")
+
+
+def _merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One mapping of nested sections, in which an earlier layer hides a later one."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(merged.get(key, {}), Mapping):
+                merged[key] = _merge([merged.get(key, {}), value])
+            else:
+                merged.setdefault(key, value)
+    return merged
+
+
+def _explain(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if not place:
+        return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: unknown key{_suggest(place)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _suggest(place: str) -> str:
+    nearest = difflib.get_close_matches(place, known_keys(Settings), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of the configuration, dotted, sections included."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys

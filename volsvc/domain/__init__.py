@@ -1,0 +1,52 @@
+"""What the service is about: ticks, feature rows, forecasts, times and errors.
+
+Pure values and parsers without I/O. Nothing here knows of HTTP, Kafka, MLflow or the clock.
+"""
+
+from volsvc.domain.errors import (
+    BusError,
+    BusUnavailableError,
+    InvalidTickError,
+    NotATickError,
+    SourceError,
+    StartupError,
+    UnknownSymbolError,
+    VolsvcError,
+)
+from volsvc.domain.forecast import (
+    COVERAGE,
+    FeatureRow,
+    Forecast,
+    Prediction,
+    Quality,
+    Snapshot,
+    Verdict,
+)
+from volsvc.domain.records import Schema, tick_from_record
+from volsvc.domain.tick import SourceRow, Tick
+from volsvc.domain.times import NS, format_time, parse_time
+
+__all__ = [
+    "COVERAGE",
+    "NS",
+    "BusError",
+    "BusUnavailableError",
+    "FeatureRow",
+    "Forecast",
+    "InvalidTickError",
+    "NotATickError",
+    "Prediction",
+    "Quality",
+    "Schema",
+    "Snapshot",
+    "SourceError",
+    "SourceRow",
+    "StartupError",
+    "Tick",
+    "UnknownSymbolError",
+    "Verdict",
+    "VolsvcError",
+    "format_time",
+    "parse_time",
+    "tick_from_record",
+]

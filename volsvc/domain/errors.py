@@ -1,0 +1,50 @@
+"""The errors of the service: one base, so that one edge can translate them all."""
+
+from __future__ import annotations
+
+
+class VolsvcError(Exception):
+    """Base of every error that volsvc raises on purpose; its text is fit for a user."""
+
+
+class InvalidTickError(VolsvcError):
+    """A record that claims to be a tick but is not a valid one.
+
+    `field` names the offending field and `reason` is a short, bounded label for metrics.
+    """
+
+    def __init__(self, field: str, detail: str, reason: str = "invalid") -> None:
+        super().__init__(f"field {field!r}: {detail}")
+        self.field = field
+        self.detail = detail
+        self.reason = reason
+
+
+class NotATickError(VolsvcError):
+    """A well-formed message of a feed that carries no tick, such as a subscription receipt."""
+
+
+class SourceError(VolsvcError):
+    """A source that cannot be read at all: missing, empty, or without a needed column."""
+
+
+class StartupError(VolsvcError):
+    """The daemon cannot start: a port in use, for example. It never starts half."""
+
+
+class BusError(VolsvcError):
+    """The bus refuses for good: wrong credentials, or a topic that may not be created."""
+
+
+class BusUnavailableError(BusError):
+    """The bus does not answer now; the operation may be tried again."""
+
+
+class UnknownSymbolError(VolsvcError):
+    """No tick of this symbol has been seen; `nearest` are the most similar known names."""
+
+    def __init__(self, symbol: str, nearest: tuple[str, ...]) -> None:
+        hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
+        super().__init__(f"no tick of symbol {symbol!r} has been seen{hint}")
+        self.symbol = symbol
+        self.nearest = nearest

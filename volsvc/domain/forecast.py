@@ -1,0 +1,143 @@
+"""What the service says: feature rows, forecasts, and a symbol's newest snapshot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.domain.times import format_time
+
+SECONDS_PER_YEAR = 31_557_600
+"""A Julian year: crypto markets never close."""
+
+COVERAGE = 0.9
+"""Nominal probability of the central forecast interval."""
+
+Verdict = Literal["ok", "warming", "degraded"]
+
+
+class FeatureRow(NamedTuple):
+    """The public features after one accepted tick.
+
+    `ret_mean` and `ret_std` (ddof 1) are those of the `n` log returns inside the window, 0.0 where
+    they are not defined yet (n < 1, n < 2); `span_s` is the event time that the window covers.
+    `variance_rate` is the exponentially weighted variance in 1/s and `level_rate` the same with a
+    half-life of a day, both NaN until the first grid step has closed.
+    """
+
+    symbol: str
+    time_ns: int
+    price: float
+    ret_mean: float
+    ret_std: float
+    n: int
+    span_s: float
+    variance_rate: float
+    level_rate: float
+
+    def fields(self) -> dict[str, Any]:
+        """The row as JSON fields; a rate that is not known yet is null."""
+        return {
+            "symbol": self.symbol,
+            "time": format_time(self.time_ns),
+            "price": self.price,
+            "ret_mean": self.ret_mean,
+            "ret_std": self.ret_std,
+            "n": self.n,
+            "span_s": self.span_s,
+            "variance_rate": _or_none(self.variance_rate),
+            "level_rate": _or_none(self.level_rate),
+        }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What is known about the feed behind an answer: counts since the symbol was first seen."""
+
+    gaps: int
+    duplicates: int
+    late: int
+    fill_ratio: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Forecasts for rows at one horizon, as arrays of shape (rows,).
+
+    `sigma2` is the expected realised variance over the horizon; `lo` and `hi` bound the central
+    `COVERAGE` interval of realised volatility; `p_spike` is the probability that realised
+    volatility exceeds `threshold`.
+    """
+
+    horizon_s: float
+    sigma2: NDArray[np.float64]
+    p_spike: NDArray[np.float64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row's forecast at one horizon; volatilities are per sqrt(horizon), not annualised."""
+
+    horizon_s: float
+    sigma: float
+    lo: float
+    hi: float
+    threshold: float
+    score: float
+
+    @property
+    def sigma_annualised(self) -> float:
+        """Volatility a year, at the same rate."""
+        return self.sigma * math.sqrt(SECONDS_PER_YEAR / self.horizon_s)
+
+    def fields(self) -> dict[str, Any]:
+        """The forecast as JSON fields."""
+        return {
+            "horizon_s": self.horizon_s,
+            "sigma": self.sigma,
+            "sigma_annualised": self.sigma_annualised,
+            "lo": self.lo,
+            "hi": self.hi,
+            "coverage": COVERAGE,
+            "threshold": self.threshold,
+            "score": self.score,
+        }
+
+    @classmethod
+    def row(cls, forecast: Forecast, index: int) -> Prediction:
+        """The forecast of row `index`."""
+        return cls(
+            horizon_s=forecast.horizon_s,
+            sigma=math.sqrt(forecast.sigma2[index]),
+            lo=float(forecast.lo[index]),
+            hi=float(forecast.hi[index]),
+            threshold=float(forecast.threshold[index]),
+            score=float(forecast.p_spike[index]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is said of a symbol after one tick: features, forecasts, and who made them.
+
+    `predictions` holds one forecast a horizon; `score` belongs to the configured horizon.
+    """
+
+    row: FeatureRow
+    score: float
+    variant: str
+    version: str
+    predictions: tuple[Prediction, ...]
+    quality: Quality

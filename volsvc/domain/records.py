@@ -1,0 +1,223 @@
+"""From a record, as files and feeds write it, to a tick: aliases, nesting, validation.
+
+One function serves CSV rows, NDJSON lines and the topic alike, so that no two of them can
+disagree on what a valid tick is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
+from volsvc.domain.tick import Tick
+from volsvc.domain.times import parse_time
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    # The exchange's own time comes before the collector's.
+    "time": (
+        "time",
+        "ws_timestamp",
+        "exchange_time",
+        "timestamp",
+        "ts",
+        "date",
+        "datetime",
+        "received_at",
+        "timestamp_captured",
+    ),
+    "symbol": ("symbol", "product_id", "pair", "product", "instrument"),
+    "price": ("price", "last_price", "last", "trade_price"),
+    "best_bid": ("best_bid", "bid", "bid_price"),
+    "best_ask": ("best_ask", "ask", "ask_price"),
+    "size": ("size", "last_size", "volume", "qty", "quantity", "amount"),
+    "side": ("side",),
+    "trade_id": ("trade_id", "tradeId", "tid"),
+    "sequence": ("sequence", "sequence_num", "seq"),
+}
+"""Accepted names of each field, the preferred one first."""
+
+_NESTED = ("raw", "raw_message")
+_TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
+_GREATEST = 1e15
+"""A price above this, or below its inverse, is a wrong unit or a broken feed."""
+_SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Which column of a table holds which field."""
+
+    columns: Mapping[str, str]
+    default_symbol: str | None = None
+
+    @classmethod
+    def of_columns(cls, names: Iterable[str], default_symbol: str | None = None) -> Schema:
+        """Match column names (case does not matter) with the fields of a tick.
+
+        Raises SourceError when a needed column is missing, naming the accepted names.
+        """
+        known = {name.strip().lower(): name for name in names}
+        columns = {
+            field: known[alias.lower()]
+            for field, aliases in ALIASES.items()
+            for alias in reversed(aliases)
+            if alias.lower() in known
+        }
+        needed = ["time", "price"] + ([] if default_symbol else ["symbol"])
+        for field in needed:
+            if field not in columns:
+                raise SourceError(
+                    f"missing column {field!r} (accepted names: {', '.join(ALIASES[field])}; "
+                    f"found: {', '.join(known.values()) or 'none'})"
+                )
+        return cls(columns, default_symbol)
+
+    def tick(self, row: Mapping[str, Any], source: str) -> Tick:
+        """The tick of one row of the table; raises InvalidTickError."""
+        return _build({f: row.get(c) for f, c in self.columns.items()}, self.default_symbol, source)
+
+
+def tick_from_record(
+    record: Mapping[str, Any], *, default_symbol: str | None = None, source: str = ""
+) -> Tick:
+    """The tick of one JSON object, whatever the feed's names for its fields.
+
+    A message nested under `raw`, as an object or as a JSON text, is looked into as well.
+    Raises NotATickError for control messages and InvalidTickError for a bad tick.
+    """
+    merged = _flatten(record)
+    kind = merged.get("type", "")
+    if kind not in _TICK_TYPES:
+        raise NotATickError(f"a message of type {str(kind)[:40]!r} carries no tick")
+    fields = {
+        field: next((merged[a] for a in aliases if merged.get(a) is not None), None)
+        for field, aliases in ALIASES.items()
+    }
+    return _build(fields, default_symbol, str(merged.get("source") or source)[:64])
+
+
+def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in _NESTED:
+        inner = record.get(name)
+        if isinstance(inner, str):
+            try:
+                inner = json.loads(inner)
+            except (ValueError, RecursionError) as error:
+                raise InvalidTickError(name, "holds no valid JSON", "json") from error
+        if isinstance(inner, Mapping):
+            return {**inner, **record}
+    return record
+
+
+def _build(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
+    return Tick(
+        symbol=_symbol(fields.get("symbol"), default_symbol),
+        time_ns=_time(fields.get("time")),
+        price=_price(fields.get("price")),
+        best_bid=_quote("best_bid", fields.get("best_bid")),
+        best_ask=_quote("best_ask", fields.get("best_ask")),
+        size=_size(fields.get("size")),
+        side=_side(fields.get("side")),
+        trade_id=_identifier("trade_id", fields.get("trade_id"), absent_zero=True),
+        sequence=_identifier("sequence", fields.get("sequence"), absent_zero=False),
+        source=source,
+    )
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
+def _symbol(value: object, default: str | None) -> str:
+    if value is None or value == "":
+        if default is None:
+            raise InvalidTickError("symbol", "is missing", "symbol")
+        return default
+    text = value.strip() if isinstance(value, str) else ""
+    if _SYMBOL.fullmatch(text) is None:
+        raise InvalidTickError("symbol", f"{_shown(value)} is not a symbol", "symbol")
+    return text
+
+
+def _time(value: object) -> int:
+    if value is None or value == "":
+        raise InvalidTickError("time", "is missing", "time")
+    if not isinstance(value, (str, int, float)):
+        raise InvalidTickError("time", f"{_shown(value)} is not a time", "time")
+    try:
+        return parse_time(value)
+    except (ValueError, OverflowError) as error:
+        raise InvalidTickError("time", str(error)[:120], "time") from error
+
+
+def _reason(field: str) -> str:
+    return "quote" if field in ("best_bid", "best_ask") else field
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InvalidTickError(field, f"{_shown(value)} is not a number", _reason(field))
+    try:
+        number = float(value)
+    except (ValueError, OverflowError) as error:
+        raise InvalidTickError(field, f"{_shown(value)} is not a number", _reason(field)) from error
+    if not math.isfinite(number):
+        raise InvalidTickError(field, f"{_shown(value)} is not finite", _reason(field))
+    return number
+
+
+def _price(value: object) -> float:
+    if value is None or value == "":
+        raise InvalidTickError("price", "is missing", "price")
+    number = _number("price", value)
+    if number <= 0:
+        raise InvalidTickError("price", f"{_shown(value)} is not positive", "price")
+    return _in_range("price", number)
+
+
+def _in_range(field: str, price: float) -> float:
+    if not 1 / _GREATEST <= price <= _GREATEST:
+        raise InvalidTickError(field, f"{price!r} is out of range", _reason(field))
+    return price
+
+
+def _quote(field: str, value: object) -> float | None:
+    """A quote; venues write an empty text or 0 for an empty side of the book."""
+    if value is None or value == "":
+        return None
+    number = _number(field, value)
+    if number < 0:
+        raise InvalidTickError(field, f"{_shown(value)} is negative", "quote")
+    return _in_range(field, number) if number else None
+
+
+def _size(value: object) -> float | None:
+    if value is None or value == "":
+        return None
+    number = _number("size", value)
+    if number < 0:
+        raise InvalidTickError("size", f"{_shown(value)} is negative", "size")
+    return number
+
+
+def _side(value: object) -> str | None:
+    side = value.strip().lower() if isinstance(value, str) else None
+    return side if side in ("buy", "sell") else None
+
+
+def _identifier(field: str, value: object, *, absent_zero: bool) -> int | None:
+    """A venue's id; a trade id of 0 means that there is none."""
+    if value is None or value == "":
+        return None
+    try:
+        number = int(value) if isinstance(value, (str, int)) else -1
+    except ValueError:
+        number = -1
+    if isinstance(value, bool) or not 0 <= number < 2**63:
+        raise InvalidTickError(field, f"{_shown(value)} is not a whole number", "id")
+    return None if absent_zero and number == 0 else number

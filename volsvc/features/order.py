@@ -1,0 +1,130 @@
+"""What a symbol's next tick is: new, late, a duplicate, or the first after a gap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from volsvc.domain import NS, Tick
+
+SILENCE_NS = 60 * NS
+"""Silence that counts as a gap; the longest in ten minutes of a liquid market is about 10 s."""
+
+REMEMBERED = 64
+"""How many identities are remembered: far more than a feed repeats across a reconnect."""
+
+SAME_TIME = 4_096
+"""How many ticks of one time are told apart; a bound against a feed whose clock stands still."""
+
+Identity = tuple[Any, ...]
+
+
+class Order(Enum):
+    """What an incoming tick is to its symbol."""
+
+    NEW = "new"
+    LATE = "late"
+    DUPLICATE = "duplicate"
+
+
+class OrderCheck:
+    """Counts late ticks, duplicates and gaps, and remembers what it takes to tell them."""
+
+    __slots__ = (
+        "_recent",
+        "_same_time",
+        "_tolerance_ns",
+        "duplicates",
+        "gaps",
+        "last_ns",
+        "last_trade_id",
+        "late",
+    )
+
+    def __init__(self, late_tolerance_s: float) -> None:
+        self._tolerance_ns = round(late_tolerance_s * NS)
+        self._recent: deque[int] = deque(maxlen=REMEMBERED)
+        self._same_time: set[Identity] = set()
+        self.last_ns: int | None = None
+        self.last_trade_id: int | None = None
+        self.duplicates = 0
+        self.late = 0
+        self.gaps = 0
+
+    def check(self, tick: Tick) -> Order:
+        """Say what `tick` is, count it, and remember it when it is new."""
+        last = self.last_ns
+        if self._seen(tick):
+            self.duplicates += 1
+            return Order.DUPLICATE
+        if last is not None:
+            if tick.time_ns < last - self._tolerance_ns:
+                self.late += 1
+                return Order.LATE
+            self.gaps += self._follows_gap(tick, last)
+        self._remember(tick)
+        return Order.NEW
+
+    def _seen(self, tick: Tick) -> bool:
+        if tick.trade_id is not None:
+            return tick.trade_id in self._recent
+        return _identity(tick) in self._same_time
+
+    def _follows_gap(self, tick: Tick, last: int) -> bool:
+        # A ticker skips trade ids by design; a trade feed, which carries no quotes, never does.
+        skipped = (
+            tick.best_bid is None
+            and tick.trade_id is not None
+            and self.last_trade_id is not None
+            and tick.trade_id > self.last_trade_id + 1
+        )
+        return skipped or tick.time_ns - last > SILENCE_NS
+
+    def _remember(self, tick: Tick) -> None:
+        if tick.trade_id is not None:
+            self._recent.append(tick.trade_id)
+            self.last_trade_id = max(tick.trade_id, self.last_trade_id or 0)
+        else:
+            if self.last_ns is None or tick.time_ns > self.last_ns:
+                self._forget_before(tick.time_ns - self._tolerance_ns)
+            if len(self._same_time) < SAME_TIME:
+                self._same_time.add(_identity(tick))
+        self.last_ns = max(tick.time_ns, self.last_ns or 0)
+
+    def _forget_before(self, oldest_ns: int) -> None:
+        # A duplicate has its original's time, so one of an older original would count as late.
+        if self._tolerance_ns:
+            self._same_time = {i for i in self._same_time if i[0] >= oldest_ns}
+        else:
+            self._same_time.clear()
+
+    def dump(self) -> Mapping[str, Any]:
+        """The whole state, as JSON can carry it without loss."""
+        return {
+            "last_ns": self.last_ns,
+            "last_trade_id": self.last_trade_id,
+            "recent": list(self._recent),
+            "same_time": sorted(self._same_time, key=repr),
+            "counts": [self.duplicates, self.late, self.gaps],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave."""
+        counts: Sequence[int] = state["counts"]
+        self.last_ns = state["last_ns"]
+        self.last_trade_id = state["last_trade_id"]
+        self._recent.extend(state["recent"])
+        self._same_time = {tuple(identity) for identity in state["same_time"]}
+        self.duplicates, self.late, self.gaps = counts
+
+
+def _identity(tick: Tick) -> Identity:
+    """What makes two ticks of a feed without trade ids the same one.
+
+    A sequence alone does not: it starts anew after a reconnect.
+    """
+    if tick.sequence is not None:
+        return (tick.time_ns, tick.sequence)
+    return (tick.time_ns, tick.price, tick.best_bid, tick.best_ask, tick.size, tick.side)

@@ -1,0 +1,72 @@
+"""The symbol table: the one home of all symbols' states."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from volsvc.config import FeatureSettings
+from volsvc.domain import NS, InvalidTickError, UnknownSymbolError
+from volsvc.features.state import SymbolState
+
+
+class SymbolTable:
+    """States by symbol, bounded in number and in age."""
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._settings = settings
+        self._ttl_ns = round(settings.symbol_ttl_s * NS)
+        self._states: dict[str, SymbolState] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __iter__(self) -> Iterator[SymbolState]:
+        return iter(self._states.values())
+
+    def get(self, symbol: str) -> SymbolState:
+        """The state of a known symbol; raises UnknownSymbolError with the nearest names."""
+        state = self._states.get(symbol)
+        if state is None:
+            nearest = difflib.get_close_matches(symbol.upper(), self._states, n=3)
+            raise UnknownSymbolError(symbol, tuple(nearest))
+        return state
+
+    def state_for(self, symbol: str, time_ns: int) -> SymbolState:
+        """The state of a symbol, made when it is new.
+
+        Raises InvalidTickError when the table is full of symbols that had a tick within
+        `symbol_ttl_s` of `time_ns` (event time).
+        """
+        state = self._states.get(symbol)
+        if state is None:
+            self._make_room(time_ns)
+            state = self._states[symbol] = SymbolState(symbol, self._settings)
+        return state
+
+    def _make_room(self, time_ns: int) -> None:
+        if len(self._states) < self._settings.max_symbols:
+            return
+        expired = [
+            symbol
+            for symbol, state in self._states.items()
+            if state.row is None or time_ns - state.row.time_ns > self._ttl_ns
+        ]
+        for symbol in expired:
+            del self._states[symbol]
+        if not expired:
+            detail = f"the table holds max_symbols = {self._settings.max_symbols} already"
+            raise InvalidTickError("symbol", detail, "max_symbols")
+
+    def restore(self, symbol: str, state: Mapping[str, Any], time_ns: int) -> None:
+        """Adopt a stored state unless a newer one is here; raises StateError or KeyError."""
+        known = self._states.get(symbol)
+        if known is not None and known.offset >= state["offset"]:
+            return
+        self._states.pop(symbol, None)
+        self.state_for(symbol, time_ns).restore(state)
+
+    def drop(self, symbol: str) -> None:
+        """Forget a symbol that another instance owns now."""
+        self._states.pop(symbol, None)

@@ -1,0 +1,186 @@
+"""Recorded ticks in CSV, NDJSON or Parquet files, streamed; gzip and zstd too."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import zstandard
+
+from volsvc.domain import (
+    InvalidTickError,
+    NotATickError,
+    Schema,
+    SourceError,
+    Tick,
+    tick_from_record,
+)
+
+FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+COMPRESSIONS = (".gz", ".zst")
+LOOKED_AT_ROWS = 1_000
+MAX_LINE = 1_000_000
+"""Characters of a line; a longer one is no tick, and a file without line ends no recording."""
+
+
+class FileRow(NamedTuple):
+    """A line of a recording: its number, and the tick or what is wrong with it."""
+
+    line: int
+    tick: Tick | InvalidTickError | NotATickError
+
+
+Row = Iterator[FileRow]
+
+
+def file_format(path: Path) -> str:
+    """`csv`, `ndjson` or `parquet`, by the extension; raises SourceError for another one."""
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise SourceError(f"{path}: the extension is none of {known} (with .gz or .zst or without)")
+    return FORMATS[suffixes[-1]]
+
+
+@contextmanager
+def open_text(path: Path, mode: str = "r") -> Iterator[TextIO]:
+    """A text stream over a plain, gzip or zstd file, `mode` being `r` or `w`.
+
+    Raises SourceError when the file cannot be opened.
+    """
+    try:
+        if path.suffix == ".gz":
+            stream: Any = gzip.open(path, mode + "b")  # noqa: SIM115
+        elif path.suffix == ".zst":
+            stream = zstandard.open(path, mode + "b")
+        else:
+            stream = path.open(mode + "b")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    with io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
+        yield text
+
+
+class Recording:
+    """A file of ticks; `rows` reads it from the start as often as it is called."""
+
+    def __init__(self, path: Path, default_symbol: str | None) -> None:
+        self.path = path
+        self._default_symbol = default_symbol
+        readers: dict[str, Callable[[], Row]] = {
+            "csv": self._csv_rows,
+            "ndjson": self._json_rows,
+            "parquet": self._parquet_rows,
+        }
+        self._read = readers[file_format(path)]
+
+    @property
+    def identity(self) -> str:
+        """The file's name with a digest of its size and first bytes."""
+        with self.path.open("rb") as file:
+            head = file.read(65_536)
+        digest = hashlib.sha256(head + str(self.path.stat().st_size).encode()).hexdigest()
+        return f"{self.path.name}@{digest[:12]}"
+
+    def check(self) -> None:
+        """Look at the first rows; raises SourceError when there is no tick to be had."""
+        first: FileRow | None = None
+        for row in islice(self.rows(), LOOKED_AT_ROWS):
+            if isinstance(row.tick, Tick):
+                return
+            first = first or row
+        if first is None:
+            raise SourceError(f"{self.path}: holds no rows")
+        raise SourceError(f"{self.path}: no row is a tick; line {first.line}: {first.tick}")
+
+    def rows(self) -> Row:
+        """Every row with its line number; a damaged end of the file is the last row."""
+        line = 0
+        try:
+            for row in self._read():
+                line = row.line
+                yield row
+        except (EOFError, OSError, zstandard.ZstdError, csv.Error) as error:
+            yield FileRow(
+                line + 1, InvalidTickError("file", f"cannot be read on: {error}"[:200], "row")
+            )
+
+    def _csv_rows(self) -> Row:
+        with open_text(self.path) as file:
+            reader = csv.reader(file)
+            header = next(reader, None)
+            if not header:
+                raise SourceError(f"{self.path}: is empty")
+            try:
+                schema = Schema.of_columns(header, self._default_symbol)
+            except SourceError as error:
+                raise SourceError(f"{self.path}: {error}") from error
+            for cells in reader:
+                if cells:
+                    record = dict(zip((h.strip() for h in header), cells, strict=False))
+                    yield FileRow(reader.line_num, _attempt(partial(schema.tick, record, "csv")))
+
+    def _json_rows(self) -> Row:
+        with open_text(self.path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+                if line.strip():
+                    yield FileRow(number, _attempt(partial(self._json_tick, line)))
+
+    def _json_tick(self, line: str) -> Tick:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            hint = "; a JSON array is not NDJSON: write one object a line" if line[0] == "[" else ""
+            raise InvalidTickError("line", f"is not JSON{hint}", "json") from error
+        if not isinstance(record, dict):
+            raise InvalidTickError("line", "is not a JSON object", "json")
+        return tick_from_record(record, default_symbol=self._default_symbol, source="ndjson")
+
+    def _parquet_rows(self) -> Row:
+        try:
+            from pyarrow import compute, lib, parquet
+        except ImportError as error:
+            raise SourceError(
+                f"{self.path}: Parquet needs an extra: pip install 'volsvc[parquet]'"
+            ) from error
+        try:
+            file = parquet.ParquetFile(self.path)
+            schema = Schema.of_columns(file.schema_arrow.names, self._default_symbol)
+        except (OSError, lib.ArrowException, SourceError) as error:
+            raise SourceError(f"{self.path}: {error}") from error
+        names = list(schema.columns.values())
+        line = 0
+        for batch in file.iter_batches(batch_size=4_096, columns=names):
+            columns = [_plain(column, compute) for column in batch.columns]
+            for cells in zip(*columns, strict=True):
+                line += 1
+                record = dict(zip(names, cells, strict=True))
+                yield FileRow(line, _attempt(partial(schema.tick, record, "parquet")))
+
+
+def _attempt(parse: Callable[[], Tick]) -> Tick | InvalidTickError | NotATickError:
+    try:
+        return parse()
+    except (InvalidTickError, NotATickError) as error:
+        return error
+
+
+def _plain(column: Any, compute: Any) -> list[Any]:
+    """A Parquet column as Python values; times as integers, since datetimes end at µs."""
+    if "timestamp" in str(column.type):
+        unit = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[column.type.unit]
+        epoch = compute.cast(column, "int64").to_pylist()
+        return [None if value is None else value * unit for value in epoch]
+    values: list[Any] = column.to_pylist()
+    return values

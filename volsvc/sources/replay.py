@@ -1,0 +1,142 @@
+"""Sources that play ticks from a recording or from the generator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import msgspec
+
+from volsvc.config import ReplaySettings
+from volsvc.domain import NS, InvalidTickError, NotATickError, SourceRow, Tick
+from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
+from volsvc.sources.files import Recording
+from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.pacing import paced
+
+T = TypeVar("T")
+
+LOOP_ID_STEP = 10**12
+"""Added to trade ids at each round of a loop, so that they stay unique."""
+
+
+class FileSource:
+    """A recording, replayed once or in a loop."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        replay: ReplaySettings,
+        events: SourceEvents,
+        *,
+        symbols: frozenset[str] = frozenset(),
+        loop: bool = False,
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """`now_ns` shifts event times so that the first tick is now; None keeps them."""
+        self._recording = recording
+        self._replay = replay
+        self._events = events
+        self._symbols = symbols
+        self._loop = loop
+        self._now_ns = now_ns
+        self.identity = recording.identity
+
+    def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
+        """The recording's ticks, each when it is due."""
+        rows = shifted(
+            (row for row in self._rows() if not skip(row)), self._now_ns() if self._now_ns else None
+        )
+        return paced(_in_batches(rows), self._replay.speed, self._events.late)
+
+    def ticks(self) -> Iterator[Tick]:
+        """The recording's ticks at once, for whoever needs no pace."""
+        return (row.tick for row in self._rows())
+
+    def _rows(self) -> Iterator[SourceRow]:
+        position, round_, offset_ns = 0, 0, 0
+        first, last = 0, 0
+        while True:
+            start = position
+            for tick in self._once():
+                first = tick.time_ns if position == start else first
+                last = max(last, tick.time_ns)
+                yield SourceRow(position, _again(tick, offset_ns, round_) if round_ else tick)
+                position += 1
+            if not self._loop or position == start:
+                return
+            round_ += 1
+            offset_ns = round_ * (last - first + NS)
+
+    def _once(self) -> Iterator[Tick]:
+        newest: dict[str, int] = {}
+        path = str(self._recording.path)
+        for line, tick in self._recording.rows():
+            if isinstance(tick, NotATickError):
+                tick = InvalidTickError("type", str(tick), "not_a_tick")
+            if isinstance(tick, InvalidTickError):
+                self._events.rejected(path, line, tick)
+                continue
+            if self._symbols and tick.symbol not in self._symbols:
+                continue
+            behind = newest.get(tick.symbol, 0) - tick.time_ns
+            if behind > 0:
+                detail = f"goes back by {behind / NS:g} s for {tick.symbol}"
+                self._events.out_of_order(path, line, InvalidTickError("time", detail, "late"))
+            else:
+                newest[tick.symbol] = tick.time_ns
+            yield tick
+
+
+class GeneratorSource:
+    """The seeded generator as an endless source."""
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        seed: int,
+        replay: ReplaySettings,
+        events: SourceEvents,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=now_ns())
+        self._replay = replay
+        self._events = events
+        # The start is part of the name: each run is a stream of its own, never resumed.
+        self.identity = f"generator-{seed}@{self._spec.start_ns}"
+
+    def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
+        """Generated ticks, each when it is due."""
+        ticks = Generator(self._spec).ticks()
+        rows = (SourceRow(i, generated.tick) for i, generated in enumerate(ticks))
+        fresh = (row for row in rows if not skip(row))
+        return paced(_in_batches(fresh), self._replay.speed, self._events.late)
+
+
+def shifted(rows: Iterator[SourceRow], start_ns: int | None) -> Iterator[SourceRow]:
+    """The rows with event times moved so that the first is `start_ns`; as they are for None."""
+    shift: int | None = None
+    for row in rows:
+        if start_ns is None:
+            yield row
+            continue
+        shift = start_ns - row.tick.time_ns if shift is None else shift
+        moved = msgspec.structs.replace(row.tick, time_ns=row.tick.time_ns + shift)
+        yield SourceRow(row.position, moved)
+
+
+def _again(tick: Tick, offset_ns: int, round_: int) -> Tick:
+    trade_id = None if tick.trade_id is None else tick.trade_id + round_ * LOOP_ID_STEP
+    return msgspec.structs.replace(tick, time_ns=tick.time_ns + offset_ns, trade_id=trade_id)
+
+
+async def _in_batches(rows: Iterator[SourceRow]) -> AsyncIterator[Sequence[SourceRow]]:
+    """Rows in batches, read in a thread: a slow disk must not hold the event loop."""
+    while batch := await asyncio.to_thread(_take, rows):
+        yield batch
+
+
+def _take(rows: Iterator[T]) -> list[T]:
+    return list(islice(rows, BATCH_ROWS))

@@ -1,0 +1,67 @@
+"""Restarting a part after a transient error: which error is which, and how long to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from volsvc.domain import BusUnavailableError
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: a delay between 0 and a ceiling that doubles.
+
+    Jitter keeps many clients of one broker from coming back in step (Brooker, 2015).
+    """
+
+    base_s: float
+    max_s: float
+    _attempts: int = field(default=0, init=False)
+
+    def delay_s(self) -> float:
+        """Seconds to wait before the next attempt."""
+        # The exponent is bounded because 2.0**1024 overflows after a long night without a broker.
+        ceiling = min(self.max_s, self.base_s * 2.0 ** min(self._attempts, 32))
+        self._attempts += 1
+        return random.uniform(0, ceiling)
+
+    def reset(self) -> None:
+        """Start anew after the first sign of success."""
+        self._attempts = 0
+
+
+class RestartListener(Protocol):
+    """Hears of restarts, for logs and metrics."""
+
+    def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
+        """The part failed and will run again after the delay."""
+        ...
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same part may succeed if it is run again; all else is fatal to the process."""
+    return isinstance(error, BusUnavailableError)
+
+
+async def supervise(
+    name: str, part: Callable[[], Awaitable[None]], backoff: Backoff, listener: RestartListener
+) -> None:
+    """Run a part until it ends by itself; again after a transient error, else raise it."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        started = clock()
+        try:
+            await part()
+            return
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            if clock() - started > backoff.max_s:
+                backoff.reset()
+            delay = backoff.delay_s()
+            listener.restarting(name, error, delay)
+            await asyncio.sleep(delay)

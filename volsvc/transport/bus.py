@@ -1,0 +1,128 @@
+"""The bus: keyed records in partitions with offsets, consumer positions, commits.
+
+Two implementations, `memory` and `kafka`, pass the same contract tests. The log is at-least-once
+towards a subscriber; what makes it exactly once is that every state carries the offset that it is
+valid for, and that a publisher can read from the log's end what has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Offsets = Mapping[int, int]
+"""By partition: the offset of the next record."""
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class OutRecord(NamedTuple):
+    """A record to be published; `time_ms` is its event time.
+
+    The key decides the partition unless `partition` does.
+    """
+
+    key: bytes
+    value: bytes | None
+    time_ms: int
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Record(NamedTuple):
+    """A record of the log."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class BusEvents(Protocol):
+    """What a bus tells its owner: state changes, for health and metrics."""
+
+    def connected(self, part: str, up: bool, reason: str) -> None:
+        """A client part (`producer`, `consumer`) reached the bus or lost it."""
+        ...
+
+    def lag(self, topic: str, records: Mapping[int, int]) -> None:
+        """Records between what was processed and each assigned partition's end, where known."""
+        ...
+
+    def rebalanced(self) -> None:
+        """The assignment of partitions changed."""
+        ...
+
+
+class Assignee(Protocol):
+    """Who owns the state of the partitions of a subscription."""
+
+    async def assigned(self, partitions: Sequence[int]) -> None:
+        """Partitions came: restore their state before the first record."""
+        ...
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Partitions go: flush and commit their state, then drop it."""
+        ...
+
+
+class Subscription(Protocol):
+    """One group member's view of a topic."""
+
+    def batches(self) -> AsyncIterator[Sequence[Record]]:
+        """Non-empty batches in offset order within each partition.
+
+        An empty batch is a sign of life when nothing came for a while. Ends after `Bus.close`:
+        in process, when all that was published has been delivered; on Kafka at once, because
+        the log keeps the rest for the next start.
+        """
+        ...
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Record that everything before `offsets` is processed, state included."""
+        ...
+
+
+class Bus(Protocol):
+    """A log of topics."""
+
+    async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Append `records` in order and wait until all are safe; waits while the log is full.
+
+        Raises BusUnavailableError when it cannot be known whether all were appended: read the
+        tail before trying again.
+        """
+        ...
+
+    async def tail(self, topic: str) -> Sequence[Record]:
+        """The newest record of each partition that has one."""
+        ...
+
+    def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
+        """All that is retained of `partitions`, from their start to the end they have now."""
+        ...
+
+    def subscribe(self, topic: str, group: str, assignee: Assignee) -> Subscription:
+        """Join `group` on `topic`; goes on at the group's committed offsets, else at the start."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until the topics are there; needed before `partition_for`.
+
+        Raises BusError when they will never be.
+        """
+        ...
+
+    def partition_for(self, topic: str, key: bytes) -> int:
+        """The partition that records of `key` go to."""
+        ...
+
+    async def close(self) -> None:
+        """No more will be published: subscriptions end, `publish` raises."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of every connection."""
+        ...

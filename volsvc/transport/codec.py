@@ -1,0 +1,177 @@
+"""Records of our topics as bytes: ticks, features, dead letters.
+
+JSON, because any client on any platform reads it; floats keep every bit, since the shortest
+decimal of a double reads back as the same double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from volsvc.domain import (
+    InvalidTickError,
+    NotATickError,
+    Snapshot,
+    Tick,
+    format_time,
+    parse_time,
+    tick_from_record,
+)
+from volsvc.transport.bus import Headers, OutRecord, Record
+
+TICK_VERSION = 1
+FEATURES_VERSION = 1
+POSITION_HEADER = "volsvc-position"
+MAX_RECORD_BYTES = 256 * 1024
+
+
+class _WireTick(msgspec.Struct, gc=False):
+    """Our own tick on the wire; anything else takes the tolerant path through the aliases."""
+
+    symbol: str
+    time: str
+    price: float
+    best_bid: float | None
+    best_ask: float | None
+    size: float | None
+    side: str | None
+    trade_id: int | None
+    sequence: int | None
+    source: str
+    v: int = TICK_VERSION
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_wire = msgspec.json.Decoder(_WireTick).decode
+
+
+def encode_tick(tick: Tick, position: bytes | None = None) -> OutRecord:
+    """A tick as a record of `ticks.raw`, with its place in its source as a header."""
+    wire = _WireTick(
+        tick.symbol,
+        format_time(tick.time_ns),
+        tick.price,
+        tick.best_bid,
+        tick.best_ask,
+        tick.size,
+        tick.side,
+        tick.trade_id,
+        tick.sequence,
+        tick.source,
+    )
+    headers: Headers = ((POSITION_HEADER, position),) if position is not None else ()
+    return OutRecord(tick.symbol.encode(), _encode(wire), tick.time_ns // 1_000_000, headers)
+
+
+def decode_tick(record: Record) -> Tick:
+    """The tick of a record of `ticks.raw`, ours or another producer's.
+
+    Raises InvalidTickError (with a bounded reason) or NotATickError.
+    """
+    value = record.value
+    if value is None:
+        raise InvalidTickError("value", "is null", "null")
+    if len(value) > MAX_RECORD_BYTES:
+        raise InvalidTickError("value", f"has {len(value)} bytes", "too_large")
+    try:
+        wire = _decode_wire(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _decode_tolerantly(value)
+    if wire.v != TICK_VERSION:
+        raise InvalidTickError("v", f"{wire.v} is not {TICK_VERSION}", "version")
+    return tick_from_record(msgspec.structs.asdict(wire))
+
+
+def _decode_tolerantly(value: bytes) -> Tick:
+    try:
+        decoded = _decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidTickError("value", f"is not JSON: {error}"[:200], "json") from error
+    if not isinstance(decoded, dict):
+        raise InvalidTickError("value", "is not a JSON object", "json")
+    if decoded.get("v", TICK_VERSION) != TICK_VERSION:
+        raise InvalidTickError("v", f"{decoded['v']!r} is not {TICK_VERSION}"[:80], "version")
+    return tick_from_record(decoded)
+
+
+def encode_position(identity: str, position: int) -> bytes:
+    """Where in which source a tick stood."""
+    return f"{identity}:{position}".encode()
+
+
+def decode_position(record: Record, identity: str) -> int | None:
+    """The position of a record in the source `identity`; None when it came from elsewhere."""
+    for name, value in record.headers:
+        if name == POSITION_HEADER:
+            source, _, position = value.decode(errors="replace").rpartition(":")
+            return int(position) if source == identity and position.isdigit() else None
+    return None
+
+
+def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int) -> OutRecord:
+    """A record of `ticks.features`: the snapshot, and the state behind it with its offset.
+
+    It goes to the partition that the ticks came from, whatever partitioner their producer uses, so
+    that the next owner of that partition finds it. `processed_ns` is wall-clock time.
+    """
+    row = snapshot.row
+    value = {
+        "v": FEATURES_VERSION,
+        **row.fields(),
+        "score": snapshot.score,
+        "model_variant": snapshot.variant,
+        "version": snapshot.version,
+        "predictions": [p.fields() for p in snapshot.predictions],
+        "quality": snapshot.quality,
+        "processed_at": format_time(processed_ns),
+        "state": state,
+    }
+    return OutRecord(
+        row.symbol.encode(),
+        _encode(value),
+        row.time_ns // 1_000_000,
+        partition=state["partition"],
+    )
+
+
+class StoredState(NamedTuple):
+    """What a restart reads from a record of `ticks.features`; times in ns since the epoch."""
+
+    symbol: str
+    time_ns: int
+    processed_ns: int
+    state: Mapping[str, Any]
+
+
+def decode_state(record: Record) -> StoredState | None:
+    """The state inside a record of `ticks.features`; None for a tombstone.
+
+    Raises InvalidTickError when it is none of ours.
+    """
+    if record.value is None:
+        return None
+    try:
+        value = _decode(record.value)
+        times = parse_time(value["time"]), parse_time(value["processed_at"])
+        return StoredState(value["symbol"], *times, value["state"])
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidTickError("value", f"is no features record: {error!r}", "features") from error
+
+
+def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutRecord:
+    """A record that is no tick, as it came, with the reason and its origin in headers."""
+    reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
+    origin = f"{record.topic}/{record.partition}/{record.offset}"
+    headers: Headers = (
+        ("volsvc-reason", reason.encode()),
+        ("volsvc-error", str(error).encode()),
+        ("volsvc-origin", origin.encode()),
+    )
+    value = record.value
+    if value is not None and len(value) > MAX_RECORD_BYTES:
+        value, headers = value[:MAX_RECORD_BYTES], (*headers, ("volsvc-truncated", b"true"))
+    return OutRecord(record.key or b"", value, 0, headers)

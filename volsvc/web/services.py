@@ -1,0 +1,29 @@
+"""What the handlers are given: the parts of the daemon that they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from volsvc.board import Board
+from volsvc.config import Settings
+from volsvc.features import SymbolTable
+from volsvc.health import Health
+from volsvc.metrics import Metrics
+from volsvc.models import ModelHolder
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts behind the routes."""
+
+    settings: Settings
+    holder: ModelHolder
+    board: Board
+    table: SymbolTable
+    health: Health
+    metrics: Metrics
+
+
+SERVICES = web.AppKey("services", Services)
