@@ -84,7 +84,12 @@ def _speed_text(speed: float) -> str | float:
 
 
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Speed = Annotated[float, BeforeValidator(_speed), PlainSerializer(_speed_text)]
+Speed = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    BeforeValidator(_speed),
+    PlainSerializer(_speed_text),
+]
 
 
 class Section(BaseModel):

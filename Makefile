@@ -1,0 +1,75 @@
+# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java or Maven is missing.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG ?= config.toml
+ARGS ?=
+KAFKA_LIBS := .cache/kafka/libs
+
+# Compiled bytecode halves the start-up time, so nothing here may switch it off.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "volsvc needs Python 3.11 or later: apt-get install python3, or PYTHON=/path/to/it"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "apt-get install python3-venv, then try again"; exit 1; }
+
+# What has been installed is noted in a stamp; the larger set serves for the smaller one too.
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	@test $(VENV)/.dev -nt pyproject.toml || $(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: run
+run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --speed 10' for a recording
+	$(BIN)/volsvc run --config $(CONFIG) $(ARGS)
+
+.PHONY: kafka
+kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
+
+$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml
+	sh tests/kafka/install-system.sh
+	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
+	@touch $@
+
+.PHONY: test
+test: $(VENV)/.dev kafka ## Install what is needed and run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev ## Run the tests that need no broker
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/app $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure the speed of the hot paths
+	$(BIN)/python -m tests.benchmarks
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m build
+
+.PHONY: clean
+clean: ## Remove everything that make has made
+	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

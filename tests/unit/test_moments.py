@@ -1,0 +1,114 @@
+"""Window features against brute force."""
+
+import math
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volsvc.features import ReturnWindow
+
+prices = st.floats(min_value=1e-9, max_value=1e9, allow_nan=False, allow_infinity=False)
+repeated = st.lists(st.sampled_from([69705.9, 69705.91, 69705.92, 1e-3, 1e6]), max_size=200)
+
+
+def brute_force(window: list[float]) -> tuple[float, float, int]:
+    """Mean, sample standard deviation and count of log returns, in 60 digits."""
+    with localcontext() as context:
+        context.prec = 60
+        logs = [Decimal(price).ln() for price in window]
+        returns = [b - a for a, b in zip(logs, logs[1:], strict=False)]
+        n = len(returns)
+        mean = sum(returns, Decimal(0)) / n if n else Decimal(0)
+        square = sum(((r - mean) ** 2 for r in returns), Decimal(0))
+        std = (square / (n - 1)).sqrt() if n > 1 else Decimal(0)
+        return float(mean), float(std), n
+
+
+def assert_agrees(window: ReturnWindow, kept: list[float]) -> None:
+    mean, std, n = brute_force(kept)
+    scale = max((abs(math.log(b / a)) for a, b in zip(kept, kept[1:], strict=False)), default=0.0)
+    assert n == window.n
+    assert std == pytest.approx(window.std, rel=1e-12, abs=1e-15 * scale)
+    # The mean may cancel to nothing, where only its error against the moves is bounded.
+    assert mean == pytest.approx(window.mean, rel=1e-12, abs=1e-15 * scale)
+
+
+@given(st.lists(prices, max_size=120), st.integers(2, 40))
+def test_any_prices(values: list[float], size: int) -> None:
+    """The moments agree with a brute-force recomputation whatever the prices are."""
+    window = ReturnWindow(size)
+    for index, price in enumerate(values):
+        window.push(price)
+        if index % 7 == 0 or index == len(values) - 1:
+            assert_agrees(window, values[: index + 1][-size:])
+
+
+@given(repeated, st.integers(2, 20))
+def test_repeated_prices(values: list[float], size: int) -> None:
+    """Zero moves and repeated prices count as any other."""
+    window = ReturnWindow(size)
+    for index, price in enumerate(values):
+        window.push(price)
+        assert_agrees(window, values[: index + 1][-size:])
+
+
+@given(st.lists(prices, min_size=3, max_size=300), st.integers(2, 50))
+def test_path_does_not_matter(values: list[float], size: int) -> None:
+    """A window refilled from its prices has the same moments to the last bit."""
+    window, refilled = ReturnWindow(size), ReturnWindow(size)
+    for price in values:
+        window.push(price)
+    refilled.restore(window.prices().tolist())
+    assert (window.mean, window.std, window.n) == (refilled.mean, refilled.std, refilled.n)
+
+
+def test_flat_window_has_no_spread() -> None:
+    """After a violent move has left the window, a flat one has a deviation of exactly 0."""
+    window = ReturnWindow(50)
+    for price in [70_000.0, 1e-6, 3e9, 70_000.01] + [70_000.02] * 60:
+        window.push(price)
+    assert (window.mean, window.std, window.n) == (0.0, 0.0, 49)
+
+
+def test_first_ticks() -> None:
+    """Moments that are not defined yet are 0, and n says so."""
+    window = ReturnWindow(50)
+    assert (window.mean, window.std, window.n) == (0.0, 0.0, 0)
+    window.push(100.0)
+    assert (window.mean, window.std, window.n) == (0.0, 0.0, 0)
+    window.push(101.0)
+    assert (pytest.approx(math.log(1.01)), 0.0, 1) == (window.mean, window.std, window.n)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_scale_does_not_matter(seed: int) -> None:
+    """Prices in another unit (a power of two, which costs no bit) give the same returns."""
+    rng = np.random.default_rng(seed)
+    values = 70_000 * np.exp(np.cumsum(rng.normal(0, 3e-5, 200)))
+    here, there = ReturnWindow(50), ReturnWindow(50)
+    for price in values.tolist():
+        here.push(price)
+        there.push(price * 1024)
+    assert (here.mean, here.std) == (there.mean, there.std)
+
+
+def test_ten_million_updates() -> None:
+    """After 10 million updates the features are those of the window, within 1e-12."""
+    rng = np.random.default_rng(7)
+    window = ReturnWindow(50)
+    kept: list[float] = []
+    price = 70_000.0
+    for _ in range(100):
+        moves = rng.normal(0, 3e-5, 100_000) * (rng.random(100_000) < 0.3)
+        moves[50_000] = 0.05
+        values = (price * np.exp(np.cumsum(moves))).round(2)
+        price = 70_000.0 if not 1_000 < values[-1] < 1e6 else float(values[-1])
+        kept = values.tolist()
+        for value in kept:
+            window.push(value)
+        assert_agrees(window, kept[-50:])
+    assert window.n == 49
