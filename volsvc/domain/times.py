@@ -43,7 +43,7 @@ def _parse_text(text: str) -> int:
     seconds, nanoseconds = int(second), int(fraction.ljust(9, "0")) if fraction else 0
     if seconds > 59:
         raise ValueError(f"{text!r} has no such second")
-    return start + seconds * NS + nanoseconds
+    return int(start + seconds * NS + nanoseconds)
 
 
 def _parse_epoch_text(text: str) -> int:

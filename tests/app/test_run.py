@@ -1,0 +1,187 @@
+"""The daemon as a user runs it, on the in-process bus."""
+
+import asyncio
+import csv
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon import command, eventually, running
+from tests.recordings import TEN_MINUTES
+
+ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
+
+
+def same(row: dict[str, str], published: dict[str, Any]) -> bool:
+    """Whether a CSV row of `volsvc features` and a published row are equal to the last bit."""
+    return all(repr(published[name]) == row[name] or published[name] == row[name] for name in row)
+
+
+async def features_of(path: Path, folder: Path) -> list[dict[str, str]]:
+    """The rows that `volsvc features` gives."""
+    code, _, err = await command("features", str(path), "--out", "features.csv", cwd=folder)
+    assert code == 0, err
+    with (folder / "features.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+async def test_first_run(tmp_path: Path) -> None:
+    """Without a file the generator streams, /predict answers the contract, /latest moves."""
+    async with running(cwd=tmp_path) as daemon:
+        status, answer = await daemon.predict(rows=[ROW])
+        assert status == 200
+        assert {"scores", "model_variant", "version", "ts"} <= set(answer)
+
+        async def served() -> bool:
+            return await daemon.status("/latest/BTC-USD") == 200
+
+        await eventually(served, 10, "a first tick")
+        before = await daemon.get("/latest/BTC-USD")
+
+        async def moved() -> bool:
+            return bool((await daemon.get("/latest/BTC-USD"))["as_of"] > before["as_of"])
+
+        await eventually(moved, 10, "a newer tick")
+        assert await daemon.stop() == 0
+
+
+@pytest.mark.parametrize("speed", ["max", "10"])
+@pytest.mark.parametrize("real", TEN_MINUTES[:3] or [None], ids=str)
+async def test_published_features_equal_the_command(
+    real: Path | None, speed: str, recording: Path, tmp_path: Path
+) -> None:
+    """What the daemon publishes is what `volsvc features` writes, to the last bit."""
+    path = real or recording
+    rows = await features_of(path, tmp_path)
+    env = {"VOLSVC_FEATURES__HISTORY": "20000"}
+    async with running("--path", str(path), "--speed", speed, env=env, cwd=tmp_path) as daemon:
+        wanted = len(rows) if speed == "max" else 200
+
+        async def processed() -> bool:
+            return await daemon.metric("volsvc_ticks_total") >= wanted
+
+        await eventually(processed, 60, f"{wanted} ticks")
+        for symbol in {row["symbol"] for row in rows}:
+            of_symbol = [row for row in rows if row["symbol"] == symbol]
+            published = (await daemon.get(f"/history/{symbol}?limit=20000"))["rows"]
+            assert len(published) == len(of_symbol) if speed == "max" else published
+            for row, other in zip(of_symbol, published, strict=speed == "max"):
+                assert same(row, other)
+
+
+async def test_doubled_recording_gives_the_clean_one(recording: Path, tmp_path: Path) -> None:
+    """A recording that holds every tick twice has the features of the clean one."""
+    import gzip
+
+    clean = tmp_path / "clean.ndjson"
+    double = tmp_path / "double.ndjson"
+    lines = gzip.decompress(recording.read_bytes()).decode().splitlines()[:5_000]
+    stripped = [{k: v for k, v in json.loads(x).items() if k != "trade_id"} for x in lines]
+    texts = [json.dumps(record) for record in stripped]
+    clean.write_text("\n".join(texts))
+    double.write_text("\n".join(text for text in texts for _ in range(2)))
+    first = await features_of(clean, tmp_path)
+    assert first == await features_of(double, tmp_path)
+
+
+async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Path) -> None:
+    """SIGTERM ends the daemon in time with code 0, and no request in flight fails."""
+    arguments = ("--path", str(recording), "--speed", "max")
+    env = {"VOLSVC_SOURCE__LOOP": "true"}
+    async with running(*arguments, env=env, cwd=tmp_path) as daemon:
+        outcomes: list[int] = []
+
+        async def ask() -> None:
+            import aiohttp
+
+            while True:
+                try:
+                    outcomes.append((await daemon.predict(rows=[ROW] * 200))[0])
+                except aiohttp.ClientConnectorError:
+                    return
+
+        clients = [asyncio.create_task(ask()) for _ in range(8)]
+
+        async def busy() -> bool:
+            return len(outcomes) > 50
+
+        await eventually(busy, 20, "requests under way")
+        assert await daemon.stop(within_s=10) == 0
+        await asyncio.wait_for(asyncio.gather(*clients), 10)
+        assert set(outcomes) == {200}
+
+
+async def test_second_signal_quits_at_once(tmp_path: Path) -> None:
+    """An impatient operator need not wait for the drain."""
+    async with running("--speed", "max", cwd=tmp_path) as daemon:
+        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.send_signal(signal.SIGINT)
+        daemon.process.send_signal(signal.SIGCONT)
+        assert await daemon.stop(signal.SIGINT) in (0, 130, 143)
+
+
+async def test_port_in_use(tmp_path: Path) -> None:
+    """A port in use is one clear line and exit code 1; nothing is started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = await command("run", "--port", port, cwd=tmp_path)
+    assert code == 1
+    assert out == ""
+    assert f"http.port = {port}" in err
+    assert "in use" in err
+    assert "Traceback" not in err
+
+
+BAD_FILES = {
+    "empty.csv": ("", "is empty"),
+    "header.csv": ("timestamp,price\n", "holds no rows"),
+    "column.csv": ("timestamp,volume\n2026-01-01T00:00:00Z,1\n", "missing column 'price'"),
+    "words.csv": ("timestamp,price\n2026-01-01T00:00:00Z,abc\n", "line 2: field 'price'"),
+    "empty.ndjson": ("", "holds no rows"),
+    "array.ndjson": ('[{"price": 1}]\n', "JSON array is not NDJSON"),
+    "ticks.xls": ("", "extension"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+async def test_unusable_recordings(name: str, tmp_path: Path) -> None:
+    """A recording without a tick ends the start with one line that names file and fault."""
+    text, fault = BAD_FILES[name]
+    (tmp_path / name).write_text(text)
+    code, _, err = await command("run", "--path", name, "--port", "0", cwd=tmp_path)
+    assert code in (1, 2)
+    (line,) = err.strip().splitlines()
+    assert name in line
+    assert fault in line
+
+
+async def test_bad_rows_are_skipped_and_named(tmp_path: Path) -> None:
+    """Bad rows are counted and logged with file, line and field; the good ones are served."""
+    rows = ["timestamp,price"]
+    rows += [f"2026-01-01T00:00:{second:02d}Z,{100 + second}" for second in range(20)]
+    rows[5] = "2026-01-01T00:00:04Z,abc"
+    rows[6] = "2026-01-01T00:00:05Z,-1"
+    rows[7] = "yesterday,100"
+    rows[9] = "2025-12-31T00:00:00Z,100"
+    (tmp_path / "ticks.csv").write_text("\n".join(rows))
+    async with running("--path", "ticks.csv", "--speed", "max", cwd=tmp_path) as daemon:
+
+        async def processed() -> bool:
+            return await daemon.metric("volsvc_ticks_total") == 16
+
+        await eventually(processed, 10, "sixteen good ticks")
+        assert await daemon.metric('volsvc_ticks_rejected_total{reason="price"}') == 2
+        assert await daemon.metric('volsvc_ticks_rejected_total{reason="time"}') == 1
+        assert await daemon.metric('volsvc_ticks_rejected_total{reason="late"}') == 1
+        assert (await daemon.get("/latest/BTC-USD"))["quality"]["late"] == 1
+        assert await daemon.stop() == 0
+    events = [json.loads(line) for line in daemon.log.splitlines()]
+    skipped = [(e["line"], e["field"]) for e in events if e["event"] == "row_skipped"]
+    assert skipped == [(6, "price"), (7, "price"), (8, "time")]
+    late = [(e["file"], e["line"]) for e in events if e["event"] == "row_out_of_order"]
+    assert late == [("ticks.csv", 10)]

@@ -1,0 +1,137 @@
+"""A daemon in a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+READY_S = 30.0
+
+
+async def eventually(
+    state: Callable[[], Awaitable[bool]], within_s: float, what: str, every_s: float = 0.05
+) -> None:
+    """Wait until a state holds; fails with `what` was waited for."""
+    deadline = time.monotonic() + within_s
+    while not await state():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(every_s)
+
+
+class RunningDaemon:
+    """A started daemon and a client of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession) -> None:
+        self.process = process
+        self._session = session
+        self.url = ""
+        self.log = ""
+        self._reader: asyncio.Task[None] | None = None
+
+    async def wait_ready(self) -> None:
+        """Read the line that names the address, then keep the log."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(READY_S):
+            line = (await self.process.stdout.readline()).decode()
+        assert "ready at" in line, f"{line!r}: {await self._rest()}"
+        self.url = line.split("ready at ")[1].strip().rstrip("/")
+        self._reader = asyncio.create_task(self._keep_log())
+
+    async def _rest(self) -> str:
+        assert self.process.stderr is not None
+        return (await self.process.stderr.read()).decode()
+
+    async def _keep_log(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log += line.decode()
+
+    async def get(self, path: str) -> Any:
+        """The JSON body of a GET, whatever its status."""
+        async with self._session.get(self.url + path) as response:
+            return await response.json(content_type=None)
+
+    async def status(self, path: str) -> int:
+        """The status of a GET."""
+        async with self._session.get(self.url + path) as response:
+            return response.status
+
+    async def predict(self, **body: Any) -> tuple[int, Any]:
+        """The status and body of a POST /predict."""
+        async with self._session.post(self.url + "/predict", json=body) as response:
+            return response.status, await response.json()
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        async with self._session.get(self.url + "/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith((name + "{", name + " "))
+        )
+
+    async def stop(self, number: int = signal.SIGTERM, within_s: float = 15) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(within_s):
+            code = await self.process.wait()
+            if self._reader is not None:
+                await self._reader
+        return code
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
+) -> AsyncIterator[RunningDaemon]:
+    """Run `volsvc run` on a free port; killed at the end if it still runs."""
+    process = await launch("run", "--port", "0", *arguments, env=env, cwd=cwd)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        daemon = RunningDaemon(process, session)
+        try:
+            await daemon.wait_ready()
+            yield daemon
+        finally:
+            if process.returncode is None:
+                await daemon.stop(signal.SIGKILL)
+            if daemon._reader is not None:
+                await daemon._reader
+
+
+async def launch(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
+) -> asyncio.subprocess.Process:
+    """Start a volsvc command."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("VOLSVC_", "KAFKA_"))}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "volsvc",
+        *arguments,
+        env={**clean, **(env or {})},
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def command(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
+) -> tuple[int, str, str]:
+    """Run a volsvc command to its end: exit code, standard output, standard error."""
+    process = await launch(*arguments, env=env, cwd=cwd)
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()

@@ -1,0 +1,79 @@
+"""Who may know whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import volsvc
+
+ROWS = (
+    ("domain", "config"),
+    ("features", "metrics", "logs", "board", "supervisor", "health"),
+    ("transport", "sources", "models"),
+    ("producer", "consumer", "web"),
+    ("app",),
+    ("commands", "progress"),
+    ("cli",),
+)
+"""A part imports from rows above its own only; parts in one row do not import one another."""
+
+HEAVY = {"aiokafka": "transport", "aiohttp": "web", "pyarrow": None, "prometheus_client": None}
+ROOT = Path(volsvc.__file__).parent
+ALLOWED = {("commands", "progress")}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a module imports, anywhere inside it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def row_of(part: str) -> int:
+    return next(index for index, row in enumerate(ROWS) if part in row)
+
+
+MODULES = [
+    path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path not in (ROOT / "__init__.py", ROOT / "__main__.py")
+]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_up(path: Path) -> None:
+    """Every import of ours goes to a row above, or stays inside its part."""
+    own = part_of(path)
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "volsvc" or len(parts) < 2 or parts[1] in (own, "__version__"):
+            continue
+        pair = (own, parts[1])
+        assert row_of(parts[1]) < row_of(own) or pair in ALLOWED, f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_edges_stay_at_the_edge(path: Path) -> None:
+    """Kafka is known to the transport alone, HTTP to the web alone."""
+    libraries = {name.split(".")[0] for name in imported(path)}
+    for library, owner in HEAVY.items():
+        if owner is not None and library in libraries:
+            assert part_of(path) == owner, f"{path} imports {library}"
+
+
+def test_pure_parts_do_no_io() -> None:
+    """Domain and features import neither a clock nor anything that does I/O."""
+    banned = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
+    for path in MODULES:
+        if part_of(path) in ("domain", "features"):
+            found = {name.split(".")[0] for name in imported(path)} & banned
+            assert not found, f"{path} imports {found}"

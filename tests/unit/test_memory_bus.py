@@ -1,0 +1,60 @@
+"""The in-process bus."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from tests.bus_contract import BusContract, Owner, records
+from volsvc.transport.memory import MemoryBus
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus(partitions=3)
+
+
+@pytest.fixture
+def topics() -> SimpleNamespace:
+    return SimpleNamespace(ticks="ticks", features="features")
+
+
+class TestMemoryBus(BusContract):
+    """The contract."""
+
+
+async def test_a_full_log_holds_the_publisher_back() -> None:
+    """A publisher waits for the group to commit; nothing is lost."""
+    bus = MemoryBus(partitions=2, queue_max_records=10)
+    subscription = bus.subscribe("ticks", "g", Owner())
+    publishing = asyncio.create_task(bus.publish("ticks", records(100)))
+    taken = []
+    async with asyncio.timeout(10):
+        async for batch in subscription.batches():
+            assert len(batch) <= 10
+            taken += batch
+            if batch:
+                continue
+            await subscription.commit({r.partition: r.offset + 1 for r in taken})
+            if len(taken) == 100:
+                break
+    await publishing
+    assert len(taken) == 100
+
+
+async def test_what_was_published_is_delivered_after_the_stop() -> None:
+    """Records that are in the log when the bus closes are still handed out."""
+    bus = MemoryBus()
+    subscription = bus.subscribe("ticks", "g", Owner())
+    await bus.publish("ticks", records(2_000))
+    await bus.close()
+    taken = [r async for batch in subscription.batches() for r in batch]
+    assert len(taken) == 2_000
+
+
+async def test_topics_without_a_group_keep_the_newest() -> None:
+    """A topic that nobody consumes is bounded too."""
+    bus = MemoryBus(partitions=1, queue_max_records=10)
+    await bus.publish("features", records(25))
+    kept = [r async for batch in bus.read_all("features", [0]) for r in batch]
+    assert [r.offset for r in kept] == list(range(15, 25))
