@@ -6,8 +6,6 @@ from pathlib import Path
 
 REAL_TICKS = Path(__file__).parents[2] / "shared" / "data" / "coinbase-ticker"
 TEN_MINUTES = sorted(
-    path
-    for pattern in ("*min*.ndjson.gz", "*min*.csv", "*gap.ndjson.gz")
-    for path in REAL_TICKS.glob(pattern)
+    path for pattern in ("*min*.ndjson.gz", "*min*.csv") for path in REAL_TICKS.glob(pattern)
 )
 """Ten-minute recordings of Coinbase beside the checkout; empty where there are none."""

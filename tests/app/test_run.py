@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.daemon import command, eventually, running
@@ -50,7 +51,7 @@ async def test_first_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", ["max", "10"])
-@pytest.mark.parametrize("real", TEN_MINUTES[:3] or [None], ids=str)
+@pytest.mark.parametrize("real", TEN_MINUTES or [None], ids=str)
 async def test_published_features_equal_the_command(
     real: Path | None, speed: str, recording: Path, tmp_path: Path
 ) -> None:
@@ -96,8 +97,6 @@ async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Pat
         outcomes: list[int] = []
 
         async def ask() -> None:
-            import aiohttp
-
             while True:
                 try:
                     outcomes.append((await daemon.predict(rows=[ROW] * 200))[0])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bus_contract import BusContract, Owner, records
+from volsvc.transport import Record
 from volsvc.transport.memory import MemoryBus
 
 
@@ -28,7 +29,7 @@ async def test_a_full_log_holds_the_publisher_back() -> None:
     bus = MemoryBus(partitions=2, queue_max_records=10)
     subscription = bus.subscribe("ticks", "g", Owner())
     publishing = asyncio.create_task(bus.publish("ticks", records(100)))
-    taken = []
+    taken: list[Record] = []
     async with asyncio.timeout(10):
         async for batch in subscription.batches():
             assert len(batch) <= 10

@@ -39,11 +39,10 @@ def _parse_text(text: str) -> int:
         return _parse_epoch_text(text)
     day, minute, second, fraction, zone = match.groups()
     utc = zone in (None, "Z", "z", "UTC")
-    start = _minute_ns(day, minute, "+00:00" if utc else zone)
-    seconds, nanoseconds = int(second), int(fraction.ljust(9, "0")) if fraction else 0
-    if seconds > 59:
+    if int(second) > 59:
         raise ValueError(f"{text!r} has no such second")
-    return int(start + seconds * NS + nanoseconds)
+    start = _minute_ns(day, minute, "+00:00" if utc else zone)
+    return start + int(second) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 
 def _parse_epoch_text(text: str) -> int:
@@ -51,7 +50,7 @@ def _parse_epoch_text(text: str) -> int:
     if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(whole) > 20:
         raise ValueError(f"{text[:40]!r} is neither an RFC 3339 time nor an epoch number")
     digits = _epoch_digits(int(whole))
-    return int(whole) * 10**digits + int(fraction[:digits].ljust(digits, "0") or 0)
+    return int(whole + fraction[:digits].ljust(digits, "0"))
 
 
 def _epoch_digits(value: int) -> int:

@@ -141,10 +141,9 @@ class Recording:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            hint = "; a JSON array is not NDJSON: write one object a line" if line[0] == "[" else ""
-            raise InvalidTickError("line", f"is not JSON{hint}", "json") from error
+            raise InvalidTickError("line", f"is not JSON{_hint(line)}", "json") from error
         if not isinstance(record, dict):
-            raise InvalidTickError("line", "is not a JSON object", "json")
+            raise InvalidTickError("line", f"is not a JSON object{_hint(line)}", "json")
         return tick_from_record(record, default_symbol=self._default_symbol, source="ndjson")
 
     def _parquet_rows(self) -> Row:
@@ -167,6 +166,11 @@ class Recording:
                 line += 1
                 record = dict(zip(names, cells, strict=True))
                 yield FileRow(line, _attempt(partial(schema.tick, record, "parquet")))
+
+
+def _hint(line: str) -> str:
+    array = line.lstrip().startswith("[")
+    return "; a JSON array is not NDJSON: write one object a line" if array else ""
 
 
 def _attempt(parse: Callable[[], Tick]) -> Tick | InvalidTickError | NotATickError:

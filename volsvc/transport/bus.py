@@ -17,14 +17,14 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class OutRecord(NamedTuple):
-    """A record to be published; `time_ms` is its event time.
+    """A record to be published; the key decides the partition unless `partition` does.
 
-    The key decides the partition unless `partition` does.
+    It is stamped with the time of publication, not with its event time: a broker's retention goes
+    by the stamp, and would delete a replay of last year's ticks as it is written.
     """
 
     key: bytes
     value: bytes | None
-    time_ms: int
     headers: Headers = ()
     partition: int | None = None
 

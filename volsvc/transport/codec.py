@@ -64,7 +64,7 @@ def encode_tick(tick: Tick, position: bytes | None = None) -> OutRecord:
         tick.source,
     )
     headers: Headers = ((POSITION_HEADER, position),) if position is not None else ()
-    return OutRecord(tick.symbol.encode(), _encode(wire), tick.time_ns // 1_000_000, headers)
+    return OutRecord(tick.symbol.encode(), _encode(wire), headers)
 
 
 def decode_tick(record: Record) -> Tick:
@@ -133,7 +133,6 @@ def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: 
     return OutRecord(
         row.symbol.encode(),
         _encode(value),
-        row.time_ns // 1_000_000,
         partition=state["partition"],
     )
 
@@ -174,4 +173,4 @@ def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutR
     value = record.value
     if value is not None and len(value) > MAX_RECORD_BYTES:
         value, headers = value[:MAX_RECORD_BYTES], (*headers, ("volsvc-truncated", b"true"))
-    return OutRecord(record.key or b"", value, 0, headers)
+    return OutRecord(record.key or b"", value, headers)

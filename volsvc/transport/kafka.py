@@ -216,7 +216,7 @@ class KafkaBus:
 def _append(batch: BatchBuilder, record: OutRecord) -> bool:
     value = record.value if record.value is not None or record.key else b""
     added = batch.append(
-        key=record.key or None, value=value, timestamp=record.time_ms, headers=list(record.headers)
+        key=record.key or None, value=value, timestamp=None, headers=list(record.headers)
     )
     return added is not None
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
+import socket
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -64,30 +68,69 @@ def create_app(services: Services) -> web.Application:
     return app
 
 
+LAME_DUCK_S = 0.5
+"""How long a drained server waits for idle connections to be used once more or closed."""
+
+
 class Server:
     """A bound HTTP server; `close` lets requests in flight finish."""
 
     def __init__(self, app: web.Application, settings: HttpSettings, grace_s: float) -> None:
         self._settings = settings
+        self._grace_s = grace_s
+        self._socket: socket.socket | None = None
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=grace_s
         )
 
     async def start(self) -> str:
         """Bind, and return the base URL; raises StartupError when the address is not free."""
-        host, port = self._settings.host, self._settings.port
+        self._socket = _listen(self._settings.host, self._settings.port)
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except (OSError, OverflowError) as error:
-            await self._runner.cleanup()
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            reason = "is in use by another process" if taken else f"cannot be bound: {error}"
-            raise StartupError(f"http.port = {port}: {host}:{port} {reason}") from error
-        bound = self._runner.addresses[0]
-        name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"http://{name}:{bound[1]}"
+        # The server closes the socket that it is given; ours stays open for the last callers.
+        await web.SockSite(self._runner, self._socket.dup()).start()
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def close(self) -> None:
         """Take no more connections, finish what is in flight, and let go."""
+        for site in self._runner.sites:
+            await site.stop()
+        if self._socket is not None:
+            await self._take_last_callers(self._socket)
+        # A kept-alive connection is told to close by its next answer. It gets a moment for that:
+        # closed at once, it might be with a request on its way.
+        deadline = time.monotonic() + min(LAME_DUCK_S, self._grace_s)
+        while self._open_connections() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         await self._runner.cleanup()
+
+    async def _take_last_callers(self, listening: socket.socket) -> None:
+        """Accept who has connected already; closing the socket would reset them."""
+        loop, factory = asyncio.get_running_loop(), self._runner.server
+        listening.setblocking(False)
+        with listening, contextlib.suppress(BlockingIOError):
+            callers = []
+            try:
+                while True:
+                    callers.append(listening.accept()[0])
+            finally:
+                listening.close()
+                for caller in callers:
+                    caller.setblocking(False)
+                    if factory is not None:
+                        await loop.connect_accepted_socket(factory, caller)
+
+    def _open_connections(self) -> int:
+        server = self._runner.server
+        return len(server.connections) if server is not None else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=1_024)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is in use by another process" if taken else f"cannot be bound: {error.strerror}"
+        raise StartupError(f"http.port = {port}: {host}:{port} {reason}") from error

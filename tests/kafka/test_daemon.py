@@ -1,0 +1,160 @@
+"""The daemon on a real broker: the same features, restarts, outages."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon import RunningDaemon, command, eventually, running
+from tests.kafka.broker import Broker
+from tests.kafka.log import LogRecord, committed, read_topic
+from tests.recordings import TEN_MINUTES
+
+PARTITIONS = 3
+COLUMNS = ("symbol", "time", "price", "ret_mean", "ret_std", "n")
+
+
+def environment(broker: Broker, name: str, **more: str) -> dict[str, str]:
+    """Settings of a daemon with topics of its own."""
+    return {
+        "VOLSVC_BUS__TRANSPORT": "kafka",
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_TOPIC": f"{name}.raw",
+        "VOLSVC_KAFKA__FEATURES_TOPIC": f"{name}.features",
+        "VOLSVC_KAFKA__DEAD_LETTER_TOPIC": f"{name}.dlq",
+        "VOLSVC_KAFKA__GROUP_ID": name,
+        "VOLSVC_KAFKA__PARTITIONS": str(PARTITIONS),
+        "VOLSVC_FEATURES__HISTORY": "100000",
+        **more,
+    }
+
+
+async def expected(path: Path, folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The features that `volsvc features` gives, by symbol and time; times are distinct."""
+    code, _, err = await command("features", str(path), "--out", "f.csv", cwd=folder)
+    assert code == 0, err
+    with (folder / "f.csv").open() as file:
+        return {
+            (row["symbol"], f"{row['time']}/{index}"): tuple(row[c] for c in COLUMNS)
+            for index, row in enumerate(csv.DictReader(file))
+        }
+
+
+def as_text(value: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(v if isinstance(v, str) else repr(v) for v in (value[c] for c in COLUMNS))
+
+
+async def published(broker: Broker, name: str) -> list[LogRecord]:
+    return await read_topic(broker.bootstrap_servers, f"{name}.features", PARTITIONS)
+
+
+async def assert_each_tick_once(broker: Broker, name: str, rows: int) -> None:
+    """The log holds every row of the recording, and none twice."""
+    ticks = await read_topic(broker.bootstrap_servers, f"{name}.raw", PARTITIONS)
+    positions = [record.headers["volsvc-position"] for record in ticks]
+    assert len(set(positions)) == len(positions) == rows
+
+
+async def all_processed(daemon: RunningDaemon, ticks: int, within_s: float = 60) -> None:
+    async def processed() -> bool:
+        return await daemon.metric("volsvc_ticks_total") >= ticks
+
+    await eventually(processed, within_s, f"{ticks} ticks processed")
+
+
+@pytest.mark.parametrize("speed", ["max", "10"])
+@pytest.mark.parametrize("real", TEN_MINUTES or [None], ids=lambda p: p.name if p else "generated")
+async def test_same_features_as_the_command(
+    real: Path | None, speed: str, broker: Broker, recording: Path, tmp_path: Path
+) -> None:
+    """On the broker as in process: each published row is the command's, to the last bit."""
+    path = real or recording
+    wanted = list((await expected(path, tmp_path)).values())
+    name = uuid.uuid4().hex[:8]
+    env = environment(broker, name)
+    enough = len(wanted) if speed == "max" else 150
+    async with running("--path", str(path), "--speed", speed, env=env, cwd=tmp_path) as daemon:
+        await all_processed(daemon, enough)
+        for symbol in {row[0] for row in wanted}:
+            rows = (await daemon.get(f"/history/{symbol}?limit=100000"))["rows"]
+            of_symbol = [row for row in wanted if row[0] == symbol]
+            assert [as_text(row) for row in rows] == of_symbol[: len(rows)]
+            assert speed == "10" or len(rows) == len(of_symbol)
+        assert await daemon.stop() == 0
+    records = [as_text(record.value) for record in await published(broker, name)]
+    assert records
+    assert set(records) <= set(wanted)
+
+
+async def test_stop_and_go_on(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """Stopped in the middle at full speed and started again: nothing lost, nothing doubled."""
+    wanted = list((await expected(recording, tmp_path)).values())
+    name = uuid.uuid4().hex[:8]
+    env = environment(broker, name)
+    arguments = ("--path", str(recording), "--speed", "max")
+    for share in (0.2, 0.5):
+        async with running(*arguments, env=env, cwd=tmp_path) as daemon:
+            await all_processed(daemon, round(len(wanted) * share * 0.5))
+            processed = await daemon.metric("volsvc_ticks_total")
+            assert await daemon.stop() == 0
+        offsets = await committed(broker.bootstrap_servers, name, f"{name}.raw", PARTITIONS)
+        assert sum(offsets.values()) >= processed
+    async with running(*arguments, env=env, cwd=tmp_path) as daemon:
+
+        async def finished() -> bool:
+            return "source_ended" in daemon.log
+
+        await eventually(finished, 60, "the end of the recording")
+        symbols = sorted({row[0] for row in wanted})
+        last = {s: [row for row in wanted if row[0] == s][-1] for s in symbols}
+
+        async def caught_up() -> bool:
+            answers = [await daemon.get(f"/latest/{s}") for s in symbols]
+            return all(a.get("as_of") == last[s][1] for a, s in zip(answers, symbols, strict=True))
+
+        await eventually(caught_up, 60, "the last tick of every symbol")
+        for symbol in symbols:
+            answer = await daemon.get(f"/latest/{symbol}")
+            assert as_text({**answer, "time": answer["as_of"]}) == last[symbol]
+        assert await daemon.stop() == 0
+    await assert_each_tick_once(broker, name, len(wanted))
+    assert {as_text(r.value) for r in await published(broker, name)} <= set(wanted)
+
+
+async def test_broker_comes_late_and_goes_away(
+    own_broker: Broker, recording: Path, tmp_path: Path
+) -> None:
+    """Broker 20 s late, then killed for 20 s in the middle: no tick lost, none doubled."""
+    wanted = list((await expected(recording, tmp_path)).values())
+    name = uuid.uuid4().hex[:8]
+    env = environment(own_broker, name)
+    async with running("--path", str(recording), "--speed", "20", env=env, cwd=tmp_path) as daemon:
+        await asyncio.sleep(20)
+        assert (await daemon.get("/health"))["status"] == "degraded"
+        assert (await daemon.predict(rows=[{"ret_mean": 0.0, "ret_std": 1e-5, "n": 49}]))[0] == 200
+        own_broker.start()
+        await all_processed(daemon, 1_000, within_s=60)
+        own_broker.kill()
+        before = await daemon.get("/latest/BTC-USD")
+
+        async def noticed() -> bool:
+            return await daemon.metric("volsvc_kafka_connected") == 0
+
+        await eventually(noticed, 20, "the outage is noticed")
+        await asyncio.sleep(15)
+        assert await daemon.status("/latest/BTC-USD") == 200
+        assert (await daemon.get("/latest/BTC-USD"))["age_s"] > before["age_s"]
+        own_broker.start()
+        await all_processed(daemon, len(wanted), within_s=100)
+        assert await daemon.metric("volsvc_ticks_total") == len(wanted)
+        assert (await daemon.get("/health"))["checks"]["kafka:consumer"]["status"] == "ok"
+        assert await daemon.stop() == 0
+    await assert_each_tick_once(own_broker, name, len(wanted))
+    assert {as_text(r.value) for r in await published(own_broker, name)} <= set(wanted)
+    # One line for each change of state, not one for each attempt.
+    assert len(daemon.log.splitlines()) < 60
