@@ -1,17 +1,16 @@
 """A seeded generator of ticks whose true volatility is known.
 
-The efficient log price diffuses with variance rate sigma²(t) and jumps now and then. sigma²(t) is a
-base level times a daily pattern times the exponential of mean-reverting factors with half-lives
-from half a minute to days; ticks come quicker when it is high (a Cox process, so they cluster). The
-book follows the efficient price once that has moved far enough, as in the model with uncertainty
-zones (Robert and Rosenbaum 2011), and trades bounce between bid and ask.
+The efficient log price diffuses with variance rate sigma²(t), and jumps. sigma²(t) is a base level
+times a daily pattern times the exponential of mean-reverting factors; ticks come quicker when it is
+high (a Cox process, so they cluster). The book follows the efficient price once that has moved far
+enough (as with the uncertainty zones of Robert and Rosenbaum 2011); trades bounce on it.
 
-Hidden states live on a clock of cells rather than on ticks: the arrivals depend on the volatility,
-so the gaps are not known before it. Inside a cell rates are constant, which makes the integrals of
-variance and of expected ticks piecewise linear and everything drawn from them exact.
+Hidden states live on a clock of cells, not on ticks: arrivals depend on the volatility, so the gaps
+are not known before it. Rates are constant inside a cell, so that the integrals of variance and of
+expected ticks are piecewise linear and what is drawn from them is exact.
 
-Levels are those of Coinbase recordings: BTC-USD and ETH-USD ticks of 2025 and 2026 for the book and
-the pace, one-minute bars of late 2025 for the daily pattern and the memory of volatility.
+Levels are those of Coinbase: ticks of 2025 and 2026 for book and pace, one-minute bars of late 2025
+for the daily pattern and the memory of volatility.
 """
 
 from __future__ import annotations
@@ -36,18 +35,17 @@ Integers = NDArray[np.int64]
 
 DAY_S = 86_400
 CELL_S = 0.25
-CELLS = 1024
-"""Cells a block: about a thousand ticks of a busy symbol."""
+CELLS = 1024  # a block: about a thousand ticks of a busy symbol
 BLOCK_NS = round(CELLS * CELL_S * NS)
-CLOCK_S: Floats = np.arange(CELLS + 1) * CELL_S
-
-HALF_LIVES_S: Floats = np.array([30.0, 600.0, 21_600.0, 259_200.0, 3.0])
-"""Of the four factors of log volatility, and last of the one of the pace alone."""
-SPREADS: Floats = np.array([0.25, 0.30, 0.30, 0.30, 0.40])
-"""Stationary standard deviations of these factors."""
+CLOCK_S = np.arange(CELLS + 1, dtype=np.float64) * CELL_S
+HALF_LIVES_S = np.array([30.0, 600.0, 21_600.0, 259_200.0, 3.0])
 KEEP = np.exp2(-CELL_S / HALF_LIVES_S)
-PEAK_S = 15.5 * 3600
-"""UTC time of day at which volatility peaks: the first hours of trading in the US."""
+SPREADS = np.array([0.25, 0.30, 0.30, 0.30, 0.40])
+"""Stationary deviations of four factors of log volatility and, last, one of the pace alone."""
+PEAK_S = 15.5 * 3600  # UTC: the first hours of trading in the US are the most volatile
+# Steps from the mid at which a coarse book moves. Chosen so that the variance of the mid over 1 to
+# 10 s is the true one: 0.75 adds up to 13 % by bounce, 1 takes up to 11 % by lag.
+RELUCTANCE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +109,10 @@ class TruthTick(NamedTuple):
     """A tick with the truth about the gap since its symbol's previous tick (or the start).
 
     `sigma` is the volatility of the efficient log price per sqrt(second), without jumps: the root
-    of the mean of sigma²(t) over the gap, which within a fraction of a second is its instantaneous
-    value. `jump` is the sum of log jumps in the gap, 0.0 for nearly every tick. So the diffusive
-    variance integrated from one tick to a later one is the sum, over the ticks after the first, of
-    sigma² times the gap in seconds; with the sum of jump² it is the quadratic variation. An
-    interval that cuts a gap takes a proportional part of it.
+    of the mean of sigma²(t) over the gap, nearly its instantaneous value. `jump` is the sum of the
+    log jumps in the gap, 0.0 for most. So the integrated variance between two ticks is the sum,
+    over the ticks after the first, of sigma² times the gap in seconds, and with the sum of jump²
+    the quadratic variation. An interval that cuts a gap takes a proportional part of it.
     """
 
     tick: Tick
@@ -182,15 +179,17 @@ def _walk(
 ) -> Iterator[tuple[Integers, Floats, Floats, Floats]]:
     """Blocks, maybe empty, of tick times, sigma, jumps and efficient log prices."""
     last_ns, log_price = start_ns, math.log(market.start_price)
-    variance_left = jump_left = 0.0
-    for begin_ns, variance, expected in _hidden(market, rng, start_ns):
+    level = np.zeros(2)  # of both integrals at the last tick, relative to the block's begin
+    for begin_ns, variance, jumps, expected in _hidden(market, rng, start_ns):
         arrivals = np.sort(rng.uniform(0, expected[-1], rng.poisson(expected[-1])))
         offsets_ns = (np.interp(arrivals, expected, CLOCK_S) * NS).astype(np.int64)
         time_ns = _rising(begin_ns + offsets_ns, last_ns)
         seconds = (time_ns - begin_ns) / NS
-        reached = np.interp(seconds, CLOCK_S, variance)
-        spent, variance_left = _increments(reached, variance[-1], variance_left)
-        jump, jump_left = _increments(*_jumped(market, rng, seconds), jump_left)
+        cells = np.searchsorted(CLOCK_S[1:-1], seconds, side="right")
+        reached = np.array([np.interp(seconds, CLOCK_S, variance), jumps[cells]])
+        levels = np.column_stack((level, reached))
+        level = levels[:, -1] - (variance[-1], jumps[-1])
+        spent, jump = np.diff(levels)
         # The mean of the price, not of its logarithm, stays where it is.
         moves = np.sqrt(spent) * rng.normal(size=len(spent)) - spent / 2 + jump
         sigma = np.sqrt(spent * NS / np.diff(time_ns, prepend=last_ns))
@@ -201,10 +200,14 @@ def _walk(
 
 def _hidden(
     market: Market, rng: np.random.Generator, start_ns: int
-) -> Iterator[tuple[int, Floats, Floats]]:
-    """Blocks of hidden state: the begin, and integrals of sigma² and the pace over the clock."""
+) -> Iterator[tuple[int, Floats, Floats, Floats]]:
+    """Blocks of hidden state: the begin; integrals of sigma², the jumps and the pace.
+
+    Jumps are at the begin of a cell, with shape (CELLS,); the others have shape (CELLS + 1,).
+    """
     factors = rng.normal(0.0, SPREADS)  # their stationary law
     scale = (SPREADS * np.sqrt(1 - KEEP**2))[:, None]
+    jump_scale = market.jump_scale * math.sqrt(60 * market.variance_rate)
     for begin_ns in count(start_ns, BLOCK_NS):
         paths = _mean_reverting(factors, scale * rng.normal(size=(len(SPREADS), CELLS)))
         factors = paths[:, -1]
@@ -213,7 +216,9 @@ def _hidden(
         daily = daily_factor(begin_ns % (DAY_S * NS) / NS + CLOCK_S[:-1], market.daily_swing)
         relative = daily * np.exp(2 * log_sigma)
         pace = market.ticks_per_s * relative ** (market.pace_link / 2) * np.exp(paths[-1])
-        yield begin_ns, _integral(market.variance_rate * relative), _integral(pace)
+        happens = rng.random(CELLS) < market.jumps_per_day * CELL_S / DAY_S
+        jumps = np.cumsum(happens * rng.normal(0.0, jump_scale, CELLS))
+        yield begin_ns, _integral(market.variance_rate * relative), jumps, _integral(pace)
 
 
 def _mean_reverting(start: Floats, shocks: Floats) -> Floats:
@@ -242,42 +247,26 @@ def _rising(times: Integers, last: int) -> Integers:
     return rising
 
 
-def _jumped(market: Market, rng: np.random.Generator, seconds: Floats) -> tuple[Floats, float]:
-    """Sum of a block's jumps up to each time in it, and of all of them."""
-    happened = rng.poisson(market.jumps_per_day * CLOCK_S[-1] / DAY_S)
-    scale = market.jump_scale * math.sqrt(60 * market.variance_rate)
-    sums = np.concatenate(([0.0], np.cumsum(rng.normal(0.0, scale, happened))))
-    when = np.sort(rng.uniform(0, CLOCK_S[-1], happened))
-    return sums[np.searchsorted(when, seconds)], float(sums[-1])
-
-
-def _increments(reached: Floats, total: float, left: float) -> tuple[Floats, float]:
-    """What each tick adds to a block's sum, with what was `left` before; what is left at its end."""
-    levels = np.concatenate(([-left], reached))
-    return np.diff(levels), total - float(levels[-1])
-
-
 class _Book:
     """The best quotes of one symbol, in steps of its price grid."""
 
     def __init__(self, market: Market, rng: np.random.Generator) -> None:
         self._market, self._rng = market, rng
         self._per_unit = 10.0 ** price_decimals(market.start_price)
-        self._bid, self._spread = round(market.start_price * self._per_unit), 1
+        self._bid, self._spread = round(market.start_price * self._per_unit), 1.0
 
     def follow(self, prices: Floats) -> tuple[Floats, Floats]:
         """Bid and ask beside each of these efficient prices."""
         market, bid, spread = self._market, self._bid, self._spread
-        extra = self._rng.exponential(market.wide_by * prices * self._per_unit)
-        wide = self._rng.random(len(prices)) < market.wide
-        drawn = 1 + np.rint(wide * extra).astype(np.int64)
+        steps = prices * self._per_unit
+        wide = self._rng.random(len(steps)) < market.wide
+        drawn = 1 + np.rint(wide * self._rng.exponential(market.wide_by * steps))
         quotes = []
-        for price, width in zip((prices * self._per_unit).tolist(), drawn.tolist(), strict=True):
+        for price, width in zip(steps.tolist(), drawn.tolist(), strict=True):
             away = abs(price - bid - spread / 2)
-            # From the quoted mid and by a whole step at least: rounding then adds no bounce.
-            if away > 1 and away > market.follow * price:
+            if away > max(RELUCTANCE, market.follow * price):
                 bid, spread = max(1, round(price - width / 2)), width
             quotes.append((bid, bid + spread))
         self._bid, self._spread = bid, spread
-        bids, asks = np.array(quotes, dtype=np.float64).reshape(-1, 2).T / self._per_unit
-        return bids, asks
+        both = np.array(quotes, dtype=np.float64).reshape(-1, 2) / self._per_unit
+        return both[:, 0], both[:, 1]
