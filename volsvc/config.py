@@ -31,10 +31,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 Role = Literal["producer", "consumer", "api"]
@@ -205,12 +205,7 @@ class Settings(BaseSettings):
     """The whole configuration of a daemon."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        validate_default=True,
+        frozen=True, extra="forbid", validate_default=True
     )
 
     service: ServiceSettings = ServiceSettings()
@@ -222,18 +217,6 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """`load_settings` hands every layer over as one; defaults are all that is left."""
-        return (init_settings,)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Settings:
@@ -271,8 +254,22 @@ def load_settings(
     layers: list[Mapping[str, Any]] = [overrides or {}]
     layers += [layer for env in (os.environ, dotenv) for layer in _environment_layers(env)]
     layers.append(_read_toml(config) if config is not None else {})
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            # The library's own reader of the environment overlooks unknown names.
+            return tuple(InitSettingsSource(settings_cls, dict(layer)) for layer in layers)
+
     try:
-        return Settings(**_merge(layers))
+        return Layered()
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(e) for e in error.errors())) from error
 
@@ -297,27 +294,13 @@ def _environment_layers(env: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
 
 def _read_toml(path: Path) -> Mapping[str, Any]:
     try:
-        return TomlConfigSettingsSource(Settings, path).toml_data if path.is_file() else _no(path)
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file; name a file with --config") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
-
-
-def _no(path: Path) -> Mapping[str, Any]:
-    raise SettingsError(f"{path}: no such file; name a configuration file with --config")
-
-
-def _merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """One mapping of nested sections, in which an earlier layer hides a later one."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(key, {}), Mapping):
-                merged[key] = _merge([merged.get(key, {}), value])
-            else:
-                merged.setdefault(key, value)
-    return merged
 
 
 def _explain(error: ErrorDetails) -> str:
