@@ -1,73 +1,118 @@
 """A seeded generator of ticks whose true volatility is known.
 
-The efficient log price diffuses with volatility sigma(t) and jumps now and then; the book follows
-it in small steps, and trades bounce between bid and ask. sigma(t) is the product of a base level, a
-daily pattern and the exponential of several mean-reverting factors (Ornstein-Uhlenbeck processes
-from half a minute to days; exact transitions over irregular gaps). Arrivals cluster and quicken
-with volatility, as a doubly stochastic process.
+The efficient log price diffuses with variance rate sigma²(t), and jumps. sigma²(t) is a base level
+times a daily pattern times the exponential of mean-reverting factors; ticks come quicker when it is
+high (a Cox process, so they cluster). The book follows the efficient price once that has moved far
+enough (as with the uncertainty zones of Robert and Rosenbaum 2011); trades bounce on it.
+
+Hidden states live on a clock of cells, not on ticks: arrivals depend on the volatility, so the gaps
+are not known before it. Rates are constant inside a cell, so that the integrals of variance and of
+expected ticks are piecewise linear and what is drawn from them is exact.
+
+Levels are those of Coinbase: ticks of 2025 and 2026 for book and pace, one-minute bars of late 2025
+for the daily pattern and the memory of volatility.
 """
 
 from __future__ import annotations
 
 import heapq
-import zlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import NS, Tick
+from volsvc.domain.forecast import SECONDS_PER_YEAR
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
-BLOCK = 512
-DAY_S = 86_400.0
-SECONDS_PER_YEAR = 31_557_600.0
-START_PRICES = {"BTC-USD": 70_000.0, "ETH-USD": 2_000.0, "SOL-USD": 90.0}
-HALF_LIVES_S = np.array([30.0, 600.0, 21_600.0, 259_200.0])
-SPREADS = np.array([0.25, 0.30, 0.35, 0.35])
-"""Stationary standard deviations of the factors of log volatility."""
+DAY_S = 86_400
+CELL_S = 0.25
+CELLS = 1024  # a block: about a thousand ticks of a busy symbol
+BLOCK_NS = round(CELLS * CELL_S * NS)
+CLOCK_S = np.arange(CELLS + 1, dtype=np.float64) * CELL_S
+HALF_LIVES_S = np.array([30.0, 600.0, 21_600.0, 259_200.0, 3.0])
+KEEP = np.exp2(-CELL_S / HALF_LIVES_S)
+SPREADS = np.array([0.25, 0.30, 0.30, 0.30, 0.40])
+"""Stationary deviations of four factors of log volatility and, last, one of the pace alone."""
+PEAK_S = 15.5 * 3600  # UTC: the first hours of trading in the US are the most volatile
+# Steps from the mid at which a coarse book moves. Chosen so that the variance of the mid over 1 to
+# 10 s is the true one: 0.75 adds up to 13 % by bounce, 1 takes up to 11 % by lag.
+RELUCTANCE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """How a generated market behaves; defaults are taken from recordings of Coinbase."""
+    """How one symbol's market behaves.
 
+    `volatility` is annualised: the root of the mean of sigma² over time, jumps left out. Ticks come
+    at `ticks_per_s` while sigma is at that level, and with elasticity `pace_link` to it;
+    `daily_swing` shapes the `daily_factor`. The book follows a move of the log price beyond
+    `follow` (and a step of the grid); its spread is one step, but after a share `wide` of its moves
+    wider by `wide_by` of the price on average. A trade is on the side of the one before with
+    probability `side_persistence`, and worth `notional` (median, quote currency). Jumps have a
+    standard deviation of `jump_scale` times the mean volatility of a minute.
+    """
+
+    start_price: float
     volatility: float = 0.6
-    """Annualised: the root of the unconditional mean variance."""
-    daily_swing: float = 0.5
-    """Variance at the peak of the day (16:00 UTC) is 1 + this times its daily mean."""
-    median_gap_s: float = 0.2
-    gap_spread: float = 1.4
-    """Standard deviation of the log of the gap between ticks."""
-    cluster: float = 0.95
-    """Persistence of the pace from tick to tick."""
-    step: float = 6e-5
-    """Move of the log price that makes the book follow."""
-    side_persistence: float = 0.9
+    ticks_per_s: float = 2.0
+    pace_link: float = 0.6
+    daily_swing: float = 0.8
+    follow: float = 5e-5
+    wide: float = 0.12
+    wide_by: float = 2e-5
+    side_persistence: float = 0.86
+    notional: float = 300.0
     jumps_per_day: float = 4.0
-    jump_minutes: float = 9.0
-    """Standard deviation of a jump, as the variance of so many minutes."""
+    jump_scale: float = 3.0
+
+    @property
+    def variance_rate(self) -> float:
+        """Unconditional mean of sigma², in 1/s."""
+        return self.volatility**2 / SECONDS_PER_YEAR
+
+
+MARKETS = {
+    "BTC-USD": Market(70_000.0, volatility=0.45, ticks_per_s=4.5),
+    "ETH-USD": Market(2_000.0, volatility=0.6, ticks_per_s=4.5),
+    "SOL-USD": Market(90.0, volatility=0.7, ticks_per_s=4.5),
+}
+
+
+def market_of(symbol: str) -> Market:
+    """A familiar market, or one whose price (0.1 to 1,000) and pace follow from the name."""
+    if symbol in MARKETS:
+        return MARKETS[symbol]
+    second, first = divmod(_stable_hash(symbol), 2**32)
+    price = float(f"{10 ** (4 * first / 2**32 - 1):.3g}")
+    return Market(price, ticks_per_s=0.5 + 2 * second / 2**32)
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorSpec:
-    """What to generate: which symbols, from which seed, from which event time on."""
+    """What to generate: which symbols, from which seed, after which event time."""
 
     symbols: tuple[str, ...]
     seed: int
     start_ns: int
-    market: Market = Market()
 
 
 class TruthTick(NamedTuple):
-    """A tick with the truth behind it.
+    """A tick with the truth about the gap since its symbol's previous tick (or the start).
 
-    `sigma` is the volatility of the efficient log price per sqrt(second) over the gap before the
-    tick, `jump` its jump in that gap. So the integrated variance between two ticks of a symbol is
-    the sum of sigma**2 times the gap in seconds, plus the sum of jump**2.
+    `sigma` is the volatility of the efficient log price per sqrt(second), without jumps: the root
+    of the mean of sigma²(t) over the gap, nearly its instantaneous value. `jump` is the sum of the
+    log jumps in the gap, 0.0 for most. So the integrated variance between two ticks is the sum,
+    over the ticks after the first, of sigma² times the gap in seconds, and with the sum of jump²
+    the quadratic variation. An interval that cuts a gap takes a proportional part of it.
     """
 
     tick: Tick
@@ -75,134 +120,153 @@ class TruthTick(NamedTuple):
     jump: float
 
 
-class _Block(NamedTuple):
-    """A block of ticks of one symbol, as arrays."""
-
-    time_ns: NDArray[np.int64]
-    log_price: Floats
-    sigma: Floats
-    jump: Floats
-    sells: NDArray[np.bool_]
-    size: Floats
-
-
 class Generator:
     """Endless ticks of several symbols, merged by event time.
 
-    A symbol's ticks depend on the seed and its own name alone, not on which others are there.
+    A symbol's ticks depend on the seed, the start and its own name (and market) alone.
     """
 
-    def __init__(self, spec: GeneratorSpec) -> None:
+    def __init__(self, spec: GeneratorSpec, markets: Callable[[str], Market] = market_of) -> None:
         self._spec = spec
+        self._markets = markets
 
     def ticks(self) -> Iterator[TruthTick]:
         """Ticks from the start on; the same ones at every call."""
-        streams = [_symbol_ticks(symbol, self._spec) for symbol in self._spec.symbols]
-        return heapq.merge(*streams, key=lambda truth: truth.tick.time_ns)
+        streams = [_ticks(name, self._markets(name), self._spec) for name in self._spec.symbols]
+        return heapq.merge(*streams, key=attrgetter("tick.time_ns"))
 
 
 def daily_factor(seconds: Floats, swing: float) -> Floats:
-    """Variance at a UTC time of day relative to the day's mean; it averages to 1 over a day."""
-    factor: Floats = 1 + swing * np.cos(2 * np.pi * (seconds / DAY_S - 16 / 24))
+    """sigma² at a UTC time of day, in seconds, relative to its mean over the day.
+
+    exp(swing cos) over its mean I0(swing), a von Mises bump: positive, and 1 on average.
+    """
+    angle = 2 * np.pi * (seconds - PEAK_S) / DAY_S
+    factor: Floats = np.exp(swing * np.cos(angle)) / np.i0(swing)
     return factor
 
 
-def start_price(symbol: str) -> float:
-    """A price for a market: a familiar one, or one between 1 and 1,000 by the symbol's name."""
-    spread = zlib.crc32(symbol.encode()) / 2**32
-    return START_PRICES.get(symbol, round(10 ** (3 * spread), 2))
+def price_decimals(price: float) -> int:
+    """Decimals of a market's prices: 2 as on Coinbase, more where 0.01 is over 2 bp."""
+    return max(2, math.ceil(3.7 - math.log10(price)))
 
 
-def grid_of(price: float) -> float:
-    """The price step of a market: about one part in a million, a power of ten."""
-    return float(min(0.01, 10.0 ** np.floor(np.log10(price) - 5.5)))
+def _stable_hash(name: str) -> int:
+    """64 bits; Python's own hash() of a text changes from process to process."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-class _Path:
-    """The hidden state of one symbol, advanced a block at a time."""
-
-    def __init__(self, symbol: str, spec: GeneratorSpec) -> None:
-        name = zlib.crc32(symbol.encode())
-        self._rng = np.random.default_rng(np.random.SeedSequence([spec.seed, name]))
-        self._market = spec.market
-        self._time_ns = spec.start_ns
-        self._log_price = float(np.log(start_price(symbol)))
-        self._factors = self._rng.normal(0, SPREADS)
-        self._pace = 0.0
-        self._sell = False
-
-    def block(self) -> _Block:
-        """The next `BLOCK` ticks."""
-        rng, market = self._rng, self._market
-        gaps = self._gaps()
-        # Strictly rising times, so that no two ticks of a symbol are ever taken for one.
-        time_ns = self._time_ns + np.cumsum(np.maximum(1, np.rint(gaps * NS)).astype(np.int64))
-        sigma = self._volatility(gaps, time_ns / NS)
-        jump_spread = market.volatility * np.sqrt(60 * market.jump_minutes / SECONDS_PER_YEAR)
-        happens = rng.random(BLOCK) < -np.expm1(-market.jumps_per_day * gaps / DAY_S)
-        jump = np.where(happens, rng.normal(0, jump_spread, BLOCK), 0.0)
-        moves = sigma * np.sqrt(gaps) * rng.normal(size=BLOCK) - sigma**2 * gaps / 2 + jump
-        log_price = self._log_price + np.cumsum(moves)
-        flips = np.cumsum(rng.random(BLOCK) > market.side_persistence) + self._sell
-        sells = flips % 2 == 1
-        self._time_ns, self._log_price = int(time_ns[-1]), float(log_price[-1])
-        self._sell = bool(sells[-1])
-        size = rng.lognormal(-4.0, 1.5, BLOCK).round(8) + 1e-8
-        return _Block(time_ns, log_price, sigma, jump, sells, size)
-
-    def _gaps(self) -> Floats:
-        """Seconds between ticks: a persistent pace, quicker in a volatile market, and chance."""
-        market, keep = self._market, self._market.cluster
-        slow_pace = self._market.gap_spread * 0.6
-        shocks = self._rng.normal(0, slow_pace * np.sqrt(1 - keep**2), BLOCK)
-        pace = _recurrence(np.full(BLOCK, keep), shocks, self._pace)
-        self._pace = float(pace[-1])
-        chance = self._rng.normal(0, market.gap_spread * 0.8, BLOCK)
-        volatile = 0.5 * self._factors[1:].sum()
-        gaps: Floats = market.median_gap_s * np.exp(pace + chance - volatile)
-        return np.clip(gaps, 1e-6, 60.0)
-
-    def _volatility(self, gaps: Floats, seconds: Floats) -> Floats:
-        """Volatility per sqrt(second) at each tick."""
-        log_sigma = np.full(BLOCK, -np.sum(SPREADS**2))
-        for index, (half_life, spread) in enumerate(zip(HALF_LIVES_S, SPREADS, strict=True)):
-            keep = np.exp2(-gaps / half_life)
-            shocks = spread * np.sqrt(-np.expm1(2 * np.log(keep))) * self._rng.normal(size=BLOCK)
-            factor = _recurrence(keep, shocks, self._factors[index])
-            self._factors[index] = factor[-1]
-            log_sigma += factor
-        daily = daily_factor(seconds, self._market.daily_swing)
-        base = self._market.volatility / np.sqrt(SECONDS_PER_YEAR)
-        sigma: Floats = base * np.sqrt(daily) * np.exp(log_sigma)
-        return sigma
+def _ticks(symbol: str, market: Market, spec: GeneratorSpec) -> Iterator[TruthTick]:
+    # SeedSequence takes no negative number, a setting may hold one.
+    rng = np.random.default_rng([spec.seed % 2**64, _stable_hash(symbol)])
+    book, ids, selling = _Book(market, rng), count(1), False
+    for time_ns, sigma, jump, log_price in _walk(market, rng, spec.start_ns):
+        ticks = len(time_ns)
+        bid, ask = book.follow(np.exp(log_price))
+        flips = np.cumsum(rng.random(ticks) > market.side_persistence)
+        sells = (flips + selling) % 2 == 1
+        selling = bool(sells[-1]) if ticks else selling
+        price = np.where(sells, bid, ask)
+        size = np.maximum((market.notional / price * rng.lognormal(0, 1.8, ticks)).round(8), 1e-8)
+        columns = (time_ns, price, bid, ask, size, np.where(sells, "sell", "buy"))
+        fields = (column.tolist() for column in columns)
+        made = map(Tick, repeat(symbol), *fields, ids, repeat(None), repeat("generator"))
+        yield from map(TruthTick, made, sigma.tolist(), jump.tolist())
 
 
-def _recurrence(keep: Floats, shocks: Floats, start: float) -> Floats:
-    """x_i = keep_i x_(i-1) + shocks_i, from x_(-1) = `start`."""
-    values = np.empty(len(keep))
-    value = start
-    for index, (k, s) in enumerate(zip(keep.tolist(), shocks.tolist(), strict=True)):
-        value = k * value + s
-        values[index] = value
-    return values
+def _walk(
+    market: Market, rng: np.random.Generator, start_ns: int
+) -> Iterator[tuple[Integers, Floats, Floats, Floats]]:
+    """Blocks, maybe empty, of tick times, sigma, jumps and efficient log prices."""
+    last_ns, log_price = start_ns, math.log(market.start_price)
+    level = np.zeros(2)  # of both integrals at the last tick, relative to the block's begin
+    for begin_ns, variance, jumps, expected in _hidden(market, rng, start_ns):
+        arrivals = np.sort(rng.uniform(0, expected[-1], rng.poisson(expected[-1])))
+        offsets_ns = (np.interp(arrivals, expected, CLOCK_S) * NS).astype(np.int64)
+        time_ns = _rising(begin_ns + offsets_ns, last_ns)
+        seconds = (time_ns - begin_ns) / NS
+        cells = np.searchsorted(CLOCK_S[1:-1], seconds, side="right")
+        reached = np.array([np.interp(seconds, CLOCK_S, variance), jumps[cells]])
+        levels = np.column_stack((level, reached))
+        level = levels[:, -1] - (variance[-1], jumps[-1])
+        spent, jump = np.diff(levels)
+        # The mean of the price, not of its logarithm, stays where it is.
+        moves = np.sqrt(spent) * rng.normal(size=len(spent)) - spent / 2 + jump
+        sigma = np.sqrt(spent * NS / np.diff(time_ns, prepend=last_ns))
+        yield time_ns, sigma, jump, log_price + np.cumsum(moves)
+        log_price += float(moves.sum())
+        last_ns = int(time_ns.max(initial=last_ns))
 
 
-def _symbol_ticks(symbol: str, spec: GeneratorSpec) -> Iterator[TruthTick]:
-    path = _Path(symbol, spec)
-    grid = grid_of(start_price(symbol))
-    digits = max(0, round(-float(np.log10(grid))))
-    book = float("-inf")
-    bid = ask = 0.0
-    trade_id = 0
-    while True:
-        block = path.block()
-        columns = zip(*(column.tolist() for column in block), strict=True)
-        for time_ns, log_price, sigma, jump, sells, size in columns:
-            if abs(log_price - book) > spec.market.step:
-                book = log_price
-                bid = round(float(np.floor(np.exp(book) / grid)) * grid, digits)
-                ask = round(bid + grid, digits)
-            trade_id += 1
-            price, side = (bid, "sell") if sells else (ask, "buy")
-            tick = Tick(symbol, time_ns, price, bid, ask, size, side, trade_id, None, "generator")
-            yield TruthTick(tick, sigma, jump)
+def _hidden(
+    market: Market, rng: np.random.Generator, start_ns: int
+) -> Iterator[tuple[int, Floats, Floats, Floats]]:
+    """Blocks of hidden state: the begin; integrals of sigma², the jumps and the pace.
+
+    Jumps are at the begin of a cell, with shape (CELLS,); the others have shape (CELLS + 1,).
+    """
+    factors = rng.normal(0.0, SPREADS)  # their stationary law
+    scale = (SPREADS * np.sqrt(1 - KEEP**2))[:, None]
+    jump_scale = market.jump_scale * math.sqrt(60 * market.variance_rate)
+    for begin_ns in count(start_ns, BLOCK_NS):
+        paths = _mean_reverting(factors, scale * rng.normal(size=(len(SPREADS), CELLS)))
+        factors = paths[:, -1]
+        # E exp(2x) = exp(2 var x) of a centred normal: taken off, so that the mean is 1.
+        log_sigma = paths[:-1].sum(axis=0) - np.sum(SPREADS[:-1] ** 2)
+        daily = daily_factor(begin_ns % (DAY_S * NS) / NS + CLOCK_S[:-1], market.daily_swing)
+        relative = daily * np.exp(2 * log_sigma)
+        pace = market.ticks_per_s * relative ** (market.pace_link / 2) * np.exp(paths[-1])
+        happens = rng.random(CELLS) < market.jumps_per_day * CELL_S / DAY_S
+        jumps = np.cumsum(happens * rng.normal(0.0, jump_scale, CELLS))
+        yield begin_ns, _integral(market.variance_rate * relative), jumps, _integral(pace)
+
+
+def _mean_reverting(start: Floats, shocks: Floats) -> Floats:
+    """x_i = KEEP x_(i-1) + shocks_i from x_(-1) = `start`, one factor a row; (5, CELLS).
+
+    By doubling: after a pass x_i holds the shocks of twice as many cells.
+    """
+    path = shocks.copy()
+    path[:, 0] += KEEP * start
+    reach = 1
+    while reach < CELLS:
+        path[:, reach:] += (KEEP**reach)[:, None] * path[:, :-reach]
+        reach *= 2
+    return path
+
+
+def _integral(rate: Floats) -> Floats:
+    """Integral over the clock of a rate that is constant in each cell; shape (CELLS + 1,)."""
+    return np.concatenate(([0.0], np.cumsum(rate * CELL_S)))
+
+
+def _rising(times: Integers, last: int) -> Integers:
+    """Times moved up by as few nanoseconds as make each later than the one before."""
+    steps = np.arange(len(times))
+    rising: Integers = np.maximum.accumulate(np.maximum(times - steps, last + 1)) + steps
+    return rising
+
+
+class _Book:
+    """The best quotes of one symbol, in steps of its price grid."""
+
+    def __init__(self, market: Market, rng: np.random.Generator) -> None:
+        self._market, self._rng = market, rng
+        self._per_unit = 10.0 ** price_decimals(market.start_price)
+        self._bid, self._spread = round(market.start_price * self._per_unit), 1.0
+
+    def follow(self, prices: Floats) -> tuple[Floats, Floats]:
+        """Bid and ask beside each of these efficient prices."""
+        market, bid, spread = self._market, self._bid, self._spread
+        steps = prices * self._per_unit
+        wide = self._rng.random(len(steps)) < market.wide
+        drawn = 1 + np.rint(wide * self._rng.exponential(market.wide_by * steps))
+        quotes = []
+        for price, width in zip(steps.tolist(), drawn.tolist(), strict=True):
+            away = abs(price - bid - spread / 2)
+            if away > max(RELUCTANCE, market.follow * price):
+                bid, spread = max(1, round(price - width / 2)), width
+            quotes.append((bid, bid + spread))
+        self._bid, self._spread = bid, spread
+        both = np.array(quotes, dtype=np.float64).reshape(-1, 2) / self._per_unit
+        return both[:, 0], both[:, 1]
