@@ -116,7 +116,7 @@ def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSou
         events,
         symbols=frozenset(source.symbols),
         loop=source.loop,
-        now_ns=time.time_ns if replay.clock == "now" else None,
+        start_ns=time.time_ns() if replay.clock == "now" else None,
     )
 
 
@@ -184,6 +184,14 @@ class Daemon:
         self.health.report("model", "degraded" if serving.fallback else "ok", detail)
         if serving.fallback:
             log.warning("model_fallback", requested=serving.requested, serves=serving.name)
+
+    def reload(self, settings: Settings) -> None:
+        """Serve the model variant of fresh settings; their other keys wait for a restart."""
+        if settings.model.variant != self.holder.current.requested:
+            self.holder.swap(build_holder(settings).current)
+            self.metrics.swaps.labels("sighup", "ok").inc()
+            self._report_model()
+        log.info("reloaded", variant=settings.model.variant, log_level=settings.service.log_level)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         """Run until `stop` is set or a part fails for good, then drain.

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -17,9 +18,9 @@ from typer.exceptions import Abort, TyperException
 import volsvc
 from volsvc.config import Settings, SettingsError, load_settings
 from volsvc.domain import VolsvcError
-from volsvc.logs import configure_logs
+from volsvc.logs import configure_logs, get_logger
 
-T = TypeVar("T")
+log = get_logger(__name__)
 
 cli = typer.Typer(
     name="volsvc",
@@ -84,7 +85,8 @@ def run(
     port: Annotated[int | None, typer.Option(help="port of the HTTP server")] = None,
 ) -> None:
     """Run the daemon."""
-    settings = _settings(
+    load = partial(
+        _settings,
         config,
         service__roles=roles,
         source__kind=source,
@@ -93,16 +95,26 @@ def run(
         replay__speed=speed,
         http__port=port,
     )
-    _run_until_signal(lambda stop: _serve(settings, stop))
+    settings = load()
+    _run_until_signal(lambda stop: _serve(settings, load, stop))
 
 
-async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
     from volsvc.app import Daemon
+
+    daemon = Daemon(settings)
+
+    def reload() -> None:
+        try:
+            daemon.reload(load())
+        except SettingsError as error:
+            log.warning("reload_refused", error=str(error))
 
     def ready(url: str) -> None:
         print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
 
-    await Daemon(settings).run(stop, ready)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    await daemon.run(stop, ready)
 
 
 def _run_until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

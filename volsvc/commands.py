@@ -26,7 +26,7 @@ from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.producer import Producer
 from volsvc.progress import progress_bar
-from volsvc.sources.files import file_format, open_text
+from volsvc.sources.files import file_format, open_raw, text_of
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.replay import FileSource
 
@@ -43,7 +43,7 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
     source = file_source(settings, file, reporter)
     bus = build_bus(settings, reporter)
     try:
-        with progress_bar(f"replaying {file.name}") as advance:
+        with progress_bar(f"replaying {file.name}", lambda: source.fraction) as advance:
             producer = Producer(source, bus, settings.kafka.topic, metrics)
             work = asyncio.ensure_future(producer.run(advance))
             stopped = asyncio.ensure_future(stop.wait())
@@ -68,9 +68,12 @@ def generate_file(
         raise SourceError(f"--start: {error}") from error
     end_ns = start_ns + round(minutes * 60 * NS)
     spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
+    reached_ns = start_ns
 
     def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        nonlocal reached_ns
         for tick, sigma, jump in Generator(spec).ticks():
+            reached_ns = min(tick.time_ns, end_ns)
             if tick.time_ns >= end_ns:
                 return
             advance(1)
@@ -82,7 +85,10 @@ def generate_file(
                 "true_jump": jump,
             }
 
-    with progress_bar(f"writing {out.name}") as advance:
+    def fraction() -> float:
+        return (reached_ns - start_ns) / (end_ns - start_ns)
+
+    with progress_bar(f"writing {out.name}", fraction) as advance:
         write_rows(out, (*TICK_COLUMNS, *TRUTH_COLUMNS), rows(advance))
 
 
@@ -90,7 +96,7 @@ def features_file(settings: Settings, file: Path, out: Path) -> None:
     """Write the features of a recording through the engine that the daemon runs."""
     source = file_source(settings, file, Reporter(Metrics(), Health()))
     table = SymbolTable(settings.features)
-    with progress_bar(f"reading {file.name}") as advance:
+    with progress_bar(f"reading {file.name}", lambda: source.fraction) as advance:
         rows = ({k: r.fields()[k] for k in FEATURE_COLUMNS} for r in _rows(source, table, advance))
         write_rows(out, FEATURE_COLUMNS, rows)
 
@@ -128,14 +134,14 @@ def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, An
 
 
 def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
-    with open_text(out, "w") as file:
+    with text_of(open_raw(out, "w"), out, "w") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def _write_json(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
-    with open_text(out, "w") as file:
+    with text_of(open_raw(out, "w"), out, "w") as file:
         for row in rows:
             file.write(msgspec.json.encode({c: row[c] for c in columns}).decode() + "\n")
 

@@ -119,6 +119,10 @@ class Metrics:
         self.fallback_active = self._gauge(
             "volsvc_fallback_active", "1 while another variant serves than was asked for"
         )
+        self.swaps = self._counter(
+            "volsvc_model_swaps", "Changes of the model that serves", ("trigger", "result")
+        )
+        self.swaps.labels("sighup", "ok")
         self.predictions = self._counter(
             "volsvc_predictions", "Rows predicted, or requests refused", ("variant", "outcome")
         )

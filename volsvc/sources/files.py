@@ -7,12 +7,13 @@ import gzip
 import hashlib
 import io
 import json
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 import zstandard
 
@@ -53,22 +54,23 @@ def file_format(path: Path) -> str:
     return FORMATS[suffixes[-1]]
 
 
-@contextmanager
-def open_text(path: Path, mode: str = "r") -> Iterator[TextIO]:
-    """A text stream over a plain, gzip or zstd file, `mode` being `r` or `w`.
-
-    Raises SourceError when the file cannot be opened.
-    """
+def open_raw(path: Path, mode: str) -> BinaryIO:
+    """The bytes of a file as they are stored; raises SourceError when it cannot be opened."""
     try:
-        if path.suffix == ".gz":
-            stream: Any = gzip.open(path, mode + "b")  # noqa: SIM115
-        elif path.suffix == ".zst":
-            stream = zstandard.open(path, mode + "b")
-        else:
-            stream = path.open(mode + "b")
+        return cast("BinaryIO", path.open(mode + "b"))
     except OSError as error:
         raise SourceError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    with io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
+
+
+@contextmanager
+def text_of(raw: BinaryIO, path: Path, mode: str) -> Iterator[TextIO]:
+    """The text inside a plain, gzip or zstd file, `mode` being `r` or `w`; closes `raw`."""
+    stream: Any = raw
+    if path.suffix == ".gz":
+        stream = gzip.open(raw, mode + "b")  # noqa: SIM115
+    elif path.suffix == ".zst":
+        stream = zstandard.open(raw, mode + "b")
+    with raw, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
         yield text
 
 
@@ -84,6 +86,7 @@ class Recording:
             "parquet": self._parquet_rows,
         }
         self._read = readers[file_format(path)]
+        self._progress: Callable[[], float] = lambda: 0.0
 
     @property
     def identity(self) -> str:
@@ -104,6 +107,11 @@ class Recording:
             raise SourceError(f"{self.path}: holds no rows")
         raise SourceError(f"{self.path}: no row is a tick; line {first.line}: {first.tick}")
 
+    @property
+    def fraction(self) -> float:
+        """Share of the file that `rows` has read so far, from 0 to 1."""
+        return self._progress()
+
     def rows(self) -> Row:
         """Every row with its line number; a damaged end of the file is the last row."""
         line = 0
@@ -115,9 +123,17 @@ class Recording:
             yield FileRow(
                 line + 1, InvalidTickError("file", f"cannot be read on: {error}"[:200], "row")
             )
+        self._progress = lambda: 1.0
+
+    @contextmanager
+    def _text(self) -> Iterator[TextIO]:
+        raw, size = open_raw(self.path, "r"), max(1, self.path.stat().st_size)
+        self._progress = lambda: 0.0 if raw.closed else raw.tell() / size
+        with text_of(raw, self.path, "r") as text:
+            yield text
 
     def _csv_rows(self) -> Row:
-        with open_text(self.path) as file:
+        with self._text() as file:
             reader = csv.reader(file)
             header = next(reader, None)
             if not header:
@@ -132,7 +148,7 @@ class Recording:
                     yield FileRow(reader.line_num, _attempt(partial(schema.tick, record, "csv")))
 
     def _json_rows(self) -> Row:
-        with open_text(self.path) as file:
+        with self._text() as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
                 if line.strip():
                     yield FileRow(number, _attempt(partial(self._json_tick, line)))
@@ -159,8 +175,9 @@ class Recording:
         except (OSError, lib.ArrowException, SourceError) as error:
             raise SourceError(f"{self.path}: {error}") from error
         names = list(schema.columns.values())
-        line = 0
+        line, total = 0, max(1, file.metadata.num_rows)
         for batch in file.iter_batches(batch_size=4_096, columns=names):
+            self._progress = partial(operator.truediv, line, total)
             columns = [_plain(column, compute) for column in batch.columns]
             for cells in zip(*columns, strict=True):
                 line += 1

@@ -33,22 +33,27 @@ class FileSource:
         *,
         symbols: frozenset[str] = frozenset(),
         loop: bool = False,
-        now_ns: Callable[[], int] | None = None,
+        start_ns: int | None = None,
     ) -> None:
-        """`now_ns` shifts event times so that the first tick is now; None keeps them."""
+        """`start_ns` is what the first event time is shifted to; None keeps event times."""
         self._recording = recording
         self._replay = replay
         self._events = events
         self._symbols = symbols
         self._loop = loop
-        self._now_ns = now_ns
-        self.identity = recording.identity
+        self._start_ns = start_ns
+        # Shifted times make another stream of the same file: it is never resumed.
+        shift = "" if start_ns is None else f"@{start_ns}"
+        self.identity = recording.identity + shift
+
+    @property
+    def fraction(self) -> float:
+        """Share of the recording that has been read, from 0 to 1."""
+        return self._recording.fraction
 
     def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """The recording's ticks, each when it is due."""
-        rows = shifted(
-            (row for row in self._rows() if not skip(row)), self._now_ns() if self._now_ns else None
-        )
+        rows = (row for row in shifted(self._rows(), self._start_ns) if not skip(row))
         return paced(_in_batches(rows), self._replay.speed, self._events.late)
 
     def ticks(self) -> Iterator[Tick]:

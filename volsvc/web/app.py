@@ -46,7 +46,7 @@ def create_app(services: Services) -> web.Application:
         return web.FileResponse(STATIC / "docs" / "index.html", headers=PAGE_HEADERS)
 
     async def root(request: web.Request) -> web.Response:
-        raise web.HTTPFound("/docs")
+        return web.Response(status=302, headers={"Location": "/docs"})
 
     app.add_routes(
         [
