@@ -27,6 +27,12 @@ async def eventually(
         await asyncio.sleep(every_s)
 
 
+def metric_sum(text: str, name: str) -> float:
+    """The sum of a metric over its labels, in Prometheus' text format."""
+    lines = [line for line in text.splitlines() if line.startswith((name + "{", name + " "))]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
 class RunningDaemon:
     """A started daemon and a client of it."""
 
@@ -73,12 +79,7 @@ class RunningDaemon:
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
         async with self._session.get(self.url + "/metrics") as response:
-            lines = (await response.text()).splitlines()
-        return sum(
-            float(line.rsplit(" ", 1)[1])
-            for line in lines
-            if line.startswith((name + "{", name + " "))
-        )
+            return metric_sum(await response.text(), name)
 
     async def stop(self, number: int = signal.SIGTERM, within_s: float = 15) -> int:
         """Send a signal and return the exit code."""

@@ -91,8 +91,8 @@ def tick_from_record(
     Raises NotATickError for control messages and InvalidTickError for a bad tick.
     """
     merged = _flatten(record)
-    kind = merged.get("type", "")
-    if kind not in _TICK_TYPES:
+    kind = merged.get("type") or ""
+    if not isinstance(kind, str) or kind not in _TICK_TYPES:
         raise NotATickError(f"a message of type {str(kind)[:40]!r} carries no tick")
     fields = {
         field: next((merged[a] for a in aliases if merged.get(a) is not None), None)

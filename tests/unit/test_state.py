@@ -1,0 +1,202 @@
+"""Per-symbol state: order, variance, history, dump and restore."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volsvc.config import FeatureSettings
+from volsvc.domain import NS, InvalidTickError, Tick, UnknownSymbolError
+from volsvc.features import EwmaVariance, History, Order, StateError, SymbolState, SymbolTable
+from volsvc.features.order import SILENCE_NS, OrderCheck
+from volsvc.features.variance import GRID_NS
+
+START = 1_767_571_200 * NS
+SMALL = FeatureSettings(window_size=5, history=8, max_symbols=2, symbol_ttl_s=60)
+
+
+def tick(at: float, price: float = 100.0, **more: Any) -> Tick:
+    return Tick("BTC-USD", START + round(at * NS), price, **more)
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 1e-9, 0.2, 1.0, 5.0, 7.5, 61.0, -0.5]),
+        st.sampled_from([100.0, 100.01, 100.02, 99.0, 1e6]),
+        st.none() | st.integers(1, 40),
+    ),
+    max_size=60,
+)
+
+
+def ticks_of(steps: Sequence[tuple[float, float, int | None]]) -> list[Tick]:
+    at, ticks = 0.0, []
+    for step, price, trade_id in steps:
+        at = max(0.0, at + step)
+        ticks.append(tick(at, price, trade_id=trade_id))
+    return ticks
+
+
+@given(moves, st.integers(0, 60))
+def test_a_restored_state_goes_on_to_the_bit(
+    steps: list[tuple[float, float, int | None]], cut: int
+) -> None:
+    """State through JSON, then more ticks: the same rows and counts as without the break."""
+    ticks = ticks_of(steps)
+    whole, first = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
+    for item in ticks[:cut]:
+        whole.update(item)
+        first.update(item)
+        assert whole.take_due() == first.take_due()
+    second = SymbolState("BTC-USD", SMALL)
+    second.restore(json.loads(json.dumps(first.dump())))
+    # NaN differs from itself, so rows are compared as they are written.
+    assert repr(second.row) == repr(whole.row)
+    for item in ticks[cut:]:
+        assert second.update(item) is whole.update(item)
+        assert second.take_due() == whole.take_due()
+        assert repr(second.row) == repr(whole.row)
+    assert second.quality() == whole.quality()
+    assert json.dumps(second.dump()) == json.dumps(whole.dump())
+
+
+@given(moves)
+def test_repeated_and_late_ticks_change_nothing(
+    steps: list[tuple[float, float, int | None]],
+) -> None:
+    """With every tick delivered twice the rows are those of the clean stream."""
+    clean, doubled = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
+    for item in ticks_of(steps):
+        order = clean.update(item)
+        assert doubled.update(item) is order
+        again = doubled.update(item)
+        # A late one without an id is late again: it was never taken in.
+        assert again is (Order.LATE if order is Order.LATE else Order.DUPLICATE)
+        assert repr(doubled.row) == repr(clean.row)
+
+
+def test_state_of_another_kind_is_refused() -> None:
+    """Another version or window size is an error, not a wrong feature."""
+    state = SymbolState("BTC-USD", SMALL)
+    state.update(tick(0))
+    for change in ({"v": 99}, {"window_size": 6}):
+        with pytest.raises(StateError):
+            SymbolState("BTC-USD", SMALL).restore({**state.dump(), **change})
+
+
+class TestOrder:
+    """What a tick is to its symbol."""
+
+    def test_by_trade_id(self) -> None:
+        """A trade id that was seen is a duplicate at any time and price."""
+        check = OrderCheck(0)
+        assert check.check(tick(0, trade_id=5)) is Order.NEW
+        assert check.check(tick(1, 101.0, trade_id=5)) is Order.DUPLICATE
+        assert check.check(tick(1, 101.0, trade_id=6)) is Order.NEW
+        assert (check.duplicates, check.late, check.gaps) == (1, 0, 0)
+
+    def test_without_ids(self) -> None:
+        """Without ids only a tick that is equal in every field is a duplicate."""
+        check = OrderCheck(0)
+        assert check.check(tick(0, size=1.0)) is Order.NEW
+        assert check.check(tick(0, size=2.0)) is Order.NEW
+        assert check.check(tick(0, size=1.0)) is Order.DUPLICATE
+        assert check.check(tick(1, size=1.0)) is Order.NEW
+
+    def test_a_sequence_may_start_anew(self) -> None:
+        """After a reconnect old sequences come again with new times."""
+        check = OrderCheck(0)
+        assert check.check(tick(0, sequence=1)) is Order.NEW
+        assert check.check(tick(0, sequence=1)) is Order.DUPLICATE
+        assert check.check(tick(5, sequence=1)) is Order.NEW
+
+    def test_late(self) -> None:
+        """Older than the newest by more than the tolerance is late."""
+        check = OrderCheck(1.0)
+        assert check.check(tick(10)) is Order.NEW
+        assert check.check(tick(9)) is Order.NEW
+        assert check.check(tick(8.999)) is Order.LATE
+        assert check.late == 1
+
+    def test_gaps(self) -> None:
+        """Missing trade ids of a trade feed and long silence are gaps; a ticker's skips are not."""
+        check = OrderCheck(0)
+        check.check(tick(0, trade_id=1))
+        check.check(tick(1, trade_id=4))
+        assert check.gaps == 1
+        check.check(tick(2, trade_id=9, best_bid=99.0, best_ask=101.0))
+        assert check.gaps == 1
+        check.check(tick(2 + SILENCE_NS / NS + 1, trade_id=10))
+        assert check.gaps == 2
+
+
+def brute_variance(prices: Sequence[tuple[int, float]], half_life_s: float) -> float:
+    """The variance rate from the whole previous-tick grid at once."""
+    first, last = prices[0][0] // GRID_NS, prices[-1][0] // GRID_NS
+    # A grid step holds the last price before its end.
+    grid = [[p for t, p in prices if t // GRID_NS <= step][-1] for step in range(first, last)]
+    returns = [math.log(b / a) for a, b in zip([prices[0][1], *grid], grid, strict=False)]
+    decay = 2 ** (-GRID_NS / NS / half_life_s)
+    weights = [decay**age for age in range(len(returns))][::-1]
+    square = sum(w * r * r for w, r in zip(weights, returns, strict=True))
+    return square / (sum(weights) * GRID_NS / NS)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 40), st.floats(90, 110)),
+        min_size=2,
+        max_size=60,
+    )
+)
+def test_variance_against_the_whole_grid(steps: list[tuple[float, float]]) -> None:
+    """The running variance is the weighted sum over the previous-tick grid."""
+    at, prices = 0.0, []
+    variance = EwmaVariance(60.0)
+    for gap, price in steps:
+        at += gap
+        time_ns = START + round(at * NS)
+        prices.append((time_ns, price))
+        variance.push(time_ns, price)
+    if math.isnan(variance.rate):
+        assert prices[0][0] // GRID_NS == prices[-1][0] // GRID_NS
+    else:
+        expected = brute_variance(prices, 60.0)
+        assert variance.rate == pytest.approx(expected, rel=1e-9, abs=1e-18)
+
+
+@given(st.integers(1, 40), st.integers(0, 120), st.integers(1, 60))
+def test_history_keeps_the_newest(capacity: int, count: int, limit: int) -> None:
+    """The ring gives the newest rows, oldest first, whatever its size."""
+    state = SymbolState("BTC-USD", FeatureSettings(window_size=5, history=capacity))
+    rows = []
+    for index in range(count):
+        state.update(tick(index, 100.0 + index))
+        rows.append(state.row)
+    kept = list(state.history.newest(limit, "BTC-USD"))
+    assert len(state.history) == min(count, capacity)
+    assert [repr(r) for r in kept] == [repr(r) for r in rows[-min(limit, capacity) :]]
+
+
+def test_history_of_nothing() -> None:
+    """An empty ring has no rows."""
+    assert list(History(5).newest(3, "X")) == []
+
+
+def test_table_is_bounded() -> None:
+    """A full table refuses a new symbol until an old one has been silent for long enough."""
+    table = SymbolTable(SMALL)
+    for symbol in ("A", "B"):
+        table.state_for(symbol, START).update(Tick(symbol, START, 1.0))
+    with pytest.raises(InvalidTickError, match="max_symbols"):
+        table.state_for("C", START + 60 * NS)
+    table.state_for("C", START + 61 * NS)
+    assert [state.symbol for state in table] == ["C"]
+    with pytest.raises(UnknownSymbolError, match="A"):
+        table.get("A")

@@ -1,0 +1,274 @@
+"""The HTTP contract, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from typing import Any
+
+import aiohttp
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate as validate_openapi
+
+from tests.daemon import metric_sum
+
+ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
+GETS = (
+    "/latest",
+    "/latest/BTC-USD",
+    "/history/BTC-USD",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/version",
+)
+Client = aiohttp.ClientSession
+
+
+async def predict(client: Client, **body: Any) -> tuple[int, Any]:
+    async with client.post("/predict", json=body) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def get(client: Client, path: str, **options: Any) -> tuple[int, Any]:
+    async with client.get(path, **options) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def test_the_documented_request(service: Client) -> None:
+    """Exactly the promised names stand at the top, one prediction a row."""
+    status, answer = await predict(service, rows=[ROW, {**ROW, "ret_std": 0.02, "span_s": 10.0}])
+    assert status == 200
+    assert set(answer) == {
+        "scores",
+        "model_variant",
+        "version",
+        "ts",
+        "horizon_s",
+        "predictions",
+    }
+    assert answer["model_variant"] == "baseline"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", answer["ts"])
+    assert len(answer["scores"]) == len(answer["predictions"]) == 2
+    assert all(0 <= score <= 1 for score in answer["scores"])
+    assert [p["quality"] for p in answer["predictions"]] == ["degraded", "ok"]
+    for prediction in answer["predictions"]:
+        assert prediction["lo"] < prediction["hi"]
+        annual = prediction["sigma"] * math.sqrt(31_557_600 / answer["horizon_s"])
+        assert prediction["sigma_annualised"] == pytest.approx(annual)
+
+
+async def test_scores_rise_with_ret_std(service: Client) -> None:
+    """At the scale of real ticks the score tells windows apart; far beyond it stays sane."""
+    rows = [{"ret_mean": 0.0, "ret_std": std, "n": 49} for std in (0, 1e-5, 2e-5, 4e-5, 6e-5, 9.0)]
+    _, answer = await predict(service, rows=rows)
+    assert answer["scores"] == sorted(answer["scores"])
+    assert answer["scores"][4] - answer["scores"][1] > 0.2
+    assert all(math.isfinite(p["sigma"]) for p in answer["predictions"])
+
+
+async def test_horizon_threshold_and_symbol(service: Client) -> None:
+    """What the request asks for holds: horizon, threshold, and the level of a known symbol."""
+    row = {**ROW, "ret_std": 3e-5, "ret_mean": 0.0, "span_s": 10.0}
+    _, minute = await predict(service, rows=[row], horizon_s=60)
+    _, hour = await predict(service, rows=[row], horizon_s=3600)
+    assert hour["predictions"][0]["sigma"] > minute["predictions"][0]["sigma"]
+    _, high = await predict(service, rows=[row], threshold=1.0)
+    assert high["predictions"][0]["threshold"] == 1.0
+    assert high["scores"][0] < 1e-6
+    _, known = await predict(service, rows=[row, {**row, "symbol": "BTC-USD"}])
+    assert known["predictions"][0]["threshold"] != known["predictions"][1]["threshold"]
+
+
+async def test_published_features_give_the_published_forecast(service: Client) -> None:
+    """A row of /history, posted back, gets the forecast that /latest shows."""
+    _, history = await get(service, "/history/BTC-USD?limit=1")
+    _, latest = await get(service, "/latest/BTC-USD")
+    row = history["rows"][-1]
+    features = {name: row[name] for name in ("variance_rate", "level_rate")}
+    posted = {name: row[name] for name in ("ret_mean", "ret_std", "n", "span_s")}
+    _, answer = await predict(service, rows=[{**posted, "features": features}])
+    assert answer["scores"] == [latest["score"]]
+    assert answer["predictions"][0]["sigma"] == latest["predictions"][0]["sigma"]
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "missing": ({"rows": [{"ret_mean": 0.0, "n": 5}]}, "#/rows/0/ret_std"),
+    "negative": ({"rows": [ROW, {**ROW, "ret_std": -1}]}, "#/rows/1/ret_std"),
+    "too few": ({"rows": [{**ROW, "n": 0}]}, "#/rows/0/n"),
+    "fraction": ({"rows": [{**ROW, "n": 1.5}]}, "#/rows/0/n"),
+    "text": ({"rows": [{**ROW, "ret_mean": "0.1"}]}, "#/rows/0/ret_mean"),
+    "truth": ({"rows": [{**ROW, "ret_mean": True}]}, "#/rows/0/ret_mean"),
+    "unknown in row": ({"rows": [{**ROW, "a/b~c": 1}]}, "#/rows/0/a~1b~0c"),
+    "unknown": ({"rows": [ROW], "horizon": 60}, "#/horizon"),
+    "no rows": ({"rows": []}, "#/rows"),
+    "too many": ({"rows": [ROW] * 101}, "#/rows"),
+    "rows no list": ({"rows": ROW}, "#/rows"),
+    "no object": ([ROW], "#"),
+    "horizon": ({"rows": [ROW], "horizon_s": 0}, "#/horizon_s"),
+    "threshold": ({"rows": [ROW], "threshold": -1}, "#/threshold"),
+    "null": ({"rows": None}, "#/rows"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_faults_are_pointed_at(fault: str, service: Client) -> None:
+    """A request that is not valid gets 422 and a pointer to each fault."""
+    body, pointer = FAULTS[fault]
+    async with service.post("/predict", json=body) as response:
+        assert response.status == 422
+        assert response.content_type == "application/problem+json"
+        problem = await response.json(content_type=None)
+    assert problem["status"] == 422
+    assert [e["pointer"] for e in problem["errors"]] == [pointer]
+    assert all(e["detail"] for e in problem["errors"])
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", 400),
+        ("{", 400),
+        ("not json", 400),
+        ("\x00", 400),
+        ("[" * 20_000, 400),
+        ('{"rows": [{"ret_mean": NaN, "ret_std": 1, "n": 5}]}', 422),
+        ('{"rows": [{"ret_mean": Infinity, "ret_std": 1, "n": 5}]}', 422),
+        ('{"rows": [{"ret_mean": 1e999, "ret_std": 1, "n": 5}]}', 422),
+        ('{"rows": [{"ret_mean": 0, "ret_std": 1, "n": 1e400}]}', 422),
+        ('{"rows": [{"ret_mean": 0, "ret_std": 1, "n": 1' + "0" * 5_000 + "}]}", 400),
+    ],
+    ids=range(10),
+)
+async def test_bodies_that_are_no_numbers(text: str, status: int, service: Client) -> None:
+    """Broken JSON is 400, numbers that are none 422; never a failure of ours."""
+    async with service.post("/predict", data=text.encode()) as response:
+        assert response.status == status, await response.text()
+        assert (await response.json(content_type=None))["status"] == status
+
+
+async def test_too_large_and_too_slow(service: Client) -> None:
+    """A body above the limit is 413, one that does not come 408."""
+    async with service.post("/predict", data=b" " * 70_000) as response:
+        assert response.status == 413
+
+    async def drip() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), service.post("/predict", data=drip()) as response:
+        assert response.status == 408
+        assert (await response.json(content_type=None))["type"] == "/problems/request-timeout"
+
+
+async def test_unknown_places(service: Client) -> None:
+    """404 names the nearest symbols; 405 names the methods that are allowed."""
+    status, problem = await get(service, "/latest/BTC-US")
+    assert status == 404
+    assert problem["type"] == "/problems/unknown-symbol"
+    assert "BTC-USD" in problem["detail"]
+    status, problem = await get(service, "/nowhere")
+    assert (status, problem["type"]) == (404, "/problems/not-found")
+    status, problem = await get(service, "/history/NONE")
+    assert (status, problem["type"]) == (404, "/problems/unknown-symbol")
+    async with service.get("/predict") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
+    for limit in ("0", "-1", "x", "1e3", "99999999999", "²"):
+        status, problem = await get(service, "/history/BTC-USD", params={"limit": limit})
+        assert (status, problem["errors"][0]["pointer"]) == (422, "#/limit")
+
+
+async def test_latest_is_one_consistent_answer(service: Client) -> None:
+    """/latest has every promised field, and /history ends with the same row."""
+    _, latest = await get(service, "/latest/BTC-USD")
+    _, history = await get(service, "/history/BTC-USD?limit=5")
+    newest = history["rows"][-1]
+    assert len(history["rows"]) == 5
+    for name in ("price", "ret_mean", "ret_std", "n"):
+        assert latest[name] == newest[name]
+    assert latest["as_of"] == newest["time"]
+    assert not latest["stale"]
+    assert latest["age_s"] >= 0
+    assert [p["horizon_s"] for p in latest["predictions"]] == [60, 300, 900, 3600]
+    assert latest["score"] == latest["predictions"][0]["score"]
+    assert latest["quality"]["fill_ratio"] == 1
+    _, every = await get(service, "/latest")
+    assert [s["symbol"] for s in every["symbols"]] == ["BTC-USD", "ETH-USD"]
+    assert every["symbols"][0]["ret_std"] == latest["ret_std"]
+
+
+async def test_head_and_ids(service: Client) -> None:
+    """HEAD answers like GET without a body; a request id comes back, a hostile one does not."""
+    for path in (*GETS, "/metrics", "/openapi.json", "/docs"):
+        async with service.head(path) as response:
+            assert response.status == 200, path
+            assert await response.read() == b""
+            assert response.headers["X-Request-ID"]
+    for given, same in (("abc-1.2_3", True), ("x" * 200, False), ("a b;c", False)):
+        async with service.get("/nowhere", headers={"X-Request-ID": given}) as response:
+            assert (response.headers["X-Request-ID"] == given) is same
+            problem = await response.json(content_type=None)
+            assert problem["request_id"] == response.headers["X-Request-ID"]
+
+
+async def test_the_document_holds(service: Client) -> None:
+    """The OpenAPI document is valid, and every answer is as it says."""
+    _, document = await get(service, "/openapi.json")
+    validate_openapi(document)
+
+    def check(path: str, method: str, status: int, body: Any) -> None:
+        answer = document["paths"][path][method]["responses"][str(status)]
+        (content,) = answer["content"].values()
+        schema = {**content["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(body)
+
+    for path in GETS:
+        template = path.replace("BTC-USD", "{symbol}")
+        check(template, "get", 200, (await get(service, path))[1])
+    check("/latest/{symbol}", "get", 404, (await get(service, "/latest/X"))[1])
+    check("/predict", "post", 200, (await predict(service, rows=[ROW]))[1])
+    check("/predict", "post", 422, (await predict(service, rows=[]))[1])
+
+
+async def test_docs_ask_nobody_else(service: Client) -> None:
+    """The page and all that it loads come from this service."""
+    async with service.get("/") as response:
+        assert (response.status, response.url.path) == (200, "/docs")
+        page = await response.text()
+        policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert links
+    for link in links:
+        if link == "data:,":
+            continue
+        assert link.startswith("/")
+        async with service.get(link) as response:
+            assert response.status == 200, link
+    async with service.get("/docs/assets/../../app.py") as response:
+        assert response.status == 404
+
+
+async def test_metrics(service: Client) -> None:
+    """Requests are counted by route template, predictions by outcome; raw paths are no labels."""
+    await predict(service, rows=[ROW] * 3)
+    await predict(service, rows=[])
+    await get(service, "/no/such/path/4711")
+    async with service.get("/metrics") as response:
+        assert response.content_type == "text/plain"
+        text = await response.text()
+    assert 'volsvc_predictions_total{outcome="ok",variant="baseline"} 3.0' in text
+    assert 'volsvc_predictions_total{outcome="invalid",variant="baseline"} 1.0' in text
+    assert 'http_route="__unmatched__"' in text
+    assert "4711" not in text
+    assert 'volsvc_model_info{variant="baseline",version="1"} 1.0' in text
+    assert metric_sum(text, "volsvc_fallback_active") == 0
+    for name in ("volsvc_kafka_rebalances_total", "volsvc_ticks_rejected_total"):
+        assert f"\n{name}" in text, "series exist from the start"
+    headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    async with service.get("/metrics", headers=headers) as response:
+        assert (await response.text()).endswith("# EOF\n")
