@@ -8,14 +8,13 @@ import hashlib
 import io
 import json
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO, cast
-
-import zstandard
+from typing import Any, BinaryIO, Literal, NamedTuple, TextIO, cast
 
 from volsvc.domain import (
     InvalidTickError,
@@ -26,7 +25,13 @@ from volsvc.domain import (
     tick_from_record,
 )
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+Mode = Literal["r", "w"]
 COMPRESSIONS = (".gz", ".zst")
 LOOKED_AT_ROWS = 1_000
 MAX_LINE = 1_000_000
@@ -54,7 +59,7 @@ def file_format(path: Path) -> str:
     return FORMATS[suffixes[-1]]
 
 
-def open_raw(path: Path, mode: str) -> BinaryIO:
+def open_raw(path: Path, mode: Mode) -> BinaryIO:
     """The bytes of a file as they are stored; raises SourceError when it cannot be opened."""
     try:
         return cast("BinaryIO", path.open(mode + "b"))
@@ -63,13 +68,13 @@ def open_raw(path: Path, mode: str) -> BinaryIO:
 
 
 @contextmanager
-def text_of(raw: BinaryIO, path: Path, mode: str) -> Iterator[TextIO]:
+def text_of(raw: BinaryIO, path: Path, mode: Mode) -> Iterator[TextIO]:
     """The text inside a plain, gzip or zstd file, `mode` being `r` or `w`; closes `raw`."""
     stream: Any = raw
     if path.suffix == ".gz":
-        stream = gzip.open(raw, mode + "b")  # noqa: SIM115
+        stream = gzip.GzipFile(fileobj=raw, mode=mode + "b")
     elif path.suffix == ".zst":
-        stream = zstandard.open(raw, mode + "b")
+        stream = zstd.ZstdFile(raw, mode)
     with raw, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
         yield text
 
@@ -119,7 +124,7 @@ class Recording:
             for row in self._read():
                 line = row.line
                 yield row
-        except (EOFError, OSError, zstandard.ZstdError, csv.Error) as error:
+        except (EOFError, OSError, zstd.ZstdError, csv.Error) as error:
             yield FileRow(
                 line + 1, InvalidTickError("file", f"cannot be read on: {error}"[:200], "row")
             )

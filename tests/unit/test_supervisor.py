@@ -1,0 +1,121 @@
+"""Restarts, backoff, health, logs and the board."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from volsvc.board import Board
+from volsvc.domain import (
+    BusError,
+    BusUnavailableError,
+    FeatureRow,
+    Quality,
+    Snapshot,
+    UnknownSymbolError,
+)
+from volsvc.health import Health
+from volsvc.logs import configure_logs, get_logger
+from volsvc.supervisor import Backoff, supervise
+
+
+class Listener:
+    """Counts restarts."""
+
+    def __init__(self) -> None:
+        self.restarts: list[str] = []
+
+    def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
+        self.restarts.append(part)
+
+
+async def test_a_transient_error_restarts_the_part() -> None:
+    """The part runs again until it ends by itself."""
+    listener, runs = Listener(), []
+
+    async def part() -> None:
+        runs.append(1)
+        if len(runs) < 4:
+            raise BusUnavailableError("away")
+
+    await supervise("consumer", part, Backoff(0.001, 0.002), listener)
+    assert len(runs) == 4
+    assert listener.restarts == ["consumer"] * 3
+
+
+@pytest.mark.parametrize("error", [BusError("never"), ValueError("a bug")])
+async def test_any_other_error_is_fatal(error: Exception) -> None:
+    """What another run cannot mend is raised at once."""
+
+    async def part() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await supervise("consumer", part, Backoff(0.001, 0.002), Listener())
+
+
+def test_backoff_grows_jitters_and_is_bounded() -> None:
+    """The ceiling doubles up to the maximum; delays spread below it; a reset starts anew."""
+    for attempt in range(12):
+        delays = set()
+        for _ in range(200):
+            backoff = Backoff(0.1, 5.0)
+            for _ in range(attempt):
+                backoff.delay_s()
+            delays.add(backoff.delay_s())
+        ceiling = min(5.0, 0.1 * 2**attempt)
+        assert max(delays) <= ceiling
+        assert max(delays) > 0.8 * ceiling
+        assert min(delays) < 0.2 * ceiling
+    backoff = Backoff(0.1, 5.0)
+    assert all(backoff.delay_s() <= 5.0 for _ in range(5_000))
+    backoff.reset()
+    assert backoff.delay_s() <= 0.1
+
+
+def test_health_is_the_worst_of_its_parts() -> None:
+    """A part's change of state is reported once."""
+    health = Health()
+    assert health.report("kafka", "degraded", "away")
+    assert not health.report("kafka", "degraded", "still away")
+    health.report("model", "ok")
+    worst = [health.status]
+    health.report("consumer", "fail", "gone")
+    worst.append(health.status)
+    assert worst == ["degraded", "fail"]
+
+
+def test_board() -> None:
+    """The newest snapshot of a symbol, with its age; unknown symbols name their neighbours."""
+    row = FeatureRow("BTC-USD", 1, 1.0, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
+    quality = Quality(0, 0, 0, 0.0, "warming")
+    board = Board()
+    board.post(Snapshot(row, 0.5, "baseline", "1", (), quality), 100.0)
+    assert board.get("BTC-USD").age_s(103.0) == 3.0
+    with pytest.raises(UnknownSymbolError, match="BTC-USD"):
+        board.get("BTC-US")
+
+
+def test_one_event_is_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our events and those of libraries have one style, with what is bound to the context."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    out = io.StringIO()
+    try:
+        configure_logs("info", "json", out)
+        with structlog.contextvars.bound_contextvars(request_id="abc"):
+            get_logger("volsvc.test").info("swap", variant="ml")
+            get_logger("volsvc.test").debug("not shown")
+            get_logger("volsvc.test").error("failed", exc_info=ValueError("two\nlines"))
+        logging.getLogger("some.library").warning("careful: %s", "x")
+    finally:
+        structlog.reset_defaults()
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [e["event"] for e in events] == ["swap", "failed", "careful: x"]
+    assert (events[0]["request_id"], events[0]["variant"]) == ("abc", "ml")
+    assert all({"level", "logger", "timestamp"} <= set(e) for e in events)
+    assert "two\nlines" in events[1]["exception"]
