@@ -35,6 +35,9 @@ DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 LOGGED_ROWS = 10
 """Faulty rows of a file that are logged one by one; the rest is counted."""
 LOOP_CHECK_S = 0.5
+CONSUMER_SHARE, SERVER_SHARE = 0.4, 0.3
+"""Shares of shutdown_timeout_s for what was published and for requests in flight; the rest is for
+clients of a broker that may not answer."""
 
 log = get_logger(__name__)
 
@@ -172,7 +175,7 @@ class Daemon:
         services = Services(
             self.settings, self.holder, self.board, self.table, self.health, self.metrics
         )
-        grace_s = self.settings.service.shutdown_timeout_s / 2
+        grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
 
     def _report_model(self) -> None:
@@ -226,11 +229,11 @@ class Daemon:
             await stop.wait()
             log.info("draining")
             self.health.draining = True
-            deadline = self.settings.service.shutdown_timeout_s / 2
+            grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
             # Downstream: each stage ends before the one that it feeds.
             await _finish(producer, within_s=0)
             await self.bus.close()
-            await _finish(consumer, within_s=deadline)
+            await _finish(consumer, within_s=grace_s)
             await _finish(monitor, within_s=0)
 
     async def _supervised(self, name: str, part: Callable[[], Awaitable[None]]) -> None:

@@ -115,11 +115,11 @@ class Consumer:
             self._uncommitted[record.partition] = record.offset + 1
         self._pending_records += len(batch)
         self._count(step)
+        self._post(step.touched.values())
         if step.dead:
             await self._publish_surely(self._topics.dead_letter_topic, step.dead)
         if step.due:
             await self._publish(step.due)
-        self._post(step.touched.values())
 
     def _absorb(self, record: Record, step: _Step) -> None:
         """Take one record in; a redelivered one is inside the state already."""

@@ -116,12 +116,54 @@ async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Pat
 
 async def test_second_signal_quits_at_once(tmp_path: Path) -> None:
     """An impatient operator need not wait for the drain."""
-    async with running("--speed", "max", cwd=tmp_path) as daemon:
-        daemon.process.send_signal(signal.SIGSTOP)
+    async with running(cwd=tmp_path) as daemon:
+        host, port = daemon.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        # A request whose body never comes holds the drain up.
+        writer.write(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        await writer.drain()
+
+        async def in_flight() -> bool:
+            return await daemon.metric("http_server_active_requests") == 2
+
+        await eventually(in_flight, 10, "the request is in flight")
         daemon.process.send_signal(signal.SIGTERM)
-        daemon.process.send_signal(signal.SIGINT)
-        daemon.process.send_signal(signal.SIGCONT)
-        assert await daemon.stop(signal.SIGINT) in (0, 130, 143)
+
+        async def draining() -> bool:
+            return "draining" in daemon.log
+
+        await eventually(draining, 10, "the drain")
+        assert daemon.process.returncode is None
+        assert await daemon.stop(signal.SIGTERM, within_s=2) == 128 + signal.SIGTERM
+        writer.close()
+
+
+async def test_hangup_reloads(tmp_path: Path) -> None:
+    """SIGHUP takes over variant and log level; settings that are wrong change nothing."""
+    config = tmp_path / "config.toml"
+    config.write_text('[model]\nvariant = "baseline"\n[service]\nlog_level = "info"\n')
+    async with running("--config", "config.toml", cwd=tmp_path) as daemon:
+        assert (await daemon.get("/health"))["checks"]["model"]["status"] == "ok"
+
+        async def hang_up(text: str, event: str) -> None:
+            config.write_text(text)
+            before = daemon.log.count(event)
+            daemon.process.send_signal(signal.SIGHUP)
+
+            async def heard() -> bool:
+                return daemon.log.count(event) > before
+
+            await eventually(heard, 10, event)
+
+        await hang_up('[model]\nvariant = "ml"\n[service]\nlog_level = "debug"\n', "reloaded")
+        assert (await daemon.get("/health"))["checks"]["model"]["status"] == "degraded"
+        assert await daemon.metric("volsvc_model_swaps_total") == 1
+        assert '"request"' in daemon.log
+        await hang_up("[model]\nvarient = 1\n", "reload_refused")
+        assert (await daemon.predict(rows=[ROW]))[0] == 200
+        await hang_up('[model]\nvariant = "baseline"\n', "reloaded")
+        assert await daemon.metric("volsvc_fallback_active") == 0
+        assert await daemon.stop() == 0
 
 
 async def test_port_in_use(tmp_path: Path) -> None:

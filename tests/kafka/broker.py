@@ -65,7 +65,8 @@ class Broker:
         """Start and wait until it takes connections."""
         if not self._formatted:
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ("format", "-t", cluster, "-c", str(self._config))
+            # Joined by "=", because an id may start with a dash.
+            arguments = ("format", f"--cluster-id={cluster}", "-c", str(self._config))
             self._java("kafka.tools.StorageTool", *arguments).wait(START_S)
             self._formatted = True
         self._process = self._java("kafka.Kafka", str(self._config))

@@ -1,11 +1,11 @@
-"""Reading topics as an outside client would."""
+"""Reading and writing topics as an outside client would."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 
 class LogRecord(NamedTuple):
@@ -14,8 +14,13 @@ class LogRecord(NamedTuple):
     partition: int
     offset: int
     key: bytes | None
-    value: Any
+    raw: bytes | None
     headers: dict[str, bytes]
+
+    @property
+    def value(self) -> Any:
+        """The JSON inside."""
+        return json.loads(self.raw or b"null")
 
 
 async def read_topic(servers: str, topic: str, partitions: int) -> list[LogRecord]:
@@ -31,7 +36,7 @@ async def read_topic(servers: str, topic: str, partitions: int) -> list[LogRecor
         while left:
             for messages in (await consumer.getmany(timeout_ms=500)).values():
                 found += [
-                    LogRecord(m.partition, m.offset, m.key, json.loads(m.value), dict(m.headers))
+                    LogRecord(m.partition, m.offset, m.key, m.value, dict(m.headers))
                     for m in messages
                 ]
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
@@ -50,3 +55,14 @@ async def committed(servers: str, group: str, topic: str, partitions: int) -> di
         }
     finally:
         await consumer.stop()
+
+
+async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:
+    """Append records as somebody else's producer would."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers)
+    await producer.start()
+    try:
+        for key, value in values:
+            await producer.send_and_wait(topic, value, key=key)
+    finally:
+        await producer.stop()

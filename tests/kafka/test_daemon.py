@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from tests.daemon import RunningDaemon, command, eventually, running
 from tests.kafka.broker import Broker
-from tests.kafka.log import LogRecord, committed, read_topic
+from tests.kafka.log import LogRecord, committed, read_topic, write
 from tests.recordings import TEN_MINUTES
 
 PARTITIONS = 3
@@ -158,3 +160,76 @@ async def test_broker_comes_late_and_goes_away(
     assert {as_text(r.value) for r in await published(own_broker, name)} <= set(wanted)
     # One line for each change of state, not one for each attempt.
     assert len(daemon.log.splitlines()) < 60
+
+
+async def test_somebody_elses_records(broker: Broker, tmp_path: Path) -> None:
+    """Ticks of another producer are taken; what is none goes to the dead letters with a reason."""
+    name = uuid.uuid4().hex[:8]
+    env = environment(broker, name)
+    good = {"product_id": "BTC-USD", "timestamp": "2026-01-05T00:00:00Z", "price": "70000.5"}
+    bad: list[tuple[bytes | None, str]] = [
+        (None, "null"),
+        (b"\xff", "json"),
+        (b"[" * 50_000, "json"),
+        (b'{"type": [1]}', "not_a_tick"),
+        (b'{"type": "heartbeat"}', "not_a_tick"),
+        (json.dumps({**good, "price": "-1"}).encode(), "price"),
+        (json.dumps({**good, "timestamp": 10**30}).encode(), "time"),
+        (json.dumps({**good, "v": 9}).encode(), "version"),
+    ]
+    async with running("--source", "none", env=env, cwd=tmp_path) as daemon:
+
+        async def connected() -> bool:
+            return await daemon.metric("volsvc_kafka_connected") == 1
+
+        await eventually(connected, 30, "the broker is reached")
+        ticks = [json.dumps({**good, "trade_id": i}).encode() for i in range(1, 4)]
+        values = [ticks[0], *(value for value, _ in bad), *ticks[1:]]
+        records: list[tuple[bytes | None, bytes | None]] = [(b"BTC-USD", v) for v in values]
+        await write(broker.bootstrap_servers, f"{name}.raw", records)
+
+        async def served() -> bool:
+            return bool((await daemon.get("/latest/BTC-USD")).get("n") == 2)
+
+        await eventually(served, 20, "the three good ticks")
+        assert await daemon.metric("volsvc_dlq_records_total") == len(bad)
+        assert await daemon.stop() == 0
+    letters = await read_topic(broker.bootstrap_servers, f"{name}.dlq", 1)
+    reasons = [letter.headers["volsvc-reason"].decode() for letter in letters]
+    assert reasons == [reason for _, reason in bad]
+    assert [letter.raw for letter in letters] == [value for value, _ in bad]
+    origins = [letter.headers["volsvc-origin"].decode() for letter in letters]
+    assert all(origin.startswith(f"{name}.raw/") for origin in origins)
+
+
+async def test_the_replay_command(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """`volsvc replay` publishes a recording once, whether it is run once or twice."""
+    name = uuid.uuid4().hex[:8]
+    env = environment(broker, name)
+    wanted = len(await expected(recording, tmp_path))
+    for word in ("done", "done"):
+        arguments = ("replay", str(recording), "--speed", "max")
+        code, _, err = await command(*arguments, env=env, cwd=tmp_path)
+        assert code == 0
+        assert word in err
+    await assert_each_tick_once(broker, name, wanted)
+
+
+@pytest.mark.parametrize("how", ["never there", "killed", "hanging"])
+async def test_stop_while_the_broker_is_away(
+    how: str, own_broker: Broker, recording: Path, tmp_path: Path
+) -> None:
+    """SIGTERM ends the daemon in time with code 0 whatever the broker does."""
+    env = environment(own_broker, uuid.uuid4().hex[:8])
+    if how != "never there":
+        own_broker.start()
+    async with running("--path", str(recording), "--speed", "20", env=env, cwd=tmp_path) as daemon:
+        if how != "never there":
+            await all_processed(daemon, 100)
+        if how == "killed":
+            own_broker.kill()
+        if how == "hanging":
+            own_broker.pause()
+        began = time.monotonic()
+        assert await daemon.stop(within_s=12) == 0, daemon.log
+        assert time.monotonic() - began < 10, daemon.log

@@ -16,7 +16,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from volsvc.config import KafkaSettings
 from volsvc.domain import BusError, BusUnavailableError
 from volsvc.transport.bus import Assignee, BusEvents, OutRecord, Record
-from volsvc.transport.kafka_client import client_options, ensure_topics, retrying
+from volsvc.transport.kafka_client import client_options, ensure_topics, let_go, retrying
 from volsvc.transport.kafka_subscription import KafkaSubscription, to_record
 
 MAX_BATCH_BYTES = 512 * 1024
@@ -71,7 +71,8 @@ class KafkaBus:
             linger_ms=0,
         )
         try:
-            await asyncio.wait_for(producer.start(), self._settings.request_timeout_ms / 1000)
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                await producer.start()
         except BaseException:
             await _abandon(producer)
             raise
@@ -143,10 +144,11 @@ class KafkaBus:
             **client_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
         )
         try:
-            await asyncio.wait_for(consumer.start(), self._settings.request_timeout_ms / 1000)
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                await consumer.start()
             yield consumer
         finally:
-            await consumer.stop()
+            await let_go(consumer.stop())
 
     async def tail(self, topic: str) -> Sequence[Record]:
         """The newest record of each partition that has one."""
@@ -208,9 +210,9 @@ class KafkaBus:
     async def stop(self) -> None:
         """Close every producer; what was acknowledged is safe, so nothing is waited for."""
         await self.close()
-        while self._producers:
-            _, producer = self._producers.popitem()
-            await _abandon(producer)
+        producers = list(self._producers.values())
+        self._producers.clear()
+        await asyncio.gather(*map(_abandon, producers))
 
 
 def _append(batch: BatchBuilder, record: OutRecord) -> bool:
@@ -238,8 +240,6 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     delivery of what has been given up would double it.
     """
     producer._closed = True  # noqa: SLF001
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        if producer._sender is not None:  # noqa: SLF001
-            await asyncio.wait_for(producer._sender.close(), 2)  # noqa: SLF001
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(producer.client.close(), 2)
+    if producer._sender is not None:  # noqa: SLF001
+        await let_go(producer._sender.close())  # noqa: SLF001
+    await let_go(producer.client.close())

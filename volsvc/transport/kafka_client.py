@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ from volsvc.supervisor import Backoff
 from volsvc.transport.bus import BusEvents
 
 T = TypeVar("T")
+
+CLOSE_S = 1.0
+"""How long a client may take to say goodbye."""
 
 _FATAL = (
     ClusterAuthorizationFailedError,
@@ -68,11 +72,27 @@ async def retrying(
         except _FATAL as error:
             raise BusError(f"Kafka refuses: {error}") from error
         except (KafkaError, OSError, TimeoutError) as error:
+            _heed_cancellation(error)
             events.connected(part, False, str(error) or type(error).__name__)
             await asyncio.sleep(backoff.delay_s())
         else:
             events.connected(part, True, "")
             return result
+
+
+def _heed_cancellation(error: Exception) -> None:
+    # Before Python 3.12 asyncio.wait_for, which the client uses, loses a cancellation that comes
+    # together with an error; a retry would then outlive the stop of the daemon.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
+async def let_go(close: Awaitable[Any]) -> None:
+    """Close a client; one that gets no answer is left as it is, for others to time out."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_S):
+            await close
 
 
 async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
@@ -83,14 +103,15 @@ async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        await asyncio.wait_for(admin.start(), settings.request_timeout_ms / 1000)
+        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            await admin.start()
         wanted = _new_topics(settings)
         missing = [t for t in wanted if t.name not in await admin.list_topics()]
         if missing:
             await _create(admin, missing, settings)
         described = await admin.describe_topics([topic.name for topic in wanted])
     finally:
-        await admin.close()
+        await let_go(admin.close())
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
     _check_partitions(counts, settings)
     return counts

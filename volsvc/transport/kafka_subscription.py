@@ -13,7 +13,7 @@ from volsvc.config import KafkaSettings
 from volsvc.domain import BusUnavailableError
 from volsvc.supervisor import Backoff
 from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
-from volsvc.transport.kafka_client import client_options, retrying
+from volsvc.transport.kafka_client import client_options, let_go, retrying
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class KafkaSubscription:
                 yield []
         finally:
             self._consumer = None
-            await asyncio.wait_for(consumer.stop(), self._settings.request_timeout_ms / 1000)
+            await let_go(consumer.stop())
 
     async def _until_closing(self, work: Awaitable[T]) -> T | None:
         """The result of `work`, or None when the bus closes first."""
@@ -111,7 +111,7 @@ class KafkaSubscription:
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await let_go(consumer.stop())
             raise
         return consumer
 
@@ -133,8 +133,8 @@ class KafkaSubscription:
             if busy:
                 ends = {tp: consumer.highwater(tp) for tp in assigned}
             else:
-                timeout = self._settings.request_timeout_ms / 1000
-                ends = await asyncio.wait_for(consumer.end_offsets(assigned), timeout)
+                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                    ends = await consumer.end_offsets(assigned)
             lag = {
                 tp.partition: max(0, end - await consumer.position(tp))
                 for tp, end in ends.items()
@@ -165,9 +165,8 @@ class KafkaSubscription:
         deadline = asyncio.get_running_loop().time() + REBUILD_S
         while positions:
             try:
-                await asyncio.wait_for(
-                    consumer.commit(positions), self._settings.request_timeout_ms / 1000
-                )
+                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                    await consumer.commit(positions)
                 return
             except (CommitFailedError, IllegalStateError):
                 # Revoked while we committed: the new owner starts from the state we flushed.
