@@ -151,7 +151,7 @@ class Daemon:
         self.metrics = Metrics()
         self.health = Health()
         self.board = Board()
-        self.table = SymbolTable(settings.features)
+        self.table = SymbolTable(settings.features, self._forget)
         self.holder = build_holder(settings)
         reporter = Reporter(self.metrics, self.health)
         self._reporter = reporter
@@ -163,6 +163,10 @@ class Daemon:
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
         self._report_model()
+
+    def _forget(self, symbol: str) -> None:
+        self.board.drop(symbol)
+        self.metrics.forget(symbol)
 
     def _new_consumer(self) -> Consumer:
         consumer = Consumer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,8 +34,7 @@ class Board:
         """The newest of a symbol; raises UnknownSymbolError with the nearest names."""
         posted = self._posted.get(symbol)
         if posted is None:
-            nearest = difflib.get_close_matches(symbol.upper(), self._posted, n=3)
-            raise UnknownSymbolError(symbol, tuple(nearest))
+            raise UnknownSymbolError(symbol, self._posted)
         return posted
 
     def __iter__(self) -> Iterator[Posted]:

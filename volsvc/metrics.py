@@ -191,6 +191,11 @@ class Metrics:
         for source, count in by_source.items():
             self.ticks.labels(source if source in SOURCES else "other").inc(count)
 
+    def forget(self, symbol: str) -> None:
+        """Drop the series of a symbol that is no longer kept."""
+        for family in (self.gaps, self.last_event):
+            family.remove_by_labels({"symbol": symbol})
+
     def set_lag(self, topic: str, records: Mapping[int, int]) -> None:
         """Lag by partition; partitions that are not named have no series."""
         self._lag.by_topic[topic] = records

@@ -191,12 +191,14 @@ def test_history_of_nothing() -> None:
 
 def test_table_is_bounded() -> None:
     """A full table refuses a new symbol until an old one has been silent for long enough."""
-    table = SymbolTable(SMALL)
+    evicted: list[str] = []
+    table = SymbolTable(SMALL, evicted.append)
     for symbol in ("A", "B"):
         table.state_for(symbol, START).update(Tick(symbol, START, 1.0))
     with pytest.raises(InvalidTickError, match="max_symbols"):
         table.state_for("C", START + 60 * NS)
     table.state_for("C", START + 61 * NS)
     assert [state.symbol for state in table] == ["C"]
+    assert evicted == ["A", "B"]
     with pytest.raises(UnknownSymbolError, match="A"):
         table.get("A")

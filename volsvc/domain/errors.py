@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class VolsvcError(Exception):
     """Base of every error that volsvc raises on purpose; its text is fit for a user."""
@@ -43,8 +46,9 @@ class BusUnavailableError(BusError):
 class UnknownSymbolError(VolsvcError):
     """No tick of this symbol has been seen; `nearest` are the most similar known names."""
 
-    def __init__(self, symbol: str, nearest: tuple[str, ...]) -> None:
+    def __init__(self, symbol: str, known: Iterable[str]) -> None:
+        nearest = difflib.get_close_matches(symbol.upper(), known, n=3)
         hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
         super().__init__(f"no tick of symbol {symbol!r} has been seen{hint}")
         self.symbol = symbol
-        self.nearest = nearest
+        self.nearest = tuple(nearest)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from volsvc.config import FeatureSettings
@@ -14,8 +13,12 @@ from volsvc.features.state import SymbolState
 class SymbolTable:
     """States by symbol, bounded in number and in age."""
 
-    def __init__(self, settings: FeatureSettings) -> None:
+    def __init__(
+        self, settings: FeatureSettings, evicted: Callable[[str], None] = lambda symbol: None
+    ) -> None:
+        """`evicted` hears of each symbol that made room for a new one."""
         self._settings = settings
+        self._evicted = evicted
         self._ttl_ns = round(settings.symbol_ttl_s * NS)
         self._states: dict[str, SymbolState] = {}
 
@@ -29,8 +32,7 @@ class SymbolTable:
         """The state of a known symbol; raises UnknownSymbolError with the nearest names."""
         state = self._states.get(symbol)
         if state is None:
-            nearest = difflib.get_close_matches(symbol.upper(), self._states, n=3)
-            raise UnknownSymbolError(symbol, tuple(nearest))
+            raise UnknownSymbolError(symbol, self._states)
         return state
 
     def state_for(self, symbol: str, time_ns: int) -> SymbolState:
@@ -55,6 +57,7 @@ class SymbolTable:
         ]
         for symbol in expired:
             del self._states[symbol]
+            self._evicted(symbol)
         if not expired:
             detail = f"the table holds max_symbols = {self._settings.max_symbols} already"
             raise InvalidTickError("symbol", detail, "max_symbols")
