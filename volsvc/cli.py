@@ -25,7 +25,6 @@ log = get_logger(__name__)
 cli = typer.Typer(
     name="volsvc",
     help="Real-time volatility forecasts for crypto markets.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,7 +40,7 @@ Symbol = Annotated[str | None, typer.Option(help="symbol of a file without a sym
 def main() -> None:
     """Run a command: exit code 0, 2 for a usage or configuration error, 1 for a failure."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         _fail(f"{error.format_message()} (see volsvc --help)", 2)
     except SettingsError as error:

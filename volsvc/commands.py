@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from volsvc.app import Reporter, build_bus, file_source
-from volsvc.config import Settings
+from volsvc.config import Settings, SettingsError
 from volsvc.domain import (
     NS,
     FeatureRow,
@@ -61,11 +61,11 @@ def generate_file(
 ) -> None:
     """Write generated ticks with the volatility that they were drawn with."""
     if not symbols:
-        raise SourceError("--symbols: name at least one symbol")
+        raise SettingsError("--symbols: name at least one symbol")
     try:
         start_ns = parse_time(start)
     except ValueError as error:
-        raise SourceError(f"--start: {error}") from error
+        raise SettingsError(f"--start: {error}") from error
     end_ns = start_ns + round(minutes * 60 * NS)
     spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
     reached_ns = start_ns
@@ -120,6 +120,8 @@ def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, An
     Raises SourceError when the file cannot be written.
     """
     style = file_format(out)
+    if not out.parent.is_dir():
+        raise SourceError(f"{out}: there is no folder {out.parent}")
     part = out.with_name(f".{out.name}")
     # The compression goes by the extension, so the hidden name must end as the final one does.
     try:

@@ -26,7 +26,8 @@ def progress_bar(what: str, fraction: Fraction) -> Iterator[Callable[[int], None
     if not console.is_terminal:
         count = _Count(LINE_EVERY_S, lambda done: _say(f"{what}: {done.text(fraction())}"))
         yield count.advance
-        _say(f"{what}: {count.rows:,} rows, done, {count.rate:,.0f}/s")
+        end = "done" if fraction() >= 1 else "stopped"
+        _say(f"{what}: {count.rows:,} rows, {end}, {count.rate:,.0f}/s")
         return
     columns = (
         TextColumn("{task.description}"),

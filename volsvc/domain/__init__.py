@@ -22,7 +22,7 @@ from volsvc.domain.forecast import (
     Snapshot,
     Verdict,
 )
-from volsvc.domain.records import Schema, tick_from_record
+from volsvc.domain.records import Schema, is_symbol, tick_from_record
 from volsvc.domain.tick import SourceRow, Tick
 from volsvc.domain.times import NS, format_time, parse_time
 
@@ -47,6 +47,7 @@ __all__ = [
     "Verdict",
     "VolsvcError",
     "format_time",
+    "is_symbol",
     "parse_time",
     "tick_from_record",
 ]

@@ -48,6 +48,11 @@ _GREATEST = 1e15
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 
+def is_symbol(text: str) -> bool:
+    """Whether a text can be the name of a symbol."""
+    return _SYMBOL.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Which column of a table holds which field."""
@@ -139,7 +144,7 @@ def _symbol(value: object, default: str | None) -> str:
             raise InvalidTickError("symbol", "is missing", "symbol")
         return default
     text = value.strip() if isinstance(value, str) else ""
-    if _SYMBOL.fullmatch(text) is None:
+    if not is_symbol(text):
         raise InvalidTickError("symbol", f"{_shown(value)} is not a symbol", "symbol")
     return text
 

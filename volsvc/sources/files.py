@@ -22,6 +22,7 @@ from volsvc.domain import (
     Schema,
     SourceError,
     Tick,
+    is_symbol,
     tick_from_record,
 )
 
@@ -83,6 +84,8 @@ class Recording:
     """A file of ticks; `rows` reads it from the start as often as it is called."""
 
     def __init__(self, path: Path, default_symbol: str | None) -> None:
+        if default_symbol is not None and not is_symbol(default_symbol):
+            raise SourceError(f"{default_symbol!r} cannot be the name of a symbol")
         self.path = path
         self._default_symbol = default_symbol
         readers: dict[str, Callable[[], Row]] = {

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import NS, Tick
+from volsvc.domain import NS, SourceError, Tick, is_symbol
 from volsvc.domain.forecast import SECONDS_PER_YEAR
 
 Floats = NDArray[np.float64]
@@ -103,6 +103,12 @@ class GeneratorSpec:
     symbols: tuple[str, ...]
     seed: int
     start_ns: int
+
+    def __post_init__(self) -> None:
+        """Raises SourceError for a name that no consumer would take."""
+        for symbol in self.symbols:
+            if not is_symbol(symbol):
+                raise SourceError(f"{symbol!r} cannot be the name of a symbol")
 
 
 class TruthTick(NamedTuple):

@@ -1,0 +1,87 @@
+"""The commands beside the daemon, as a user runs them."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import command
+
+
+async def test_generate(tmp_path: Path) -> None:
+    """The same seed writes the same file; it covers the minutes and says the true volatility."""
+    for name, seed in (("a.csv", "7"), ("b.csv", "7"), ("c.csv", "8")):
+        arguments = ("--minutes", "5", "--seed", seed, "--symbols", "BTC-USD,X-USD")
+        code, out, err = await command("generate", "--out", name, *arguments, cwd=tmp_path)
+        assert (code, out) == (0, "")
+        assert "done" in err
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert (tmp_path / "a.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["symbol"] for row in rows} == {"BTC-USD", "X-USD"}
+    assert "2026-01-05T00:04:" in rows[-1]["time"]
+    assert all(0 < float(row["true_sigma"]) < 0.01 for row in rows)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None:
+    """CSV, NDJSON and Parquet hold the same rows, to the last bit."""
+    for name in ("f.csv", "f.ndjson.zst", "f.parquet"):
+        code, _, err = await command("features", str(recording), "--out", name, cwd=tmp_path)
+        assert code == 0, err
+    from pyarrow import parquet
+
+    from volsvc.sources.files import open_raw, text_of
+
+    with (tmp_path / "f.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    packed = tmp_path / "f.ndjson.zst"
+    with text_of(open_raw(packed, "r"), packed, "r") as text:
+        objects = [json.loads(line) for line in text]
+    table = parquet.read_table(tmp_path / "f.parquet").to_pylist()
+    assert objects == table
+    assert [{k: str(v) for k, v in row.items()} for row in objects] == rows
+    assert list(rows[0]) == ["symbol", "time", "price", "ret_mean", "ret_std", "n"]
+    assert all(math.isfinite(row["ret_std"]) for row in objects)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "fault"),
+    [
+        (("generate", "--out", "none/x.csv"), 1, "no folder none"),
+        (("generate", "--out", "x.txt"), 1, "extension"),
+        (("generate", "--out", "x.csv", "--start", "soon"), 2, "--start: 'soon'"),
+        (("generate", "--out", "x.csv", "--symbols", ","), 2, "--symbols"),
+        (("generate", "--out", "x.csv", "--symbols", "a b"), 1, "'a b'"),
+        (("generate", "--out", "x.csv", "--minutes", "-1"), 2, "--minutes"),
+        (("features", "none.csv", "--out", "x.csv"), 1, "none.csv"),
+        (("replay", "none.csv"), 1, "none.csv"),
+        (("run", "--path", "none.csv", "--port", "0"), 1, "none.csv"),
+    ],
+    ids=range(9),
+)
+async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
+    """A mistake is one line that names it; nothing half is left behind."""
+    found, out, err = await command(*arguments, cwd=tmp_path)
+    assert (found, out) == (code, "")
+    (line,) = err.strip().splitlines()
+    assert fault in line
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_help_and_printed_things(tmp_path: Path) -> None:
+    """Help for all and for each; settings, document and version are printed as JSON or text."""
+    code, out, _ = await command(cwd=tmp_path)
+    assert code == 0
+    for name in ("run", "replay", "generate", "features", "config", "openapi", "version"):
+        assert name in out
+        assert (await command(name, "--help", cwd=tmp_path))[0] == 0
+    env = {"VOLSVC_KAFKA__SECURITY__PASSWORD": "hush-hush"}
+    code, out, err = await command("config", env=env, cwd=tmp_path)
+    assert json.loads(out)["replay"]["speed"] == 1
+    assert "hush" not in out + err
+    assert json.loads((await command("openapi", cwd=tmp_path))[1])["openapi"] == "3.1.0"
+    assert (await command("version", cwd=tmp_path))[1].startswith("volsvc ")
