@@ -28,7 +28,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     services = request.app[SERVICES]
     started = time.perf_counter()
     request_id = _request_id(request)
-    bound = {"request_id": request_id, **_trace(request)}
+    bound = {"request_id": request_id, **_trace(request), **_symbol(request)}
     services.metrics.active_requests.inc()
     with structlog.contextvars.bound_contextvars(**bound):
         try:
@@ -72,6 +72,11 @@ def _request_id(request: web.Request) -> str:
 def _trace(request: web.Request) -> dict[str, str]:
     match = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
     return {"trace_id": match[1]} if match else {}
+
+
+def _symbol(request: web.Request) -> dict[str, str]:
+    symbol = request.match_info.get("symbol")
+    return {} if symbol is None else {"symbol": symbol[:64]}
 
 
 def _route(request: web.Request) -> str:
