@@ -22,7 +22,7 @@ from volsvc.domain.forecast import (
     Snapshot,
     Verdict,
 )
-from volsvc.domain.records import Schema, is_symbol, tick_from_record
+from volsvc.domain.records import Schema, is_symbol, tick_from_fields, tick_from_record
 from volsvc.domain.tick import SourceRow, Tick
 from volsvc.domain.times import NS, format_time, parse_time
 
@@ -49,5 +49,6 @@ __all__ = [
     "format_time",
     "is_symbol",
     "parse_time",
+    "tick_from_fields",
     "tick_from_record",
 ]

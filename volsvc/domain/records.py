@@ -84,7 +84,8 @@ class Schema:
 
     def tick(self, row: Mapping[str, Any], source: str) -> Tick:
         """The tick of one row of the table; raises InvalidTickError."""
-        return _build({f: row.get(c) for f, c in self.columns.items()}, self.default_symbol, source)
+        fields = {f: row.get(c) for f, c in self.columns.items()}
+        return tick_from_fields(fields, self.default_symbol, source)
 
 
 def tick_from_record(
@@ -103,7 +104,7 @@ def tick_from_record(
         field: next((merged[a] for a in aliases if merged.get(a) is not None), None)
         for field, aliases in ALIASES.items()
     }
-    return _build(fields, default_symbol, str(merged.get("source") or source)[:64])
+    return tick_from_fields(fields, default_symbol, str(merged.get("source") or source)[:64])
 
 
 def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -119,7 +120,8 @@ def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def _build(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
+def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
+    """The tick of fields under our own names; raises InvalidTickError for the first bad one."""
     return Tick(
         symbol=_symbol(fields.get("symbol"), default_symbol),
         time_ns=_time(fields.get("time")),

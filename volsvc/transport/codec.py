@@ -18,6 +18,7 @@ from volsvc.domain import (
     Tick,
     format_time,
     parse_time,
+    tick_from_fields,
     tick_from_record,
 )
 from volsvc.transport.bus import Headers, OutRecord, Record
@@ -83,7 +84,7 @@ def decode_tick(record: Record) -> Tick:
         return _decode_tolerantly(value)
     if wire.v != TICK_VERSION:
         raise InvalidTickError("v", f"{wire.v} is not {TICK_VERSION}", "version")
-    return tick_from_record(msgspec.structs.asdict(wire))
+    return tick_from_fields(msgspec.structs.asdict(wire), None, wire.source[:64])
 
 
 def _decode_tolerantly(value: bytes) -> Tick:
