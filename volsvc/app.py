@@ -20,7 +20,7 @@ from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
-from volsvc.models import Baseline, ModelHolder, Serving
+from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
 from volsvc.producer import Producer
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
@@ -136,10 +136,14 @@ def build_bus(settings: Settings, reporter: Reporter) -> Bus:
 
 
 def build_holder(settings: Settings) -> ModelHolder:
-    """What serves at the start: the baseline, with the reason when `ml` was asked for."""
+    """What serves at the start: the packaged model, or the baseline with the reason why not."""
     wanted = settings.model.variant
-    missing = None if wanted == "baseline" else "no ml model is installed"
-    return ModelHolder(Serving(Baseline(), wanted, missing))
+    if wanted == "baseline":
+        return ModelHolder(Serving(Baseline(), wanted))
+    try:
+        return ModelHolder(Serving(read_artefact().model, wanted))
+    except ArtefactError as error:
+        return ModelHolder(Serving(Baseline(), wanted, str(error)))
 
 
 class Daemon:
@@ -190,7 +194,7 @@ class Daemon:
         detail = serving.fallback_reason or f"{serving.name} serves"
         self.health.report("model", "degraded" if serving.fallback else "ok", detail)
         if serving.fallback:
-            log.warning("model_fallback", requested=serving.requested, serves=serving.name)
+            log.warning("model_fallback", serves=serving.name, reason=detail)
 
     def reload(self, settings: Settings) -> None:
         """Serve the model variant of fresh settings; their other keys wait for a restart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,22 +15,17 @@ from volsvc.config import KafkaSettings
 from volsvc.domain import (
     NS,
     BusUnavailableError,
-    FeatureRow,
     InvalidTickError,
     NotATickError,
-    Prediction,
-    Quality,
-    Snapshot,
 )
 from volsvc.features import Order, StateError, SymbolState, SymbolTable
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
-from volsvc.models import ModelHolder, feature_matrix, predict_rows
+from volsvc.models import HORIZONS_S, LiveForecasts, ModelHolder, Moment, moment_now, moments_ended
 from volsvc.supervisor import Backoff
 from volsvc.transport import Bus, OutRecord, Record, Subscription
 from volsvc.transport.codec import dead_letter, decode_state, decode_tick, encode_features
 
-HORIZONS_S = (60.0, 300.0, 900.0, 3600.0)
 COMMIT_INTERVAL_S = 1.0
 COMMIT_RECORDS = 4_000
 
@@ -38,16 +33,15 @@ log = get_logger(__name__)
 
 
 class _Due(NamedTuple):
-    """A feature row with what has to be published beside it, as it was after that row's tick."""
+    """A moment with the state to publish beside it, as it was after that moment's tick."""
 
-    row: FeatureRow
-    quality: Quality
-    state: Any
+    moment: Moment
+    state: Mapping[str, Any] | None
 
 
 @dataclass(slots=True)
 class _Step:
-    """What one batch of records came to."""
+    """What one batch of records came to: moments in their order, and the rest."""
 
     due: list[_Due] = field(default_factory=list)
     dead: list[OutRecord] = field(default_factory=list)
@@ -115,11 +109,11 @@ class Consumer:
             self._uncommitted[record.partition] = record.offset + 1
         self._pending_records += len(batch)
         self._count(step)
-        self._post(step.touched.values())
+        records = self._tell(step.due, step.touched.values())
         if step.dead:
             await self._publish_surely(self._topics.dead_letter_topic, step.dead)
-        if step.due:
-            await self._publish(step.due)
+        if records:
+            await self._publish_surely(self._topics.features_topic, records)
 
     def _absorb(self, record: Record, step: _Step) -> None:
         """Take one record in; a redelivered one is inside the state already."""
@@ -138,8 +132,9 @@ class Consumer:
         step.sources[tick.source] += 1
         if state.order.gaps > gaps:
             self._metrics.gaps.labels(tick.symbol).inc()
+        step.due += [_Due(moment, None) for moment in moments_ended(state)]
         if state.take_due():
-            step.due.append(_due(state))
+            step.due.append(_Due(moment_now(state), state.dump()))
 
     def _bury(self, record: Record, error: InvalidTickError | NotATickError, step: _Step) -> None:
         reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
@@ -166,40 +161,33 @@ class Consumer:
 
     # --- forecasts ------------------------------------------------------------------------
 
-    def _snapshots(self, rows: Sequence[tuple[FeatureRow, Quality]]) -> list[Snapshot]:
-        """Forecasts of rows at every horizon; one model call a horizon, one model for all."""
+    def _tell(self, due: Sequence[_Due], touched: Iterable[SymbolState]) -> list[OutRecord]:
+        """Forecast at every moment, put the newest on the board, and return what is to publish.
+
+        One call of one model for all; then each symbol's moments in their order.
+        """
+        newest = [_Due(moment_now(state), None) for state in touched]
+        moments = [*due, *newest]
+        if not moments:
+            return []
         model = self._holder.current.model
         started = time.perf_counter()
-        forecasts = predict_rows(model, feature_matrix([row for row, _ in rows]), self._horizons)
-        self._metrics.inference_duration.labels(model.variant).observe(
-            time.perf_counter() - started
-        )
-        at = self._horizons.index(self._horizon_s)
-        snapshots = []
-        for index, (row, quality) in enumerate(rows):
-            predictions = tuple(Prediction.row(forecast, index) for forecast in forecasts)
-            score = predictions[at].score
-            snapshots.append(
-                Snapshot(row, score, model.variant, model.version, predictions, quality)
-            )
-        return snapshots
-
-    def _post(self, touched: Iterable[SymbolState]) -> None:
-        """Put the newest rows on the board, so that /latest is as new as the last poll."""
-        rows = [(s.row, s.quality()) for s in touched if s.row is not None]
-        if rows:
-            now_s = time.time()
-            for snapshot in self._snapshots(rows):
-                self._board.post(snapshot, now_s)
-
-    async def _publish(self, due: Sequence[_Due]) -> None:
+        forecasts = LiveForecasts(model, [item.moment for item in moments], self._horizons)
+        duration = time.perf_counter() - started
+        self._metrics.inference_duration.labels(model.variant).observe(duration)
         now_ns = time.time_ns()
-        snapshots = self._snapshots([(item.row, item.quality) for item in due])
-        records = [
-            encode_features(snapshot, item.state, now_ns)
-            for snapshot, item in zip(snapshots, due, strict=True)
-        ]
-        await self._publish_surely(self._topics.features_topic, records)
+        records = []
+        for index, (moment, state) in enumerate(moments):
+            if moment.ended is not None:
+                forecasts.learn(index)
+                continue
+            snapshot = forecasts.snapshot(index, self._horizon_s)
+            if state is None:
+                self._board.post(snapshot, now_ns / NS)
+            else:
+                stored = {**state, "calibration": moment.state.dump_calibration()}
+                records.append(encode_features(snapshot, stored, now_ns))
+        return records
 
     async def _publish_surely(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Publish until it is known to have arrived; a record that did twice says the same."""
@@ -222,9 +210,13 @@ class Consumer:
 
     async def flush(self) -> None:
         """Publish the state of every symbol that changed, then commit what was processed."""
-        due = [_due(state) for state in self._dirty.values() if state.row is not None]
+        due = [
+            _Due(moment_now(state), state.dump())
+            for state in self._dirty.values()
+            if state.row is not None
+        ]
         if due:
-            await self._publish(due)
+            await self._publish_surely(self._topics.features_topic, self._tell(due, ()))
         if self._uncommitted and self._subscription is not None:
             await self._subscription.commit(dict(self._uncommitted))
         self._dirty.clear()
@@ -266,11 +258,7 @@ class Consumer:
             return False
         state = self._table.get(stored.symbol)
         if state.row is not None:
-            for snapshot in self._snapshots([(state.row, state.quality())]):
-                self._board.post(snapshot, stored.processed_ns / NS)
+            model = self._holder.current.model
+            forecasts = LiveForecasts(model, [moment_now(state)], self._horizons)
+            self._board.post(forecasts.snapshot(0, self._horizon_s), stored.processed_ns / NS)
         return True
-
-
-def _due(state: SymbolState) -> _Due:
-    assert state.row is not None, "only a symbol with a row can be due"
-    return _Due(state.row, state.quality(), state.dump())

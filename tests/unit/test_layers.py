@@ -11,7 +11,7 @@ ROWS = (
     ("domain", "config"),
     ("features", "metrics", "logs", "board", "supervisor", "health"),
     ("transport", "sources", "models"),
-    ("producer", "consumer", "web"),
+    ("producer", "consumer", "web", "training"),
     ("app",),
     ("commands", "progress"),
     ("cli",),

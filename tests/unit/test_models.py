@@ -8,20 +8,37 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
-from volsvc.models import FEATURES, Baseline, ModelHolder, Serving
-from volsvc.models.base import Model
+from volsvc.features import SCALE_NAMES
+from volsvc.models import FEATURES, Baseline, Model, ModelHolder, Serving
 
 MODELS: tuple[Model, ...] = (Baseline(),)
+N_SCALES = len(SCALE_NAMES)
+SEASONS = slice(FEATURES.index("season_60s"), FEATURES.index("season_3600s") + 1)
 HORIZONS = (1.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0)
 known = st.floats(0, 1e3)
 maybe = st.just(math.nan) | known
-rows = st.lists(
-    st.tuples(st.floats(-10, 10), known, st.integers(1, 10**9), maybe, maybe, maybe),
-    min_size=1,
-    max_size=8,
+windows = st.tuples(st.floats(-10, 10), known, st.integers(1, 10**9), maybe)
+relative = st.floats(-30, 30)
+live = st.tuples(
+    st.floats(1e-14, 1e-2), st.lists(relative, min_size=N_SCALES - 1, max_size=N_SCALES - 1)
 )
+"""A level and what stands beside it; None is a row without the state of a symbol."""
+rows = st.lists(st.tuples(windows, st.none() | live), min_size=1, max_size=8)
+Rows = list[tuple[tuple[float, ...], tuple[float, list[float]] | None]]
+
+
+def matrix_of(rows: Rows) -> NDArray[np.float64]:
+    """Rows as models read them."""
+    matrix = np.full((len(rows), len(FEATURES)), math.nan)
+    for index, (window, state) in enumerate(rows):
+        matrix[index, : len(window)] = window
+        if state is not None:
+            matrix[index, len(window) :] = [state[0], *state[1]]
+            matrix[index, SEASONS] = np.abs(matrix[index, SEASONS]) + 0.05
+    return matrix
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.variant)
@@ -36,12 +53,10 @@ class TestModelContract:
         assert model.schema == FEATURES
 
     @given(rows=rows, horizon=st.sampled_from(HORIZONS), given_threshold=st.booleans())
-    def test_any_row(
-        self, model: Model, rows: list[tuple[float, ...]], horizon: float, given_threshold: bool
-    ) -> None:
+    def test_any_row(self, model: Model, rows: Rows, horizon: float, given_threshold: bool) -> None:
         """Finite, positive, ordered, and of the shape of the rows, whatever they hold."""
         threshold = 1e-3 if given_threshold else None
-        forecast = model.predict(np.array(rows, dtype=np.float64), horizon, threshold)
+        forecast = model.predict(matrix_of(rows), horizon, threshold)
         for values in (forecast.sigma2, forecast.lo, forecast.hi, forecast.threshold):
             assert values.shape == (len(rows),)
             assert np.isfinite(values).all()
@@ -52,11 +67,9 @@ class TestModelContract:
             assert (forecast.threshold == threshold).all()
 
     @given(rows=rows)
-    def test_rows_do_not_touch_one_another(
-        self, model: Model, rows: list[tuple[float, ...]]
-    ) -> None:
+    def test_rows_do_not_touch_one_another(self, model: Model, rows: Rows) -> None:
         """A row's forecast is the same alone and in company, and the second time."""
-        matrix = np.array(rows, dtype=np.float64)
+        matrix = matrix_of(rows)
         together = model.predict(matrix, 60.0)
         assert (model.predict(matrix, 60.0).sigma2 == together.sigma2).all()
         for index in range(len(rows)):
@@ -78,7 +91,7 @@ class TestModelContract:
 
 def test_baseline_interval_is_that_of_its_law() -> None:
     """Lo and hi bound the stated share of the lognormal law around the forecast."""
-    matrix = np.array([[0.0, 3e-5, 49, 10.0, math.nan, math.nan]])
+    matrix = matrix_of([((0.0, 3e-5, 49, 10.0), None)])
     forecast = Baseline().predict(matrix, 60.0)
     low = Baseline().predict(matrix, 60.0, float(forecast.lo[0])).p_spike[0]
     high = Baseline().predict(matrix, 60.0, float(forecast.hi[0])).p_spike[0]
@@ -94,4 +107,4 @@ def test_swap_replaces_one_reference() -> None:
     assert held is first
     assert holder.current is second
     assert (first.fallback, second.fallback) == (True, False)
-    assert second.name == "baseline-1"
+    assert second.name == "baseline-2"

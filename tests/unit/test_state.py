@@ -1,9 +1,8 @@
-"""Per-symbol state: order, variance, history, dump and restore."""
+"""Per-symbol state: order, history, dump and restore."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, Tick, UnknownSymbolError
-from volsvc.features import EwmaVariance, History, Order, StateError, SymbolState, SymbolTable
+from volsvc.features import History, Order, StateError, SymbolState, SymbolTable
 from volsvc.features.order import SILENCE_NS, OrderCheck
-from volsvc.features.variance import GRID_NS
 
 START = 1_767_571_200 * NS
 SMALL = FeatureSettings(window_size=5, history=8, max_symbols=2, symbol_ttl_s=60)
@@ -134,41 +132,6 @@ class TestOrder:
         assert check.gaps == 1
         check.check(tick(2 + SILENCE_NS / NS + 1, trade_id=10))
         assert check.gaps == 2
-
-
-def brute_variance(prices: Sequence[tuple[int, float]], half_life_s: float) -> float:
-    """The variance rate from the whole previous-tick grid at once."""
-    first, last = prices[0][0] // GRID_NS, prices[-1][0] // GRID_NS
-    # A grid step holds the last price before its end.
-    grid = [[p for t, p in prices if t // GRID_NS <= step][-1] for step in range(first, last)]
-    returns = [math.log(b / a) for a, b in zip([prices[0][1], *grid], grid, strict=False)]
-    decay = 2 ** (-GRID_NS / NS / half_life_s)
-    weights = [decay**age for age in range(len(returns))][::-1]
-    square = sum(w * r * r for w, r in zip(weights, returns, strict=True))
-    return square / (sum(weights) * GRID_NS / NS)
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 40), st.floats(90, 110)),
-        min_size=2,
-        max_size=60,
-    )
-)
-def test_variance_against_the_whole_grid(steps: list[tuple[float, float]]) -> None:
-    """The running variance is the weighted sum over the previous-tick grid."""
-    at, prices = 0.0, []
-    variance = EwmaVariance(60.0)
-    for gap, price in steps:
-        at += gap
-        time_ns = START + round(at * NS)
-        prices.append((time_ns, price))
-        variance.push(time_ns, price)
-    if math.isnan(variance.rate):
-        assert prices[0][0] // GRID_NS == prices[-1][0] // GRID_NS
-    else:
-        expected = brute_variance(prices, 60.0)
-        assert variance.rate == pytest.approx(expected, rel=1e-9, abs=1e-18)
 
 
 @given(st.integers(1, 40), st.integers(0, 120), st.integers(1, 60))

@@ -91,10 +91,10 @@ def test_health_is_the_worst_of_its_parts() -> None:
 
 def test_board() -> None:
     """The newest snapshot of a symbol, with its age; unknown symbols name their neighbours."""
-    row = FeatureRow("BTC-USD", 1, 1.0, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
+    row = FeatureRow("BTC-USD", 1, 1.0, 0.0, 0.0, 0, 0.0)
     quality = Quality(0, 0, 0, 0.0, "warming")
     board = Board()
-    board.post(Snapshot(row, 0.5, "baseline", "1", (), quality), 100.0)
+    board.post(Snapshot(row, 0.5, "baseline", "1", (), quality, {}), 100.0)
     assert board.get("BTC-USD").age_s(103.0) == 3.0
     with pytest.raises(UnknownSymbolError, match="BTC-USD"):
         board.get("BTC-US")

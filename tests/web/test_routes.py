@@ -83,15 +83,14 @@ async def test_horizon_threshold_and_symbol(service: Client) -> None:
 
 
 async def test_published_features_give_the_published_forecast(service: Client) -> None:
-    """A row of /history, posted back, gets the forecast that /latest shows."""
-    _, history = await get(service, "/history/BTC-USD?limit=1")
+    """The features of /latest, posted back, get the forecast that it shows, at every horizon."""
     _, latest = await get(service, "/latest/BTC-USD")
-    row = history["rows"][-1]
-    features = {name: row[name] for name in ("variance_rate", "level_rate")}
-    posted = {name: row[name] for name in ("ret_mean", "ret_std", "n", "span_s")}
-    _, answer = await predict(service, rows=[{**posted, "features": features}])
-    assert answer["scores"] == [latest["score"]]
-    assert answer["predictions"][0]["sigma"] == latest["predictions"][0]["sigma"]
+    posted = {name: latest[name] for name in ("ret_mean", "ret_std", "n", "span_s", "features")}
+    for shown in latest["predictions"]:
+        asked = {"rows": [{**posted, "symbol": "BTC-USD"}], "horizon_s": shown["horizon_s"]}
+        _, answer = await predict(service, **asked)
+        assert answer["predictions"][0]["sigma"] == shown["sigma"]
+        assert answer["predictions"][0]["threshold"] == pytest.approx(shown["threshold"])
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
@@ -110,6 +109,8 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "horizon": ({"rows": [ROW], "horizon_s": 0}, "#/horizon_s"),
     "threshold": ({"rows": [ROW], "threshold": -1}, "#/threshold"),
     "null": ({"rows": None}, "#/rows"),
+    "half a map": ({"rows": [{**ROW, "features": {"level": 1e-9}}]}, "#/rows/0/features"),
+    "strange feature": ({"rows": [{**ROW, "features": {"x": 1}}]}, "#/rows/0/features/x"),
 }
 
 
@@ -265,7 +266,7 @@ async def test_metrics(service: Client) -> None:
     assert 'volsvc_predictions_total{outcome="invalid",variant="baseline"} 1.0' in text
     assert 'http_route="__unmatched__"' in text
     assert "4711" not in text
-    assert 'volsvc_model_info{variant="baseline",version="1"} 1.0' in text
+    assert 'volsvc_model_info{variant="baseline",version="2"} 1.0' in text
     assert metric_sum(text, "volsvc_fallback_active") == 0
     for name in ("volsvc_kafka_rebalances_total", "volsvc_ticks_rejected_total"):
         assert f"\n{name}" in text, "series exist from the start"

@@ -15,6 +15,7 @@ from volsvc.domain.errors import (
 )
 from volsvc.domain.forecast import (
     COVERAGE,
+    CalibrationSource,
     FeatureRow,
     Forecast,
     Prediction,
@@ -31,6 +32,7 @@ __all__ = [
     "NS",
     "BusError",
     "BusUnavailableError",
+    "CalibrationSource",
     "FeatureRow",
     "Forecast",
     "InvalidTickError",

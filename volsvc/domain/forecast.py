@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,8 @@ COVERAGE = 0.9
 """Nominal probability of the central forecast interval."""
 
 Verdict = Literal["ok", "warming", "degraded"]
+CalibrationSource = Literal["pooled", "own"]
+"""Whose past residuals intervals and scores rest on: all symbols', or mostly the symbol's own."""
 
 
 class FeatureRow(NamedTuple):
@@ -25,8 +28,6 @@ class FeatureRow(NamedTuple):
 
     `ret_mean` and `ret_std` (ddof 1) are those of the `n` log returns inside the window, 0.0 where
     they are not defined yet (n < 1, n < 2); `span_s` is the event time that the window covers.
-    `variance_rate` is the exponentially weighted variance in 1/s and `level_rate` the same with a
-    half-life of a day, both NaN until the first grid step has closed.
     """
 
     symbol: str
@@ -36,11 +37,9 @@ class FeatureRow(NamedTuple):
     ret_std: float
     n: int
     span_s: float
-    variance_rate: float
-    level_rate: float
 
     def fields(self) -> dict[str, Any]:
-        """The row as JSON fields; a rate that is not known yet is null."""
+        """The row as JSON fields."""
         return {
             "symbol": self.symbol,
             "time": format_time(self.time_ns),
@@ -49,13 +48,7 @@ class FeatureRow(NamedTuple):
             "ret_std": self.ret_std,
             "n": self.n,
             "span_s": self.span_s,
-            "variance_rate": _or_none(self.variance_rate),
-            "level_rate": _or_none(self.level_rate),
         }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +60,7 @@ class Quality:
     late: int
     fill_ratio: float
     verdict: Verdict
+    calibration: CalibrationSource = "pooled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +126,8 @@ class Prediction:
 class Snapshot:
     """Everything that is said of a symbol after one tick: features, forecasts, and who made them.
 
-    `predictions` holds one forecast a horizon; `score` belongs to the configured horizon.
+    `predictions` holds one forecast a horizon; `score` belongs to the configured horizon;
+    `features` are the model's other inputs by name, None where not known yet.
     """
 
     row: FeatureRow
@@ -141,3 +136,4 @@ class Snapshot:
     version: str
     predictions: tuple[Prediction, ...]
     quality: Quality
+    features: Mapping[str, float | None]

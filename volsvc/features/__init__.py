@@ -1,24 +1,46 @@
-"""Per-symbol state in event time: windows, variances, order checks, history.
+"""Per-symbol state in event time: windows, minutes, moments at many scales, outcomes, history.
 
 The same code runs in replay, live, after a restart and in training. It is pure: no I/O and no
 clock. A symbol's features depend on its own accepted ticks alone.
 """
 
+from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw
 from volsvc.features.history import HISTORY_COLUMNS, History
+from volsvc.features.minutes import MinuteBuilder, bar_of_prices
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
-from volsvc.features.state import StateError, SymbolState
+from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
+from volsvc.features.scales import (
+    FLOOR_PER_MINUTE,
+    SCALE_NAMES,
+    SEASON_HORIZONS_S,
+    MinuteBar,
+    MultiScale,
+)
+from volsvc.features.state import MinuteEnd, StateError, SymbolState
 from volsvc.features.table import SymbolTable
-from volsvc.features.variance import EwmaVariance
 
 __all__ = [
+    "FLOOR_PER_MINUTE",
     "HISTORY_COLUMNS",
-    "EwmaVariance",
+    "HORIZON_MINUTES",
+    "LEVELS",
+    "SCALE_NAMES",
+    "SEASON_HORIZONS_S",
+    "Calibration",
     "History",
+    "MinuteBar",
+    "MinuteBuilder",
+    "MinuteEnd",
+    "MultiScale",
     "Order",
     "OrderCheck",
+    "Outcomes",
+    "ResidualLaw",
     "ReturnWindow",
+    "Settled",
     "StateError",
     "SymbolState",
     "SymbolTable",
+    "bar_of_prices",
 ]

@@ -2,60 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
+from volsvc.features.calibration import Calibration, ResidualLaw
 from volsvc.features.history import History
+from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
-from volsvc.features.variance import EwmaVariance
+from volsvc.features.outcomes import Outcomes, Settled
+from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
 
-STATE_VERSION = 1
-HALF_LIFE_S = 600.0
-"""Half-life of the variance that the baseline serves."""
-LEVEL_HALF_LIFE_S = 86_400.0
-"""Half-life of the symbol's level, which spikes are measured against."""
+STATE_VERSION = 2
 STEP_NS = NS
 """Features are published when a tick opens a new step of this event-time grid."""
-WARM_S = 300.0
-"""Event time behind the variance from which on it counts as warm."""
+WARM_MINUTES = 1440.0
+"""Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern."""
 
 
 class StateError(ValueError):
     """A stored state of another version or of another window size."""
 
 
+class MinuteEnd(NamedTuple):
+    """What the end of a minute with trades brought: the features then, and what it settled."""
+
+    minute: int
+    scales: NDArray[np.float64]
+    settled: list[Settled]
+
+
 class SymbolState:
-    """One symbol's window, variance, order checks and history."""
+    """One symbol's window, minutes, moments, outcomes, order checks and history."""
 
     __slots__ = (
+        "_calibration",
+        "_ended",
+        "_minutes",
         "_step",
+        "_stored_calibration",
         "_times",
         "_window",
+        "engine",
         "history",
-        "level",
         "offset",
         "order",
+        "outcomes",
         "partition",
         "row",
         "symbol",
-        "variance",
     )
 
     def __init__(self, symbol: str, settings: FeatureSettings) -> None:
         self.symbol = symbol
         self.order = OrderCheck(settings.late_tolerance_s)
         self.history = History(settings.history)
-        self.variance = EwmaVariance(HALF_LIFE_S)
-        self.level = EwmaVariance(LEVEL_HALF_LIFE_S)
+        self.engine = MultiScale()
+        self.outcomes = Outcomes()
         self.row: FeatureRow | None = None
         self.partition = 0
         self.offset = -1
         self._window = ReturnWindow(settings.window_size)
         self._times: list[int] = []
         self._step = -1
+        self._minutes = MinuteBuilder()
+        self._ended: list[MinuteEnd] = []
+        self._calibration: Calibration | None = None
+        self._stored_calibration: Mapping[str, Any] | None = None
 
     def update(self, tick: Tick) -> Order:
         """Take in a tick; the feature row after it is `row`, unless it was late or a duplicate."""
@@ -64,11 +82,45 @@ class SymbolState:
             price = tick.feature_price
             self._window.push(price)
             self._remember_time(tick.time_ns)
-            self.variance.push(tick.time_ns, price)
-            self.level.push(tick.time_ns, price)
+            over = self._minutes.push(tick.time_ns, price, tick.size or 0.0)
+            if over is not None:
+                self._end_minute(*over)
             self.row = self._features(tick.time_ns, price)
             self.history.append(self.row)
         return order
+
+    def _end_minute(self, bar: MinuteBar, watched: float) -> None:
+        gap = self.engine.is_gap(bar.minute)
+        self.engine.push(bar, watched)
+        settled = []
+        if watched == 1.0:
+            settled = self.outcomes.close(bar.minute, bar.variance, bar.variance, gap=gap)
+        self._ended.append(MinuteEnd(bar.minute, self.engine.row(bar.minute), settled))
+
+    def take_ended(self) -> list[MinuteEnd]:
+        """The minutes that have ended since the last call, oldest first."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def scales(self) -> NDArray[np.float64]:
+        """The multi-scale features at the newest tick, shape (len(SCALE_NAMES),); NaN while new."""
+        if self.row is None:
+            return np.full(len(SCALE_NAMES), np.nan)
+        pending = self._minutes.pending(self.row.time_ns)
+        if pending is None:
+            return np.full(len(SCALE_NAMES), np.nan)
+        bar, fraction = pending
+        return self.engine.row(bar.minute, fraction, bar)
+
+    def calibration(self, digest: str, laws: Sequence[ResidualLaw]) -> Calibration:
+        """This symbol's residuals under a model; from its pooled laws when it is new here."""
+        known = self._calibration
+        if known is None or known.digest != digest:
+            known = self._calibration = Calibration(digest, laws)
+            if self._stored_calibration is not None:
+                known.restore(self._stored_calibration)
+                self._stored_calibration = None
+        return known
 
     def take_due(self) -> bool:
         """Whether the newest row opened a step of the publishing grid; true once a step."""
@@ -93,18 +145,26 @@ class SymbolState:
             ret_std=window.std,
             n=window.n,
             span_s=max(0, time_ns - self._times[0]) / NS,
-            variance_rate=self.variance.rate,
-            level_rate=self.level.rate,
         )
 
     def quality(self) -> Quality:
         """The counts of this symbol's feed, and what they mean for its forecasts."""
         fill = self._window.n / (self._window.size - 1)
-        verdict: Verdict = "ok" if fill == 1 and self.variance.seconds >= WARM_S else "warming"
-        return Quality(self.order.gaps, self.order.duplicates, self.order.late, fill, verdict)
+        warm = fill == 1 and self.engine.elapsed >= WARM_MINUTES
+        verdict: Verdict = "ok" if warm else "warming"
+        return Quality(
+            self.order.gaps,
+            self.order.duplicates,
+            self.order.late,
+            fill,
+            verdict,
+        )
 
     def dump(self) -> Mapping[str, Any]:
-        """The state that a restart needs, as JSON can carry it without loss."""
+        """The state that a restart needs, as JSON can carry it without loss.
+
+        Without the calibration, which moves with the forecasts and not with the ticks.
+        """
         return {
             "v": STATE_VERSION,
             "window_size": self._window.size,
@@ -113,10 +173,15 @@ class SymbolState:
             "prices": self._window.prices().tolist(),
             "times": self._times,
             "step": self._step,
-            "variance": self.variance.dump(),
-            "level": self.level.dump(),
+            "minutes": self._minutes.dump(),
+            "engine": self.engine.dump(),
+            "outcomes": self.outcomes.dump(),
             "order": self.order.dump(),
         }
+
+    def dump_calibration(self) -> Mapping[str, Any] | None:
+        """The residuals under the model that serves; None before its first forecast."""
+        return self._calibration.dump() if self._calibration else self._stored_calibration
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `dump` gave; raises StateError when it does not fit.
@@ -132,8 +197,10 @@ class SymbolState:
         self._step = state["step"]
         self.partition = state["partition"]
         self.offset = state["offset"]
-        self.variance.restore(tuple(state["variance"]))
-        self.level.restore(tuple(state["level"]))
+        self._minutes.restore(state["minutes"])
+        self.engine.restore(state["engine"])
+        self.outcomes.restore(state["outcomes"])
+        self._stored_calibration = state.get("calibration")
         self.order.restore(state["order"])
         if self._times:
             self.row = self._features(self._times[-1], state["prices"][-1])

@@ -2,51 +2,165 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import FeatureRow, Forecast
+from volsvc.features import (
+    FLOOR_PER_MINUTE,
+    HORIZON_MINUTES,
+    SCALE_NAMES,
+    SEASON_HORIZONS_S,
+    ResidualLaw,
+)
 
-FEATURES = ("ret_mean", "ret_std", "n", "span_s", "variance_rate", "level_rate")
-"""Columns of a feature matrix, in order; NaN where a row does not have one. Schema version 1.
+Array = NDArray[np.float64]
 
-Units: returns are log returns, `span_s` seconds of event time, rates 1/s.
-"""
-SCHEMA_VERSION = 1
+WINDOW_NAMES: Final = ("ret_mean", "ret_std", "n", "span_s")
+FEATURES: Final[tuple[str, ...]] = WINDOW_NAMES + SCALE_NAMES
+"""Columns of a feature matrix, in order; NaN where a row lacks one. See docs/feature_spec.md."""
+SCHEMA_VERSION: Final = 2
+SCALES_FROM: Final = len(WINDOW_NAMES)
 
-FLOOR_RATE = (0.5e-4) ** 2 / 60
-"""Least variance per second of a target or a forecast: half a basis point a minute."""
+HORIZONS_S: Final = tuple(float(horizon) for horizon in SEASON_HORIZONS_S)
+"""The horizons that models are fitted at."""
+FLOOR_RATE: Final = FLOOR_PER_MINUTE / 60
+"""Least variance per second of a target or a forecast."""
+GREATEST_RATE: Final = 1.0
+"""Most variance per second that is believed: a posted row may claim anything."""
+SECONDS_PER_TICK: Final = 0.2
+"""Median gap between the ticks of a liquid Coinbase market, for rows that give no span."""
+PRIOR_LEVEL_RATE: Final = (4e-4) ** 2 / 60
+"""Variance per second of an ordinary hour (4 bp a minute), for rows that give no level."""
+
+_LEVEL_AT = FEATURES.index("level")
+_SEASON_AT = FEATURES.index(f"season_{SEASON_HORIZONS_S[0]}s")
+
+assert tuple(60 * m for m in HORIZON_MINUTES) == SEASON_HORIZONS_S
 
 
-class Model(Protocol):
-    """A pure, reentrant function from feature rows to forecasts, with its name and version."""
+class Model(ABC):
+    """A pure, reentrant function from feature rows to forecasts, with its name and version.
+
+    `laws` are the pooled laws of its residuals and `spike_log_ratios` the logarithms of the 90 %
+    quantile of realised variance over the symbol's level, one for each of HORIZONS_S.
+    """
 
     variant: str
     version: str
     digest: str
-    schema: tuple[str, ...]
+    schema: tuple[str, ...] = FEATURES
+    laws: tuple[ResidualLaw, ...]
+    spike_log_ratios: tuple[float, ...]
+
+    @abstractmethod
+    def head_variances(self, features: Array) -> Array:
+        """Expected realised variance over HORIZONS_S, shape (rows, 4); not bounded yet."""
+
+    def variances(self, features: Array, horizons_s: Sequence[float]) -> Array:
+        """Expected realised variance for rows of shape (rows, len(FEATURES)), at each horizon.
+
+        The shape is (rows, horizons). Between the fitted horizons ln variance is linear in ln
+        horizon, beyond them the variance per second stays; it never falls as the horizon grows.
+        """
+        spans = np.array(HORIZONS_S)
+        heads = np.clip(self.head_variances(features), FLOOR_RATE * spans, GREATEST_RATE * spans)
+        heads = np.maximum.accumulate(heads, axis=1)
+        return np.column_stack([_between(heads, horizon) for horizon in horizons_s])
+
+    def law(self, horizon_s: float) -> ResidualLaw:
+        """The pooled law of the residuals at a horizon."""
+        low, high, weight = _bracket(horizon_s)
+        first, last = self.laws[low].quantiles, self.laws[high].quantiles
+        return ResidualLaw((1 - weight) * first + weight * last)
+
+    def log_threshold(self, features: Array, horizon_s: float) -> Array:
+        """Ln of the realised variance that is a spike, for a symbol without a past of its own."""
+        low, high, weight = _bracket(horizon_s)
+        ratio = (1 - weight) * self.spike_log_ratios[low] + weight * self.spike_log_ratios[high]
+        level = features[:, _LEVEL_AT]
+        level = np.where(np.isnan(level), PRIOR_LEVEL_RATE, np.maximum(level, FLOOR_RATE))
+        limit: Array = np.log(np.minimum(level, GREATEST_RATE) * horizon_s) + ratio
+        return limit
 
     def predict(
-        self, features: NDArray[np.float64], horizon_s: float, threshold: float | None = None
+        self, features: Array, horizon_s: float, threshold: float | Array | None = None
     ) -> Forecast:
         """Forecasts at `horizon_s` seconds for a matrix of shape (rows, len(FEATURES)).
 
-        `threshold` is a realised volatility per sqrt(horizon); without it each row has its own.
+        `threshold` is a realised volatility per sqrt(horizon), for all rows or of shape (rows,);
+        where it is not given or NaN, the packaged quantile relative to the row's level stands.
+        Intervals and probabilities follow the pooled law.
         """
-        ...
+        sigma2 = self.variances(features, (horizon_s,))[:, 0]
+        limit = self.log_threshold(features, horizon_s)
+        shown = np.exp(limit / 2)
+        if threshold is not None:
+            given = np.broadcast_to(np.asarray(threshold, dtype=np.float64), limit.shape)
+            limit = np.where(np.isnan(given), limit, 2 * np.log(given))
+            shown = np.where(np.isnan(given), shown, given)
+        law = self.law(horizon_s)
+        low, high = law.central()
+        centre = np.log(sigma2)
+        return Forecast(
+            horizon_s=horizon_s,
+            sigma2=sigma2,
+            p_spike=law.above(limit - centre),
+            lo=np.exp((centre + low) / 2),
+            hi=np.exp((centre + high) / 2),
+            threshold=shown,
+        )
 
 
-def feature_matrix(rows: Sequence[FeatureRow]) -> NDArray[np.float64]:
-    """The rows of live symbols as a matrix of shape (rows, len(FEATURES))."""
-    values = [(r.ret_mean, r.ret_std, r.n, r.span_s, r.variance_rate, r.level_rate) for r in rows]
-    return np.array(values, dtype=np.float64).reshape(-1, len(FEATURES))
+def _bracket(horizon_s: float) -> tuple[int, int, float]:
+    """The fitted horizons around one, and how far it lies between them in ln horizon."""
+    high = int(np.searchsorted(HORIZONS_S, horizon_s))
+    if high == 0 or high == len(HORIZONS_S):
+        at = min(high, len(HORIZONS_S) - 1)
+        return at, at, 0.0
+    if HORIZONS_S[high] == horizon_s:
+        return high, high, 0.0
+    low = high - 1
+    span = math.log(HORIZONS_S[high] / HORIZONS_S[low])
+    return low, high, math.log(horizon_s / HORIZONS_S[low]) / span
 
 
-def predict_rows(
-    model: Model, features: NDArray[np.float64], horizons_s: Sequence[float]
-) -> list[Forecast]:
-    """One forecast a horizon, each by a single vectorised call."""
-    return [model.predict(features, horizon) for horizon in horizons_s]
+def _between(heads: Array, horizon_s: float) -> Array:
+    low, high, weight = _bracket(horizon_s)
+    if low == high:
+        return np.asarray(heads[:, low] * (horizon_s / HORIZONS_S[low]))
+    logs = (1 - weight) * np.log(heads[:, low]) + weight * np.log(heads[:, high])
+    return np.asarray(np.exp(logs))
+
+
+def window_rate(features: Array) -> Array:
+    """Variance per second of each row's window: its squared returns over the time it covers.
+
+    sum r**2 = (n - 1) std**2 + n mean**2; without a span each return stands for the median gap.
+    """
+    mean, std, n, span_s = features[:, :SCALES_FROM].T
+    covered = np.where(np.isnan(span_s) | (span_s <= 0), n * SECONDS_PER_TICK, span_s)
+    squares = np.maximum(n - 1, 1) * std**2 + n * mean**2
+    rate: Array = squares / np.maximum(covered, SECONDS_PER_TICK)
+    return rate
+
+
+def window_columns(row: FeatureRow) -> tuple[float, float, float, float]:
+    """The first columns of a row of the feature matrix."""
+    return row.ret_mean, row.ret_std, float(row.n), row.span_s
+
+
+def known_scales(features: Array) -> NDArray[np.bool_]:
+    """Which rows bring the state of a live symbol: their level is known."""
+    return ~np.isnan(features[:, _LEVEL_AT])
+
+
+def level_variances(features: Array) -> Array:
+    """The symbol's slow level times the daily pattern over HORIZONS_S, shape (rows, 4)."""
+    seasons = features[:, _SEASON_AT : _SEASON_AT + len(HORIZONS_S)]
+    return np.asarray(features[:, _LEVEL_AT, None] * seasons * np.array(HORIZONS_S))

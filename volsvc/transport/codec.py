@@ -123,6 +123,7 @@ def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: 
     value = {
         "v": FEATURES_VERSION,
         **row.fields(),
+        "features": snapshot.features,
         "score": snapshot.score,
         "model_variant": snapshot.variant,
         "version": snapshot.version,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,8 +20,9 @@ from volsvc.domain import (
     UnknownSymbolError,
     format_time,
 )
-from volsvc.models import FEATURES
-from volsvc.models.base import SCHEMA_VERSION
+from volsvc.features import SCALE_NAMES
+from volsvc.models import FEATURES, SCHEMA_VERSION
+from volsvc.models.base import WINDOW_NAMES
 from volsvc.web.problems import INVALID, NOT_READY, ProblemError
 from volsvc.web.schemas import PredictRequest, Row
 from volsvc.web.services import SERVICES, Services
@@ -58,7 +61,8 @@ async def predict(request: web.Request) -> web.Response:
         raise
     horizon = asked.horizon_s or services.settings.model.horizon_s
     started = time.perf_counter()
-    forecast = serving.model.predict(_matrix(asked.rows, services), horizon, asked.threshold)
+    threshold = asked.threshold or _thresholds(asked.rows, horizon, services)
+    forecast = serving.model.predict(_matrix(asked.rows), horizon, threshold)
     services.metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
     outcome = "fallback" if serving.fallback else "ok"
     services.metrics.predictions.labels(variant, outcome).inc(len(asked.rows))
@@ -80,38 +84,51 @@ async def predict(request: web.Request) -> web.Response:
 
 def _check_rows(asked: PredictRequest, most: int) -> None:
     if len(asked.rows) > most:
-        detail = f"must have at most {most} rows, not {len(asked.rows)}"
-        raise ProblemError(INVALID, f"#/rows {detail}", [{"pointer": "#/rows", "detail": detail}])
+        raise _invalid("#/rows", f"must have at most {most} rows, not {len(asked.rows)}")
 
 
-def _matrix(rows: list[Row], services: Services) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Posted rows as the model's matrix; a known symbol lends its own level to its rows."""
-    levels: dict[str, float] = {}
+def _thresholds(rows: list[Row], horizon_s: float, services: Services) -> np.ndarray[Any, Any]:
+    """A known symbol lends its rows its own idea of a spike; NaN for the others."""
+    rates: dict[str | None, float] = {}
     for symbol in {row.symbol for row in rows if row.symbol is not None}:
         try:
-            levels[symbol] = services.board.get(symbol).snapshot.row.level_rate
+            predictions = services.board.get(symbol).snapshot.predictions
         except UnknownSymbolError:
             continue
-    values = [
-        (
-            row.ret_mean,
-            row.ret_std,
-            row.n,
-            _or_nan(row.span_s),
-            _or_nan(row.features.variance_rate if row.features else None),
-            _or_nan(
-                row.features.level_rate
-                if row.features and row.features.level_rate is not None
-                else levels.get(row.symbol or "")
-            ),
-        )
-        for row in rows
-    ]
-    return np.array(values, dtype=np.float64).reshape(-1, len(FEATURES))
+        nearest = min(predictions, key=lambda p: abs(math.log(p.horizon_s / horizon_s)))
+        rates[symbol] = nearest.threshold / math.sqrt(nearest.horizon_s)
+    return np.array([rates.get(row.symbol, math.nan) for row in rows]) * math.sqrt(horizon_s)
 
 
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _matrix(rows: list[Row]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Posted rows as the model's matrix; `features` bring the whole state of a symbol."""
+    matrix = np.full((len(rows), len(FEATURES)), np.nan)
+    for index, row in enumerate(rows):
+        matrix[index, : len(WINDOW_NAMES)] = row.ret_mean, row.ret_std, row.n, row.span_s or np.nan
+        if row.features:
+            matrix[index, len(WINDOW_NAMES) :] = _scales(row.features, index)
+    return matrix
+
+
+def _scales(features: Mapping[str, float | None], index: int) -> list[float]:
+    """A published map as columns; all of it or nothing, since a model reads them together."""
+    pointer = f"#/rows/{index}/features"
+    unknown = sorted(set(features) - set(SCALE_NAMES))
+    missing = [name for name in SCALE_NAMES if name not in features]
+    if unknown:
+        raise _invalid(f"{pointer}/{unknown[0]}", "is no feature of this schema version")
+    if missing:
+        raise _invalid(pointer, f"lacks {missing[0]!r}; send the map as it was published")
+    values = [features[name] for name in SCALE_NAMES]
+    if any(value is None for value in values):
+        return [math.nan] * len(values)
+    if features["level"] is not None and features["level"] <= 0:
+        raise _invalid(f"{pointer}/level", "must be above 0")
+    return [float("nan") if value is None else value for value in values]
+
+
+def _invalid(pointer: str, detail: str) -> ProblemError:
+    return ProblemError(INVALID, f"{pointer} {detail}", [{"pointer": pointer, "detail": detail}])
 
 
 def _row_prediction(prediction: Prediction, row: Row) -> dict[str, Any]:
@@ -164,6 +181,7 @@ def _latest(posted: Posted, services: Services) -> dict[str, Any]:
         "version": snapshot.version,
         "predictions": [prediction.fields() for prediction in snapshot.predictions],
         "quality": snapshot.quality,
+        "features": snapshot.features,
     }
 
 
@@ -179,8 +197,7 @@ async def history(request: web.Request) -> web.Response:
 def _limit(request: web.Request, most: int) -> int:
     text = request.query.get("limit", str(min(DEFAULT_HISTORY, most)))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        detail = f"must be a whole number from 1 to {most}"
-        raise ProblemError(INVALID, f"limit {detail}", [{"pointer": "#/limit", "detail": detail}])
+        raise _invalid("#/limit", f"must be a whole number from 1 to {most}")
     return int(text)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FeatureName = Annotated[str, Field(max_length=64)]
 LONGEST_HORIZON_S = 86_400.0
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -25,13 +26,6 @@ class Answer(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class LiveFeatures(Request):
-    """Features as published in `ticks.features`, version 1."""
-
-    variance_rate: Rate | None = Field(None, description="exponentially weighted variance, 1/s")
-    level_rate: Rate | None = Field(None, description="the same with a half-life of a day, 1/s")
-
-
 class Row(Request):
     """One window of returns: the public feature contract, and what makes it more exact."""
 
@@ -43,7 +37,9 @@ class Row(Request):
     span_s: float | None = Field(
         None, gt=0, le=31_557_600, allow_inf_nan=False, description="seconds the window covers"
     )
-    features: LiveFeatures | None = None
+    features: dict[FeatureName, Annotated[float, Field(allow_inf_nan=False)] | None] | None = Field(
+        None, description="as published in `ticks.features` with this schema version"
+    )
 
 
 class PredictRequest(Request):
@@ -104,6 +100,7 @@ class FeedQuality(Answer):
     late: int
     fill_ratio: float
     verdict: Literal["ok", "warming", "degraded"]
+    calibration: Literal["pooled", "own"]
 
 
 class LatestResponse(Answer):
@@ -124,6 +121,7 @@ class LatestResponse(Answer):
     version: str
     predictions: list[HorizonPrediction]
     quality: FeedQuality
+    features: dict[str, float | None] = Field(description="the multi-scale features, by name")
 
 
 class AllLatestResponse(Answer):
@@ -143,8 +141,6 @@ class HistoryRow(Answer):
     ret_std: float
     n: int
     span_s: float
-    variance_rate: float | None
-    level_rate: float | None
 
 
 class HistoryResponse(Answer):

@@ -1,0 +1,152 @@
+"""A fitted model as a file: arrays and a JSON header, never code.
+
+A zip of .npy arrays (numpy's own format, read without pickle) and `meta.json`. The digest is the
+SHA-256 of the file. It holds golden rows with the answers that the fit gave to them: a reader that
+gets other numbers refuses the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.domain import VolsvcError
+from volsvc.features import ResidualLaw
+from volsvc.models.base import FEATURES, HORIZONS_S, SCHEMA_VERSION, Array
+from volsvc.models.heads import Head
+from volsvc.models.ml import MlModel, Parts, check_parts
+
+FORMAT: Final = 1
+MOST_BYTES: Final = 64 * 1024 * 1024
+GOLDEN_TOLERANCE: Final = 1e-9
+"""Other machines round logarithms in the last bit; a wrong model is off by much more."""
+PACKAGED: Final = Path(__file__).with_name("ml.npz")
+
+
+class ArtefactError(VolsvcError):
+    """A file that is no model of ours, or one that does not do what it did when it was fitted."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model with what is known of its making."""
+
+    model: MlModel
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_artefact(
+    path: Path, parts: Parts, version: str, golden: Array, facts: Mapping[str, Any]
+) -> None:
+    """Write fitted parts; `golden` are feature rows to prove them by, of shape (n, FEATURES)."""
+    model = MlModel(parts, version, "")
+    arrays: dict[str, NDArray[np.generic]] = {"golden": golden}
+    arrays["golden_variances"] = model.variances(golden, HORIZONS_S)
+    arrays["spike_log_ratios"] = np.array(parts.spike_log_ratios)
+    for index in range(len(HORIZONS_S)):
+        arrays[f"{index}.window"] = parts.windows[index]
+        arrays[f"{index}.law"] = parts.laws[index].quantiles
+        arrays |= {f"{index}.head.{k}": v for k, v in parts.heads[index].arrays().items()}
+    meta = {
+        "format": FORMAT,
+        "variant": model.variant,
+        "version": version,
+        "schema_version": SCHEMA_VERSION,
+        "features": FEATURES,
+        "horizons_s": HORIZONS_S,
+        "facts": facts,
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        _add(file, "meta.json", json.dumps(meta, indent=1).encode())
+        for name, array in sorted(arrays.items()):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+            _add(file, f"{name}.npy", buffer.getvalue())
+
+
+def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
+    # A ZipInfo of its own has a fixed date, so that the same model gives the same bytes.
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    file.writestr(info, data)
+
+
+def read_artefact(path: Path = PACKAGED, digest: str | None = None) -> Artefact:
+    """Read and prove a model; with `digest` (SHA-256) only that very file.
+
+    Raises ArtefactError, which says what is wrong with it.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ArtefactError(f"{path.name}: is larger than {MOST_BYTES} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror or error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if digest is not None and found != digest:
+        raise ArtefactError(f"{path.name}: its digest {found[:12]} is not {digest[:12]}")
+    try:
+        meta, arrays = _unzip(data)
+        artefact = _artefact(meta, arrays, found)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+        raise ArtefactError(f"{path.name}: is no model artefact: {error!r}") from error
+    _prove(path.name, artefact.model, arrays)
+    return artefact
+
+
+def _unzip(data: bytes) -> tuple[Mapping[str, Any], dict[str, NDArray[np.generic]]]:
+    arrays: dict[str, NDArray[np.generic]] = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        if sum(info.file_size for info in file.infolist()) > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_BYTES} bytes")
+        meta = json.loads(file.read("meta.json"))
+        for name in file.namelist():
+            if name.endswith(".npy"):
+                buffer = io.BytesIO(file.read(name))
+                array = np.lib.format.read_array(buffer, allow_pickle=False)
+                arrays[name.removesuffix(".npy")] = array
+    if meta["format"] != FORMAT or meta["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"format {meta['format']}, schema version {meta['schema_version']}")
+    if tuple(meta["features"]) != FEATURES or tuple(meta["horizons_s"]) != HORIZONS_S:
+        raise ValueError("its features or horizons are not the ones of this version")
+    return meta, arrays
+
+
+def _artefact(
+    meta: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]], digest: str
+) -> Artefact:
+    def head(index: int, horizon: float) -> Head:
+        prefix = f"{index}.head."
+        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        return Head.of_arrays(horizon, own)
+
+    def vector(name: str) -> Array:
+        return np.asarray(arrays[name], dtype=np.float64)
+
+    count = range(len(HORIZONS_S))
+    parts = Parts(
+        heads=tuple(head(index, horizon) for index, horizon in enumerate(HORIZONS_S)),
+        windows=tuple(vector(f"{index}.window") for index in count),
+        laws=tuple(ResidualLaw(vector(f"{index}.law")) for index in count),
+        spike_log_ratios=tuple(vector("spike_log_ratios").tolist()),
+    )
+    return Artefact(MlModel(parts, str(meta["version"]), digest), meta["facts"])
+
+
+def _prove(name: str, model: MlModel, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    faults = check_parts(model.parts)
+    if faults:
+        raise ArtefactError(f"{name}: {'; '.join(faults)}")
+    expected = np.asarray(arrays["golden_variances"], dtype=np.float64)
+    found = model.variances(np.asarray(arrays["golden"], dtype=np.float64), HORIZONS_S)
+    if not np.allclose(found, expected, rtol=GOLDEN_TOLERANCE, atol=0.0):
+        raise ArtefactError(f"{name}: its golden rows do not give their golden forecasts")

@@ -1,0 +1,88 @@
+"""The fitted model: a blend for the state of live symbols, a line for posted windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from volsvc.features import ResidualLaw
+from volsvc.models.base import (
+    HORIZONS_S,
+    PRIOR_LEVEL_RATE,
+    SCALES_FROM,
+    SECONDS_PER_TICK,
+    Array,
+    Model,
+    known_scales,
+    window_rate,
+)
+from volsvc.models.heads import Head, Heads, weighted
+
+SHORTEST_SPAN_S: Final = 300.0
+LONGEST_SPAN_S: Final = 6000.0
+"""Spans of the windows that the line was fitted on; shorter ones are read as the shortest."""
+
+
+def window_terms(features: Array) -> Array:
+    """What the line reads of ret_mean, ret_std, n and span_s: shape (rows, 4).
+
+    1, the window's variance rate relative to an ordinary one, that times the span, the span; all in
+    logarithms.
+    """
+    n, span_s = features[:, 2], features[:, 3]
+    covered = np.where(np.isnan(span_s), n * SECONDS_PER_TICK, span_s)
+    covered = np.clip(covered, SHORTEST_SPAN_S, LONGEST_SPAN_S)
+    span = np.log(covered / SHORTEST_SPAN_S)
+    rate = np.log(np.clip(window_rate(features), 1e-12, 1.0) / PRIOR_LEVEL_RATE)
+    return np.column_stack((np.ones(len(features)), rate, rate * span, span))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that was fitted, one a horizon of HORIZONS_S."""
+
+    heads: tuple[Head, ...]
+    windows: tuple[Array, ...]
+    laws: tuple[ResidualLaw, ...]
+    spike_log_ratios: tuple[float, ...]
+
+
+class MlModel(Model):
+    """Heads fitted to QLIKE; docs/model_card.md says on what, and how well they do."""
+
+    variant = "ml"
+
+    def __init__(self, parts: Parts, version: str, digest: str) -> None:
+        self.version = version
+        self.digest = digest
+        self.parts = parts
+        self._heads = Heads(parts.heads)
+        self.laws = parts.laws
+        self.spike_log_ratios = parts.spike_log_ratios
+
+    def head_variances(self, features: Array) -> Array:
+        """Variances at HORIZONS_S; see `Model.head_variances`."""
+        live = known_scales(features)
+        result = np.empty((len(features), len(HORIZONS_S)))
+        if live.any():
+            result[live] = self._heads.variances(features[live, SCALES_FROM:])
+        if not live.all():
+            terms = window_terms(features[~live])
+            lines = np.column_stack([weighted(terms, line) for line in self.parts.windows])
+            result[~live] = np.exp(lines) * PRIOR_LEVEL_RATE * np.array(HORIZONS_S)
+        return result
+
+
+def check_parts(parts: Parts) -> Sequence[str]:
+    """What is wrong with fitted parts, in words; nothing when they can serve."""
+    faults = []
+    for horizon, head, window in zip(HORIZONS_S, parts.heads, parts.windows, strict=True):
+        arrays = (head.mixture, head.centre, head.scale, head.slope, head.weights, window)
+        if not all(np.isfinite(array).all() for array in arrays):
+            faults.append(f"the head of {horizon:g} s has numbers that are not finite")
+        if window[1] < 0 or window[1] + window[2] * np.log(LONGEST_SPAN_S / SHORTEST_SPAN_S) < 0:
+            faults.append(f"the window line of {horizon:g} s falls with ret_std")
+    return faults

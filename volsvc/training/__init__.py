@@ -1,0 +1,1 @@
+"""Fitting and judging models, with the engine that the daemon runs."""

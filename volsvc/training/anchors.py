@@ -1,0 +1,152 @@
+"""The field's standard models, fitted for one symbol and one horizon on its past: what to beat.
+
+Every function takes all minutes of a symbol and the minutes to learn from, and gives forecasts of
+variance for every minute, shape (minutes,), each of which knows its own past only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
+from volsvc.training.dataset import Array, Minutes
+from volsvc.training.fit import qlike_mixture
+from volsvc.training.scores import qlike
+
+Index = NDArray[np.intp]
+HALF_LIVES: Final = (2, 4, 8, 15, 30, 60, 120, 240, 480)
+"""Minutes among which the EWMA's half-life is chosen, on the training minutes."""
+GARCH_MINUTES: Final = 200_000
+"""Newest minutes that GARCH is fitted on; more change nothing and take long."""
+FIVE_WINDOWS: Final = (5, 30, 180, 1440, 10_080)
+
+
+def cascade(horizon_s: float) -> tuple[int, ...]:
+    """Windows of a HAR in minutes, Corsi's (2009) cascade: the horizon, an hour, a day, a week.
+
+    At a horizon of an hour, six hours stand for the hour; below five minutes, five stand for it.
+    """
+    ahead = round(horizon_s / 60)
+    return (max(ahead, 5), 60 if ahead < 60 else 360, 1440, 10_080)
+
+
+def ewma(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """EWMA of the horizon's own proxy, at its best half-life."""
+    from scipy.signal import lfilter
+
+    ahead = round(horizon_s / 60)
+    realised = symbol.realised(horizon_s)[train]
+    proxy = symbol.proxy(horizon_s)
+    best, best_loss = np.empty(0), math.inf
+    for half_life in HALF_LIVES:
+        decay = 2.0 ** (-1 / half_life)
+        smooth = lfilter([1 - decay], [1, -decay], proxy)
+        smooth = smooth / (1 - decay ** np.arange(1, len(proxy) + 1))
+        forecast = np.maximum(smooth, FLOOR_PER_MINUTE) * ahead
+        loss = float(qlike(realised, forecast[train]).mean())
+        if loss < best_loss:
+            best, best_loss = forecast, loss
+    return best
+
+
+def _season(symbol: Minutes, horizon_s: float) -> tuple[Array, Array]:
+    """The diurnal factor of each minute, and the sum of those of the horizon ahead of it."""
+    now = np.exp(symbol.scales[:, SCALE_NAMES.index("season_log")])
+    # A row's factor is that of the minute that follows it.
+    factor = np.concatenate(([1.0], now[:-1]))
+    ahead = symbol.scales[:, SCALE_NAMES.index(f"season_{round(horizon_s)}s")]
+    return factor, np.asarray(ahead * horizon_s / 60)
+
+
+def _windows(values: Array, windows: tuple[int, ...]) -> Array:
+    """Means over trailing windows, shape (minutes, windows)."""
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    at = np.arange(1, len(values) + 1)
+    means = [(total[at] - total[np.maximum(at - w, 0)]) / np.minimum(at, w) for w in windows]
+    return np.column_stack(means)
+
+
+def _with_constant(means: Array) -> Array:
+    return np.column_stack((means, np.full(len(means), FLOOR_PER_MINUTE)))
+
+
+def har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """HAR by weighted least squares: weights are the inverse of the squared window mean."""
+    ahead = round(horizon_s / 60)
+    means = np.maximum(_windows(symbol.proxy(horizon_s), cascade(horizon_s)), 0.0)
+    columns = _with_constant(means)
+    scale = np.maximum(means.mean(axis=1), FLOOR_PER_MINUTE)
+    target = symbol.realised(horizon_s)[train] / ahead / scale[train]
+    weights, *_ = np.linalg.lstsq(columns[train] / scale[train, None], target, rcond=None)
+    # A negative forecast is no forecast; a tenth of the window mean is the usual insanity filter.
+    return np.asarray(np.maximum(columns @ weights, 0.1 * scale) * ahead)
+
+
+def log_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """HAR in logarithms with the daily pattern taken out, and Duan's smearing back to levels."""
+    factor, season = _season(symbol, horizon_s)
+    means = _windows(symbol.proxy(horizon_s) / factor, cascade(horizon_s))
+    logs = np.column_stack((np.log(np.maximum(means, FLOOR_PER_MINUTE)), np.ones(len(means))))
+    realised = symbol.realised(horizon_s)
+    weights, *_ = np.linalg.lstsq(logs[train], np.log(realised[train] / season[train]), rcond=None)
+    forecast = np.exp(logs @ weights) * season
+    return np.asarray(forecast * np.mean(realised[train] / forecast[train]))
+
+
+def _qlike_har(symbol: Minutes, horizon_s: float, train: Index, windows: tuple[int, ...]) -> Array:
+    factor, season = _season(symbol, horizon_s)
+    columns = _with_constant(_windows(symbol.proxy(horizon_s) / factor, windows))
+    target = symbol.realised(horizon_s)[train] / season[train]
+    weights = qlike_mixture(columns[train], target)
+    floor = FLOOR_PER_MINUTE * round(horizon_s / 60)
+    return np.asarray(np.maximum(columns @ weights * season, floor))
+
+
+def qlike_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """HAR with the daily pattern taken out and coefficients that are optimal for QLIKE."""
+    return _qlike_har(symbol, horizon_s, train, cascade(horizon_s))
+
+
+def qlike_har_five(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """The same with five windows from five minutes to a week: more than a HAR usually has."""
+    return _qlike_har(symbol, horizon_s, train, FIVE_WINDOWS)
+
+
+def garch(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """GARCH(1,1) on 1-minute returns, by maximum likelihood, aggregated over the horizon."""
+    from arch import arch_model
+
+    ahead = round(horizon_s / 60)
+    first = max(int(train[0]), int(train[-1]) - GARCH_MINUTES)
+    squares = symbol.variance
+    # Its likelihood needs squared returns alone; in basis points it is well conditioned.
+    returns = np.sqrt(squares) * 1e4
+    fitted = arch_model(
+        returns[first : train[-1] + 1], mean="Zero", vol="GARCH", rescale=False
+    ).fit(disp="off", show_warning=False)
+    omega, alpha, beta = (float(fitted.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
+    persistence = min(alpha + beta, 0.99999)
+    usual = omega / (1 - persistence)
+    from scipy.signal import lfilter
+
+    start = float(np.mean(returns[train] ** 2))
+    following, _ = lfilter([1.0], [1, -beta], omega + alpha * returns**2, zi=[beta * start])
+    summed = (1 - persistence**ahead) / (1 - persistence)
+    total = usual * ahead + (following - usual) * summed
+    return np.asarray(np.maximum(total * 1e-8, FLOOR_PER_MINUTE * ahead))
+
+
+ANCHORS: Final[Mapping[str, Callable[[Minutes, float, Index], Array]]] = {
+    "EWMA": ewma,
+    "HAR": har,
+    "log-HAR": log_har,
+    "QLIKE-HAR": qlike_har,
+    "QLIKE-HAR-5": qlike_har_five,
+    "GARCH": garch,
+}
+CASCADE_HARS: Final = ("HAR", "log-HAR", "QLIKE-HAR")

@@ -1,0 +1,189 @@
+"""Fitting one horizon: the members, then their weights on later data that they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import GammaRegressor
+
+from volsvc.models.heads import (
+    CLIP,
+    MEMBERS,
+    Head,
+    Heads,
+    inputs,
+    level_variance,
+    mixture_terms,
+    weighted,
+)
+from volsvc.models.trees import MOST_LEAVES, Forest
+from volsvc.training.dataset import Array, Minutes
+
+LEAST_RATIO = 1e-6
+
+
+@dataclass(frozen=True)
+class FitSpec:
+    """How a horizon is fitted; the defaults were chosen on 2018 alone."""
+
+    step_minutes: int = 4
+    burn_in_minutes: int = 30 * 1440
+    trees: int = 300
+    learning_rate: float = 0.05
+    least_leaf: int = 500
+    l2: float = 10.0
+    feature_share: float = 0.5
+    linear_penalty: float = 1e-4
+    held_out: float = 0.4
+    """Share of the training time, at its end, that the weights of the blend are chosen on."""
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Training rows in the order of their symbols and times."""
+
+    scales: Array
+    realised: Array
+    minute: NDArray[np.int64]
+
+    def between(self, start: float, end: float) -> Sample:
+        """The rows of minutes in [start, end)."""
+        keep = (self.minute >= start) & (self.minute < end)
+        return Sample(self.scales[keep], self.realised[keep], self.minute[keep])
+
+
+def sample(
+    panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec, start: int = 0
+) -> Sample:
+    """Rows whose horizon is over by the minute `end`: what a fit at that time may know."""
+    ahead = round(horizon_s / 60)
+    parts = []
+    for symbol in panel:
+        first = max(spec.burn_in_minutes, start - symbol.start)
+        last = min(end - symbol.start - ahead, len(symbol) - ahead)
+        at = np.arange(first, max(last, first), spec.step_minutes)
+        parts.append((symbol.scales[at], symbol.realised(horizon_s)[at], symbol.minute[at]))
+    scales, realised, minute = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Sample(scales, realised, minute)
+
+
+def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, Array]:
+    """Fit the members on all rows; their weights come from members fitted on the earlier part.
+
+    Also gives the residuals ln RV - ln forecast that those earlier members leave on the later part.
+    """
+    first, last = int(rows.minute.min()), int(rows.minute.max()) + 1
+    cut = last - round((last - first) * spec.held_out)
+    earlier = rows.between(first, cut - round(horizon_s / 60))
+    later = rows.between(cut, last)
+    scout = _fit_members(earlier, horizon_s, spec)
+    members = Heads([scout]).members(later.scales)[0]
+    ratio = later.realised / level_variance(later.scales, horizon_s)
+    scout = replace(scout, weights=blend_weights(members, ratio))
+    residuals = np.log(later.realised / scout.blend(members, later.scales))
+    return replace(_fit_members(rows, horizon_s, spec), weights=scout.weights), residuals
+
+
+def _fit_members(rows: Sample, horizon_s: float, spec: FitSpec) -> Head:
+    ratio = np.maximum(rows.realised / level_variance(rows.scales, horizon_s), LEAST_RATIO)
+    mixture_weights = qlike_mixture(mixture_terms(rows.scales), ratio)
+    mixture = weighted(mixture_terms(rows.scales), mixture_weights)
+    read = inputs(rows.scales, mixture)
+    centre, scale = read.mean(0), read.std(0) + 1e-9
+    linear = GammaRegressor(alpha=spec.linear_penalty, max_iter=400)
+    linear.fit(np.clip((read - centre) / scale, -CLIP, CLIP), ratio)
+    return Head(
+        horizon_s=horizon_s,
+        mixture=mixture_weights,
+        centre=centre,
+        scale=scale,
+        slope=linear.coef_,
+        intercept=float(linear.intercept_),
+        forest=Forest.joined(
+            [
+                _fit_trees(read, ratio, spec, spec.seed),
+                _fit_trees(read, ratio / mixture, spec, spec.seed + 1),
+            ],
+            [range(read.shape[1])] * 2,
+        ),
+        weights=np.full(len(MEMBERS), 1 / len(MEMBERS)),
+    )
+
+
+def _fit_trees(read: Array, ratio: Array, spec: FitSpec, seed: int) -> Forest:
+    model = HistGradientBoostingRegressor(
+        loss="gamma",
+        learning_rate=spec.learning_rate,
+        max_iter=spec.trees,
+        max_leaf_nodes=MOST_LEAVES,
+        min_samples_leaf=spec.least_leaf,
+        l2_regularization=spec.l2,
+        max_features=spec.feature_share,
+        early_stopping=False,
+        random_state=seed,
+    )
+    return forest_of(model.fit(read, np.maximum(ratio, LEAST_RATIO)))
+
+
+def forest_of(model: HistGradientBoostingRegressor) -> Forest:
+    """The trees of a fitted scikit-learn model as plain arrays."""
+    # No public way leads to the nodes; a test holds the result against the model's own predict.
+    trees = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001
+    shape = (len(trees), 2 * MOST_LEAVES - 1)
+    # Thresholds and values at half the size; the rounded trees are the model from here on.
+    arrays: dict[str, NDArray[Any]] = {
+        "feature": np.full(shape, -1, dtype=np.int16),
+        "threshold": np.zeros(shape, dtype=np.float32),
+        "left": np.zeros(shape, dtype=np.uint8),
+        "right": np.zeros(shape, dtype=np.uint8),
+        "value": np.zeros(shape, dtype=np.float32),
+    }
+    for row, tree in enumerate(trees):
+        size, split = len(tree), tree["is_leaf"] == 0
+        arrays["feature"][row, :size] = np.where(split, tree["feature_idx"], -1)
+        arrays["threshold"][row, :size] = np.where(split, tree["num_threshold"], 0.0)
+        arrays["left"][row, :size] = tree["left"]
+        arrays["right"][row, :size] = tree["right"]
+        arrays["value"][row, :size] = np.where(split, 0.0, tree["value"])
+    offset = float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001
+    return Forest(arrays, [offset])
+
+
+def qlike_mixture(terms: Array, ratio: Array) -> Array:
+    """Weights >= 0 of columns that minimise QLIKE; shape (columns,)."""
+
+    def loss(log_weights: Array) -> tuple[float, Array]:
+        weights = np.exp(log_weights)
+        forecast = terms @ weights
+        value = float(np.mean(ratio / forecast + np.log(forecast)))
+        slope = ((1 / forecast - ratio / forecast**2) @ terms) / len(ratio)
+        return value, slope * weights
+
+    count = terms.shape[1]
+    start = np.log(np.full(count, 1 / count))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-14, 2)] * count)
+    weights = np.exp(found.x)
+    return np.where(weights < 1e-5, 0.0, weights)
+
+
+def blend_weights(members: Array, ratio: Array) -> Array:
+    """Weights of members that minimise QLIKE; none is negative, and they sum to 1."""
+
+    def loss(logits: Array) -> tuple[float, Array]:
+        weights = np.exp(logits - logits.max())
+        weights /= weights.sum()
+        forecast = members @ weights
+        value = float(np.mean(ratio / forecast + np.log(forecast)))
+        slope = ((1 / forecast - ratio / forecast**2) @ members) / len(ratio)
+        return value, weights * (slope - weights @ slope)
+
+    found = minimize(loss, np.zeros(members.shape[1]), jac=True, method="L-BFGS-B")
+    best = np.exp(found.x - found.x.max())
+    return np.asarray(best / best.sum())

@@ -1,0 +1,108 @@
+"""How good forecasts are: losses, tests, calibration; docs/feature_spec.md has the definitions.
+
+Variances in, arrays of shape (n,); `daily` arrays have the shape (days,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DM_LAGS: Final = 7
+CALIBRATION_BINS: Final = 15
+
+
+def qlike(realised: Array, forecast: Array) -> Array:
+    """RV/h - ln(RV/h) - 1: robust to noise of the proxy (Patton 2011)."""
+    ratio = realised / forecast
+    return np.asarray(ratio - np.log(ratio) - 1)
+
+
+def by_day(values: Array, minute: NDArray[np.int64]) -> Array:
+    """Means by UTC day, in the order of the days."""
+    _, at = np.unique(minute // 1440, return_inverse=True)
+    return np.asarray(np.bincount(at, values) / np.bincount(at))
+
+
+class DieboldMariano(NamedTuple):
+    """`t` is negative where the first model's loss is the lower; `p` is two-sided."""
+
+    t: float
+    p: float
+
+
+def diebold_mariano(daily: Array, daily_other: Array) -> DieboldMariano:
+    """Diebold and Mariano (1995) on daily losses, Newey-West with DM_LAGS lags.
+
+    With the factor of Harvey, Leybourne and Newbold (1997) and Student's law. NaN where the losses
+    do not differ.
+    """
+    from scipy.stats import t as student
+
+    difference = daily - daily_other
+    n = len(difference)
+    centred = difference - difference.mean()
+    lags = min(DM_LAGS, n - 1)
+    variance = float(centred @ centred) / n
+    for lag in range(1, lags + 1):
+        weight = 1 - lag / (lags + 1)
+        variance += 2 * weight * float(centred[lag:] @ centred[:-lag]) / n
+    if variance <= 0:
+        return DieboldMariano(math.nan, math.nan)
+    steps = lags + 1
+    factor = math.sqrt(max(n + 1 - 2 * steps + steps * (steps - 1) / n, 1.0) / n)
+    value = factor * float(difference.mean()) / math.sqrt(variance / n)
+    return DieboldMariano(value, float(2 * student.sf(abs(value), n - 1)))
+
+
+class MincerZarnowitz(NamedTuple):
+    """sqrt(RV) = intercept + slope * sqrt(h), and how much of its variance that explains."""
+
+    intercept: float
+    slope: float
+    r2: float
+
+
+def mincer_zarnowitz(realised: Array, forecast: Array) -> MincerZarnowitz:
+    """Regression of realised on forecast volatility (Mincer and Zarnowitz 1969)."""
+    y, x = np.sqrt(realised), np.sqrt(forecast)
+    covariance = np.cov(x, y)
+    slope = float(covariance[0, 1] / covariance[0, 0])
+    r2 = float(covariance[0, 1] ** 2 / (covariance[0, 0] * covariance[1, 1]))
+    return MincerZarnowitz(float(y.mean() - slope * x.mean()), slope, r2)
+
+
+def pr_auc(label: NDArray[np.bool_], score: Array) -> float:
+    """Average precision; chance is the share of positives. NaN without positives."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(label, score)) if label.any() else math.nan
+
+
+def expected_calibration_error(label: NDArray[np.bool_], probability: Array) -> float:
+    """Mean distance of probability and frequency over CALIBRATION_BINS bins of equal mass."""
+    order = np.argsort(probability, kind="stable")
+    parts = np.array_split(order, CALIBRATION_BINS)
+    distances = [abs(label[p].mean() - probability[p].mean()) * len(p) for p in parts if len(p)]
+    return float(sum(distances) / len(order))
+
+
+def brier(label: NDArray[np.bool_], probability: Array) -> float:
+    """Mean squared distance of probability and outcome."""
+    return float(np.mean((probability - label) ** 2))
+
+
+def model_confidence_set(daily_losses: Mapping[str, Array], seed: int) -> tuple[str, ...]:
+    """The models that are not shown to be worse at 90 % (Hansen, Lunde and Nason 2011)."""
+    import pandas as pd
+    from arch.bootstrap import MCS
+
+    test = MCS(pd.DataFrame(daily_losses), size=0.1, block_size=7, reps=1000, seed=seed)
+    test.compute()
+    return tuple(str(name) for name in test.included)

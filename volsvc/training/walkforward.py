@@ -1,0 +1,174 @@
+"""Walk-forward evaluation: fit on the past, forecast a quarter, move on.
+
+Every model is refitted at the same times on the same minutes; what a fit at a time may know ends
+one horizon before it (the purge). There is no random split: windows overlap, shuffled they leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes
+from volsvc.models.base import HORIZONS_S, SCALES_FROM, Model
+from volsvc.training.anchors import ANCHORS
+from volsvc.training.dataset import Array, Minutes
+
+DAY = 1440
+QUARTER = 91 * DAY
+THRESHOLD_DAYS = 30
+THRESHOLD_STEP = 60
+"""Minutes between updates of the trailing quantile that labels spikes."""
+CHUNK_ROWS = 20_000
+OURS = "volsvc"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What was forecast for one symbol at one horizon, and what came; arrays (minutes,).
+
+    `variances` are by model; `probability`, `low` and `high` (volatility) are ours alone.
+    `log_limit` is ln of the trailing 30-day 90 % quantile of RV, known at forecast time.
+    """
+
+    symbol: str
+    horizon_s: float
+    minute: NDArray[np.int64]
+    realised: Array
+    variances: Mapping[str, Array]
+    log_limit: Array
+    probability: Array
+    low: Array
+    high: Array
+
+    @property
+    def spike(self) -> NDArray[np.bool_]:
+        """Whether RV exceeded the limit."""
+        return np.asarray(np.log(self.realised) > self.log_limit)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Minutes [start, end) that are forecast by what was fitted on the minutes before `start`."""
+
+    start: int
+    end: int
+
+
+def folds(start: int, end: int, refit_minutes: int) -> list[Fold]:
+    """Consecutive test spans from `start` to `end`, none shorter than half of `refit_minutes`."""
+    edges = list(range(start, end, refit_minutes))
+    if len(edges) > 1 and end - edges[-1] < refit_minutes / 2:
+        edges.pop()
+    return [Fold(a, b) for a, b in zip(edges, [*edges[1:], end], strict=True)]
+
+
+def model_variances(model: Model, symbol: Minutes, at: NDArray[np.intp]) -> Array:
+    """A model's forecasts at the ends of minutes, shape (minutes, len(HORIZONS_S))."""
+    parts = []
+    for first in range(0, len(at), CHUNK_ROWS):
+        rows = at[first : first + CHUNK_ROWS]
+        matrix = np.full((len(rows), len(model.schema)), np.nan)
+        matrix[:, SCALES_FROM:] = symbol.scales[rows]
+        parts.append(model.variances(matrix, HORIZONS_S))
+    return np.concatenate(parts)
+
+
+def trailing_log_limit(symbol: Minutes, horizon_s: float, at: NDArray[np.intp]) -> Array:
+    """Ln of the 90 % quantile of RV over the 30 days before each minute, renewed every hour."""
+    ahead = round(horizon_s / 60)
+    realised = symbol.realised(horizon_s)
+    blocks = at // THRESHOLD_STEP
+    limits = {}
+    for block in np.unique(blocks).tolist():
+        last = block * THRESHOLD_STEP - ahead
+        window = realised[max(last - THRESHOLD_DAYS * DAY, 0) : max(last, 1)]
+        limits[block] = float(np.log(np.quantile(window, 0.9)))
+    return np.array([limits[block] for block in blocks.tolist()])
+
+
+def calibrated(
+    model: Model, symbol: Minutes, at: NDArray[np.intp], variances: Array, log_limits: Array
+) -> tuple[Array, Array, Array]:
+    """Spike probability, low and high volatility, each of the shape of `variances`.
+
+    The daemon's own calibration, minute by minute from the pooled law on; `at` are consecutive.
+    """
+    calibration = Calibration(model.digest, model.laws)
+    outcomes = Outcomes()
+    logs = np.log(variances)
+    residual = log_limits - logs
+    probability, low, high = (np.empty_like(logs) for _ in range(3))
+    variance, span = symbol.proxy(300.0)[at].tolist(), symbol.proxy(60.0)[at].tolist()
+    for row, minute in enumerate(symbol.minute[at].tolist()):
+        for settled in outcomes.close(minute, variance[row], span[row], gap=False):
+            calibration.settle(settled)
+        for column in range(len(HORIZON_MINUTES)):
+            law = calibration.law(column)
+            low[row, column], high[row, column] = law.central()
+            probability[row, column] = law.above(residual[row, column])
+        calibration.issue(minute, logs[row].tolist())
+    return probability, np.exp((logs + low) / 2), np.exp((logs + high) / 2)
+
+
+def walk_forward(
+    symbol: Minutes,
+    spans: Sequence[Fold],
+    models: Sequence[Model],
+    anchors: Sequence[str] = tuple(ANCHORS),
+    train_step: int = 3,
+) -> list[Outlook]:
+    """Forecasts of one symbol at every horizon over the spans: ours, and the anchors'.
+
+    `models` are ours, one a span; the anchors are fitted at the start of each span on every
+    `train_step`-th minute before it.
+    """
+    places = [_within(symbol, span) for span in spans]
+    at = np.concatenate(places)
+    limits = np.column_stack([trailing_log_limit(symbol, h, at) for h in HORIZONS_S])
+    ours, bounds = [], []
+    first = 0
+    for model, rows in zip(models, places, strict=True):
+        ours.append(model_variances(model, symbol, rows))
+        known = limits[first : first + len(rows)]
+        bounds.append(calibrated(model, symbol, rows, ours[-1], known))
+        first += len(rows)
+    variances = np.concatenate(ours)
+    probability, low, high = (np.concatenate(part) for part in zip(*bounds, strict=True))
+    return [
+        Outlook(
+            symbol=symbol.symbol,
+            horizon_s=horizon,
+            minute=symbol.minute[at],
+            realised=symbol.realised(horizon)[at],
+            variances={OURS: variances[:, column]}
+            | {name: _anchor(name, symbol, horizon, spans, train_step) for name in anchors},
+            log_limit=limits[:, column],
+            probability=probability[:, column],
+            low=low[:, column],
+            high=high[:, column],
+        )
+        for column, horizon in enumerate(HORIZONS_S)
+    ]
+
+
+def _within(symbol: Minutes, span: Fold) -> NDArray[np.intp]:
+    """The minutes of a span whose longest horizon is over before the recording ends."""
+    last = len(symbol) - HORIZON_MINUTES[-1]
+    first = max(span.start - symbol.start, 0)
+    return np.arange(first, max(min(span.end - symbol.start, last), first))
+
+
+def _anchor(
+    name: str, symbol: Minutes, horizon_s: float, spans: Sequence[Fold], step: int
+) -> Array:
+    parts = []
+    for span in spans:
+        last = span.start - symbol.start - round(horizon_s / 60)
+        # A week behind the first training row, for the longest window; less where there is less.
+        train = np.arange(min(7 * DAY, last // 2), last, step)
+        parts.append(ANCHORS[name](symbol, horizon_s, train)[_within(symbol, span)])
+    return np.concatenate(parts)
