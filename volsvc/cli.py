@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -194,6 +195,60 @@ def features(
 
     settings = _settings(config, source__default_symbol=symbol, features__window_size=window_size)
     features_file(settings, file, out)
+
+
+Data = Annotated[
+    list[Path], typer.Option("--data", help="recording of bars or ticks, or a folder of them")
+]
+
+
+@cli.command()
+def train(
+    data: Data,
+    config: ConfigFile = None,
+    until: Annotated[str | None, typer.Option(help="date or time; later data is not used")] = None,
+    out: Annotated[Path | None, typer.Option(help="artefact to write (.npz)")] = None,
+    model_version: Annotated[str, typer.Option(help="version that the artefact names")] = "1",
+    compare: Annotated[
+        Path | None, typer.Option(help="artefact to compare the new one with")
+    ] = None,
+    register: Annotated[bool, typer.Option(help="log to MLflow and set the alias ml")] = True,
+) -> None:
+    """Fit the model on recordings, write its artefact, log and register it."""
+    from volsvc.model_commands import TrainOrder, train_model
+
+    settings = _settings(config)
+    target = out or settings.service.data_dir / "models" / f"ml-{model_version}.npz"
+    train_model(settings, TrainOrder(data, until, target, model_version, compare))
+
+
+@cli.command()
+def evaluate(
+    data: Data,
+    start: Annotated[str, typer.Option(help="date or time of the first forecast")],
+    config: ConfigFile = None,
+    end: Annotated[str | None, typer.Option(help="date or time; default: end of data")] = None,
+    refit_days: Annotated[int, typer.Option(min=1, help="days between refits")] = 91,
+    model: Annotated[Path | None, typer.Option(help="artefact to use unchanged")] = None,
+    leave_one_out: Annotated[bool, typer.Option(help="also fit without each symbol")] = False,
+    anchors: Annotated[str, typer.Option(help="comma-separated; default: all")] = "",
+    title: Annotated[str, typer.Option(help="of the report")] = "Evaluation",
+    out: Annotated[Path, typer.Option(help="folder of the report")] = Path("report"),
+) -> None:
+    """Walk forward over recordings: our forecasts against the field's models, with a report."""
+    from volsvc.model_commands import ANCHOR_NAMES, EvaluateOrder, evaluate_models
+
+    names = tuple(name.strip() for name in anchors.split(",") if name.strip()) or ANCHOR_NAMES
+    if unknown := [name for name in names if name not in ANCHOR_NAMES]:
+        known = ", ".join(ANCHOR_NAMES)
+        raise SettingsError(f"--anchors: {unknown[0]!r} is none of {known}")
+    if "EWMA" not in names:
+        raise SettingsError("--anchors: EWMA cannot be left out; every figure is relative to it")
+    command = shlex.join(["volsvc", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])
+    order = EvaluateOrder(
+        data, start, end, refit_days, model, leave_one_out, names, title, out, command
+    )
+    evaluate_models(_settings(config), order)
 
 
 @cli.command()

@@ -6,7 +6,7 @@ clock. A symbol's features depend on its own accepted ticks alone.
 
 from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw
 from volsvc.features.history import HISTORY_COLUMNS, History
-from volsvc.features.minutes import MinuteBuilder, bar_of_prices
+from volsvc.features.minutes import MinuteBuilder, Ohlcv, bar_of_prices
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
@@ -16,6 +16,7 @@ from volsvc.features.scales import (
     SEASON_HORIZONS_S,
     MinuteBar,
     MultiScale,
+    parkinson,
 )
 from volsvc.features.state import MinuteEnd, StateError, SymbolState
 from volsvc.features.table import SymbolTable
@@ -33,6 +34,7 @@ __all__ = [
     "MinuteBuilder",
     "MinuteEnd",
     "MultiScale",
+    "Ohlcv",
     "Order",
     "OrderCheck",
     "Outcomes",
@@ -43,4 +45,5 @@ __all__ = [
     "SymbolState",
     "SymbolTable",
     "bar_of_prices",
+    "parkinson",
 ]

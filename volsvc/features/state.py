@@ -32,7 +32,7 @@ class StateError(ValueError):
 class MinuteEnd(NamedTuple):
     """What the end of a minute with trades brought: the features then, and what it settled."""
 
-    minute: int
+    bar: MinuteBar
     scales: NDArray[np.float64]
     settled: list[Settled]
 
@@ -95,7 +95,7 @@ class SymbolState:
         settled = []
         if watched == 1.0:
             settled = self.outcomes.close(bar.minute, bar.variance, bar.variance, gap=gap)
-        self._ended.append(MinuteEnd(bar.minute, self.engine.row(bar.minute), settled))
+        self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled))
 
     def take_ended(self) -> list[MinuteEnd]:
         """The minutes that have ended since the last call, oldest first."""

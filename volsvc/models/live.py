@@ -81,7 +81,7 @@ class LiveForecasts:
         for settled in moment.ended.settled:
             calibration.settle(settled)
         issued = np.log(self._variances[index, self._heads])
-        calibration.issue(moment.ended.minute, issued.tolist())
+        calibration.issue(moment.ended.bar.minute, issued.tolist())
 
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""

@@ -8,33 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import SourceError
-from volsvc.features.minutes import Ohlcv, bar_of_prices
-from volsvc.features.scales import FLOOR_PER_MINUTE, SCALE_NAMES, MinuteBar, MultiScale, parkinson
+from volsvc.config import FeatureSettings
+from volsvc.domain import SourceError, Tick
+from volsvc.features import (
+    FLOOR_PER_MINUTE,
+    SCALE_NAMES,
+    MinuteBar,
+    MultiScale,
+    SymbolTable,
+    parkinson,
+)
+from volsvc.models.base import SCHEMA_VERSION
+from volsvc.training.bars import is_bars, read_bars, symbol_of
 
 Array = NDArray[np.float64]
+Advance = Callable[[int], None]
 
-HORIZONS_S = (60.0, 300.0, 900.0, 3600.0)
-SCALES_VERSION = 2
-BAR_COLUMNS = ("open", "high", "low", "close", "volume")
-TIME_COLUMNS = ("ts", "time", "timestamp", "start")
-MINUTE_NS = 60_000_000_000
+CACHE_VERSION: Final = f"{SCHEMA_VERSION}.1"
+"""Of the features and of the files; another one is built anew."""
+ARRAYS: Final = ("scales", "variance", "range")
 
 
 @dataclass(frozen=True)
 class Minutes:
     """Every minute of one symbol from its first to its last; arrays have the shape (minutes,).
 
-    `scales` (minutes, len(SCALE_NAMES)) is known at the end of the minute; `variance` and `range`
-    are the realised variance and Parkinson's variance inside it, 0 for a minute without trades.
+    `scales` (minutes, len(SCALE_NAMES)) is known at the end of the minute, NaN where it is not;
+    `variance` and `range` are the realised variance and Parkinson's variance inside it, 0 for a
+    minute without trades.
     """
 
     symbol: str
@@ -69,79 +79,115 @@ class Minutes:
         return result
 
 
-def feature_rows(
-    bars: Iterator[MinuteBar],
-) -> Iterator[tuple[MinuteBar | None, Array]]:
-    """The engine over minutes: a row for each, those without trades included (with None)."""
+class MinuteRow(NamedTuple):
+    """One minute of a data set."""
+
+    minute: int
+    scales: Array
+    variance: float
+    range: float
+
+
+def bar_rows(bars: Iterator[MinuteBar]) -> Iterator[MinuteRow]:
+    """The engine over bars: a row for every minute, those without trades included."""
     engine = MultiScale()
     for bar in bars:
         if engine.minute is not None:
             for minute in range(engine.minute + 1, bar.minute):
-                yield None, engine.row(minute)
+                yield MinuteRow(minute, engine.row(minute), 0.0, 0.0)
         engine.push(bar)
-        yield bar, engine.row(bar.minute)
+        span = parkinson(bar.high, bar.low)
+        yield MinuteRow(bar.minute, engine.row(bar.minute), bar.variance, span)
 
 
-def load_minutes(
-    path: Path, cache: Path, advance: Callable[[int], None] = lambda count: None
-) -> Minutes:
-    """The data set of a recording of bars; raises SourceError when it cannot be read as such."""
-    digest = file_digest(path)
-    folder = cache / f"{digest[:16]}-{SCALES_VERSION}"
-    if not (folder / "minutes.json").exists():
-        _build(path, digest, folder, advance)
-    facts = json.loads((folder / "minutes.json").read_text())
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    return Minutes(facts["symbol"], digest, facts["start"], **arrays, ticks=facts["ticks"])
+def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
+    """The daemon's own states over ticks: a row for each minute with trades, by symbol."""
+    table = SymbolTable(FeatureSettings())
+    for tick in ticks:
+        state = table.state_for(tick.symbol, tick.time_ns)
+        state.update(tick)
+        for end in state.take_ended():
+            bar = end.bar
+            span = parkinson(bar.high, bar.low)
+            yield tick.symbol, MinuteRow(bar.minute, end.scales, bar.variance, span)
 
 
-_ARRAYS = ("scales", "variance", "range")
+def load_panel(
+    paths: Sequence[Path],
+    cache: Path,
+    ticks_of: Callable[[Path], Iterator[Tick]],
+    advance: Advance = lambda count: None,
+) -> list[Minutes]:
+    """The data sets of recordings of bars or ticks, one a symbol of a file.
+
+    `ticks_of` reads a recording of ticks; `advance` hears of minutes. Raises SourceError when a
+    file cannot be read or holds less than two minutes.
+    """
+    panel = []
+    for path in paths:
+        digest = file_digest(path)
+        folder = cache / f"{digest[:16]}-{CACHE_VERSION}"
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            _build(path, part, ticks_of, advance)
+            part.rename(folder)
+        panel += [_load(one, digest) for one in sorted(folder.iterdir())]
+    return panel
 
 
-def _build(path: Path, digest: str, folder: Path, advance: Callable[[int], None]) -> None:
-    frame = read_bars(path)
-    minutes = (frame["ts"].astype("int64") // MINUTE_NS).to_numpy()
-    count = int(minutes[-1] - minutes[0]) + 1
-    folder.mkdir(parents=True, exist_ok=True)
+def _build(
+    path: Path, folder: Path, ticks_of: Callable[[Path], Iterator[Tick]], advance: Advance
+) -> None:
+    if is_bars(path):
+        bars = read_bars(path)
+        count = bars[-1].minute - bars[0].minute + 1
+        rows = bar_rows(iter(bars))
+        _store(folder / "0", symbol_of(path), count, rows, advance)
+        return
+    by_symbol: dict[str, list[MinuteRow]] = {}
+    for symbol, row in tick_rows(ticks_of(path)):
+        by_symbol.setdefault(symbol, []).append(row)
+    for index, (symbol, kept) in enumerate(by_symbol.items()):
+        count = kept[-1].minute - kept[0].minute + 1
+        _store(folder / str(index), symbol, count, iter(kept), advance, ticks=True)
+    if not by_symbol:
+        raise SourceError(f"{path}: holds no minute of ticks that is over")
+
+
+def _store(
+    folder: Path,
+    symbol: str,
+    count: int,
+    rows: Iterator[MinuteRow],
+    advance: Advance,
+    *,
+    ticks: bool = False,
+) -> None:
+    folder.mkdir(parents=True)
     scales = np.lib.format.open_memmap(
         folder / "scales.npy", mode="w+", dtype=np.float64, shape=(count, len(SCALE_NAMES))
     )
+    if ticks:
+        scales[:] = np.nan
     variance, span = np.zeros(count), np.zeros(count)
-    columns = [frame[name].tolist() for name in BAR_COLUMNS]
-    for index, (bar, row) in enumerate(feature_rows(bars_of(minutes.tolist(), columns))):
-        scales[index] = row
-        if bar is not None:
-            variance[index], span[index] = bar.variance, parkinson(bar.high, bar.low)
-            advance(1)
+    start = None
+    for row in rows:
+        start = row.minute if start is None else start
+        at = row.minute - start
+        scales[at], variance[at], span[at] = row.scales, row.variance, row.range
+        advance(1)
     scales.flush()
     np.save(folder / "variance.npy", variance)
     np.save(folder / "range.npy", span)
-    facts = {"symbol": symbol_of(path), "start": int(minutes[0]), "ticks": False, "digest": digest}
-    (folder / "minutes.json").write_text(json.dumps(facts))
+    facts = {"symbol": symbol, "start": start, "ticks": ticks}
+    (folder / "facts.json").write_text(json.dumps(facts))
 
 
-def bars_of(minutes: Sequence[int], columns: Sequence[Sequence[float]]) -> Iterator[MinuteBar]:
-    """Bars of columns (BAR_COLUMNS), in the order of their minutes."""
-    previous = float("nan")
-    for minute, *values in zip(minutes, *columns, strict=True):
-        bar = bar_of_prices(minute, previous, Ohlcv(*values))
-        previous = bar.close
-        yield bar
-
-
-def symbol_of(path: Path) -> str:
-    """The symbol that a file is named after: BTC-USD out of coinbase_BTC-USD_1m.parquet."""
-    parts = [part for part in path.name.split(".")[0].split("_") if "-" in part]
-    return parts[0] if parts else path.name.split(".")[0]
-
-
-def read_bars(path: Path) -> Any:
-    """Bars as a data frame sorted by `ts` (UTC), one a minute; raises SourceError."""
-    import pandas as pd
-
-    frame = pd.read_parquet(path)
-    frame["ts"] = pd.to_datetime(frame["ts"], utc=True).astype("datetime64[ns, UTC]")
-    return frame.dropna().drop_duplicates("ts").sort_values("ts")
+def _load(folder: Path, digest: str) -> Minutes:
+    facts = json.loads((folder / "facts.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    return Minutes(digest=digest, **facts, **arrays)
 
 
 def file_digest(path: Path) -> str:

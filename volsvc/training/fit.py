@@ -69,6 +69,8 @@ def sample(
         first = max(spec.burn_in_minutes, start - symbol.start)
         last = min(end - symbol.start - ahead, len(symbol) - ahead)
         at = np.arange(first, max(last, first), spec.step_minutes)
+        # Minutes whose features are not known: of ticks, those without a trade.
+        at = at[~np.isnan(symbol.scales[at, 0])]
         parts.append((symbol.scales[at], symbol.realised(horizon_s)[at], symbol.minute[at]))
     scales, realised, minute = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Sample(scales, realised, minute)

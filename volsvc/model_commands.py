@@ -1,0 +1,312 @@
+"""What the commands `train` and `evaluate` do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from volsvc.app import Reporter, file_source
+from volsvc.config import Settings, SettingsError
+from volsvc.domain import Tick, VolsvcError, format_time, parse_time
+from volsvc.health import Health
+from volsvc.metrics import Metrics
+from volsvc.models import FEATURES, HORIZONS_S, MlModel, Model, Parts, read_artefact, write_artefact
+from volsvc.models.base import SCALES_FROM, Array
+from volsvc.progress import progress_bar
+from volsvc.training.anchors import ANCHORS
+from volsvc.training.bars import MINUTE_NS
+from volsvc.training.dataset import Minutes, load_panel
+from volsvc.training.evaluation import Scores, pool, score
+from volsvc.training.fit import FitSpec
+from volsvc.training.pipeline import fit_parts
+from volsvc.training.report import Report, write_report
+from volsvc.training.scores import qlike
+from volsvc.training.walkforward import DAY, OURS, Fold, Outlook, folds, walk_forward
+
+EXPLANATION: Final = (
+    "EWMA has its best half-life of 2 to 480 minutes per symbol and horizon. The HARs are refitted "
+    "per symbol at the same times as our model; cascade means the horizon (at least 5 minutes), an "
+    "hour (six at a horizon of one), a day and a week. log-HAR, QLIKE-HAR and QLIKE-HAR-5 have the "
+    "daily pattern taken out; QLIKE-HAR-5 has the windows 5 and 30 minutes, 3 hours, a day and a "
+    "week. Diebold-Mariano on daily means, Newey-West with 7 lags; negative t is in our favour. "
+    "Spikes: RV above its trailing 30-day 90 % quantile."
+)
+GOLDEN_ROWS: Final = 24
+GOLDEN_WINDOWS: Final = (
+    (0.05, 0.01, 50.0, np.nan),
+    (1e-6, 3e-5, 49.0, 10.0),
+    (0.0, 1e-6, 49.0, 600.0),
+)
+LEFT_OUT_STEP: Final = 8
+"""Every how many minutes a row is taken for the fits that leave a symbol out: there are many."""
+PACKAGES: Final = ("numpy", "scikit-learn", "scipy")
+
+
+class TrainingError(VolsvcError):
+    """Training or evaluation cannot be done with what was given."""
+
+
+def load(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
+    """The data sets of recordings, built by the online engine or taken from the cache."""
+    files = [file for path in paths for file in _files(path)]
+    done = 0
+
+    def ticks_of(path: Path) -> Iterator[Tick]:
+        return (row for row in file_source(settings, path, Reporter(Metrics(), Health())).ticks())
+
+    cache = settings.service.data_dir / "cache"
+    panel: list[Minutes] = []
+    with progress_bar("features of minutes", lambda: done / len(files)) as advance:
+        for file in files:
+            panel += load_panel([file], cache, ticks_of, advance)
+            done += 1
+    return panel
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise SettingsError(f"--data: {path}: the folder is empty")
+    return files
+
+
+def minute_of(name: str, text: str) -> int:
+    """A minute since the epoch out of an RFC 3339 time or a date."""
+    try:
+        return parse_time(text if "T" in text else f"{text}T00:00:00Z") // MINUTE_NS
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """What to train on, and what to do with the model."""
+
+    data: Sequence[Path]
+    until: str | None
+    out: Path
+    version: str
+    compare: Path | None
+
+
+def train_model(settings: Settings, order: TrainOrder) -> Path:
+    """Fit on the recordings and write the artefact; says how it compares with another one."""
+    panel = load(settings, order.data)
+    last = max(symbol.start + len(symbol) for symbol in panel)
+    end = minute_of("--until", order.until) if order.until else last
+    spec = FitSpec()
+    _check_length(panel, end, spec)
+    parts = _fit("fitting", panel, end, spec)
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    facts = _facts(panel, min(end, last), spec)
+    write_artefact(order.out, parts, order.version, _golden(panel, end), facts)
+    artefact = read_artefact(order.out)
+    size = order.out.stat().st_size
+    print(f"{order.out}: {artefact.model.digest[:12]}, {size / 1e6:.1f} MB")
+    if order.compare is not None:
+        print(_comparison(artefact.model, read_artefact(order.compare).model))
+    return order.out
+
+
+def _check_length(panel: Sequence[Minutes], end: int, spec: FitSpec) -> None:
+    needed = spec.burn_in_minutes + 7 * DAY
+    longest = max(min(symbol.start + len(symbol), end) - symbol.start for symbol in panel)
+    if longest < needed:
+        raise TrainingError(
+            f"no recording has {needed / DAY:g} days before {_text(end)}; the longest has "
+            f"{max(longest, 0) / DAY:.1f}"
+        )
+
+
+def _fit(what: str, panel: Sequence[Minutes], end: int, spec: FitSpec) -> Parts:
+    done = 0
+
+    with progress_bar(what, lambda: done / len(HORIZONS_S)) as advance:
+
+        def fitted(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(count)
+
+        return fit_parts(panel, end, spec, fitted)
+
+
+def _golden(panel: Sequence[Minutes], end: int) -> Array:
+    """Feature rows from all over the data, and posted windows, to prove the artefact by."""
+    rows = []
+    for symbol in panel:
+        known = np.flatnonzero(~np.isnan(symbol.scales[: max(end - symbol.start, 0), 0]))
+        if len(known):
+            share = max(GOLDEN_ROWS // len(panel), 1)
+            rows.append(symbol.scales[known[np.linspace(0, len(known) - 1, share).astype(int)]])
+    scales = np.concatenate(rows)
+    golden = np.full((len(scales) + len(GOLDEN_WINDOWS), len(FEATURES)), np.nan)
+    golden[: len(scales), SCALES_FROM:] = scales
+    golden[len(scales) :, :SCALES_FROM] = GOLDEN_WINDOWS
+    return golden
+
+
+def _facts(panel: Sequence[Minutes], end: int, spec: FitSpec) -> Mapping[str, Any]:
+    """What the artefact says of its making."""
+    return {
+        "trained_until": _text(end),
+        "data": [
+            {
+                "symbol": symbol.symbol,
+                "sha256": symbol.digest,
+                "from": _text(symbol.start),
+                "minutes": max(min(len(symbol), end - symbol.start), 0),
+            }
+            for symbol in panel
+        ],
+        "spec": asdict(spec),
+        "packages": {name: version_of(name) for name in PACKAGES},
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def _text(minute: int) -> str:
+    return format_time(minute * MINUTE_NS)
+
+
+def _comparison(model: MlModel, other: MlModel) -> str:
+    """Whether two artefacts are the same, and what differs if not."""
+    if model.digest == other.digest:
+        return "identical to the other artefact, byte for byte"
+    differing = []
+    for horizon, head, another in zip(
+        HORIZONS_S, model.parts.heads, other.parts.heads, strict=True
+    ):
+        theirs = another.arrays()
+        for name, array in head.arrays().items():
+            if not np.array_equal(array, theirs[name]):
+                differing.append(f"{horizon:g} s {name}")
+    what = ", ".join(differing[:8]) if differing else "nothing but what is said of their making"
+    return f"differs from the other artefact ({other.digest[:12]}) in: {what}"
+
+
+@dataclass(frozen=True)
+class EvaluateOrder:
+    """What to evaluate: the span, how often to refit, and where the report goes."""
+
+    data: Sequence[Path]
+    start: str
+    end: str | None
+    refit_days: int
+    model: Path | None
+    leave_one_out: bool
+    anchors: Sequence[str]
+    title: str
+    out: Path
+    command: str
+
+
+def evaluate_models(settings: Settings, order: EvaluateOrder) -> list[Scores]:
+    """Walk forward over the recordings and write the report; returns the pooled scores."""
+    panel = load(settings, order.data)
+    start = minute_of("--start", order.start)
+    last = max(symbol.start + len(symbol) for symbol in panel)
+    spans = folds(
+        start, minute_of("--end", order.end) if order.end else last, order.refit_days * DAY
+    )
+    models = _models(panel, spans, order)
+    outlooks = _walk(panel, spans, models, order.anchors)
+    scores = [score(outlook) for outlook in outlooks]
+    pooled = [
+        pool(
+            [o for o in outlooks if o.horizon_s == horizon],
+            [s for s in scores if s.horizon_s == horizon],
+        )
+        for horizon in HORIZONS_S
+    ]
+    left_out = _left_out(panel, spans) if order.leave_one_out else {}
+    report = Report(
+        order.title, order.command, _notes(panel, spans, order), pooled, scores, left_out
+    )
+    write_report(report, outlooks, order.out)
+    print(f"{order.out / 'report.md'}")
+    return pooled
+
+
+def _models(panel: Sequence[Minutes], spans: Sequence[Fold], order: EvaluateOrder) -> list[Model]:
+    if order.model is not None:
+        return [read_artefact(order.model).model] * len(spans)
+    spec = FitSpec()
+    _check_length(panel, spans[0].start, spec)
+    return [
+        MlModel(_fit(f"fitting before {_text(s.start)}", panel, s.start, spec), "", f"{s.start}")
+        for s in spans
+    ]
+
+
+def _walk(
+    panel: Sequence[Minutes],
+    spans: Sequence[Fold],
+    models: Sequence[Model],
+    anchors: Sequence[str],
+) -> list[Outlook]:
+    outlooks: list[Outlook] = []
+    done = 0
+    with (
+        progress_bar("walking forward", lambda: done / len(panel)) as advance,
+        ProcessPoolExecutor(min(os.cpu_count() or 1, len(panel))) as pool_of_processes,
+    ):
+        walk = partial(walk_forward, spans=spans, models=models, anchors=anchors)
+        for result in pool_of_processes.map(walk, panel):
+            outlooks += result
+            done += 1
+            advance(sum(len(outlook.minute) for outlook in result))
+    return outlooks
+
+
+def _left_out(panel: Sequence[Minutes], spans: Sequence[Fold]) -> dict[tuple[str, float], float]:
+    """QLIKE of each symbol under models that were fitted on the others."""
+    spec = replace(FitSpec(), step_minutes=LEFT_OUT_STEP)
+    losses = {}
+    for symbol in panel:
+        others = [other for other in panel if other is not symbol]
+        models = [
+            MlModel(_fit(f"fitting without {symbol.symbol}", others, s.start, spec), "", "")
+            for s in spans
+        ]
+        for outlook in walk_forward(symbol, spans, models, anchors=()):
+            loss = qlike(outlook.realised, outlook.variances[OURS]).mean()
+            losses[symbol.symbol, outlook.horizon_s] = float(loss)
+    return losses
+
+
+def _notes(panel: Sequence[Minutes], spans: Sequence[Fold], order: EvaluateOrder) -> list[str]:
+    tested = f"Tested from {_text(spans[0].start)} to {_text(spans[-1].end)}, at every minute"
+    ours = (
+        f"with the model of {order.model.name}, unchanged"
+        if order.model
+        else f"in {len(spans)} spans, each forecast by what was fitted on everything before it"
+    )
+    proxy = "1-minute bars; at 60 s Parkinson's range of the next minute"
+    if all(symbol.ticks for symbol in panel):
+        proxy = "mid prices on a 5 s grid"
+    symbols = ", ".join(f"{symbol.symbol} ({symbol.digest[:8]})" for symbol in panel)
+    notes = [
+        f"{tested}, {ours}. The last horizon before a fit is purged. Symbols: {symbols}.",
+        f"Loss: QLIKE on realised variance from {proxy}; floor (0.5 bp)² a minute. {EXPLANATION}",
+    ]
+    if order.leave_one_out:
+        notes.append(
+            f"Leaving one out: the fits without a symbol use every {LEFT_OUT_STEP}th minute, the "
+            f"main ones every {FitSpec().step_minutes}th."
+        )
+    return notes
+
+
+ANCHOR_NAMES: Final = tuple(ANCHORS)

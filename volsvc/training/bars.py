@@ -1,0 +1,98 @@
+"""Recorded one-minute bars: CSV, NDJSON or Parquet with a time, open, high, low, close, volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from volsvc.domain import SourceError
+from volsvc.features import MinuteBar, Ohlcv, bar_of_prices
+from volsvc.sources.files import file_format
+
+PRICE_COLUMNS: Final = ("open", "high", "low", "close")
+TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
+MINUTE_NS: Final = 60_000_000_000
+EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
+"""Least value of a time in numbers, and the unit that it then has."""
+
+
+def is_bars(path: Path) -> bool:
+    """Whether a file has the columns of bars; raises SourceError when it cannot be read."""
+    return set(PRICE_COLUMNS) <= set(_read(path, rows=1).columns)
+
+
+def read_bars(path: Path) -> list[MinuteBar]:
+    """The bars of a file in the order of their minutes, the first of each minute.
+
+    Raises SourceError, which names the column that is missing or the first row that is wrong.
+    """
+    frame = _read(path)
+    lacking = [name for name in (*PRICE_COLUMNS, "volume") if name not in frame.columns]
+    times = next((name for name in TIME_COLUMNS if name in frame.columns), None)
+    if lacking or times is None:
+        what = ", ".join(lacking) or f"a time ({', '.join(TIME_COLUMNS)})"
+        raise SourceError(f"{path}: bars need the columns {what}")
+    columns = [*PRICE_COLUMNS, "volume"]
+    frame = frame[[times, *columns]].dropna()
+    minutes = _minutes(frame[times], path)
+    values = frame[columns].to_numpy(dtype=np.float64)
+    wrong = ~(np.isfinite(values).all(axis=1) & (values[:, :4] > 0).all(axis=1))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise SourceError(f"{path}: bar {at + 1} has a price that is not above 0: {values[at]}")
+    order = np.unique(minutes, return_index=True)[1]
+    if not len(order):
+        raise SourceError(f"{path}: holds no bar")
+    return list(_bars(minutes[order].tolist(), values[order].tolist()))
+
+
+def _read(path: Path, rows: int | None = None) -> Any:
+    import pandas as pd
+
+    try:
+        style = file_format(path)
+        if style == "parquet":
+            if rows is None:
+                return pd.read_parquet(path)
+            from pyarrow import parquet
+
+            return parquet.read_schema(path).empty_table().to_pandas()
+        if style == "csv":
+            return pd.read_csv(path, nrows=rows)
+        return pd.read_json(path, lines=True, nrows=rows)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: cannot be read: {error}") from error
+
+
+def _minutes(times: Any, path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        if times.dtype.kind in "iuf":
+            largest = float(times.max())
+            unit = next(unit for least, unit in EPOCH_UNITS if largest >= least)
+            moments = pd.to_datetime(times, unit=unit, utc=True)
+        else:
+            moments = pd.to_datetime(times, utc=True)
+    except (ValueError, StopIteration) as error:
+        raise SourceError(f"{path}: {times.name}: is no time: {error}") from error
+    whole = moments.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
+    return whole // MINUTE_NS
+
+
+def _bars(minutes: list[int], rows: list[list[float]]) -> Iterator[MinuteBar]:
+    previous = math.nan
+    for minute, row in zip(minutes, rows, strict=True):
+        bar = bar_of_prices(minute, previous, Ohlcv(*row))
+        previous = bar.close
+        yield bar
+
+
+def symbol_of(path: Path) -> str:
+    """The symbol that a file is named after: BTC-USD out of coinbase_BTC-USD_1m.parquet."""
+    stem = path.name.split(".")[0]
+    return next((part for part in stem.split("_") if "-" in part), stem)
