@@ -23,7 +23,7 @@ $(BIN)/python:
 
 # What has been installed is noted in a stamp; the larger set serves for the smaller one too.
 $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
-	@test $(VENV)/.dev -nt pyproject.toml || $(BIN)/python -m pip install -q -c constraints.txt -e .
+	@test $(VENV)/.dev -nt pyproject.toml || $(BIN)/python -m pip install -q -c constraints.txt -e '.[mlflow]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt

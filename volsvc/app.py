@@ -22,6 +22,7 @@ from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
 from volsvc.producer import Producer
+from volsvc.registration import register_packaged
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
@@ -166,6 +167,8 @@ class Daemon:
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
+        model = self.holder.current.model
+        self._packaged_digest = model.digest if model.variant == "ml" else None
         self._report_model()
 
     def _forget(self, symbol: str) -> None:
@@ -232,6 +235,12 @@ class Daemon:
                 producer = tasks.create_task(
                     self._supervised("producer", self._producer.run), name="producer"
                 )
+            registration = None
+            if self._packaged_digest and self.settings.model.import_packaged:
+                registration = tasks.create_task(
+                    register_packaged(self.settings, self._packaged_digest, self.health),
+                    name="registration",
+                )
             self.health.ready = True
             ready()
             await stop.wait()
@@ -242,6 +251,7 @@ class Daemon:
             await _finish(producer, within_s=0)
             await self.bus.close()
             await _finish(consumer, within_s=grace_s)
+            await _finish(registration, within_s=0)
             await _finish(monitor, within_s=0)
 
     async def _supervised(self, name: str, part: Callable[[], Awaitable[None]]) -> None:

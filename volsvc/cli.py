@@ -219,7 +219,7 @@ def train(
 
     settings = _settings(config)
     target = out or settings.service.data_dir / "models" / f"ml-{model_version}.npz"
-    train_model(settings, TrainOrder(data, until, target, model_version, compare))
+    train_model(settings, TrainOrder(data, until, target, model_version, compare, register))
 
 
 @cli.command()

@@ -26,6 +26,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -45,6 +46,8 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = {
     "REPLAY_SPEED": ("replay", "speed"),
     "WINDOW_SIZE": ("features", "window_size"),
     "KAFKA_TOPIC": ("kafka", "topic"),
+    "MLFLOW_TRACKING_URI": ("model", "tracking_uri"),
+    "MODEL_NAME": ("model", "name"),
     "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
     "DATA_FILE": ("source", "path"),
     "GIT_SHA": ("service", "git_sha"),
@@ -181,7 +184,20 @@ class ModelSettings(Section):
     """Which model serves, and the horizon that a plain request asks for."""
 
     variant: Literal["baseline", "ml"] = "ml"
+    tracking_uri: str = ""
+    name: str = Field("volsvc", min_length=1, pattern=r"^[^/:.%'\"]+$")
+    import_packaged: bool = True
     horizon_s: PositiveFloat = 60.0
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _without_password(cls, uri: str) -> str:
+        if "@" in uri.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "must hold no user and password; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri
 
 
 class HttpSettings(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -19,26 +20,38 @@ from volsvc.config import Settings, SettingsError
 from volsvc.domain import Tick, VolsvcError, format_time, parse_time
 from volsvc.health import Health
 from volsvc.metrics import Metrics
-from volsvc.models import FEATURES, HORIZONS_S, MlModel, Model, Parts, read_artefact, write_artefact
+from volsvc.models import (
+    FEATURES,
+    HORIZONS_S,
+    Artefact,
+    MlModel,
+    Model,
+    read_artefact,
+    write_artefact,
+)
 from volsvc.models.base import SCALES_FROM, Array
 from volsvc.progress import progress_bar
+from volsvc.registration import tracking_uri
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.bars import MINUTE_NS
 from volsvc.training.dataset import Minutes, load_panel
 from volsvc.training.evaluation import Scores, pool, score
 from volsvc.training.fit import FitSpec
-from volsvc.training.pipeline import fit_parts
-from volsvc.training.report import Report, write_report
+from volsvc.training.pipeline import Fitted, fit_parts
+from volsvc.training.plots import plot_held_out
+from volsvc.training.report import Report, model_card, write_report
 from volsvc.training.scores import qlike
 from volsvc.training.walkforward import DAY, OURS, Fold, Outlook, folds, walk_forward
 
 EXPLANATION: Final = (
-    "EWMA has its best half-life of 2 to 480 minutes per symbol and horizon. The HARs are refitted "
-    "per symbol at the same times as our model; cascade means the horizon (at least 5 minutes), an "
-    "hour (six at a horizon of one), a day and a week. log-HAR, QLIKE-HAR and QLIKE-HAR-5 have the "
-    "daily pattern taken out; QLIKE-HAR-5 has the windows 5 and 30 minutes, 3 hours, a day and a "
-    "week. Diebold-Mariano on daily means, Newey-West with 7 lags; negative t is in our favour. "
-    "Spikes: RV above its trailing 30-day 90 % quantile."
+    "No forecast of any model is below 2 % of the symbol's slow level: without that bound a few "
+    "minutes after an outage decide the mean of EWMA. EWMA has its best half-life of 2 to 480 "
+    "minutes per symbol and horizon. The HARs are refitted per symbol at the same times as our "
+    "model; cascade means the horizon (at least 5 minutes), an hour (six at a horizon of one), a "
+    "day and a week. log-HAR, QLIKE-HAR and QLIKE-HAR-5 have the daily pattern taken out; "
+    "QLIKE-HAR-5 has the windows 5 and 30 minutes, 3 hours, a day and a week. Diebold-Mariano on "
+    "daily means, Newey-West with 7 lags; negative t is in our favour. Spikes: RV above its "
+    "trailing 30-day 90 % quantile."
 )
 GOLDEN_ROWS: Final = 24
 GOLDEN_WINDOWS: Final = (
@@ -98,25 +111,45 @@ class TrainOrder:
     out: Path
     version: str
     compare: Path | None
+    register: bool
 
 
-def train_model(settings: Settings, order: TrainOrder) -> Path:
+def train_model(settings: Settings, order: TrainOrder) -> None:
     """Fit on the recordings and write the artefact; says how it compares with another one."""
     panel = load(settings, order.data)
     last = max(symbol.start + len(symbol) for symbol in panel)
     end = minute_of("--until", order.until) if order.until else last
     spec = FitSpec()
     _check_length(panel, end, spec)
-    parts = _fit("fitting", panel, end, spec)
+    fitted = _fit("fitting", panel, end, spec)
     order.out.parent.mkdir(parents=True, exist_ok=True)
-    facts = _facts(panel, min(end, last), spec)
-    write_artefact(order.out, parts, order.version, _golden(panel, end), facts)
+    facts = {**_facts(panel, min(end, last), spec), "metrics": fitted.metrics}
+    write_artefact(order.out, fitted.parts, order.version, _golden(panel, end), facts)
     artefact = read_artefact(order.out)
     size = order.out.stat().st_size
     print(f"{order.out}: {artefact.model.digest[:12]}, {size / 1e6:.1f} MB")
     if order.compare is not None:
         print(_comparison(artefact.model, read_artefact(order.compare).model))
-    return order.out
+    if order.register:
+        with tempfile.TemporaryDirectory() as folder:
+            plot, card = Path(folder) / "held-out.png", Path(folder) / "card.md"
+            plot_held_out(fitted.held_out, plot)
+            card.write_text(model_card(artefact))
+            _register(settings, artefact, order.out, (plot, card))
+
+
+def _register(
+    settings: Settings, artefact: Artefact, path: Path, documents: Sequence[Path]
+) -> None:
+    """Log the model with its facts and plots, and point the alias `ml` at it."""
+    from volsvc.models.registry import Registry, candidates_of
+
+    uri = tracking_uri(settings)
+    settings.service.data_dir.mkdir(parents=True, exist_ok=True)
+    registry = Registry(uri, settings.model.name)
+    for candidate in candidates_of(artefact, path, documents):
+        version = registry.register(candidate)
+        print(f"{settings.model.name} version {version} is {candidate.variant}")
 
 
 def _check_length(panel: Sequence[Minutes], end: int, spec: FitSpec) -> None:
@@ -129,7 +162,7 @@ def _check_length(panel: Sequence[Minutes], end: int, spec: FitSpec) -> None:
         )
 
 
-def _fit(what: str, panel: Sequence[Minutes], end: int, spec: FitSpec) -> Parts:
+def _fit(what: str, panel: Sequence[Minutes], end: int, spec: FitSpec) -> Fitted:
     done = 0
 
     with progress_bar(what, lambda: done / len(HORIZONS_S)) as advance:
@@ -244,10 +277,12 @@ def _models(panel: Sequence[Minutes], spans: Sequence[Fold], order: EvaluateOrde
         return [read_artefact(order.model).model] * len(spans)
     spec = FitSpec()
     _check_length(panel, spans[0].start, spec)
-    return [
-        MlModel(_fit(f"fitting before {_text(s.start)}", panel, s.start, spec), "", f"{s.start}")
-        for s in spans
-    ]
+    return [_refitted(f"fitting before {_text(s.start)}", panel, s.start, spec) for s in spans]
+
+
+def _refitted(what: str, panel: Sequence[Minutes], start: int, spec: FitSpec) -> MlModel:
+    """A model of what was known at the minute `start`, which names it."""
+    return MlModel(_fit(what, panel, start, spec).parts, "walk-forward", f"{start}")
 
 
 def _walk(
@@ -276,10 +311,8 @@ def _left_out(panel: Sequence[Minutes], spans: Sequence[Fold]) -> dict[tuple[str
     losses = {}
     for symbol in panel:
         others = [other for other in panel if other is not symbol]
-        models = [
-            MlModel(_fit(f"fitting without {symbol.symbol}", others, s.start, spec), "", "")
-            for s in spans
-        ]
+        what = f"fitting without {symbol.symbol}"
+        models = [_refitted(what, others, span.start, spec) for span in spans]
         for outlook in walk_forward(symbol, spans, models, anchors=()):
             loss = qlike(outlook.realised, outlook.variances[OURS]).mean()
             losses[symbol.symbol, outlook.horizon_s] = float(loss)

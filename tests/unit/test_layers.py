@@ -11,7 +11,7 @@ ROWS = (
     ("domain", "config"),
     ("features", "metrics", "logs", "board", "supervisor", "health"),
     ("transport", "sources", "models"),
-    ("producer", "consumer", "web", "training"),
+    ("producer", "consumer", "web", "training", "registration"),
     ("app",),
     ("commands", "model_commands", "progress"),
     ("cli",),

@@ -4,7 +4,7 @@ The same code runs in replay, live, after a restart and in training. It is pure:
 clock. A symbol's features depend on its own accepted ticks alone.
 """
 
-from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw
+from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw, ResidualLaws, storm_weight
 from volsvc.features.history import HISTORY_COLUMNS, History
 from volsvc.features.minutes import MinuteBuilder, Ohlcv, bar_of_prices
 from volsvc.features.moments import ReturnWindow
@@ -39,6 +39,7 @@ __all__ = [
     "OrderCheck",
     "Outcomes",
     "ResidualLaw",
+    "ResidualLaws",
     "ReturnWindow",
     "Settled",
     "StateError",
@@ -46,4 +47,5 @@ __all__ = [
     "SymbolTable",
     "bar_of_prices",
     "parkinson",
+    "storm_weight",
 ]

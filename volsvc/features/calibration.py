@@ -1,16 +1,18 @@
 """How far realised volatility falls from what was forecast, learnt from each symbol's own past.
 
-A model brings the pooled law of its residuals ln RV - ln forecast; a symbol's own law is kept as
-the share of residuals in each of the pooled law's bins, with exponential forgetting. So a new
-symbol has the pooled law, and an old one its own. Everything moves with event time: a forecast is
-issued at the end of each minute with trades, and settled when the minutes of its horizon are over.
+A model brings the pooled laws of its residuals ln RV - ln forecast; a symbol's own laws are kept as
+the share of residuals in each of the pooled laws' bins, with exponential forgetting. So a new
+symbol has the pooled laws, and an old one its own. There are two laws a horizon, of calm and of
+storm, mixed by how near the forecast is to what counts as a spike: a minute after silence may hold
+anything, a storm goes on as storms do. Everything moves with event time: a forecast is issued at
+the end of each minute with trades, and settled when the minutes of its horizon are over.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,40 +39,74 @@ TAIL: Final = 1.5
 """How far the outermost bins reach beyond the quantiles at 0.5 and 99.5 %, in log variance."""
 
 
-class ResidualLaw:
+STORM_FROM: Final = 2.0
+"""How far below a spike, in log variance, a forecast begins to count as storm; at a spike it is."""
+
+
+def storm_weight(log_variance: Array, log_limit: Array) -> Array:
+    """How much of storm is in forecasts, from 0 to 1, by how near they are to a spike."""
+    return np.clip((log_variance - log_limit) / STORM_FROM + 1, 0.0, 1.0)
+
+
+class ResidualLaw(NamedTuple):
     """A law of ln RV - ln forecast: probabilities `cumulated` at rising `quantiles`.
 
     Both have the shape (len(LEVELS),); between them it is linear.
     """
 
-    __slots__ = ("_central", "cumulated", "median", "quantiles")
-
-    def __init__(self, quantiles: Array, cumulated: Array = LEVELS) -> None:
-        """Raises ValueError when the quantiles do not rise."""
-        if quantiles.shape != LEVELS.shape or not (np.diff(quantiles) > 0).all():
-            raise ValueError(f"a residual law needs {len(LEVELS)} rising quantiles")
-        self.quantiles = quantiles
-        self.cumulated = cumulated
-        tail = (1 - COVERAGE) / 2
-        low, middle, high = np.interp((tail, 0.5, 1 - tail), cumulated, quantiles).tolist()
-        self._central = (low, high)
-        self.median: float = middle
-
-    @classmethod
-    def of_residuals(cls, residuals: Array) -> ResidualLaw:
-        """The empirical law of residuals of shape (n,)."""
-        inner = np.quantile(residuals, LEVELS[1:-1])
-        quantiles = np.concatenate(([inner[0] - TAIL], inner, [inner[-1] + TAIL]))
-        # Ties (many windows at the floor) would leave bins of no width.
-        return cls(np.maximum.accumulate(quantiles) + np.arange(len(quantiles)) * 1e-9)
+    quantiles: Array
+    cumulated: Array
 
     def above(self, residual: Array | float) -> Array:
         """P(ln RV - ln forecast > residual), for each."""
         return np.asarray(1 - np.interp(residual, self.quantiles, self.cumulated))
 
-    def central(self) -> tuple[float, float]:
-        """The residuals that bound the central interval of probability COVERAGE."""
-        return self._central
+    def bounds(self) -> tuple[float, float, float]:
+        """The central interval of probability COVERAGE about the median: low, median, high."""
+        low, median, high = np.interp(_BOUNDS, self.cumulated, self.quantiles).tolist()
+        return low, median, high
+
+
+_BOUNDS = ((1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2)
+
+
+class ResidualLaws:
+    """The laws of calm and of storm at one horizon, on the same quantiles."""
+
+    __slots__ = ("cumulated", "quantiles")
+
+    def __init__(self, quantiles: Array, cumulated: Array) -> None:
+        """`quantiles` of shape (len(LEVELS),), `cumulated` of shape (2, len(LEVELS)).
+
+        Raises ValueError when either does not rise.
+        """
+        if quantiles.shape != LEVELS.shape or not (np.diff(quantiles) > 0).all():
+            raise ValueError(f"a residual law needs {len(LEVELS)} rising quantiles")
+        if cumulated.shape != (2, len(LEVELS)) or not (np.diff(cumulated, axis=1) >= 0).all():
+            raise ValueError("probabilities of a residual law must rise")
+        self.quantiles = quantiles
+        self.cumulated = cumulated
+
+    @classmethod
+    def of_residuals(cls, residuals: Array, storm: Array) -> ResidualLaws:
+        """The empirical laws of residuals with their storm weights, both of shape (n,)."""
+        inner = np.quantile(residuals, LEVELS[1:-1])
+        edges = np.concatenate(([inner[0] - TAIL], inner, [inner[-1] + TAIL]))
+        # Ties (many windows at the floor) would leave bins of no width.
+        quantiles = np.maximum.accumulate(edges) + np.arange(len(edges)) * 1e-9
+        at = np.clip(np.searchsorted(quantiles, residuals) - 1, 0, len(LEVELS) - 2)
+        masses = [
+            # As much as a tenth of the pooled law keeps a rare state from an empty one.
+            np.bincount(at, weight, len(LEVELS) - 1) / max(weight.sum(), 1e-9) + 0.1 * _POOLED
+            for weight in (1 - storm, storm)
+        ]
+        cumulated = [np.concatenate(([0.0], np.cumsum(mass))) for mass in masses]
+        return cls(quantiles, np.array([total / total[-1] for total in cumulated]))
+
+    def mixed(self, storm: float) -> ResidualLaw:
+        """The law at a storm weight."""
+        calm, stormy = self.cumulated
+        return ResidualLaw(self.quantiles, calm + (stormy - calm) * storm)
 
     def bin(self, residual: float) -> int:
         """The bin of a residual, from 0 to len(LEVELS) - 2."""
@@ -78,19 +114,23 @@ class ResidualLaw:
         return min(max(at, 0), len(LEVELS) - 2)
 
 
+_POOLED: Final[Array] = np.diff(LEVELS)
+
+
 class Calibration:
     """The residuals of one symbol under one model, at HORIZON_MINUTES."""
 
-    __slots__ = ("_counts", "_issued", "_laws", "_own", "_shares", "digest")
+    __slots__ = ("_counts", "_issued", "_laws", "_own", "_shares", "_storms", "digest")
 
-    def __init__(self, digest: str, laws: Sequence[ResidualLaw]) -> None:
+    def __init__(self, digest: str, laws: Sequence[ResidualLaws]) -> None:
         """`digest` names the model, `laws` are its pooled laws, one a horizon."""
         self.digest = digest
         self._laws = tuple(laws)
         self._issued = [[math.nan] * ahead for ahead in HORIZON_MINUTES]
-        self._shares = [np.diff(LEVELS) for _ in HORIZON_MINUTES]
+        self._storms = [[0.0] * ahead for ahead in HORIZON_MINUTES]
+        self._shares = [np.diff(law.cumulated, axis=1) for law in laws]
         self._counts = [0] * len(HORIZON_MINUTES)
-        self._own: list[ResidualLaw | None] = [None] * len(HORIZON_MINUTES)
+        self._own: list[ResidualLaws | None] = [None] * len(HORIZON_MINUTES)
 
     def settle(self, settled: Settled) -> None:
         """Judge what was issued one horizon before the end of a minute."""
@@ -99,24 +139,35 @@ class Calibration:
             residual = settled.log_realised[index] - self._issued[index][slot]
             self._issued[index][slot] = math.nan
             if not math.isnan(residual):
-                self._shares[index] *= 1 - 1 / MEMORY
-                self._shares[index][self._laws[index].bin(residual)] += 1 / MEMORY
-                self._counts[index] += 1
-                self._own[index] = None
+                self._learn(index, residual, self._storms[index][slot])
 
-    def issue(self, minute: int, log_variances: Sequence[float]) -> None:
-        """The forecasts made at the end of a minute, one a horizon; it has been settled before."""
-        for issued, value in zip(self._issued, log_variances, strict=True):
-            issued[minute % len(issued)] = value
+    def _learn(self, index: int, residual: float, storm: float) -> None:
+        shares, at = self._shares[index], self._laws[index].bin(residual)
+        for state, weight in enumerate((1 - storm, storm)):
+            if weight:
+                shares[state] *= 1 - weight / MEMORY
+                shares[state, at] += weight / MEMORY
+        self._counts[index] += 1
+        self._own[index] = None
 
-    def law(self, index: int) -> ResidualLaw:
-        """The symbol's law at a horizon of HORIZON_MINUTES."""
-        law = self._own[index]
-        if law is None:
-            cumulated = np.concatenate(((0.0,), np.cumsum(self._shares[index])))
-            law = ResidualLaw(self._laws[index].quantiles, cumulated / cumulated[-1])
-            self._own[index] = law
-        return law
+    def issue(self, minute: int, log_variances: Sequence[float], storms: Sequence[float]) -> None:
+        """The forecasts made at the end of a minute with their storm weights, one a horizon.
+
+        The minute has been settled before.
+        """
+        for index, ahead in enumerate(HORIZON_MINUTES):
+            self._issued[index][minute % ahead] = log_variances[index]
+            self._storms[index][minute % ahead] = storms[index]
+
+    def laws(self, index: int) -> ResidualLaws:
+        """The symbol's laws at a horizon of HORIZON_MINUTES."""
+        laws = self._own[index]
+        if laws is None:
+            total = np.zeros((2, len(LEVELS)))
+            np.cumsum(self._shares[index], axis=1, out=total[:, 1:])
+            laws = ResidualLaws(self._laws[index].quantiles, total / total[:, -1:])
+            self._own[index] = laws
+        return laws
 
     @property
     def own(self) -> bool:
@@ -128,7 +179,8 @@ class Calibration:
         return {
             "digest": self.digest,
             "issued": [pack(issued) for issued in self._issued],
-            "shares": [pack(shares) for shares in self._shares],
+            "storms": [pack(storms) for storms in self._storms],
+            "shares": [pack(shares.ravel()) for shares in self._shares],
             "counts": list(self._counts),
         }
 
@@ -136,6 +188,7 @@ class Calibration:
         """Take over what `dump` gave of the same model; of another one it is of no use."""
         if state["digest"] == self.digest:
             self._issued = [unpack(issued).tolist() for issued in state["issued"]]
-            self._shares = [unpack(shares) for shares in state["shares"]]
+            self._storms = [unpack(storms).tolist() for storms in state["storms"]]
+            self._shares = [unpack(shares).reshape(2, -1) for shares in state["shares"]]
             self._counts = list(state["counts"])
             self._own = [None] * len(HORIZON_MINUTES)

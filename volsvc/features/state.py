@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
-from volsvc.features.calibration import Calibration, ResidualLaw
+from volsvc.features.calibration import Calibration, ResidualLaws
 from volsvc.features.history import History
 from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
@@ -35,6 +35,8 @@ class MinuteEnd(NamedTuple):
     bar: MinuteBar
     scales: NDArray[np.float64]
     settled: list[Settled]
+    log_usual: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 class SymbolState:
@@ -95,7 +97,8 @@ class SymbolState:
         settled = []
         if watched == 1.0:
             settled = self.outcomes.close(bar.minute, bar.variance, bar.variance, gap=gap)
-        self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled))
+        usual, counts = self.outcomes.log_usual, self.outcomes.counts
+        self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled, usual, counts))
 
     def take_ended(self) -> list[MinuteEnd]:
         """The minutes that have ended since the last call, oldest first."""
@@ -112,7 +115,7 @@ class SymbolState:
         bar, fraction = pending
         return self.engine.row(bar.minute, fraction, bar)
 
-    def calibration(self, digest: str, laws: Sequence[ResidualLaw]) -> Calibration:
+    def calibration(self, digest: str, laws: Sequence[ResidualLaws]) -> Calibration:
         """This symbol's residuals under a model; from its pooled laws when it is new here."""
         known = self._calibration
         if known is None or known.digest != digest:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import VolsvcError
-from volsvc.features import ResidualLaw
+from volsvc.features import ResidualLaws
 from volsvc.models.base import FEATURES, HORIZONS_S, SCHEMA_VERSION, Array
 from volsvc.models.heads import Head
 from volsvc.models.ml import MlModel, Parts, check_parts
@@ -54,7 +54,8 @@ def write_artefact(
     arrays["spike_log_ratios"] = np.array(parts.spike_log_ratios)
     for index in range(len(HORIZONS_S)):
         arrays[f"{index}.window"] = parts.windows[index]
-        arrays[f"{index}.law"] = parts.laws[index].quantiles
+        arrays[f"{index}.residuals"] = parts.laws[index].quantiles
+        arrays[f"{index}.residual_probabilities"] = parts.laws[index].cumulated
         arrays |= {f"{index}.head.{k}": v for k, v in parts.heads[index].arrays().items()}
     meta = {
         "format": FORMAT,
@@ -136,7 +137,10 @@ def _artefact(
     parts = Parts(
         heads=tuple(head(index, horizon) for index, horizon in enumerate(HORIZONS_S)),
         windows=tuple(vector(f"{index}.window") for index in count),
-        laws=tuple(ResidualLaw(vector(f"{index}.law")) for index in count),
+        laws=tuple(
+            ResidualLaws(vector(f"{index}.residuals"), vector(f"{index}.residual_probabilities"))
+            for index in count
+        ),
         spike_log_ratios=tuple(vector("spike_log_ratios").tolist()),
     )
     return Artefact(MlModel(parts, str(meta["version"]), digest), meta["facts"])

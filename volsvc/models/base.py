@@ -16,7 +16,8 @@ from volsvc.features import (
     HORIZON_MINUTES,
     SCALE_NAMES,
     SEASON_HORIZONS_S,
-    ResidualLaw,
+    ResidualLaws,
+    storm_weight,
 )
 
 Array = NDArray[np.float64]
@@ -38,6 +39,9 @@ SECONDS_PER_TICK: Final = 0.2
 PRIOR_LEVEL_RATE: Final = (4e-4) ** 2 / 60
 """Variance per second of an ordinary hour (4 bp a minute), for rows that give no level."""
 
+STORM_GRID: Final = tuple(step / 10 for step in range(11))
+"""Storm weights at which intervals are computed; between them they are interpolated."""
+
 _LEVEL_AT = FEATURES.index("level")
 _SEASON_AT = FEATURES.index(f"season_{SEASON_HORIZONS_S[0]}s")
 
@@ -55,7 +59,7 @@ class Model(ABC):
     version: str
     digest: str
     schema: tuple[str, ...] = FEATURES
-    laws: tuple[ResidualLaw, ...]
+    laws: tuple[ResidualLaws, ...]
     spike_log_ratios: tuple[float, ...]
 
     @abstractmethod
@@ -73,11 +77,14 @@ class Model(ABC):
         heads = np.maximum.accumulate(heads, axis=1)
         return np.column_stack([_between(heads, horizon) for horizon in horizons_s])
 
-    def law(self, horizon_s: float) -> ResidualLaw:
-        """The pooled law of the residuals at a horizon."""
+    def laws_at(self, horizon_s: float) -> ResidualLaws:
+        """The pooled laws of the residuals at a horizon."""
         low, high, weight = _bracket(horizon_s)
-        first, last = self.laws[low].quantiles, self.laws[high].quantiles
-        return ResidualLaw((1 - weight) * first + weight * last)
+        first, last = self.laws[low], self.laws[high]
+        return ResidualLaws(
+            (1 - weight) * first.quantiles + weight * last.quantiles,
+            (1 - weight) * first.cumulated + weight * last.cumulated,
+        )
 
     def log_threshold(self, features: Array, horizon_s: float) -> Array:
         """Ln of the realised variance that is a spike, for a symbol without a past of its own."""
@@ -98,19 +105,23 @@ class Model(ABC):
         Intervals and probabilities follow the pooled law.
         """
         sigma2 = self.variances(features, (horizon_s,))[:, 0]
+        centre = np.log(sigma2)
         limit = self.log_threshold(features, horizon_s)
+        storm = storm_weight(centre, limit)
         shown = np.exp(limit / 2)
         if threshold is not None:
             given = np.broadcast_to(np.asarray(threshold, dtype=np.float64), limit.shape)
             limit = np.where(np.isnan(given), limit, 2 * np.log(given))
             shown = np.where(np.isnan(given), shown, given)
-        law = self.law(horizon_s)
-        low, high = law.central()
-        centre = np.log(sigma2)
+        laws = self.laws_at(horizon_s)
+        ends = [laws.mixed(weight) for weight in (0.0, 1.0)]
+        calm, stormy = (law.above(limit - centre) for law in ends)
+        bounds = np.array([laws.mixed(weight).bounds() for weight in STORM_GRID])
+        low, high = (np.interp(storm, STORM_GRID, bounds[:, at]) for at in (0, 2))
         return Forecast(
             horizon_s=horizon_s,
             sigma2=sigma2,
-            p_spike=law.above(limit - centre),
+            p_spike=calm + (stormy - calm) * storm,
             lo=np.exp((centre + low) / 2),
             hi=np.exp((centre + high) / 2),
             threshold=shown,

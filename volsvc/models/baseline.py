@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.features import LEVELS, ResidualLaw
+from volsvc.features import LEVELS, ResidualLaws
 from volsvc.models.base import (
     FEATURES,
     HORIZONS_S,
@@ -57,6 +57,7 @@ class Baseline(Model):
         return np.where(known_scales(features)[:, None], live, posted)
 
 
-def _normal_law(mean: float, std: float) -> ResidualLaw:
+def _normal_law(mean: float, std: float) -> ResidualLaws:
     inner = [NormalDist(mean, std).inv_cdf(level) for level in LEVELS[1:-1]]
-    return ResidualLaw(np.array([inner[0] - std, *inner, inner[-1] + std]))
+    quantiles = np.array([inner[0] - std, *inner, inner[-1] + std])
+    return ResidualLaws(quantiles, np.array([LEVELS, LEVELS]))

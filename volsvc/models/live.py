@@ -15,7 +15,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
-from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, MinuteEnd, ResidualLaw, SymbolState
+from volsvc.features import (
+    HORIZON_MINUTES,
+    SCALE_NAMES,
+    MinuteEnd,
+    ResidualLaws,
+    SymbolState,
+    storm_weight,
+)
 from volsvc.models.base import HORIZONS_S, SCALES_FROM, Array, Model, window_columns
 
 PRIOR_MINUTES: Final = 1440.0
@@ -44,7 +51,10 @@ def moment_now(state: SymbolState) -> Moment:
 
 def moments_ended(state: SymbolState) -> list[Moment]:
     """The ends of minutes that a symbol has passed since the last call."""
-    return [Moment(state, end.scales, ended=end) for end in state.take_ended()]
+    return [
+        Moment(state, end.scales, log_usual=end.log_usual, counts=end.counts, ended=end)
+        for end in state.take_ended()
+    ]
 
 
 def matrix_of(moments: Sequence[Moment]) -> Array:
@@ -81,7 +91,9 @@ class LiveForecasts:
         for settled in moment.ended.settled:
             calibration.settle(settled)
         issued = np.log(self._variances[index, self._heads])
-        calibration.issue(moment.ended.bar.minute, issued.tolist())
+        # Its own idea of a spike, which the state had at that time.
+        storms = storm_weight(issued, np.array(self._log_limits_of(index)))
+        calibration.issue(moment.ended.bar.minute, issued.tolist(), storms.tolist())
 
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""
@@ -89,7 +101,10 @@ class LiveForecasts:
         assert moment.row is not None, "a moment that is told has a row"
         assert moment.quality is not None, "a moment that is told has its quality"
         calibration = moment.state.calibration(self._model.digest, self._model.laws)
-        limits = self._limits(index)
+        limits = [
+            limit - math.log(horizon)
+            for limit, horizon in zip(self._log_limits_of(index), HORIZONS_S, strict=True)
+        ]
         age = float(moment.scales[_AGE_AT])
         watched = 0.0 if math.isnan(age) else math.expm1(age)
         predictions = tuple(
@@ -97,7 +112,7 @@ class LiveForecasts:
                 horizon,
                 variance,
                 _between(horizon, limits) + math.log(horizon),
-                calibration.law(_nearest(horizon)),
+                calibration.laws(_nearest(horizon)),
                 1 + 1 / math.sqrt(1 + watched / 10),
             )
             for horizon, variance in zip(
@@ -114,8 +129,8 @@ class LiveForecasts:
             features=named_scales(moment.scales),
         )
 
-    def _limits(self, index: int) -> list[float]:
-        """Ln of the variance per second that is a spike, at HORIZONS_S.
+    def _log_limits_of(self, index: int) -> list[float]:
+        """Logarithms of the realised variance that is a spike, at HORIZONS_S.
 
         The symbol's own trailing quantile, shrunk to the packaged one while it is short.
         """
@@ -124,21 +139,21 @@ class LiveForecasts:
         prior = self._log_limits[index].tolist()
         for at, (own, count) in enumerate(zip(moment.log_usual, moment.counts, strict=True)):
             share = count / (count + PRIOR_MINUTES)
-            limit = prior[at] if count == 0 else (1 - share) * prior[at] + share * own
-            limits.append(limit - math.log(HORIZONS_S[at]))
+            limits.append(prior[at] if count == 0 else (1 - share) * prior[at] + share * own)
         return limits
 
 
 def _prediction(
-    horizon_s: float, variance: float, log_limit: float, law: ResidualLaw, widening: float
+    horizon_s: float, variance: float, log_limit: float, laws: ResidualLaws, widening: float
 ) -> Prediction:
     """A forecast with its interval and score.
 
     While little of a symbol has been seen its level is uncertain too, so the law is wider about its
     median.
     """
-    low, high = law.central()
-    middle, centre = law.median, math.log(variance)
+    centre = math.log(variance)
+    law = laws.mixed(float(storm_weight(np.array(centre), np.array(log_limit))))
+    low, middle, high = law.bounds()
     residual = middle + (log_limit - centre - middle) / widening
     return Prediction(
         horizon_s=horizon_s,

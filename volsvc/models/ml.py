@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.features import ResidualLaw
+from volsvc.features import ResidualLaws
 from volsvc.models.base import (
     HORIZONS_S,
     PRIOR_LEVEL_RATE,
@@ -46,7 +46,7 @@ class Parts:
 
     heads: tuple[Head, ...]
     windows: tuple[Array, ...]
-    laws: tuple[ResidualLaw, ...]
+    laws: tuple[ResidualLaws, ...]
     spike_log_ratios: tuple[float, ...]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,11 +76,15 @@ def sample(
     return Sample(scales, realised, minute)
 
 
-def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, Array]:
-    """Fit the members on all rows; their weights come from members fitted on the earlier part.
+class HeldOut(NamedTuple):
+    """The later rows, and what was forecast for them by members that had not seen them."""
 
-    Also gives the residuals ln RV - ln forecast that those earlier members leave on the later part.
-    """
+    rows: Sample
+    log_forecast: Array
+
+
+def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldOut]:
+    """Fit the members on all rows; their weights come from members fitted on the earlier part."""
     first, last = int(rows.minute.min()), int(rows.minute.max()) + 1
     cut = last - round((last - first) * spec.held_out)
     earlier = rows.between(first, cut - round(horizon_s / 60))
@@ -89,8 +93,8 @@ def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, Array
     members = Heads([scout]).members(later.scales)[0]
     ratio = later.realised / level_variance(later.scales, horizon_s)
     scout = replace(scout, weights=blend_weights(members, ratio))
-    residuals = np.log(later.realised / scout.blend(members, later.scales))
-    return replace(_fit_members(rows, horizon_s, spec), weights=scout.weights), residuals
+    held_out = HeldOut(later, np.log(scout.blend(members, later.scales)))
+    return replace(_fit_members(rows, horizon_s, spec), weights=scout.weights), held_out
 
 
 def _fit_members(rows: Sample, horizon_s: float, spec: FitSpec) -> Head:

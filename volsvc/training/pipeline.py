@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import GammaRegressor
 
-from volsvc.features import SCALE_NAMES, ResidualLaw
-from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws, storm_weight
+from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, SCALES_FROM
+from volsvc.models.baseline import Baseline
 from volsvc.models.heads import Head
 from volsvc.models.ml import Parts, window_terms
 from volsvc.training.dataset import Array, Minutes
-from volsvc.training.fit import FitSpec, fit_head, sample
+from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
+from volsvc.training.scores import mincer_zarnowitz, qlike
 
 WINDOWS = (5, 15, 50, 100)
 """Lengths in minutes of the windows that the line for posted rows is fitted on."""
@@ -27,21 +30,42 @@ class Horizon:
 
     head: Head
     window: Array
-    law: ResidualLaw
+    laws: ResidualLaws
     spike_log_ratio: float
+    held_out: HeldOut
+
+
+class Fitted(NamedTuple):
+    """A fitted model, with what it did on the rows held out while its weights were chosen.
+
+    `metrics` are by horizon (in whole seconds, as text) and variant.
+    """
+
+    parts: Parts
+    held_out: tuple[HeldOut, ...]
+    metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def fit_horizon(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec) -> Horizon:
     """Fit one horizon on everything that is known at the minute `end` (since the epoch)."""
     rows = sample(panel, horizon_s, end, spec)
-    head, residuals = fit_head(rows, horizon_s, spec)
-    level = np.maximum(rows.scales[:, _LEVEL_AT], 1e-15) * horizon_s
+    head, held_out = fit_head(rows, horizon_s, spec)
+    ratio = np.log(rows.realised) - _log_level(rows, horizon_s)
+    spike = float(np.quantile(ratio, SPIKE_QUANTILE))
+    storm = storm_weight(held_out.log_forecast, _log_level(held_out.rows, horizon_s) + spike)
+    residuals = np.log(held_out.rows.realised) - held_out.log_forecast
     return Horizon(
         head=head,
         window=_fit_window(panel, horizon_s, end, spec),
-        law=ResidualLaw.of_residuals(residuals),
-        spike_log_ratio=float(np.quantile(np.log(rows.realised / level), SPIKE_QUANTILE)),
+        laws=ResidualLaws.of_residuals(residuals, storm),
+        spike_log_ratio=spike,
+        held_out=held_out,
     )
+
+
+def _log_level(rows: Sample, horizon_s: float) -> Array:
+    level = np.maximum(rows.scales[:, _LEVEL_AT], FLOOR_PER_MINUTE / 60)
+    return np.asarray(np.log(level * horizon_s))
 
 
 def _fit_window(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec) -> Array:
@@ -70,15 +94,37 @@ def fit_parts(
     end: int,
     spec: FitSpec,
     advance: Callable[[int], None] = lambda count: None,
-) -> Parts:
+) -> Fitted:
     """Fit every horizon; `advance` hears of each that is done."""
     fitted = []
     for horizon in HORIZONS_S:
         fitted.append(fit_horizon(panel, horizon, end, spec))
         advance(1)
-    return Parts(
+    parts = Parts(
         heads=tuple(horizon.head for horizon in fitted),
         windows=tuple(horizon.window for horizon in fitted),
-        laws=tuple(horizon.law for horizon in fitted),
+        laws=tuple(horizon.laws for horizon in fitted),
         spike_log_ratios=tuple(horizon.spike_log_ratio for horizon in fitted),
     )
+    held_out = tuple(horizon.held_out for horizon in fitted)
+    metrics = {
+        f"{horizon:g}": _metrics(kept, index)
+        for index, (horizon, kept) in enumerate(zip(HORIZONS_S, held_out, strict=True))
+    }
+    return Fitted(parts, held_out, metrics)
+
+
+def _metrics(kept: HeldOut, index: int) -> Mapping[str, Mapping[str, float]]:
+    """QLIKE of ours and of the baseline on the held-out rows of one horizon."""
+    matrix = np.full((len(kept.rows.scales), len(FEATURES)), np.nan)
+    matrix[:, SCALES_FROM:] = kept.rows.scales
+    baseline = Baseline().variances(matrix, HORIZONS_S)[:, index]
+    forecasts = {"ml": np.exp(kept.log_forecast), "baseline": baseline}
+    realised = kept.rows.realised
+    return {
+        variant: {
+            "held_out_qlike": float(qlike(realised, forecast).mean()),
+            "held_out_mz_r2": mincer_zarnowitz(realised, forecast).r2,
+        }
+        for variant, forecast in forecasts.items()
+    }

@@ -10,6 +10,7 @@ import numpy as np
 
 from volsvc.models.base import HORIZONS_S
 from volsvc.training.evaluation import Scores
+from volsvc.training.fit import HeldOut
 from volsvc.training.scores import CALIBRATION_BINS, Array
 from volsvc.training.walkforward import OURS, Outlook
 
@@ -74,6 +75,20 @@ def plot_reliability(outlooks: Sequence[Outlook], out: Path) -> None:
         axis.set_xlabel("probability")
         axis.set_ylabel("frequency")
     axes[0].legend()
+    _save(figure, out)
+
+
+def plot_held_out(held_out: Sequence[HeldOut], out: Path) -> None:
+    """Realised against forecast volatility on rows that a fit had not seen, by horizon."""
+    figure, axes = _panels()
+    for axis, horizon, kept in zip(axes, HORIZONS_S, held_out, strict=True):
+        x, y = _grouped(np.exp(kept.log_forecast), kept.rows.realised, GROUPS)
+        axis.loglog(1e4 * np.sqrt(x), 1e4 * np.sqrt(y), ".-")
+        span = axis.get_xlim()
+        axis.plot(span, span, "k:", lw=1)
+        axis.set_title(f"{horizon:g} s")
+        axis.set_xlabel("forecast, basis points")
+        axis.set_ylabel("realised, basis points")
     _save(figure, out)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import volsvc
+from volsvc.models.artefact import Artefact
 from volsvc.training.evaluation import Scores
 from volsvc.training.plots import plot_days, plot_forecasts, plot_reliability
 from volsvc.training.walkforward import OURS, Outlook
@@ -169,6 +170,34 @@ def _left_out(report: Report) -> list[str]:
         rows.append([s.symbol, _horizon(s), _percent(s.gain("EWMA")), _percent(unseen), points])
     head = ["symbol", "horizon", "vs EWMA, seen", "vs EWMA, unseen", "points lost"]
     return _table(head, rows)
+
+
+def model_card(artefact: Artefact) -> str:
+    """What is known of an artefact, as Markdown."""
+    facts = artefact.facts
+    data = [
+        [item["symbol"], item["from"], str(item["minutes"]), item["sha256"][:16]]
+        for item in facts["data"]
+    ]
+    metrics = [
+        [f"{horizon} s", *(f"{by[v]['held_out_qlike']:.4f}" for v in ("ml", "baseline"))]
+        for horizon, by in facts["metrics"].items()
+    ]
+    made = f"Digest `{artefact.model.digest}`, trained until {facts['trained_until']} on "
+    made += f"{facts['machine']}."
+    lines = [
+        f"# volsvc ml {artefact.model.version}",
+        "",
+        made,
+        "",
+        *_table(["symbol", "from", "minutes", "SHA-256 of the recording"], data),
+        "",
+        "QLIKE on the last part of the training time, by models fitted on the part before it:",
+        "",
+        *_table(["horizon", "ml", "baseline"], metrics),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _html(title: str, text: str) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes
+from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes, storm_weight
 from volsvc.models.base import HORIZONS_S, SCALES_FROM, Model
+from volsvc.models.heads import LEAST_OF_LEVEL, level_variance
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.dataset import Array, Minutes
 
@@ -101,16 +102,17 @@ def calibrated(
     outcomes = Outcomes()
     logs = np.log(variances)
     residual = log_limits - logs
+    storms = storm_weight(logs, log_limits)
     probability, low, high = (np.empty_like(logs) for _ in range(3))
     variance, span = symbol.proxy(300.0)[at].tolist(), symbol.proxy(60.0)[at].tolist()
     for row, minute in enumerate(symbol.minute[at].tolist()):
         for settled in outcomes.close(minute, variance[row], span[row], gap=False):
             calibration.settle(settled)
         for column in range(len(HORIZON_MINUTES)):
-            law = calibration.law(column)
-            low[row, column], high[row, column] = law.central()
+            law = calibration.laws(column).mixed(float(storms[row, column]))
+            low[row, column], _, high[row, column] = law.bounds()
             probability[row, column] = law.above(residual[row, column])
-        calibration.issue(minute, logs[row].tolist())
+        calibration.issue(minute, logs[row].tolist(), storms[row].tolist())
     return probability, np.exp((logs + low) / 2), np.exp((logs + high) / 2)
 
 
@@ -170,5 +172,8 @@ def _anchor(
         last = span.start - symbol.start - round(horizon_s / 60)
         # A week behind the first training row, for the longest window; less where there is less.
         train = np.arange(min(7 * DAY, last // 2), last, step)
-        parts.append(ANCHORS[name](symbol, horizon_s, train)[_within(symbol, span)])
+        rows = _within(symbol, span)
+        # The same least forecast as ours: without it a single quiet hour decides an anchor's mean.
+        least = LEAST_OF_LEVEL * level_variance(symbol.scales[rows], horizon_s)
+        parts.append(np.maximum(ANCHORS[name](symbol, horizon_s, train)[rows], least))
     return np.concatenate(parts)
