@@ -47,6 +47,9 @@ def read_bars(path: Path) -> list[MinuteBar]:
     order = np.unique(minutes, return_index=True)[1]
     if not len(order):
         raise SourceError(f"{path}: holds no bar")
+    step = int(np.gcd.reduce(np.diff(minutes[order]))) if len(order) > 1 else 1
+    if step != 1:
+        raise SourceError(f"{path}: has a bar every {step} minutes; the engine needs every minute")
     return list(_bars(minutes[order].tolist(), values[order].tolist()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ class FitSpec:
 
     step_minutes: int = 4
     burn_in_minutes: int = 30 * 1440
+    burn_in_share: float = 0.2
+    """Most of a recording that is left out at its start, while the slow level forms."""
     trees: int = 300
     learning_rate: float = 0.05
     least_leaf: int = 500
@@ -41,7 +44,7 @@ class FitSpec:
     feature_share: float = 0.5
     linear_penalty: float = 1e-4
     held_out: float = 0.4
-    """Share of the training time, at its end, that the weights of the blend are chosen on."""
+    """Share of the rows, the latest, that the weights of the blend are chosen on."""
     seed: int = 7
 
 
@@ -66,7 +69,8 @@ def sample(
     ahead = round(horizon_s / 60)
     parts = []
     for symbol in panel:
-        first = max(spec.burn_in_minutes, start - symbol.start)
+        burn_in = min(spec.burn_in_minutes, round(len(symbol) * spec.burn_in_share))
+        first = max(burn_in, start - symbol.start)
         last = min(end - symbol.start - ahead, len(symbol) - ahead)
         at = np.arange(first, max(last, first), spec.step_minutes)
         # Minutes whose features are not known: of ticks, those without a trade.
@@ -85,10 +89,10 @@ class HeldOut(NamedTuple):
 
 def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldOut]:
     """Fit the members on all rows; their weights come from members fitted on the earlier part."""
-    first, last = int(rows.minute.min()), int(rows.minute.max()) + 1
-    cut = last - round((last - first) * spec.held_out)
-    earlier = rows.between(first, cut - round(horizon_s / 60))
-    later = rows.between(cut, last)
+    # By rows, not by years: recordings may lie years apart.
+    cut = float(np.quantile(rows.minute, 1 - spec.held_out))
+    earlier = rows.between(-math.inf, cut - round(horizon_s / 60))
+    later = rows.between(cut, math.inf)
     scout = _fit_members(earlier, horizon_s, spec)
     members = Heads([scout]).members(later.scales)[0]
     ratio = later.realised / level_variance(later.scales, horizon_s)
