@@ -1,0 +1,64 @@
+"""Trees as arrays against scikit-learn's own prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from volsvc.models.trees import CHUNK, Forest
+from volsvc.training.fit import forest_of
+
+RNG = np.random.default_rng(3)
+FEATURES = RNG.normal(size=(4_000, 6))
+TARGET = np.exp(FEATURES[:, 0] + np.sin(3 * FEATURES[:, 1]) * FEATURES[:, 2]) * RNG.gamma(
+    2, size=4_000
+)
+MODEL = HistGradientBoostingRegressor(
+    loss="gamma", max_iter=40, max_leaf_nodes=16, random_state=1
+).fit(FEATURES, TARGET)
+FOREST = forest_of(MODEL)
+
+
+def test_same_as_scikit_learn() -> None:
+    """The arrays give what the fitted model gives, but for thresholds and leaves in float32."""
+    rows = np.random.default_rng(4).normal(size=(2_000, 6))
+    ours, theirs = FOREST.predict(rows)[:, 0], MODEL.predict(rows)
+    assert np.mean(np.isclose(ours, theirs, rtol=1e-5)) > 0.999
+
+
+@given(st.lists(st.lists(st.floats(-9, 9), min_size=6, max_size=6), min_size=1, max_size=9))
+def test_rows_do_not_touch_one_another(rows: list[list[float]]) -> None:
+    """A row's sum is the same alone, in company, and in any chunk."""
+    matrix = np.array(rows)
+    together = FOREST.predict(np.tile(matrix, (CHUNK, 1)))
+    for index, row in enumerate(matrix):
+        assert (
+            FOREST.predict(row[None])[0, 0] == together[index, 0] == together[-len(rows) + index, 0]
+        )
+
+
+def test_joined_forests_are_the_forests() -> None:
+    """Forests read in one pass, with their columns moved, give what each gives alone."""
+    moved = FEATURES[:, ::-1]
+    joined = Forest.joined([FOREST, FOREST], [range(6), range(5, -1, -1)])
+    both = joined.predict(FEATURES[:500])
+    assert (both[:, 0] == FOREST.predict(FEATURES[:500])[:, 0]).all()
+    assert (both[:, 1] == FOREST.predict(moved[:500])[:, 0]).all()
+
+
+def test_what_is_no_tree_is_refused() -> None:
+    """A node that leads to itself, and more leaves than there are bits."""
+    loop = {
+        "feature": np.zeros((1, 3), dtype=np.int16),
+        "threshold": np.zeros((1, 3), dtype=np.float32),
+        "left": np.zeros((1, 3), dtype=np.uint8),
+        "right": np.ones((1, 3), dtype=np.uint8),
+        "value": np.zeros((1, 3), dtype=np.float32),
+    }
+    with pytest.raises(ValueError, match="no tree of 16 leaves"):
+        Forest(loop, [0.0])
+    with pytest.raises(ValueError, match="equal size"):
+        Forest(FOREST.arrays, [0.0] * 7)
