@@ -49,11 +49,16 @@ test: $(VENV)/.dev kafka ## Install what is needed and run every test
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/app $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/training $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths
 	$(BIN)/python -m tests.benchmarks
+
+.PHONY: train
+train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings
+	@test -n "$(DATA)" || { echo "say where the recordings are: make train DATA='--data FOLDER'"; exit 2; }
+	$(BIN)/volsvc train $(DATA) --out var/ml.npz --compare volsvc/models/ml.npz --no-register
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and types

@@ -115,6 +115,8 @@ async def launch(
 ) -> asyncio.subprocess.Process:
     """Start a volsvc command."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("VOLSVC_", "KAFKA_"))}
+    # It takes seconds of processor time; the tests of the registry switch it on.
+    clean["VOLSVC_MODEL__IMPORT_PACKAGED"] = "false"
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

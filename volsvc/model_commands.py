@@ -18,6 +18,7 @@ import numpy as np
 from volsvc.app import Reporter, file_source
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import Tick, VolsvcError, format_time, parse_time
+from volsvc.features import MinuteBar
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.models import (
@@ -29,12 +30,13 @@ from volsvc.models import (
     read_artefact,
     write_artefact,
 )
-from volsvc.models.base import SCALES_FROM, Array
+from volsvc.models.base import SCALES_FROM, Array, matrix_of_scales
 from volsvc.progress import progress_bar
 from volsvc.registration import tracking_uri
 from volsvc.training.anchors import ANCHORS
-from volsvc.training.bars import MINUTE_NS
-from volsvc.training.dataset import Minutes, load_panel
+from volsvc.training.bars import MINUTE_NS, is_bars, read_bars
+from volsvc.training.causality import check_causality
+from volsvc.training.dataset import Minutes, bar_rows, load_panel
 from volsvc.training.evaluation import Scores, pool, score
 from volsvc.training.fit import FitSpec
 from volsvc.training.pipeline import Fitted, fit_parts
@@ -59,7 +61,10 @@ GOLDEN_WINDOWS: Final = (
     (1e-6, 3e-5, 49.0, 10.0),
     (0.0, 1e-6, 49.0, 600.0),
 )
-LEFT_OUT_STEP: Final = 8
+CHECKED_BARS: Final = 20_000
+CHECKED_SHARES: Final = (0.3, 0.7, 0.95)
+"""Where the first CHECKED_BARS bars of a recording are cut to see whether a forecast changes."""
+LEFT_OUT_STEP: Final = 16
 """Every how many minutes a row is taken for the fits that leave a symbol out: there are many."""
 PACKAGES: Final = ("numpy", "scikit-learn", "scipy")
 
@@ -254,6 +259,7 @@ def evaluate_models(settings: Settings, order: EvaluateOrder) -> list[Scores]:
         start, minute_of("--end", order.end) if order.end else last, order.refit_days * DAY
     )
     models = _models(panel, spans, order)
+    _check_causality(order.data, models[0])
     outlooks = _walk(panel, spans, models, order.anchors)
     scores = [score(outlook) for outlook in outlooks]
     pooled = [
@@ -278,6 +284,21 @@ def _models(panel: Sequence[Minutes], spans: Sequence[Fold], order: EvaluateOrde
     spec = FitSpec()
     _check_length(panel, spans[0].start, spec)
     return [_refitted(f"fitting before {_text(s.start)}", panel, s.start, spec) for s in spans]
+
+
+def _check_causality(paths: Sequence[Path], model: Model) -> None:
+    """Forecasts on the start of each recording, and on the same cut short: they must agree."""
+
+    def forecasts(bars: Iterator[MinuteBar]) -> Sequence[Array]:
+        scales = np.array([row.scales for row in bar_rows(bars)])
+        return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
+
+    recordings = [file for path in paths for file in _files(path) if is_bars(file)]
+    for file in recordings:
+        bars = read_bars(file)[:CHECKED_BARS]
+        check_causality(forecasts, bars, [round(len(bars) * share) for share in CHECKED_SHARES])
+    if recordings:
+        print(f"causality: forecasts of {len(recordings)} recordings do not know what comes after")
 
 
 def _refitted(what: str, panel: Sequence[Minutes], start: int, spec: FitSpec) -> MlModel:
@@ -329,9 +350,12 @@ def _notes(panel: Sequence[Minutes], spans: Sequence[Fold], order: EvaluateOrder
     proxy = "1-minute bars; at 60 s Parkinson's range of the next minute"
     if all(symbol.ticks for symbol in panel):
         proxy = "mid prices on a 5 s grid"
+    checked = (
+        "No forecast changed when the recording was cut short behind it (the causality check)."
+    )
     symbols = ", ".join(f"{symbol.symbol} ({symbol.digest[:8]})" for symbol in panel)
     notes = [
-        f"{tested}, {ours}. The last horizon before a fit is purged. Symbols: {symbols}.",
+        f"{tested}, {ours}. The last horizon before a fit is purged. {checked} Symbols: {symbols}.",
         f"Loss: QLIKE on realised variance from {proxy}; floor (0.5 bp)² a minute. {EXPLANATION}",
     ]
     if order.leave_one_out:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,9 +22,18 @@ from volsvc.board import Board
 from volsvc.config import FeatureSettings, KafkaSettings
 from volsvc.consumer import Consumer
 from volsvc.domain import Tick
-from volsvc.features import ReturnWindow, SymbolTable
+from volsvc.features import MinuteBar, MultiScale, ReturnWindow, SymbolTable
 from volsvc.metrics import Metrics
-from volsvc.models import FEATURES, Baseline, ModelHolder, Serving
+from volsvc.models import (
+    FEATURES,
+    HORIZONS_S,
+    PACKAGED,
+    Baseline,
+    Model,
+    ModelHolder,
+    Serving,
+    read_artefact,
+)
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.transport.codec import encode_tick
 from volsvc.transport.memory import MemoryBus
@@ -32,6 +42,7 @@ from volsvc.web.schemas import PredictRequest
 ROUNDS = 7
 TICKS = 20_000
 WINDOW = 50
+MINUTES = 5_000
 
 
 def medians(*works: Callable[[], object]) -> list[float]:
@@ -70,14 +81,14 @@ def bench_window(ticks: Sequence[Tick]) -> None:
     show("window update", "ticks", len(prices) / ours, "numpy over the window", len(few) / theirs)
 
 
-def bench_pipeline(ticks: Sequence[Tick]) -> None:
+def bench_pipeline(ticks: Sequence[Tick], model: Model) -> None:
     """Ticks through the in-process bus and the consumer, against decoding their JSON alone."""
     records = [encode_tick(tick) for tick in ticks]
 
     async def through() -> None:
         bus, topics = MemoryBus(), KafkaSettings()
         table = SymbolTable(FeatureSettings())
-        holder = ModelHolder(Serving(Baseline(), "baseline"))
+        holder = ModelHolder(Serving(model, model.variant))
         consumer = asyncio.create_task(
             Consumer(bus, topics, table, holder, Board(), Metrics()).run()
         )
@@ -93,7 +104,13 @@ def bench_pipeline(ticks: Sequence[Tick]) -> None:
             msgspec.json.decode(record.value or b"")
 
     ours, theirs = medians(lambda: asyncio.run(through()), decoded)
-    show("bus to board", "ticks", len(ticks) / ours, "JSON decoding alone", len(ticks) / theirs)
+    show(
+        f"bus to board, {model.variant}",
+        "ticks",
+        len(ticks) / ours,
+        "JSON decoding alone",
+        len(ticks) / theirs,
+    )
 
 
 def bench_generator(ticks: Sequence[Tick]) -> None:
@@ -108,6 +125,56 @@ def bench_generator(ticks: Sequence[Tick]) -> None:
 
     ours, theirs = medians(generated, copied)
     show("generator", "ticks", TICKS / ours, "copies of ticks", TICKS / theirs)
+
+
+def bench_engine() -> None:
+    """Minutes through the multi-scale engine with a row each, against the logarithms alone."""
+    rng = np.random.default_rng(1)
+    closes = 100 * np.exp(np.cumsum(rng.normal(size=MINUTES) * 1e-3))
+    prices = closes.tolist()
+    bars = [
+        MinuteBar(29_459_520 + i, p, p * 1.001, p, 1e-6, 5e-7, 1.0) for i, p in enumerate(prices)
+    ]
+
+    def engine() -> None:
+        state = MultiScale()
+        for bar in bars:
+            state.push(bar)
+            state.row(bar.minute)
+
+    logs = np.ones(60)
+
+    def reference() -> None:
+        for _ in bars:
+            np.log(logs)
+
+    ours, theirs = medians(engine, reference)
+    show("minute and its row", "minutes", MINUTES / ours, "60 logarithms", MINUTES / theirs)
+
+
+def bench_model() -> None:
+    """Rows of live symbols through the fitted model, against the baseline."""
+    model, baseline = read_artefact().model, Baseline()
+    rows = np.tile(golden_rows(), (20, 1))
+
+    def fitted() -> None:
+        model.variances(rows, HORIZONS_S)
+
+    def one_by_one() -> None:
+        for index in range(100):
+            model.variances(rows[index : index + 1], HORIZONS_S)
+
+    batch, reference = medians(fitted, lambda: baseline.variances(rows, HORIZONS_S))
+    show("ml, many rows", "rows", len(rows) / batch, "baseline", len(rows) / reference)
+    alone, _ = medians(one_by_one, lambda: None)
+    show("ml, one row a call", "rows", 100 / alone, "many rows", len(rows) / batch)
+
+
+def golden_rows() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The artefact's golden rows of live symbols."""
+    with np.load(PACKAGED, allow_pickle=False) as file:
+        golden = np.asarray(file["golden"], dtype=np.float64)
+    return golden[~np.isnan(golden[:, -1])]
 
 
 def bench_predict() -> None:
@@ -135,7 +202,10 @@ def main() -> None:
     print(f"{datetime.now(UTC):%Y-%m-%d}, {where}, medians of {ROUNDS} rounds\n")
     print("| path | volsvc | reference | ratio |\n| --- | --- | --- | --- |")
     bench_window(ticks)
-    bench_pipeline(ticks)
+    bench_pipeline(ticks, Baseline())
+    bench_pipeline(ticks, read_artefact().model)
+    bench_engine()
+    bench_model()
     bench_predict()
     bench_generator(ticks)
 

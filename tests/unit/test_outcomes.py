@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volsvc.features import HORIZON_MINUTES, LEVELS, Calibration, Outcomes, ResidualLaws, Settled
-from volsvc.features.calibration import MEMORY, OWN_FROM, storm_weight
+from volsvc.features.calibration import MEMORY, PRIOR, storm_weight
 from volsvc.features.outcomes import LONGEST, TrailingQuantile
 from volsvc.features.scales import FLOOR_PER_MINUTE
 
@@ -95,13 +95,13 @@ def test_a_symbol_learns_its_own_law() -> None:
     calibration = Calibration("digest", laws())
     assert not calibration.own
     rng = np.random.default_rng(2)
-    for minute in range(int(OWN_FROM) * 4):
+    for minute in range(int(MEMORY) * 2):
         storm = minute % 2
         realised = (rng.normal(1.0 if storm else -1.0, 0.2),) * len(HORIZON_MINUTES)
         calibration.settle(Settled(minute, realised))
         calibration.issue(minute, (0.0,) * len(HORIZON_MINUTES), (float((minute + 1) % 2),) * 4)
     assert calibration.own
-    assert MEMORY > 0
+    assert max(PRIOR) < MEMORY
     calm, stormy = (calibration.laws(0).mixed(weight).bounds()[1] for weight in (0.0, 1.0))
     assert calm == pytest.approx(-1.0, abs=0.25)
     assert stormy == pytest.approx(1.0, abs=0.25)

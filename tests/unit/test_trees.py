@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from volsvc.models.trees import CHUNK, Forest
@@ -51,7 +54,7 @@ def test_joined_forests_are_the_forests() -> None:
 
 def test_what_is_no_tree_is_refused() -> None:
     """A node that leads to itself, and more leaves than there are bits."""
-    loop = {
+    loop: dict[str, NDArray[Any]] = {
         "feature": np.zeros((1, 3), dtype=np.int16),
         "threshold": np.zeros((1, 3), dtype=np.float32),
         "left": np.zeros((1, 3), dtype=np.uint8),

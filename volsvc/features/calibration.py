@@ -24,17 +24,17 @@ from volsvc.features.packing import pack, unpack
 Array = NDArray[np.float64]
 
 _TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
-_MIDDLE_LEVELS = tuple(level / 20 for level in range(2, 19))
+_MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
 _TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
-_MIDDLE_LEVELS = tuple(level / 20 for level in range(2, 19))
+_MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
 LEVELS: Final[Array] = np.array(
     (0.0, *_TAIL_LEVELS, *_MIDDLE_LEVELS, *(1 - level for level in reversed(_TAIL_LEVELS)), 1.0)
 )
 """Probabilities at which a pooled law is given."""
 MEMORY: Final = 3000.0
 """Residuals, one a minute, that a symbol's own law rests on."""
-OWN_FROM: Final = math.log(2) * MEMORY
-"""Residuals from which on a symbol's own past outweighs the pooled law."""
+PRIOR: Final = tuple(200.0 * math.sqrt(minutes) for minutes in HORIZON_MINUTES)
+"""Residuals that the pooled law counts for at each horizon: more where windows overlap more."""
 TAIL: Final = 1.5
 """How far the outermost bins reach beyond the quantiles at 0.5 and 99.5 %, in log variance."""
 
@@ -129,7 +129,7 @@ class Calibration:
         self._issued = [[math.nan] * ahead for ahead in HORIZON_MINUTES]
         self._storms = [[0.0] * ahead for ahead in HORIZON_MINUTES]
         self._shares = [np.diff(law.cumulated, axis=1) for law in laws]
-        self._counts = [0] * len(HORIZON_MINUTES)
+        self._counts = [[0.0, 0.0] for _ in HORIZON_MINUTES]
         self._own: list[ResidualLaws | None] = [None] * len(HORIZON_MINUTES)
 
     def settle(self, settled: Settled) -> None:
@@ -142,12 +142,15 @@ class Calibration:
                 self._learn(index, residual, self._storms[index][slot])
 
     def _learn(self, index: int, residual: float, storm: float) -> None:
-        shares, at = self._shares[index], self._laws[index].bin(residual)
+        shares, counts = self._shares[index], self._counts[index]
+        at = self._laws[index].bin(residual)
         for state, weight in enumerate((1 - storm, storm)):
             if weight:
-                shares[state] *= 1 - weight / MEMORY
-                shares[state, at] += weight / MEMORY
-        self._counts[index] += 1
+                # A plain mean with the pooled law until MEMORY is full, then forgetting.
+                counts[state] += weight
+                step = weight / min(PRIOR[index] + counts[state], MEMORY)
+                shares[state] *= 1 - step
+                shares[state, at] += step
         self._own[index] = None
 
     def issue(self, minute: int, log_variances: Sequence[float], storms: Sequence[float]) -> None:
@@ -172,7 +175,7 @@ class Calibration:
     @property
     def own(self) -> bool:
         """Whether the symbol's own past outweighs the pooled law, at every horizon."""
-        return min(self._counts) >= OWN_FROM
+        return all(sum(c) >= prior for c, prior in zip(self._counts, PRIOR, strict=True))
 
     def dump(self) -> Mapping[str, Any]:
         """The whole state, as JSON can carry it without loss."""
@@ -181,7 +184,7 @@ class Calibration:
             "issued": [pack(issued) for issued in self._issued],
             "storms": [pack(storms) for storms in self._storms],
             "shares": [pack(shares.ravel()) for shares in self._shares],
-            "counts": list(self._counts),
+            "counts": [list(counts) for counts in self._counts],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -190,5 +193,5 @@ class Calibration:
             self._issued = [unpack(issued).tolist() for issued in state["issued"]]
             self._storms = [unpack(storms).tolist() for storms in state["storms"]]
             self._shares = [unpack(shares).reshape(2, -1) for shares in state["shares"]]
-            self._counts = list(state["counts"])
+            self._counts = [list(counts) for counts in state["counts"]]
             self._own = [None] * len(HORIZON_MINUTES)

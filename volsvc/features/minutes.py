@@ -30,6 +30,7 @@ class MinuteBuilder:
         "_last",
         "_low",
         "_minute",
+        "_returns",
         "_sampled",
         "_step",
         "_variance",
@@ -45,7 +46,7 @@ class MinuteBuilder:
     def _open(self, minute: int, price: float) -> None:
         self._minute = minute
         self._high = self._low = price
-        self._variance = self._down = self._volume = 0.0
+        self._variance = self._down = self._volume = self._returns = 0.0
 
     def push(self, time_ns: int, price: float, size: float) -> tuple[MinuteBar, float] | None:
         """Add a tick; the minute that it ended, if any, with the fraction that was watched."""
@@ -60,7 +61,8 @@ class MinuteBuilder:
             self._close_step()
             self._step = step
             if minute > self._minute:
-                over = self._bar(self._variance, self._down), self._watched(self._minute + 1)
+                bar = self._bar(self._variance, self._down, self._returns)
+                over = bar, self._watched(self._minute + 1)
                 self._open(minute, price)
         self._last = price
         if price > self._high:
@@ -72,6 +74,7 @@ class MinuteBuilder:
 
     def _close_step(self) -> None:
         self._variance, self._down = self._with_last_move()
+        self._returns += 1
         self._sampled = self._last
 
     def _with_last_move(self) -> tuple[float, float]:
@@ -79,10 +82,9 @@ class MinuteBuilder:
         square = move * move
         return self._variance + square, self._down + (square if move < 0 else 0.0)
 
-    def _bar(self, variance: float, down: float) -> MinuteBar:
-        return MinuteBar(
-            self._minute, self._last, self._high, self._low, variance, down, self._volume
-        )
+    def _bar(self, variance: float, down: float, returns: float) -> MinuteBar:
+        prices = self._last, self._high, self._low
+        return MinuteBar(self._minute, *prices, variance, down, self._volume, returns)
 
     def _watched(self, until_minute: float) -> float:
         """Fraction of the minute under way that was watched until a time in minutes."""
@@ -97,19 +99,19 @@ class MinuteBuilder:
         if self._first_ns is None or time_ns - self._first_ns < MINUTE_NS:
             return None
         fraction = max(self._watched(time_ns / MINUTE_NS), LEAST_FRACTION)
-        return self._bar(*self._with_last_move()), fraction
+        return self._bar(*self._with_last_move(), self._returns + 1), fraction
 
     def dump(self) -> Any:
         """The whole state, as JSON can carry it without loss."""
         prices = (self._sampled, self._last, self._high, self._low)
-        sums = (self._variance, self._down, self._volume)
+        sums = (self._variance, self._down, self._volume, self._returns)
         return [self._first_ns, self._step, self._minute, pack(prices + sums)]
 
     def restore(self, state: Any) -> None:
         """Take over what `dump` gave."""
         self._first_ns, self._step, self._minute, packed = state
         self._sampled, self._last, self._high, self._low, *sums = unpack(packed).tolist()
-        self._variance, self._down, self._volume = sums
+        self._variance, self._down, self._volume, self._returns = sums
 
 
 class Ohlcv(NamedTuple):

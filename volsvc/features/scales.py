@@ -40,22 +40,24 @@ KERNELS: dict[str, tuple[float, ...]] = {
     "cross": (4, 10, 30, 360),
     "bipower": (4, 10, 30, 360, WEEK),
     "down": (4, 10, 30, 360),
-    "range": (0.7, 2, 6, 30, 90, 360),
+    "range": (0.7, 2, 6, 30, 90, 360, WEEK),
     "trend": (5, 30),
     "volume": (2, 10, 60, 360, WEEK),
     "active": (5, 30, DAY),
     "raw": (DAY,),
     "quartic": (360, WEEK),
     "calm": (DAY, WEEK),
+    "returns": (30,),
 }
 """Half-lives in minutes of what is averaged.
 
 variance: realised variance of the minute; cross: return times the one before; bipower: pi/2 times
 their absolute product; down: the part of the variance from falls; range: Parkinson's
 (ln high/low)**2 / (4 ln 2); trend: return; volume: size traded; active: 1 for a minute with trades;
-raw: realised variance with the daily pattern left in; quartic: realised variance squared; calm: the
-logarithm of the half-hour variance relative to the level, whose mean says how unequal calm and
-storm are for this symbol. All but trend, volume, active, raw and calm are divided by the pattern.
+raw: realised variance with the daily pattern left in; quartic: Parkinson's variance squared; calm:
+the logarithm of the half-hour variance relative to the level, whose mean says how unequal calm and
+storm are for this symbol; returns: how many returns the variance rests on. What is made of squared
+prices is divided by the daily pattern, but for raw.
 """
 ORDER = tuple((name, half) for name, halves in KERNELS.items() for half in halves)
 INVERSE: Vector = np.array([1 / half for _, half in ORDER])
@@ -69,7 +71,8 @@ def _places(*keys: tuple[str, float]) -> NDArray[np.intp]:
     return np.array([PLACE[key] for key in keys], dtype=np.intp)
 
 
-_LOGS = [k for k in ORDER if k[0] in ("variance", "range") and k[1] != WEEK]
+_LOGS = [k for k in ORDER if k[0] == "variance" and k[1] != WEEK]
+_LOGS += [k for k in ORDER if k[0] == "range" and k[1] != WEEK]
 _RATIOS = [k for k in ORDER if k[0] in ("cross", "bipower", "down")]
 _VOLUMES = [k for k in ORDER if k[0] == "volume" and k[1] != WEEK]
 _ACTIVE = [k for k in ORDER if k[0] == "active"]
@@ -79,13 +82,28 @@ _ACTIVE_AT, _TREND_AT = _places(*_ACTIVE), _places(*_TRENDS)
 _QUARTIC = [k for k in ORDER if k[0] == "quartic"]
 _CALM = [k for k in ORDER if k[0] == "calm"]
 _QUARTIC_AT, _CALM_AT = _places(*_QUARTIC), _places(*_CALM)
-_SQUARED_AT = _places(*(("variance", half) for _, half in _QUARTIC))
+_SQUARED_AT = _places(*(("range", half) for _, half in _QUARTIC))
 _UNDER_AT = _places(*(("variance", half) for _, half in _RATIOS))
 _LEVEL_AT = PLACE["variance", WEEK]
 _VOLUME_LEVEL_AT = PLACE["volume", WEEK]
 _HALF_HOUR_AT = PLACE["variance", 30]
 _DAY_ACTIVE_AT = PLACE["active", DAY]
 _RAW_AT = PLACE["raw", DAY]
+_RETURNS_AT = PLACE["returns", 30]
+_HALF_HOUR_ACTIVE_AT = PLACE["active", 30]
+
+
+# What these are on most markets; a young symbol is taken for one of them.
+_RATIO_PRIOR: Vector = np.array(
+    [{"cross": 0.0, "bipower": 0.9, "down": 0.5}[n] for n, _ in _RATIOS]
+)
+_QUARTIC_PRIOR: Vector = np.array([2.2, 2.8])
+_CALM_PRIOR: Vector = np.array([-0.55, -0.5])
+
+
+def _shrunk(values: Vector, priors: Vector, unseen: Vector) -> Vector:
+    """Values drawn to priors by the share of their average that nothing is known of yet."""
+    return values + (priors - values) * unseen
 
 
 def _name(key: tuple[str, float]) -> str:
@@ -105,6 +123,7 @@ SCALE_NAMES: tuple[str, ...] = (
     *map(_name, _QUARTIC),
     *map(_name, _CALM),
     "silence",
+    "resolution",
     "season_log",
     "hour_minute",
     "weekend",
@@ -128,7 +147,8 @@ class MinuteBar(NamedTuple):
     """What happened in a minute with trades; `minute` counts from the epoch, UTC.
 
     `variance` is the sum of squared log returns inside the minute and `down` its part from falls;
-    from bars, both come of the one return from close to close.
+    from bars, both come of the one return from close to close. `returns` is how many returns
+    they rest on.
     """
 
     minute: int
@@ -138,6 +158,7 @@ class MinuteBar(NamedTuple):
     variance: float
     down: float
     volume: float
+    returns: float = 1.0
 
 
 class MultiScale:
@@ -222,19 +243,21 @@ class MultiScale:
         decay = ONE_MINUTE if passed == 1.0 else np.exp2(-passed * INVERSE)
         season = self.diurnal.factor(bar.minute)
         product = move * self._last_return * share / season
+        span = parkinson(bar.high, bar.low)
         inputs = np.array(
             (
                 bar.variance * share / season,
                 product,
                 abs(product) * (math.pi / 2),
                 bar.down * share / season,
-                parkinson(bar.high, bar.low) / season,
+                span / season,
                 move * share,
                 bar.volume,
                 fraction,
                 bar.variance * share,
-                (bar.variance * share / season) ** 2,
+                (span / season) ** 2,
                 fraction * self._calm(),
+                bar.returns,
             )
         )
         sums = self._sums * decay
@@ -262,12 +285,16 @@ class MultiScale:
     def _features(
         self, minute: int, fraction: float, sums: Vector, elapsed: float, silence: float
     ) -> Vector:
-        means = sums / (1 - np.exp2(-elapsed * INVERSE))
+        unseen = np.exp2(-elapsed * INVERSE)
+        means = sums / (1 - unseen)
         level = max(float(means[_LEVEL_AT]), FLOOR_PER_MINUTE)
         scale = math.sqrt(max(float(means[_HALF_HOUR_AT]), FLOOR_PER_MINUTE))
         volume = float(means[_VOLUME_LEVEL_AT])
         trends = np.clip(means[_TREND_AT] / scale, -MOST_RATIO, MOST_RATIO)
         ratios = means[_RATIO_AT] / np.maximum(means[_UNDER_AT], TINY)
+        ratios = np.clip(ratios, -MOST_RATIO, MOST_RATIO)
+        quartic = np.maximum(means[_QUARTIC_AT], TINY**2)
+        quartic = quartic / np.maximum(means[_SQUARED_AT], TINY) ** 2
         now = minute + fraction
         seasons = [self.diurnal.mean_ahead(now, h / 60) for h in SEASON_HORIZONS_S]
         day = minute // DAY_MINUTES
@@ -276,27 +303,25 @@ class MultiScale:
             (
                 (level / 60, *seasons),
                 np.log(np.maximum(means[_LOG_AT], TINY) / level),
-                np.clip(ratios, -MOST_RATIO, MOST_RATIO),
+                _shrunk(ratios, _RATIO_PRIOR, unseen[_RATIO_AT]),
                 trends,
                 np.abs(trends),
                 np.log((means[_VOLUME_AT] + 1e-3 * volume) / volume)
                 if volume > 0
                 else np.zeros(len(_VOLUME_AT)),
                 means[_ACTIVE_AT],
-                np.log(
-                    np.maximum(means[_QUARTIC_AT], TINY**2)
-                    / np.maximum(means[_SQUARED_AT], TINY) ** 2
-                ),
-                means[_CALM_AT],
+                _shrunk(np.log(quartic), _QUARTIC_PRIOR, unseen[_QUARTIC_AT]),
+                _shrunk(means[_CALM_AT], _CALM_PRIOR, unseen[_CALM_AT]),
                 (
                     math.log1p(silence),
+                    float(means[_RETURNS_AT] / max(means[_HALF_HOUR_ACTIVE_AT], 1e-3)),
                     math.log(seasons[0]),
                     minute % 60,
                     float(weekday >= 5),
                     float(weekday == 0),
                 ),
                 _CALENDAR[minute % DAY_MINUTES],
-                (math.log1p(elapsed),),
+                (math.log1p(min(elapsed, WEEK)),),
             )
         )
 

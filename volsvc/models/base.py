@@ -166,6 +166,13 @@ def window_columns(row: FeatureRow) -> tuple[float, float, float, float]:
     return row.ret_mean, row.ret_std, float(row.n), row.span_s
 
 
+def matrix_of_scales(scales: Array) -> Array:
+    """A feature matrix of rows (rows, len(SCALE_NAMES)) whose windows are not known."""
+    matrix = np.full((len(scales), len(FEATURES)), np.nan)
+    matrix[:, SCALES_FROM:] = scales
+    return matrix
+
+
 def known_scales(features: Array) -> NDArray[np.bool_]:
     """Which rows bring the state of a live symbol: their level is known."""
     return ~np.isnan(features[:, _LEVEL_AT])

@@ -23,10 +23,12 @@ RANGES: Final = tuple(n for n in SCALE_NAMES if n.startswith("range_"))
 INPUTS: Final = tuple(
     n
     for n in SCALE_NAMES
-    if n not in ("level", "age") and (n == "season_log" or not n.startswith("season_"))
+    if n not in ("level", "resolution") and (n == "season_log" or not n.startswith("season_"))
 )
 """What the linear member and the trees read, beside the logarithm of the mixture."""
 MEMBERS: Final = ("mixture", "linear", "trees", "residual_trees", "level")
+MOST_LOG_RATIO: Final = 1.1
+"""Bound on the logarithm of realised over range variance: a factor of three."""
 CLIP = 5.0
 """Standard deviations at which the linear member's inputs are cut off."""
 LEAST_OF_LEVEL = 0.02
@@ -43,6 +45,17 @@ def level_variance(scales: Array, horizon_s: float) -> Array:
     season = _AT[f"season_{round(horizon_s)}s"]
     base = scales[:, _LEVEL_AT] * scales[:, season] * horizon_s
     return np.maximum(base, FLOOR_PER_MINUTE * horizon_s / 60)
+
+
+def variance_over_range(scales: Array) -> Array:
+    """The symbol's realised variance over Parkinson's, of the last six hours, shape (rows,).
+
+    One minute ahead the head is fitted to ranges, since from bars a single squared return says next
+    to nothing. What the range misses or adds (discrete trading, bounce) differs by venue and by
+    whether ticks or bars are seen; each symbol's own ratio makes realised variance of it.
+    """
+    log_ratio = scales[:, _AT["variance_360m"]] - scales[:, _AT["range_360m"]]
+    return np.exp(np.clip(log_ratio, -MOST_LOG_RATIO, MOST_LOG_RATIO))
 
 
 def mixture_terms(scales: Array) -> Array:

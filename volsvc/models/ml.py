@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.features import ResidualLaws
+from volsvc.features import SCALE_NAMES, ResidualLaws
 from volsvc.models.base import (
     HORIZONS_S,
     PRIOR_LEVEL_RATE,
@@ -19,8 +19,13 @@ from volsvc.models.base import (
     known_scales,
     window_rate,
 )
-from volsvc.models.heads import Head, Heads, weighted
+from volsvc.models.baseline import Baseline
+from volsvc.models.heads import Head, Heads, variance_over_range, weighted
 
+FINE_RETURNS: Final = 11.0
+"""Returns a minute, beyond the first, at which half of a short forecast is the baseline's."""
+_SHORT = np.array([float(horizon <= 900) for horizon in HORIZONS_S])
+_RESOLUTION_AT = SCALE_NAMES.index("resolution")
 SHORTEST_SPAN_S: Final = 300.0
 LONGEST_SPAN_S: Final = 6000.0
 """Spans of the windows that the line was fitted on; shorter ones are read as the shortest."""
@@ -38,6 +43,17 @@ def window_terms(features: Array) -> Array:
     span = np.log(covered / SHORTEST_SPAN_S)
     rate = np.log(np.clip(window_rate(features), 1e-12, 1.0) / PRIOR_LEVEL_RATE)
     return np.column_stack((np.ones(len(features)), rate, rate * span, span))
+
+
+def ewma_share(scales: Array) -> Array:
+    """How much of the baseline is in forecasts up to a quarter of an hour, shape (rows,).
+
+    The heads were fitted to bars, where a minute's variance is one squared return: they trust it
+    little. Seen from ticks it rests on up to twelve returns and says more than they know. None of
+    the baseline at one return, half at twelve.
+    """
+    more = np.maximum(scales[:, _RESOLUTION_AT] - 1, 0.0)
+    return np.asarray(more / (more + FINE_RETURNS))
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,12 @@ class MlModel(Model):
         live = known_scales(features)
         result = np.empty((len(features), len(HORIZONS_S)))
         if live.any():
-            result[live] = self._heads.variances(features[live, SCALES_FROM:])
+            scales = features[live, SCALES_FROM:]
+            fitted = self._heads.variances(scales)
+            fitted[:, 0] *= variance_over_range(scales)
+            plain = Baseline().head_variances(features[live])
+            share = ewma_share(scales)[:, None] * _SHORT
+            result[live] = fitted + (plain - fitted) * share
         if not live.all():
             terms = window_terms(features[~live])
             lines = np.column_stack([weighted(terms, line) for line in self.parts.windows])

@@ -11,7 +11,7 @@ import numpy as np
 
 from volsvc.domain import SourceError
 from volsvc.features import MinuteBar, Ohlcv, bar_of_prices
-from volsvc.sources.files import file_format
+from volsvc.sources.files import file_format, open_raw, text_of
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
@@ -39,7 +39,10 @@ def read_bars(path: Path) -> list[MinuteBar]:
     columns = [*PRICE_COLUMNS, "volume"]
     frame = frame[[times, *columns]].dropna()
     minutes = _minutes(frame[times], path)
-    values = frame[columns].to_numpy(dtype=np.float64)
+    try:
+        values = frame[columns].to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise SourceError(f"{path}: a price or volume is no number: {error}") from error
     wrong = ~(np.isfinite(values).all(axis=1) & (values[:, :4] > 0).all(axis=1))
     if wrong.any():
         at = int(np.argmax(wrong))
@@ -64,9 +67,10 @@ def _read(path: Path, rows: int | None = None) -> Any:
             from pyarrow import parquet
 
             return parquet.read_schema(path).empty_table().to_pandas()
-        if style == "csv":
-            return pd.read_csv(path, nrows=rows)
-        return pd.read_json(path, lines=True, nrows=rows)
+        with text_of(open_raw(path, "r"), path, "r") as text:
+            if style == "csv":
+                return pd.read_csv(text, nrows=rows)
+            return pd.read_json(text, lines=True, nrows=rows)
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
 

@@ -33,9 +33,11 @@ from volsvc.training.bars import is_bars, read_bars, symbol_of
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
 
-CACHE_VERSION: Final = f"{SCHEMA_VERSION}.1"
+CACHE_VERSION: Final = f"{SCHEMA_VERSION}.4"
 """Of the features and of the files; another one is built anew."""
-ARRAYS: Final = ("scales", "variance", "range")
+ARRAYS: Final = ("scales", "young", "variance", "range")
+YOUNG_MINUTES: Final = 53 * 60
+"""Minutes after which the second engine is begun anew; its starts fall on every hour of the day."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,16 @@ class Minutes:
     """Every minute of one symbol from its first to its last; arrays have the shape (minutes,).
 
     `scales` (minutes, len(SCALE_NAMES)) is known at the end of the minute, NaN where it is not;
-    `variance` and `range` are the realised variance and Parkinson's variance inside it, 0 for a
-    minute without trades.
+    `young` is the same from an engine that is begun anew every YOUNG_MINUTES, so that a fit knows
+    what a symbol looks like that was first seen a while ago. `variance` and `range` are the
+    realised variance and Parkinson's variance inside the minute, 0 where it had no trades.
     """
 
     symbol: str
     digest: str
     start: int
     scales: Array
+    young: Array
     variance: Array
     range: Array
     ticks: bool
@@ -80,36 +84,42 @@ class Minutes:
 
 
 class MinuteRow(NamedTuple):
-    """One minute of a data set."""
+    """One minute of a data set, as `Minutes` has it."""
 
     minute: int
     scales: Array
+    young: Array
     variance: float
     range: float
 
 
 def bar_rows(bars: Iterator[MinuteBar]) -> Iterator[MinuteRow]:
     """The engine over bars: a row for every minute, those without trades included."""
-    engine = MultiScale()
+    engine, young, begun = MultiScale(), MultiScale(), 0
     for bar in bars:
         if engine.minute is not None:
             for minute in range(engine.minute + 1, bar.minute):
-                yield MinuteRow(minute, engine.row(minute), 0.0, 0.0)
+                yield MinuteRow(minute, engine.row(minute), young.row(minute), 0.0, 0.0)
+        if bar.minute - begun >= YOUNG_MINUTES:
+            young, begun = MultiScale(), bar.minute
         engine.push(bar)
+        young.push(bar)
         span = parkinson(bar.high, bar.low)
-        yield MinuteRow(bar.minute, engine.row(bar.minute), bar.variance, span)
+        rows = engine.row(bar.minute), young.row(bar.minute)
+        yield MinuteRow(bar.minute, *rows, bar.variance, span)
 
 
 def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
     """The daemon's own states over ticks: a row for each minute with trades, by symbol."""
     table = SymbolTable(FeatureSettings())
+    unknown = np.full(len(SCALE_NAMES), np.nan)
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
         state.update(tick)
         for end in state.take_ended():
             bar = end.bar
             span = parkinson(bar.high, bar.low)
-            yield tick.symbol, MinuteRow(bar.minute, end.scales, bar.variance, span)
+            yield tick.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
 
 
 def load_panel(
@@ -165,19 +175,23 @@ def _store(
     ticks: bool = False,
 ) -> None:
     folder.mkdir(parents=True)
-    scales = np.lib.format.open_memmap(
-        folder / "scales.npy", mode="w+", dtype=np.float64, shape=(count, len(SCALE_NAMES))
+    shape = (count, len(SCALE_NAMES))
+    scales, young = (
+        np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float64, shape=shape)
+        for name in ("scales.npy", "young.npy")
     )
     if ticks:
-        scales[:] = np.nan
+        scales[:] = young[:] = np.nan
     variance, span = np.zeros(count), np.zeros(count)
     start = None
     for row in rows:
         start = row.minute if start is None else start
         at = row.minute - start
-        scales[at], variance[at], span[at] = row.scales, row.variance, row.range
+        scales[at], young[at] = row.scales, row.young
+        variance[at], span[at] = row.variance, row.range
         advance(1)
     scales.flush()
+    young.flush()
     np.save(folder / "variance.npy", variance)
     np.save(folder / "range.npy", span)
     facts = {"symbol": symbol, "start": start, "ticks": ticks}

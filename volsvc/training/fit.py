@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import GammaRegressor
 
+from volsvc.features import SCALE_NAMES
 from volsvc.models.heads import (
     CLIP,
     MEMBERS,
@@ -21,19 +22,26 @@ from volsvc.models.heads import (
     inputs,
     level_variance,
     mixture_terms,
+    variance_over_range,
     weighted,
 )
 from volsvc.models.trees import MOST_LEAVES, Forest
 from volsvc.training.dataset import Array, Minutes
 
 LEAST_RATIO = 1e-6
+LEAST_AGE = math.log1p(15)
+GROWN = math.log1p(10_079)
+"""`age` from which on a row is no longer young: a week."""
+_AGE_AT = SCALE_NAMES.index("age")
 
 
 @dataclass(frozen=True)
 class FitSpec:
-    """How a horizon is fitted; the defaults were chosen on 2018 alone."""
+    """How a horizon is fitted; docs/model_card.md says how the defaults were chosen."""
 
     step_minutes: int = 4
+    young_step: int = 4
+    """One young row for so many others."""
     burn_in_minutes: int = 30 * 1440
     burn_in_share: float = 0.2
     """Most of a recording that is left out at its start, while the slow level forms."""
@@ -50,7 +58,7 @@ class FitSpec:
 
 @dataclass(frozen=True)
 class Sample:
-    """Training rows in the order of their symbols and times."""
+    """Training rows, by symbol."""
 
     scales: Array
     realised: Array
@@ -59,6 +67,12 @@ class Sample:
     def between(self, start: float, end: float) -> Sample:
         """The rows of minutes in [start, end)."""
         keep = (self.minute >= start) & (self.minute < end)
+        return Sample(self.scales[keep], self.realised[keep], self.minute[keep])
+
+    def grown(self) -> Sample:
+        """The rows of symbols that have been seen for a week; all where there are none."""
+        keep = self.scales[:, _AGE_AT] >= GROWN
+        keep = keep if keep.any() else np.full(len(keep), True)
         return Sample(self.scales[keep], self.realised[keep], self.minute[keep])
 
 
@@ -72,10 +86,18 @@ def sample(
         burn_in = min(spec.burn_in_minutes, round(len(symbol) * spec.burn_in_share))
         first = max(burn_in, start - symbol.start)
         last = min(end - symbol.start - ahead, len(symbol) - ahead)
-        at = np.arange(first, max(last, first), spec.step_minutes)
-        # Minutes whose features are not known: of ticks, those without a trade.
-        at = at[~np.isnan(symbol.scales[at, 0])]
-        parts.append((symbol.scales[at], symbol.realised(horizon_s)[at], symbol.minute[at]))
+        realised = symbol.realised(horizon_s)
+        for scales, step in ((symbol.scales, 1), (symbol.young, spec.young_step)):
+            at = np.arange(first, max(last, first), spec.step_minutes * step)
+            rows = scales[at]
+            # Of ticks the minutes without a trade are not known; a quarter of an hour says little.
+            known = rows[:, _AGE_AT] >= LEAST_AGE
+            rows, at = rows[known], at[known]
+            target = realised[at]
+            if symbol.ticks and ahead == 1:
+                # As from bars: the head's unit one minute ahead is the range.
+                target = target / variance_over_range(rows)
+            parts.append((rows, target, symbol.minute[at]))
     scales, realised, minute = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Sample(scales, realised, minute)
 
@@ -92,7 +114,7 @@ def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldO
     # By rows, not by years: recordings may lie years apart.
     cut = float(np.quantile(rows.minute, 1 - spec.held_out))
     earlier = rows.between(-math.inf, cut - round(horizon_s / 60))
-    later = rows.between(cut, math.inf)
+    later = rows.between(cut, math.inf).grown()
     scout = _fit_members(earlier, horizon_s, spec)
     members = Heads([scout]).members(later.scales)[0]
     ratio = later.realised / level_variance(later.scales, horizon_s)

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.linear_model import GammaRegressor
 
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws, storm_weight
-from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, SCALES_FROM
+from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, matrix_of_scales
 from volsvc.models.baseline import Baseline
-from volsvc.models.heads import Head
+from volsvc.models.heads import Head, variance_over_range
 from volsvc.models.ml import Parts, window_terms
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
@@ -116,9 +116,10 @@ def fit_parts(
 
 def _metrics(kept: HeldOut, index: int) -> Mapping[str, Mapping[str, float]]:
     """QLIKE of ours and of the baseline on the held-out rows of one horizon."""
-    matrix = np.full((len(kept.rows.scales), len(FEATURES)), np.nan)
-    matrix[:, SCALES_FROM:] = kept.rows.scales
+    matrix = matrix_of_scales(kept.rows.scales)
     baseline = Baseline().variances(matrix, HORIZONS_S)[:, index]
+    if index == 0:
+        baseline = baseline / variance_over_range(kept.rows.scales)
     forecasts = {"ml": np.exp(kept.log_forecast), "baseline": baseline}
     realised = kept.rows.realised
     return {

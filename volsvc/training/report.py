@@ -15,6 +15,7 @@ import volsvc
 from volsvc.models.artefact import Artefact
 from volsvc.training.evaluation import Scores
 from volsvc.training.plots import plot_days, plot_forecasts, plot_reliability
+from volsvc.training.scores import DieboldMariano
 from volsvc.training.walkforward import OURS, Outlook
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
@@ -96,6 +97,14 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
+def _test(test: DieboldMariano) -> str:
+    return "" if math.isnan(test.t) else f"{test.t:.1f}"
+
+
+def _probability(test: DieboldMariano) -> str:
+    return "" if math.isnan(test.p) else f"{test.p:.1e}"
+
+
 def _best_set(scores: Scores) -> str:
     return ", ".join(sorted(scores.confidence_set))
 
@@ -108,10 +117,10 @@ def _gains(pooled: Sequence[Scores]) -> list[str]:
     rows = []
     for s in pooled:
         row = [_horizon(s), f"{s.qlike[OURS]:.4f}", _percent(s.gain("EWMA"))]
-        row.append(f"{s.dm['EWMA'].t:.1f}")
+        row.append(_test(s.dm["EWMA"]))
         if has_har:
             best = s.best_har
-            row += [_percent(s.gain(best)), best, f"{s.dm[best].t:.1f}"]
+            row += [_percent(s.gain(best)), best, _test(s.dm[best])]
             row.append(_percent(s.gain("QLIKE-HAR-5")))
         rows.append([*row, f"{s.worst_day_ratio:.2f}x", s.worst_day, _best_set(s)])
     return _table(head, rows)
@@ -153,9 +162,9 @@ def _symbols(scores: Sequence[Scores]) -> list[str]:
     head += ["worst day vs EWMA", "in the 90 % set"]
     rows = []
     for s in scores:
-        row = [s.symbol, _horizon(s), _percent(s.gain("EWMA")), f"{s.dm['EWMA'].p:.1e}"]
+        row = [s.symbol, _horizon(s), _percent(s.gain("EWMA")), _probability(s.dm["EWMA"])]
         if has_har:
-            row += [_percent(s.gain(s.best_har)), f"{s.dm[s.best_har].p:.1e}"]
+            row += [_percent(s.gain(s.best_har)), _probability(s.dm[s.best_har])]
         inside = "yes" if OURS in s.confidence_set else "no"
         rows.append([*row, f"{s.worst_day_ratio:.2f}x ({s.worst_day})", inside])
     return _table(head, rows)

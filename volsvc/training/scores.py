@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 DM_LAGS: Final = 7
 CALIBRATION_BINS: Final = 15
+BLOCK_DAYS: Final = 7
 
 
 def qlike(realised: Array, forecast: Array) -> Array:
@@ -41,14 +42,16 @@ def diebold_mariano(daily: Array, daily_other: Array) -> DieboldMariano:
     """Diebold and Mariano (1995) on daily losses, Newey-West with DM_LAGS lags.
 
     With the factor of Harvey, Leybourne and Newbold (1997) and Student's law. NaN where the losses
-    do not differ.
+    do not differ, or the days are too few.
     """
     from scipy.stats import t as student
 
+    if len(daily) <= DM_LAGS + 1:
+        return DieboldMariano(math.nan, math.nan)
     difference = daily - daily_other
     n = len(difference)
     centred = difference - difference.mean()
-    lags = min(DM_LAGS, n - 1)
+    lags = DM_LAGS
     variance = float(centred @ centred) / n
     for lag in range(1, lags + 1):
         weight = 1 - lag / (lags + 1)
@@ -99,10 +102,15 @@ def brier(label: NDArray[np.bool_], probability: Array) -> float:
 
 
 def model_confidence_set(daily_losses: Mapping[str, Array], seed: int) -> tuple[str, ...]:
-    """The models that are not shown to be worse at 90 % (Hansen, Lunde and Nason 2011)."""
+    """The models that are not shown to be worse at 90 % (Hansen, Lunde and Nason 2011).
+
+    Of less than four blocks of days nothing can be shown: empty.
+    """
     import pandas as pd
     from arch.bootstrap import MCS
 
-    test = MCS(pd.DataFrame(daily_losses), size=0.1, block_size=7, reps=1000, seed=seed)
+    if min(len(losses) for losses in daily_losses.values()) < 4 * BLOCK_DAYS:
+        return ()
+    test = MCS(pd.DataFrame(daily_losses), size=0.1, block_size=BLOCK_DAYS, reps=1000, seed=seed)
     test.compute()
     return tuple(str(name) for name in test.included)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes, storm_weight
-from volsvc.models.base import HORIZONS_S, SCALES_FROM, Model
-from volsvc.models.heads import LEAST_OF_LEVEL, level_variance
+from volsvc.models.base import HORIZONS_S, Model, matrix_of_scales
+from volsvc.models.heads import LEAST_OF_LEVEL, level_variance, variance_over_range
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.dataset import Array, Minutes
 
@@ -72,9 +72,12 @@ def model_variances(model: Model, symbol: Minutes, at: NDArray[np.intp]) -> Arra
     parts = []
     for first in range(0, len(at), CHUNK_ROWS):
         rows = at[first : first + CHUNK_ROWS]
-        matrix = np.full((len(rows), len(model.schema)), np.nan)
-        matrix[:, SCALES_FROM:] = symbol.scales[rows]
-        parts.append(model.variances(matrix, HORIZONS_S))
+        scales = symbol.scales[rows]
+        variances = model.variances(matrix_of_scales(scales), HORIZONS_S)
+        if not symbol.ticks:
+            # From bars the target one minute ahead is the range.
+            variances[:, 0] /= variance_over_range(scales)
+        parts.append(variances)
     return np.concatenate(parts)
 
 
@@ -96,7 +99,7 @@ def calibrated(
 ) -> tuple[Array, Array, Array]:
     """Spike probability, low and high volatility, each of the shape of `variances`.
 
-    The daemon's own calibration, minute by minute from the pooled law on; `at` are consecutive.
+    The daemon's own calibration, minute by minute from the pooled law on; `at` rise.
     """
     calibration = Calibration(model.digest, model.laws)
     outcomes = Outcomes()
@@ -140,28 +143,34 @@ def walk_forward(
         first += len(rows)
     variances = np.concatenate(ours)
     probability, low, high = (np.concatenate(part) for part in zip(*bounds, strict=True))
-    return [
-        Outlook(
-            symbol=symbol.symbol,
-            horizon_s=horizon,
-            minute=symbol.minute[at],
-            realised=symbol.realised(horizon)[at],
-            variances={OURS: variances[:, column]}
-            | {name: _anchor(name, symbol, horizon, spans, train_step) for name in anchors},
-            log_limit=limits[:, column],
-            probability=probability[:, column],
-            low=low[:, column],
-            high=high[:, column],
+    result = []
+    for column, horizon in enumerate(HORIZONS_S):
+        realised = symbol.realised(horizon)[at]
+        anchored = {name: _anchor(name, symbol, horizon, spans, train_step) for name in anchors}
+        over = ~np.isnan(realised)
+        result.append(
+            Outlook(
+                symbol=symbol.symbol,
+                horizon_s=horizon,
+                minute=symbol.minute[at][over],
+                realised=realised[over],
+                variances={OURS: variances[over, column]}
+                | {name: values[over] for name, values in anchored.items()},
+                log_limit=limits[over, column],
+                probability=probability[over, column],
+                low=low[over, column],
+                high=high[over, column],
+            )
         )
-        for column, horizon in enumerate(HORIZONS_S)
-    ]
+    return result
 
 
 def _within(symbol: Minutes, span: Fold) -> NDArray[np.intp]:
-    """The minutes of a span whose longest horizon is over before the recording ends."""
-    last = len(symbol) - HORIZON_MINUTES[-1]
+    """The minutes of a span whose features are known."""
     first = max(span.start - symbol.start, 0)
-    return np.arange(first, max(min(span.end - symbol.start, last), first))
+    at = np.arange(first, max(min(span.end - symbol.start, len(symbol)), first))
+    known: NDArray[np.intp] = at[~np.isnan(symbol.scales[at, 0])]
+    return known
 
 
 def _anchor(

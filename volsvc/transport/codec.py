@@ -24,7 +24,7 @@ from volsvc.domain import (
 from volsvc.transport.bus import Headers, OutRecord, Record
 
 TICK_VERSION = 1
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
 

@@ -1,0 +1,107 @@
+"""MLflow's own client against what a first run leaves in the registry."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.daemon import eventually, running
+from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, read_artefact
+from volsvc.models.registry import Registry, RegistryError, candidates_of
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    # MLflow's own, not ours.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sqlite store with the packaged models in it; making its tables takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    register = [sys.executable, "-m", "volsvc.models.registry", "volsvc"]
+    env = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    subprocess.run(register, env=env, check=True, timeout=200, cwd=folder)
+    return uri
+
+
+def test_two_variants_with_metrics(store: str) -> None:
+    """The client lists both, each under its alias, with the figures of its run."""
+    client = mlflow.MlflowClient(store)
+    for variant in ("baseline", "ml"):
+        version = client.get_model_version_by_alias("volsvc", variant)
+        run = client.get_run(str(version.run_id))
+        assert run.data.tags["variant"] == variant
+        assert {f"held_out_qlike_{h:g}s" for h in HORIZONS_S} <= set(run.data.metrics)
+    digest = read_artefact().model.digest
+    assert client.get_model_version_by_alias("volsvc", "ml").tags["volsvc.digest"] == digest
+    run_id = client.get_model_version_by_alias("volsvc", "ml").run_id
+    params = client.get_run(str(run_id)).data.params
+    assert params["data.0.sha256"]
+    assert params["spec.seed"]
+
+
+@pytest.mark.parametrize("variant", ["baseline", "ml"])
+def test_loaded_model_gives_the_daemons_numbers(variant: str, store: str) -> None:
+    """MLflow loads it by alias, and a forecast is the one that the daemon would make."""
+    mlflow.set_tracking_uri(store)
+    loaded = mlflow.pyfunc.load_model(f"models:/volsvc@{variant}")
+    model = Baseline() if variant == "baseline" else read_artefact().model
+    golden = golden_rows()
+    for horizon in HORIZONS_S:
+        theirs = loaded.predict(
+            pd.DataFrame(golden, columns=list(FEATURES)), params={"horizon_s": horizon}
+        )
+        ours = model.predict(golden, horizon)
+        assert theirs["sigma"].to_numpy().tobytes() == np.sqrt(ours.sigma2).tobytes()
+        assert theirs["score"].to_numpy().tobytes() == ours.p_spike.tobytes()
+        assert theirs["lo"].to_numpy().tobytes() == ours.lo.tobytes()
+
+
+def golden_rows() -> np.ndarray[Any, Any]:
+    with np.load(PACKAGED, allow_pickle=False) as file:
+        return np.asarray(file["golden"])
+
+
+def test_entering_it_again_changes_nothing(store: str) -> None:
+    """The same models are found by their digest; no second version appears."""
+    registry = Registry(store, "volsvc")
+    before = len(mlflow.MlflowClient(store).search_model_versions("name = 'volsvc'"))
+    for candidate in candidates_of(read_artefact(), PACKAGED):
+        registry.register(candidate)
+    after = len(mlflow.MlflowClient(store).search_model_versions("name = 'volsvc'"))
+    assert before == after == 2
+
+
+def test_a_registry_that_is_away_is_said() -> None:
+    """No answer is one error of ours, and soon."""
+    (baseline, _) = candidates_of(read_artefact(), PACKAGED)
+    with pytest.raises(RegistryError, match="refuses"):
+        Registry("http://127.0.0.1:9", "volsvc").register(baseline)
+
+
+async def test_first_run_enters_the_packaged_models(tmp_path: Path) -> None:
+    """`volsvc run` alone makes the registry; `ml` serves from the first moment."""
+    # MLflow's client in this process has put its own store into the environment.
+    env = {"VOLSVC_MODEL__IMPORT_PACKAGED": "true", "MLFLOW_TRACKING_URI": ""}
+    async with running(env=env, cwd=tmp_path) as daemon:
+        assert (await daemon.get("/version"))["model"].startswith("ml-")
+
+        async def entered() -> bool:
+            checks = (await daemon.get("/health"))["checks"]
+            return "are in volsvc" in checks.get("registry", {}).get("detail", "")
+
+        await eventually(entered, 200, "the packaged models are registered")
+        assert await daemon.stop() == 0
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'var' / 'mlflow.db'}")
+    assert client.get_model_version_by_alias("volsvc", "ml").version == "2"

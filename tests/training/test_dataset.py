@@ -1,0 +1,123 @@
+"""Data sets of recordings: bars in every format, ticks, faults, and the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.simulated import bars, constant, write_bars
+from volsvc.domain import NS, SourceError, Tick
+from volsvc.features import FLOOR_PER_MINUTE
+from volsvc.training.bars import is_bars, read_bars, symbol_of
+from volsvc.training.dataset import Minutes, load_panel
+
+
+def no_ticks(path: Path) -> Iterator[Tick]:
+    raise AssertionError(f"{path} holds bars")
+
+
+def load(path: Path, cache: Path) -> Minutes:
+    (symbol,) = load_panel([path], cache, no_ticks)
+    return symbol
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "somewhere_BTC-USD_1m.csv"
+    write_bars(path, constant(5e-4, 300), seed=1)
+    return path
+
+
+def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
+    """CSV, NDJSON and Parquet, times as text or as numbers, compressed or not."""
+    frame = pd.read_csv(csv)
+    stamps = pd.to_datetime(frame["ts"], utc=True)
+    frame.to_parquet(tmp_path / "BTC-USD.parquet")
+    numbers = frame.assign(ts=stamps.astype("datetime64[ms, UTC]").astype("int64"))
+    numbers.rename(columns={"ts": "open_time"}).to_csv(tmp_path / "BTC-USD.csv.gz", index=False)
+    frame.to_json(tmp_path / "BTC-USD.ndjson", orient="records", lines=True, double_precision=15)
+    first = read_bars(csv)
+    for name in ("BTC-USD.parquet", "BTC-USD.csv.gz", "BTC-USD.ndjson"):
+        assert is_bars(tmp_path / name)
+        other = read_bars(tmp_path / name)
+        assert [bar.minute for bar in other] == [bar.minute for bar in first]
+        assert np.allclose([b.close for b in other], [b.close for b in first], rtol=1e-12)
+
+
+def test_symbol_of_a_file() -> None:
+    """The part of a name that looks like one."""
+    assert symbol_of(Path("coinbase_BTC-EUR_1m.csv.gz")) == "BTC-EUR"
+    assert symbol_of(Path("XRP-USD.parquet")) == "XRP-USD"
+
+
+def test_realised_is_what_follows(csv: Path, tmp_path: Path) -> None:
+    """RV at a minute is the sum of the proxy over the minutes after it, and not of that minute."""
+    symbol = load(csv, tmp_path / "cache")
+    for horizon, ahead in ((300.0, 5), (3600.0, 60)):
+        realised = symbol.realised(horizon)
+        expected = symbol.variance[101 : 101 + ahead].sum()
+        assert realised[100] == pytest.approx(max(expected, FLOOR_PER_MINUTE * ahead))
+        assert np.isnan(realised[-ahead:]).all()
+        assert not np.isnan(realised[:-ahead]).any()
+    assert symbol.realised(60.0)[100] == pytest.approx(max(symbol.range[101], FLOOR_PER_MINUTE))
+
+
+def test_second_load_comes_from_the_cache(csv: Path, tmp_path: Path) -> None:
+    """The same bytes are not worked through twice, and give the same rows."""
+    cache = tmp_path / "cache"
+    counted: list[int] = []
+    (first,) = load_panel([csv], cache, no_ticks, counted.append)
+    (second,) = load_panel([csv], cache, no_ticks, counted.append)
+    assert sum(counted) == len(first) == 300
+    assert second.scales.tobytes() == first.scales.tobytes()
+
+
+def test_ticks_give_the_bars_they_make(tmp_path: Path) -> None:
+    """Ticks on the grid give the engine the same minutes as the bars that they make up."""
+    path = tmp_path / "ticks.ndjson"
+    path.write_text('{"symbol":"BTC-USD","time":"2026-01-05T00:00:00Z","price":1}\n')
+
+    def ticks(_: Path) -> Iterator[Tick]:
+        for bar in bars(constant(5e-4, 200), seed=3):
+            for second, price in ((0, bar.low), (20, bar.high), (40, bar.close)):
+                yield Tick("BTC-USD", (bar.minute * 60 + second) * NS, price, size=1.0)
+
+    (symbol,) = load_panel([path], tmp_path / "cache", ticks)
+    assert symbol.ticks
+    assert symbol.symbol == "BTC-USD"
+    assert len(symbol) == 199
+    assert np.isfinite(symbol.scales).all()
+
+
+FAULTS = {
+    "no volume": ("ts,open,high,low,close\n2026-01-01,1,1,1,1", "volume"),
+    "no time": ("open,high,low,close,volume\n1,1,1,1,1", "a time"),
+    "bad time": ("ts,open,high,low,close,volume\nsoon,1,1,1,1,1", "ts: is no time"),
+    "text": ("ts,open,high,low,close,volume\n2026-01-01,1,1,x,1,1", "is no number"),
+    "price": ("ts,open,high,low,close,volume\n2026-01-01,1,1,-1,1,1", "bar 1 has a price"),
+    "empty": ("ts,open,high,low,close,volume\n", "holds no bar"),
+    "hours": (
+        "ts,open,high,low,close,volume\n2026-01-01T00:00Z,1,1,1,1,1\n2026-01-01T01:00Z,1,1,1,1,1",
+        "every 60 minutes",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named(fault: str, tmp_path: Path) -> None:
+    """A file that holds no usable bars gets one line that says why."""
+    text, message = FAULTS[fault]
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(SourceError, match=message):
+        read_bars(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """No such file is one line too."""
+    with pytest.raises(SourceError, match=r"x\.csv"):
+        load_panel([tmp_path / "x.csv"], tmp_path / "cache", no_ticks)

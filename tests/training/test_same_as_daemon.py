@@ -1,0 +1,103 @@
+"""Training and serving cannot differ: the same ticks through both give the same bits."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.daemon import eventually
+from volsvc.app import Daemon, Reporter, file_source
+from volsvc.commands import generate_file
+from volsvc.config import Settings, load_settings
+from volsvc.domain import FeatureRow
+from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
+from volsvc.features.packing import unpack
+from volsvc.health import Health
+from volsvc.metrics import Metrics
+from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
+from volsvc.models.base import matrix_of_scales
+from volsvc.training.dataset import load_panel
+
+SYMBOLS = ("BTC-USD", "ETH-USD")
+MINUTES = 75
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson"
+    generate_file(path, minutes=MINUTES, seed=11, symbols=SYMBOLS, start="2026-01-05T14:00:00Z")
+    return path
+
+
+def settings_of(recording: Path, folder: Path) -> Settings:
+    return load_settings(
+        None,
+        {
+            "service": {"data_dir": str(folder)},
+            "source": {"path": str(recording)},
+            "replay": {"speed": "max"},
+            "http": {"port": 0},
+            "model": {"import_packaged": False},
+        },
+    )
+
+
+async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon:
+    """A daemon that has taken in the whole recording, stopped again."""
+    daemon = Daemon(settings)
+    stop = asyncio.Event()
+    run = asyncio.create_task(daemon.run(stop, lambda url: None))
+
+    async def done() -> bool:
+        shown = {posted.snapshot.row.symbol: posted.snapshot.row for posted in daemon.board}
+        return shown == until
+
+    await eventually(done, 60, "the recording is taken in")
+    stop.set()
+    await run
+    return daemon
+
+
+async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path: Path) -> None:
+    """Minute rows of the trainer's data set, and everything that /latest says."""
+    settings = settings_of(recording, tmp_path)
+    model = read_artefact().model
+
+    # The trainer's path.
+    def ticks_of(path: Path):  # type: ignore[no-untyped-def]
+        return (row for row in file_source(settings, path, Reporter(Metrics(), Health())).ticks())
+
+    panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
+    table = SymbolTable(settings.features)
+    for tick in ticks_of(recording):
+        table.state_for(tick.symbol, tick.time_ns).update(tick)
+
+    daemon = await run_daemon(settings, {s.symbol: s.row for s in table if s.row is not None})
+    for symbol in SYMBOLS:
+        minutes, served = panel[symbol], daemon.table.get(symbol)
+        ours = np.log(model.variances(matrix_of_scales(minutes.scales), HORIZONS_S))
+        stored = served.dump_calibration()
+        assert stored is not None
+        for column, ahead in enumerate(HORIZON_MINUTES):
+            # What the daemon issued at the ends of the last minutes, by minute modulo horizon.
+            issued = unpack(stored["issued"][column])
+            for index in range(len(minutes) - ahead, len(minutes)):
+                assert issued[(minutes.start + index) % ahead] == ours[index, column]
+
+        state = table.get(symbol)
+        ended, newest = moments_ended(state), moment_now(state)
+        assert [moment.scales.tobytes() for moment in ended] == [
+            row.tobytes() for row in minutes.scales
+        ]
+        forecasts = LiveForecasts(model, [*ended, newest], HORIZONS_S)
+        for index in range(len(ended)):
+            forecasts.learn(index)
+        expected = forecasts.snapshot(len(ended), HORIZONS_S[0])
+        shown = daemon.board.get(symbol).snapshot
+        assert shown == expected
+        assert set(shown.features) == set(SCALE_NAMES)
+        assert all(value is not None for value in shown.features.values())
+        assert shown.variant == "ml"

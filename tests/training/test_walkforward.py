@@ -1,0 +1,135 @@
+"""Walking forward: what a fit may know, and a whole run on simulated markets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.simulated import START, garch, write_bars
+from volsvc.config import load_settings
+from volsvc.domain import Tick
+from volsvc.model_commands import (
+    EvaluateOrder,
+    TrainingError,
+    TrainOrder,
+    evaluate_models,
+    train_model,
+)
+from volsvc.models import HORIZONS_S, read_artefact
+from volsvc.training.dataset import Minutes, load_panel
+from volsvc.training.fit import FitSpec, sample
+from volsvc.training.walkforward import DAY, Fold, folds, trailing_log_limit
+
+DAYS = 12
+SPEC = FitSpec(burn_in_minutes=DAY, trees=20, least_leaf=50)
+
+
+def no_ticks(path: Path) -> Iterator[Tick]:
+    raise AssertionError(f"{path} holds bars")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve days of two simulated markets, as exchanges give them."""
+    folder = tmp_path_factory.mktemp("bars")
+    for seed, name in enumerate(("AAA-USD", "BBB-USD")):
+        write_bars(folder / f"{name}.csv", garch(5e-4 * (1 + seed), DAYS * DAY, seed), seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def panel(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Minutes]:
+    cache = tmp_path_factory.mktemp("cache")
+    return load_panel(sorted(recordings.iterdir()), cache, no_ticks)
+
+
+def test_spans_follow_one_another() -> None:
+    """They cover the test without overlap; a short rest joins the last."""
+    assert folds(0, 10, 4) == [Fold(0, 4), Fold(4, 8), Fold(8, 10)]
+    assert folds(0, 9, 4) == [Fold(0, 4), Fold(4, 9)]
+    assert folds(0, 3, 4) == [Fold(0, 3)]
+
+
+@pytest.mark.parametrize("horizon", HORIZONS_S)
+def test_training_rows_are_purged(panel: list[Minutes], horizon: float) -> None:
+    """No row's horizon reaches beyond the time of the fit."""
+    end = START + 8 * DAY
+    rows = sample(panel, horizon, end, SPEC)
+    assert rows.minute.max() + horizon / 60 < end
+    assert rows.minute.min() >= START + DAY
+
+
+def test_the_spike_limit_knows_the_past_only(panel: list[Minutes]) -> None:
+    """Other outcomes after a time do not move the limit at that time."""
+    symbol = panel[0]
+    at = np.arange(5 * DAY, 6 * DAY)
+    louder = symbol.variance.copy()
+    louder[6 * DAY + 1 :] *= 100
+    changed = replace(symbol, variance=louder)
+    for horizon in HORIZONS_S[1:]:
+        first = trailing_log_limit(symbol, horizon, at)
+        assert (first == trailing_log_limit(changed, horizon, at)).all()
+
+
+@pytest.mark.timeout(300)
+def test_train_and_evaluate(
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both commands on simulated markets: the artefact, its twin, the report."""
+    monkeypatch.setattr("volsvc.model_commands.FitSpec", lambda: SPEC)
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None, {})
+    data = [recordings]
+    order = TrainOrder(data, None, tmp_path / "a.npz", "7", None, register=False)
+    train_model(settings, order)
+    train_model(settings, replace(order, out=tmp_path / "b.npz", compare=tmp_path / "a.npz"))
+    assert "identical to the other artefact" in capsys.readouterr().out
+    artefact = read_artefact(tmp_path / "a.npz")
+    assert artefact.model.version == "7"
+    assert [item["symbol"] for item in artefact.facts["data"]] == ["AAA-USD", "BBB-USD"]
+    assert set(artefact.facts["metrics"]["60"]) == {"ml", "baseline"}
+
+    evaluation = EvaluateOrder(
+        data=data,
+        start="2026-01-14",
+        end=None,
+        refit_days=3,
+        model=None,
+        leave_one_out=True,
+        anchors=("EWMA", "HAR", "log-HAR", "QLIKE-HAR", "QLIKE-HAR-5"),
+        title="Simulated",
+        out=tmp_path / "report",
+        command="volsvc evaluate",
+    )
+    pooled = evaluate_models(settings, evaluation)
+    assert [scores.horizon_s for scores in pooled] == list(HORIZONS_S)
+    assert all(0.8 < scores.calibration.coverage < 0.97 for scores in pooled)
+    # On a GARCH market everything that is fitted to it is about equal.
+    assert all(abs(scores.gain("EWMA")) < 0.5 for scores in pooled)
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    plots = {"forecast-against-realised.png", "reliability.png", "qlike-by-day.png"}
+    assert names == {"report.md", "report.html", "scores.json"} | plots
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Leaving one symbol out" in text
+    assert "causality" in text
+    assert "<table>" in (tmp_path / "report" / "report.html").read_text()
+    figures = json.loads((tmp_path / "report" / "scores.json").read_text())
+    assert {row["symbol"] for row in figures} == {"all", "AAA-USD", "BBB-USD"}
+
+
+def test_too_little_data_is_said(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve days are not enough for the packaged way of fitting: one line, no traceback."""
+    monkeypatch.chdir(tmp_path)
+    order = TrainOrder([recordings], None, tmp_path / "a.npz", "1", None, register=False)
+    with pytest.raises(TrainingError, match="37 days"):
+        train_model(load_settings(None, {}), order)
