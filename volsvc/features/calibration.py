@@ -120,7 +120,7 @@ _POOLED: Final[Array] = np.diff(LEVELS)
 class Calibration:
     """The residuals of one symbol under one model, at HORIZON_MINUTES."""
 
-    __slots__ = ("_counts", "_issued", "_laws", "_own", "_shares", "_storms", "digest")
+    __slots__ = ("_counts", "_dumped", "_issued", "_laws", "_own", "_shares", "_storms", "digest")
 
     def __init__(self, digest: str, laws: Sequence[ResidualLaws]) -> None:
         """`digest` names the model, `laws` are its pooled laws, one a horizon."""
@@ -131,9 +131,11 @@ class Calibration:
         self._shares = [np.diff(law.cumulated, axis=1) for law in laws]
         self._counts = [[0.0, 0.0] for _ in HORIZON_MINUTES]
         self._own: list[ResidualLaws | None] = [None] * len(HORIZON_MINUTES)
+        self._dumped: Mapping[str, Any] | None = None
 
     def settle(self, settled: Settled) -> None:
         """Judge what was issued one horizon before the end of a minute."""
+        self._dumped = None
         for index, ahead in enumerate(HORIZON_MINUTES):
             slot = settled.minute % ahead
             residual = settled.log_realised[index] - self._issued[index][slot]
@@ -158,6 +160,7 @@ class Calibration:
 
         The minute has been settled before.
         """
+        self._dumped = None
         for index, ahead in enumerate(HORIZON_MINUTES):
             self._issued[index][minute % ahead] = log_variances[index]
             self._storms[index][minute % ahead] = storms[index]
@@ -179,6 +182,11 @@ class Calibration:
 
     def dump(self) -> Mapping[str, Any]:
         """The whole state, as JSON can carry it without loss."""
+        if self._dumped is None:
+            self._dumped = self._pack()
+        return self._dumped
+
+    def _pack(self) -> Mapping[str, Any]:
         return {
             "digest": self.digest,
             "issued": [pack(issued) for issued in self._issued],

@@ -44,6 +44,7 @@ class SymbolState:
 
     __slots__ = (
         "_calibration",
+        "_dumped",
         "_ended",
         "_minutes",
         "_step",
@@ -74,6 +75,7 @@ class SymbolState:
         self._step = -1
         self._minutes = MinuteBuilder()
         self._ended: list[MinuteEnd] = []
+        self._dumped: Mapping[str, Any] | None = None
         self._calibration: Calibration | None = None
         self._stored_calibration: Mapping[str, Any] | None = None
 
@@ -92,6 +94,7 @@ class SymbolState:
         return order
 
     def _end_minute(self, bar: MinuteBar, watched: float) -> None:
+        self._dumped = None
         gap = self.engine.is_gap(bar.minute)
         self.engine.push(bar, watched)
         settled = []
@@ -177,10 +180,15 @@ class SymbolState:
             "times": self._times,
             "step": self._step,
             "minutes": self._minutes.dump(),
-            "engine": self.engine.dump(),
-            "outcomes": self.outcomes.dump(),
+            **self._dump_minutes(),
             "order": self.order.dump(),
         }
+
+    def _dump_minutes(self) -> Mapping[str, Any]:
+        # The state is written each second, and these change with the minute.
+        if self._dumped is None:
+            self._dumped = {"engine": self.engine.dump(), "outcomes": self.outcomes.dump()}
+        return self._dumped
 
     def dump_calibration(self) -> Mapping[str, Any] | None:
         """The residuals under the model that serves; None before its first forecast."""

@@ -10,6 +10,7 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -165,6 +166,7 @@ def _prediction(
     )
 
 
+@lru_cache(64)
 def _nearest(horizon_s: float) -> int:
     """The fitted horizon whose residuals speak for a horizon: the nearest in ratio."""
     return min(
