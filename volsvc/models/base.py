@@ -79,7 +79,7 @@ class Model(ABC):
 
     def laws_at(self, horizon_s: float) -> ResidualLaws:
         """The pooled laws of the residuals at a horizon."""
-        low, high, weight = _bracket(horizon_s)
+        low, high, weight = bracket(horizon_s)
         first, last = self.laws[low], self.laws[high]
         return ResidualLaws(
             (1 - weight) * first.quantiles + weight * last.quantiles,
@@ -88,7 +88,7 @@ class Model(ABC):
 
     def log_threshold(self, features: Array, horizon_s: float) -> Array:
         """Ln of the realised variance that is a spike, for a symbol without a past of its own."""
-        low, high, weight = _bracket(horizon_s)
+        low, high, weight = bracket(horizon_s)
         ratio = (1 - weight) * self.spike_log_ratios[low] + weight * self.spike_log_ratios[high]
         level = features[:, _LEVEL_AT]
         level = np.where(np.isnan(level), PRIOR_LEVEL_RATE, np.maximum(level, FLOOR_RATE))
@@ -128,7 +128,7 @@ class Model(ABC):
         )
 
 
-def _bracket(horizon_s: float) -> tuple[int, int, float]:
+def bracket(horizon_s: float) -> tuple[int, int, float]:
     """The fitted horizons around one, and how far it lies between them in ln horizon."""
     high = int(np.searchsorted(HORIZONS_S, horizon_s))
     if high == 0 or high == len(HORIZONS_S):
@@ -142,7 +142,7 @@ def _bracket(horizon_s: float) -> tuple[int, int, float]:
 
 
 def _between(heads: Array, horizon_s: float) -> Array:
-    low, high, weight = _bracket(horizon_s)
+    low, high, weight = bracket(horizon_s)
     if low == high:
         return np.asarray(heads[:, low] * (horizon_s / HORIZONS_S[low]))
     logs = (1 - weight) * np.log(heads[:, low]) + weight * np.log(heads[:, high])

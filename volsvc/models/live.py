@@ -6,7 +6,6 @@ its own ticks and the model alone.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,12 +18,19 @@ from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
 from volsvc.features import (
     HORIZON_MINUTES,
     SCALE_NAMES,
+    Calibration,
     MinuteEnd,
-    ResidualLaws,
     SymbolState,
     storm_weight,
 )
-from volsvc.models.base import HORIZONS_S, SCALES_FROM, Array, Model, window_columns
+from volsvc.models.base import (
+    HORIZONS_S,
+    SCALES_FROM,
+    Array,
+    Model,
+    bracket,
+    window_columns,
+)
 
 PRIOR_MINUTES: Final = 1440.0
 """Minutes after which a symbol's own usual variance outweighs the packaged one."""
@@ -77,12 +83,18 @@ class LiveForecasts:
         self._model = model
         self._moments = moments
         self._horizons = tuple(horizons_s)
-        matrix = matrix_of(moments)
-        self._variances = model.variances(matrix, self._horizons)
-        self._log_limits = np.column_stack(
-            [model.log_threshold(matrix, horizon) for horizon in HORIZONS_S]
-        )
         self._heads = [self._horizons.index(horizon) for horizon in HORIZONS_S]
+        matrix = matrix_of(moments)
+        variances = model.variances(matrix, self._horizons)
+        logs = np.log(variances)
+        limits = _log_limits(model, matrix, moments, self._horizons)
+        watched = np.expm1(np.nan_to_num(matrix[:, SCALES_FROM + _AGE_AT]))
+        # As lists: what follows goes through them one by one.
+        self._sigmas = np.sqrt(variances).tolist()
+        self._logs = logs.tolist()
+        self._limits = limits.tolist()
+        self._storms = storm_weight(logs, limits).tolist()
+        self._widenings = (1 + 1 / np.sqrt(1 + watched / 10)).tolist()
 
     def learn(self, index: int) -> None:
         """Settle what the end of a minute has settled, and issue the forecasts made then."""
@@ -91,10 +103,12 @@ class LiveForecasts:
         calibration = moment.state.calibration(self._model.digest, self._model.laws)
         for settled in moment.ended.settled:
             calibration.settle(settled)
-        issued = np.log(self._variances[index, self._heads])
-        # Its own idea of a spike, which the state had at that time.
-        storms = storm_weight(issued, np.array(self._log_limits_of(index)))
-        calibration.issue(moment.ended.bar.minute, issued.tolist(), storms.tolist())
+        logs, storms = self._logs[index], self._storms[index]
+        calibration.issue(
+            moment.ended.bar.minute,
+            [logs[at] for at in self._heads],
+            [storms[at] for at in self._heads],
+        )
 
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""
@@ -102,23 +116,8 @@ class LiveForecasts:
         assert moment.row is not None, "a moment that is told has a row"
         assert moment.quality is not None, "a moment that is told has its quality"
         calibration = moment.state.calibration(self._model.digest, self._model.laws)
-        limits = [
-            limit - math.log(horizon)
-            for limit, horizon in zip(self._log_limits_of(index), HORIZONS_S, strict=True)
-        ]
-        age = float(moment.scales[_AGE_AT])
-        watched = 0.0 if math.isnan(age) else math.expm1(age)
         predictions = tuple(
-            _prediction(
-                horizon,
-                variance,
-                _between(horizon, limits) + math.log(horizon),
-                calibration.laws(_nearest(horizon)),
-                1 + 1 / math.sqrt(1 + watched / 10),
-            )
-            for horizon, variance in zip(
-                self._horizons, self._variances[index].tolist(), strict=True
-            )
+            self._prediction(index, at, calibration) for at in range(len(self._horizons))
         )
         return Snapshot(
             row=moment.row,
@@ -130,40 +129,47 @@ class LiveForecasts:
             features=named_scales(moment.scales),
         )
 
-    def _log_limits_of(self, index: int) -> list[float]:
-        """Logarithms of the realised variance that is a spike, at HORIZONS_S.
+    def _prediction(self, index: int, at: int, calibration: Calibration) -> Prediction:
+        """A forecast with its interval and score.
 
-        The symbol's own trailing quantile, shrunk to the packaged one while it is short.
+        While little of a symbol has been seen its level is uncertain too, so the law is wider about
+        its median.
         """
-        limits = []
-        moment = self._moments[index]
-        prior = self._log_limits[index].tolist()
-        for at, (own, count) in enumerate(zip(moment.log_usual, moment.counts, strict=True)):
-            share = count / (count + PRIOR_MINUTES)
-            limits.append(prior[at] if count == 0 else (1 - share) * prior[at] + share * own)
-        return limits
+        horizon = self._horizons[at]
+        centre, limit = self._logs[index][at], self._limits[index][at]
+        widening = self._widenings[index]
+        law = calibration.laws(_nearest(horizon)).mixed(self._storms[index][at])
+        low, middle, high = law.bounds()
+        residual = middle + (limit - centre - middle) / widening
+        return Prediction(
+            horizon_s=horizon,
+            sigma=self._sigmas[index][at],
+            lo=math.exp((centre + middle + (low - middle) * widening) / 2),
+            hi=math.exp((centre + middle + (high - middle) * widening) / 2),
+            threshold=math.exp(limit / 2),
+            score=float(law.above(residual)),
+        )
 
 
-def _prediction(
-    horizon_s: float, variance: float, log_limit: float, laws: ResidualLaws, widening: float
-) -> Prediction:
-    """A forecast with its interval and score.
+def _log_limits(
+    model: Model, matrix: Array, moments: Sequence[Moment], horizons_s: Sequence[float]
+) -> Array:
+    """Logarithms of the realised variance that is a spike, of shape (moments, horizons).
 
-    While little of a symbol has been seen its level is uncertain too, so the law is wider about its
-    median.
+    The symbol's own trailing quantile, shrunk to the packaged one while it is short; per second
+    linear in ln horizon between HORIZONS_S.
     """
-    centre = math.log(variance)
-    law = laws.mixed(float(storm_weight(np.array(centre), np.array(log_limit))))
-    low, middle, high = law.bounds()
-    residual = middle + (log_limit - centre - middle) / widening
-    return Prediction(
-        horizon_s=horizon_s,
-        sigma=math.sqrt(variance),
-        lo=math.exp((centre + middle + (low - middle) * widening) / 2),
-        hi=math.exp((centre + middle + (high - middle) * widening) / 2),
-        threshold=math.exp(log_limit / 2),
-        score=float(law.above(residual)),
-    )
+    prior = np.column_stack([model.log_threshold(matrix, horizon) for horizon in HORIZONS_S])
+    counts = np.array([moment.counts for moment in moments], dtype=np.float64)
+    own = np.array([moment.log_usual for moment in moments])
+    share = counts / (counts + PRIOR_MINUTES)
+    rates = np.where(counts == 0, prior, (1 - share) * prior + share * own) - np.log(HORIZONS_S)
+    columns = []
+    for horizon in horizons_s:
+        low, high, weight = bracket(horizon)
+        rate = (1 - weight) * rates[:, low] + weight * rates[:, high]
+        columns.append(rate + math.log(horizon))
+    return np.column_stack(columns)
 
 
 @lru_cache(64)
@@ -172,16 +178,6 @@ def _nearest(horizon_s: float) -> int:
     return min(
         range(len(HORIZON_MINUTES)), key=lambda at: abs(math.log(HORIZONS_S[at] / horizon_s))
     )
-
-
-def _between(horizon_s: float, values: Sequence[float]) -> float:
-    """A value at a horizon, linear in ln horizon between HORIZONS_S."""
-    at = bisect.bisect_left(HORIZONS_S, horizon_s)
-    if at == 0 or at == len(HORIZONS_S):
-        return values[min(at, len(values) - 1)]
-    low, high = HORIZONS_S[at - 1], HORIZONS_S[at]
-    weight = math.log(horizon_s / low) / math.log(high / low)
-    return (1 - weight) * values[at - 1] + weight * values[at]
 
 
 def named_scales(scales: Array) -> Mapping[str, float | None]:
