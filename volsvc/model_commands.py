@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -82,12 +83,19 @@ def load(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
         return (row for row in file_source(settings, path, Reporter(Metrics(), Health())).ticks())
 
     cache = settings.service.data_dir / "cache"
-    panel: list[Minutes] = []
+    panel: list[tuple[Path, Minutes]] = []
     with progress_bar("features of minutes", lambda: done / len(files)) as advance:
         for file in files:
-            panel += load_panel([file], cache, ticks_of, advance)
+            panel += [(file, one) for one in load_panel([file], cache, ticks_of, advance)]
             done += 1
-    return panel
+    # The same market of two venues, or at two times: the file's name tells them apart.
+    counts = Counter(symbol.symbol for _, symbol in panel)
+    return [
+        replace(one, symbol=f"{one.symbol} ({file.name.split('.')[0]})")
+        if counts[one.symbol] > 1
+        else one
+        for file, one in panel
+    ]
 
 
 def _files(path: Path) -> list[Path]:

@@ -166,6 +166,7 @@ def _symbols(scores: Sequence[Scores]) -> list[str]:
         if has_har:
             row += [_percent(s.gain(s.best_har)), _probability(s.dm[s.best_har])]
         inside = "yes" if OURS in s.confidence_set else "no"
+        inside = inside if s.confidence_set else ""
         rows.append([*row, f"{s.worst_day_ratio:.2f}x ({s.worst_day})", inside])
     return _table(head, rows)
 
