@@ -39,7 +39,7 @@ _NO_WINDOW: Final = (math.nan,) * SCALES_FROM
 
 
 class Moment(NamedTuple):
-    """A row to forecast from; without `ended` it is to be told, with it only to be learnt from."""
+    """A row to forecast from; with `ended` it is learnt from, with `row` and `quality` told."""
 
     state: SymbolState
     scales: Array
@@ -100,7 +100,7 @@ class LiveForecasts:
         """Settle what the end of a minute has settled, and issue the forecasts made then."""
         moment = self._moments[index]
         assert moment.ended is not None, "only the end of a minute is learnt from"
-        calibration = moment.state.calibration(self._model.digest, self._model.laws)
+        calibration = self._calibration(moment)
         for settled in moment.ended.settled:
             calibration.settle(settled)
         logs, storms = self._logs[index], self._storms[index]
@@ -110,15 +110,21 @@ class LiveForecasts:
             [storms[at] for at in self._heads],
         )
 
+    def _calibration(self, moment: Moment) -> Calibration:
+        return moment.state.calibration(self._model.digest, self._model.laws)
+
+    def predictions(self, index: int) -> tuple[Prediction, ...]:
+        """The forecasts at a moment, one a horizon; earlier moments have been learnt from."""
+        calibration = self._calibration(self._moments[index])
+        return tuple(self._prediction(index, at, calibration) for at in range(len(self._horizons)))
+
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""
         moment = self._moments[index]
         assert moment.row is not None, "a moment that is told has a row"
         assert moment.quality is not None, "a moment that is told has its quality"
-        calibration = moment.state.calibration(self._model.digest, self._model.laws)
-        predictions = tuple(
-            self._prediction(index, at, calibration) for at in range(len(self._horizons))
-        )
+        calibration = self._calibration(moment)
+        predictions = self.predictions(index)
         return Snapshot(
             row=moment.row,
             score=predictions[self._horizons.index(score_horizon_s)].score,
