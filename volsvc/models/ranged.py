@@ -10,13 +10,15 @@ class Ranged(Model):
     """Another model, whose forecasts one minute ahead are of Parkinson's variance.
 
     From bars a single squared return says next to nothing of the minute that follows, so there the
-    range is what is forecast, judged and learnt from (docs/feature_spec.md).
+    range is what is forecast, judged and learnt from, under the laws of bars
+    (docs/feature_spec.md).
     """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self.variant, self.version, self.digest = model.variant, model.version, model.digest
-        self.laws, self.spike_log_ratios = model.laws, model.spike_log_ratios
+        self.laws = self.coarse_laws = model.coarse_laws
+        self.spike_log_ratios = model.spike_log_ratios
 
     def head_variances(self, features: Array) -> Array:
         """Variances at HORIZONS_S; see `Model.head_variances`."""

@@ -96,7 +96,8 @@ def calibrated(
 
     The daemon's own calibration, minute by minute from the pooled law on; `at` rise.
     """
-    calibration = Calibration(model.digest, model.laws)
+    laws = model.laws if symbol.ticks else model.coarse_laws
+    calibration = Calibration(model.digest, laws)
     outcomes = Outcomes()
     logs = np.log(variances)
     residual = log_limits - logs
