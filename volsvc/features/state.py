@@ -185,7 +185,7 @@ class SymbolState:
             "partition": self.partition,
             "offset": self.offset,
             "prices": self._window.prices().tolist(),
-            "times": self._times,
+            "times": list(self._times),
             "step": self._step,
             "minutes": self._minutes.dump(),
             **self._dump_minutes(),
