@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.daemon import RunningDaemon, command, eventually
 from tests.kafka.log import LogRecord, read_topic
 
-PARTITIONS = 3
+PARTITIONS = 6
 SESSION_MS = 2_000
 
 

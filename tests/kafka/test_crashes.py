@@ -12,7 +12,13 @@ import pytest
 
 from tests.daemon import running
 from tests.kafka.broker import Broker
-from tests.kafka.fleet import assert_identical, caught_up, environment, undisturbed
+from tests.kafka.fleet import (
+    PARTITIONS,
+    assert_identical,
+    caught_up,
+    environment,
+    undisturbed,
+)
 from tests.kafka.log import read_topic
 from tests.recordings import REAL_TICKS
 
@@ -40,6 +46,6 @@ async def test_killed_twenty_times(broker: Broker, recording: Path, tmp_path: Pa
         await caught_up(daemon, newest, 60)
         assert await daemon.stop() == 0
     await assert_identical(broker.bootstrap_servers, name, digests, tmp_path)
-    ticks = await read_topic(broker.bootstrap_servers, f"{name}.raw", 3)
+    ticks = await read_topic(broker.bootstrap_servers, f"{name}.raw", PARTITIONS)
     positions = [record.headers["volsvc-position"] for record in ticks]
     assert len(set(positions)) == len(positions)
