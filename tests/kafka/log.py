@@ -64,7 +64,8 @@ async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes
     await producer.start()
     try:
         for key, value in values:
-            await producer.send_and_wait(topic, value, key=key)
+            await producer.send(topic, value, key=key)
+        await producer.flush()
     finally:
         await producer.stop()
 
