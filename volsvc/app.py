@@ -155,6 +155,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         """Builds the parts; raises SourceError when the source cannot be read."""
         self.settings = settings
+        self._on_kafka = settings.bus.transport == "kafka"
         self.metrics = Metrics()
         self.health = Health()
         self.board = Board()
@@ -162,8 +163,8 @@ class Daemon:
         self.holder = build_holder(settings)
         reporter = Reporter(self.metrics, self.health)
         self._reporter = reporter
-        self.instance = InstanceName(settings.service.instance_id)
-        self.bus = build_bus(settings, reporter, self.instance.name)
+        self._name = InstanceName(settings.service.instance_id) if self._on_kafka else None
+        self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
         roles = settings.service.roles
         source = build_source(settings, reporter) if "producer" in roles else None
         topic = settings.kafka.topic
@@ -188,10 +189,9 @@ class Daemon:
 
     def _new_replica(self) -> Replica | None:
         """In process there is nobody else whose forecasts we could serve."""
-        settings = self.settings
-        if settings.bus.transport == "memory" or set(settings.service.roles) == {"producer"}:
+        if not self._on_kafka or set(self.settings.service.roles) == {"producer"}:
             return None
-        topic = settings.kafka.features_topic
+        topic = self.settings.kafka.features_topic
         if self._consumer is None:
             return Replica(self.bus, topic, self.board)
         return Replica(self.bus, topic, self.board, self._consumer.witness)
@@ -235,7 +235,8 @@ class Daemon:
             if self._server:
                 await self._server.close()
             await self.bus.stop()
-            self.instance.release()
+            if self._name:
+                self._name.release()
             log.info("stopped")
 
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:

@@ -208,6 +208,7 @@ class Consumer:
         for index, (moment, state, on_grid) in enumerate(moments):
             if moment.ended is not None:
                 forecasts.learn(index)
+                moment.state.digest.close(moment.ended.bar)
                 continue
             snapshot = forecasts.snapshot(index, self._horizon_s)
             if state is None:
@@ -215,7 +216,7 @@ class Consumer:
                 continue
             if on_grid:
                 moment.state.digest.say(snapshot)
-            stored = {**state, **moment.state.dump_said()}
+            stored = {**state, **moment.state.dump_learnt()}
             records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
         return records
 

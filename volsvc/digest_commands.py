@@ -65,8 +65,7 @@ def _said(
             state.digest.say(forecasts.snapshot(index, horizon_s))
             continue
         forecasts.learn(index)
-        if state.digest.closed is not None:
-            yield state.digest.closed
+        yield state.digest.close(moment.ended.bar)
 
 
 class Verdict(NamedTuple):

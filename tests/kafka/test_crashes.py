@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import running
+from tests.daemon import RunningDaemon, eventually, running
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import (
     PARTITIONS,
@@ -28,7 +28,7 @@ CLEAN = REAL_TICKS / "2026-04-04_BTC-ETH_11min.ndjson.gz"
 
 @pytest.mark.timeout(240)
 async def test_killed_twenty_times(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """kill -9 at twenty random points of a replay: the digests are those of an undisturbed run."""
+    """Kill -9 at twenty random points of a replay: the digests are those of an undisturbed run."""
     path = CLEAN if CLEAN.exists() else recording
     digests, newest = await undisturbed(path, tmp_path)
     name = uuid.uuid4().hex[:8]
@@ -37,9 +37,11 @@ async def test_killed_twenty_times(broker: Broker, recording: Path, tmp_path: Pa
     dice = random.Random(7)
     for _ in range(KILLS):
         async with running(*arguments, env=env, cwd=tmp_path) as daemon:
-            before = await daemon.metric("volsvc_ticks_published_total")
-            while await daemon.metric("volsvc_ticks_published_total") == before:
-                await asyncio.sleep(0.02)
+
+            async def under_way(daemon: RunningDaemon = daemon) -> bool:
+                return await daemon.metric("volsvc_ticks_published_total") > 0
+
+            await eventually(under_way, 30, "the replay goes on", 0.02)
             await asyncio.sleep(dice.uniform(0, 0.4))
             await daemon.stop(signal.SIGKILL)
     async with running("--path", str(path), "--speed", "max", env=env, cwd=tmp_path) as daemon:

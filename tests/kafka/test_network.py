@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,5 +106,5 @@ async def test_everything_a_network_does(
     assert changes
     for part in ("producer", "consumer", "topics", "reader"):
         of_part = [("unreachable" in line) for line in changes if f'"{part}"' in line]
-        assert all(a != b for a, b in zip(of_part, of_part[1:], strict=False)), changes
+        assert all(a != b for a, b in pairwise(of_part)), changes
     assert len(daemon.log.splitlines()) < 40, daemon.log

@@ -1,4 +1,4 @@
-"""What a new owner finds in the log: many symbols, deleted ticks, control records, another topic."""
+"""What a new owner finds in the log: many symbols, lost ticks, control records, another topic."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
 
 
 async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path) -> None:
-    """Markers at the ends of partitions, and aborted ticks, hold nobody up and count for nothing."""
+    """Markers at the ends of partitions and aborted ticks hold nobody up and count for nothing."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:

@@ -48,10 +48,11 @@ class Digest:
         model = f"{said.variant}-{said.version}".encode()
         self._link(whole + pack(f"<{len(numbers)}d", *numbers) + model)
 
-    def close(self, bar: MinuteBar) -> None:
+    def close(self, bar: MinuteBar) -> ClosedWindow:
         """Chain a minute that is over, after the forecasts inside it."""
         self._link(pack(f"<{len(bar)}d", *bar))
         self.closed = ClosedWindow(bar.minute, self._head.hex())
+        return self.closed
 
     def _link(self, content: bytes) -> None:
         self._head = sha256(self._head + content).digest()

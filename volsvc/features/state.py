@@ -202,7 +202,7 @@ class SymbolState:
         """The residuals under the model that serves; None before its first forecast."""
         return self._calibration.dump() if self._calibration else self._stored_calibration
 
-    def dump_said(self) -> Mapping[str, Any]:
+    def dump_learnt(self) -> Mapping[str, Any]:
         """What moves with the forecasts: calibration and digest, to be stored beside `dump`."""
         return {"calibration": self.dump_calibration(), "digest": self.digest.dump()}
 

@@ -109,7 +109,6 @@ class LiveForecasts:
             [logs[at] for at in self._heads],
             [storms[at] for at in self._heads],
         )
-        moment.state.digest.close(moment.ended.bar)
 
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""
