@@ -9,18 +9,24 @@ import volsvc
 
 ROWS = (
     ("domain", "config"),
-    ("features", "metrics", "logs", "board", "supervisor", "health"),
+    ("features", "metrics", "logs", "board", "supervisor", "health", "instance"),
     ("transport", "sources", "models"),
+    ("ownership", "replica"),
     ("producer", "consumer", "web", "training", "registration"),
     ("app",),
-    ("commands", "model_commands", "progress"),
+    ("commands", "model_commands", "digest_commands", "progress"),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""
 
 HEAVY = {"aiokafka": "transport", "aiohttp": "web", "pyarrow": None, "prometheus_client": None}
 ROOT = Path(volsvc.__file__).parent
-ALLOWED = {("commands", "progress"), ("model_commands", "progress")}
+ALLOWED = {
+    ("commands", "progress"),
+    ("model_commands", "progress"),
+    ("digest_commands", "progress"),
+    ("digest_commands", "commands"),
+}
 
 
 def part_of(path: Path) -> str:
