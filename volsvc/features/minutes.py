@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from volsvc.domain import NS
 from volsvc.features.moments import log_return
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 from volsvc.features.scales import MinuteBar
 
 GRID_NS: Final = 5 * NS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, NamedTuple
 
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 from volsvc.features.scales import FLOOR_PER_MINUTE
 
 HORIZON_MINUTES: Final = (1, 5, 15, 60)

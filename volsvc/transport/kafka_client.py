@@ -123,6 +123,7 @@ def _new_topics(settings: KafkaSettings) -> list[NewTopic]:
         (settings.topic, settings.partitions, {"compression.type": "producer"}),
         (settings.features_topic, settings.partitions, features),
         (settings.dead_letter_topic, 1, {}),
+        (settings.outcomes_topic, settings.partitions, {}),
     )
     return [
         NewTopic(name, count, settings.replication_factor, topic_configs=configs)
