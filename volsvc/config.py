@@ -212,6 +212,16 @@ class ModelSettings(Section):
 
     @field_validator("tracking_uri")
     @classmethod
+    def _of_a_known_kind(cls, uri: str) -> str:
+        if uri and not uri.startswith(("http://", "https://", "sqlite:///")):
+            raise ValueError(
+                "must be the http(s):// address of an MLflow server, or sqlite:///file of a local "
+                "store; put an MLflow server in front of any other store"
+            )
+        return uri
+
+    @field_validator("tracking_uri")
+    @classmethod
     def _without_password(cls, uri: str) -> str:
         if "@" in uri.partition("://")[2].partition("/")[0]:
             raise ValueError(

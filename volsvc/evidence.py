@@ -1,10 +1,10 @@
 """Which of two forecasters is better, by a test that may be looked at at any time.
 
-Testing by betting (Waudby-Smith and Ramdas 2024; Choe and Ramdas 2021 for forecasts): one starts with
-a wealth of 1 and bets on each pair of losses that the challenger's is smaller. If it is not better,
-the wealth is a supermartingale, and the probability that it ever reaches 1/LEVEL is at most LEVEL
-(Ville), however often one looks and whenever one stops. The bets are a mixture of fixed fractions, so
-that small differences are found by patience and large ones soon.
+Testing by betting (Waudby-Smith and Ramdas 2024; for forecasts Choe and Ramdas 2021): one starts
+with a wealth of 1 and bets on each pair of losses that the challenger's is smaller. If it is not
+better, the wealth is a supermartingale, and the probability that it ever reaches 1/LEVEL is at most
+LEVEL (Ville), however often one looks and whenever one stops. The bets are a mixture of fixed
+fractions, so that small differences are found by patience and large ones soon.
 
 A pair of losses is a bounded difference: losses are cut at GREATEST_LOSS, so what is tested is the
 mean of the cut QLIKE. Forecasts must not overlap: each loss is known before the next is forecast.

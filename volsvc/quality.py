@@ -17,8 +17,8 @@ from volsvc.evidence import Evidence
 from volsvc.packing import pack, unpack
 
 EVERY: Final[Mapping[int, int]] = {1: 1, 5: 1, 15: 5, 60: 15}
-"""By horizon in minutes: every how many minutes a forecast is judged. Overlapping windows say little
-that is new, and what is pending has to fit into a record."""
+"""By horizon in minutes: every how many minutes a forecast is judged. Overlapping windows say
+little that is new, and what is pending has to fit into a record."""
 AHEADS: Final = tuple(EVERY)
 DAY_MINUTES: Final = 1440
 REFERENCE, FITTED = "baseline", "ml"
@@ -138,8 +138,8 @@ class Book:
         return {
             "digest": self.digest,
             "newest": self.newest,
-            "pending": [list(frozen[:_NUMBERS_FROM]) for frozen in self.pending],
-            "said": pack([number for frozen in self.pending for number in frozen[_NUMBERS_FROM:]]),
+            "pending": [list(frozen)[:_NUMBERS_FROM] for frozen in self.pending],
+            "said": pack([number for frozen in self.pending for number in _numbers(frozen)]),
             "windows": [window.dump() for window in self.windows],
         }
 
@@ -148,11 +148,14 @@ class Book:
         self.newest = state["newest"]
         said = unpack(state["said"]).reshape(-1, len(Frozen._fields) - _NUMBERS_FROM).tolist()
         self.pending = [
-            Frozen(*names, *numbers)
-            for names, numbers in zip(state["pending"], said, strict=True)
+            Frozen(*names, *numbers) for names, numbers in zip(state["pending"], said, strict=True)
         ]
         for window, stored in zip(self.windows, state["windows"], strict=True):
             window.restore(stored)
+
+
+def _numbers(frozen: Frozen) -> Iterable[float]:
+    return (frozen.sigma, frozen.lo, frozen.hi, frozen.threshold, frozen.score)
 
 
 class Versus:

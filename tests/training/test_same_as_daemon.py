@@ -14,11 +14,11 @@ from volsvc.commands import generate_file
 from volsvc.config import Settings, load_settings
 from volsvc.domain import FeatureRow
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
-from volsvc.packing import unpack
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
 from volsvc.models.base import matrix_of_scales
+from volsvc.packing import unpack
 from volsvc.training.dataset import load_panel
 
 SYMBOLS = ("BTC-USD", "ETH-USD")

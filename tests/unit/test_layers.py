@@ -11,16 +11,23 @@ ROWS = (
     ("domain", "config"),
     ("packing",),
     ("quality", "evidence"),
-    ("features", "metrics", "logs", "board", "supervisor", "health"),
+    ("features", "metrics", "logs", "board", "supervisor", "health", "journal"),
     ("transport", "sources", "models"),
-    ("producer", "consumer", "web", "training", "registration"),
+    ("scoreboard",),
+    ("producer", "consumer", "web", "training", "registration", "model_log"),
+    ("model_setup",),
     ("app",),
     ("commands", "model_commands", "progress"),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""
 
-HEAVY = {"aiokafka": "transport", "aiohttp": "web", "pyarrow": None, "prometheus_client": None}
+HEAVY = {
+    "aiokafka": ("transport",),
+    "aiohttp": ("web", "models"),
+    "pyarrow": None,
+    "prometheus_client": None,
+}
 ROOT = Path(volsvc.__file__).parent
 ALLOWED = {("commands", "progress"), ("model_commands", "progress"), ("quality", "evidence")}
 
@@ -69,7 +76,7 @@ def test_edges_stay_at_the_edge(path: Path) -> None:
     libraries = {name.split(".")[0] for name in imported(path)}
     for library, owner in HEAVY.items():
         if owner is not None and library in libraries:
-            assert part_of(path) == owner, f"{path} imports {library}"
+            assert part_of(path) in owner, f"{path} imports {library}"
 
 
 def test_pure_parts_do_no_io() -> None:

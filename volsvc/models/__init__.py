@@ -3,12 +3,13 @@
 from volsvc.models.artefact import PACKAGED, Artefact, ArtefactError, read_artefact, write_artefact
 from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
 from volsvc.models.baseline import Baseline
-from volsvc.models.holder import ModelEvent, ModelHolder, Serving, Wish, surely
+from volsvc.models.holder import BASELINE, ModelEvent, ModelHolder, Serving, Wish, surely
 from volsvc.models.live import LiveForecasts, Moment, moment_now, moments_ended
 from volsvc.models.ml import MlModel, Parts
 from volsvc.models.scoring import Scoring
 
 __all__ = [
+    "BASELINE",
     "FEATURES",
     "FLOOR_RATE",
     "HORIZONS_S",

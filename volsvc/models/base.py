@@ -73,8 +73,9 @@ class Model(ABC):
     def variances(self, features: Array, horizons_s: Sequence[float]) -> Array:
         """Expected realised variance for rows of shape (rows, len(FEATURES)), at each horizon.
 
-        The shape is (rows, horizons). Raises ModelError when one is not finite. Between the fitted horizons ln variance is linear in ln
+        The shape is (rows, horizons). Between the fitted horizons ln variance is linear in ln
         horizon, beyond them the variance per second stays; it never falls as the horizon grows.
+        Raises ModelError when one is not finite.
         """
         spans = np.array(HORIZONS_S)
         heads = np.clip(self.head_variances(features), FLOOR_RATE * spans, GREATEST_RATE * spans)

@@ -137,7 +137,7 @@ class ModelHolder:
 
     def _adopt(self, wish: Wish, kind: Kind, trigger: str, reason: str) -> None:
         before, after = self._current, wish.serving()
-        if after.model is not before.model:
+        if after.model.digest != before.model.digest:
             self._previous = self._wish
         self._wish, self._current = wish, after
         if after == before:
