@@ -12,6 +12,7 @@ from volsvc.model_log import ModelLog
 from volsvc.models import ArtefactError, Model, ModelHolder, Wish, read_artefact
 from volsvc.models.cache import ModelCache
 from volsvc.models.control import ModelControl
+from volsvc.models.depot import Depot
 from volsvc.models.loading import load_model
 from volsvc.models.local import SqliteRemote
 from volsvc.models.remote import Remote, RestRemote
@@ -60,8 +61,8 @@ def build_remote(settings: Settings) -> Remote:
 
 def build_control(settings: Settings, holder: ModelHolder, events: ModelLog) -> ModelControl:
     """Who changes what serves."""
-    cache = build_cache(settings)
-    return ModelControl(settings.model, holder, build_remote(settings), cache, events)
+    depot = Depot(settings.model, build_remote(settings), build_cache(settings))
+    return ModelControl(settings.model, holder, depot, events)
 
 
 def open_journal(settings: Settings) -> tuple[Journal | None, str]:

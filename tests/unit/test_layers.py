@@ -17,7 +17,8 @@ ROWS = (
     ("producer", "consumer", "web", "training", "registration", "model_log"),
     ("model_setup",),
     ("app",),
-    ("commands", "model_commands", "progress"),
+    ("commands", "model_commands", "model_admin", "progress"),
+    ("model_cli",),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""
