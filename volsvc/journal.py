@@ -114,7 +114,8 @@ def entries(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Every entry, oldest first, each checked; raises JournalError at the first that is wrong."""
     before: Mapping[str, Any] | None = None
     for path in _files(folder):
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        # Not splitlines: it would take a newline that became another kind of line end.
+        for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
             before = _checked(line, before, f"{path.name}, line {number}")
             yield before
 

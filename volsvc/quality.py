@@ -59,14 +59,16 @@ class Pair(NamedTuple):
 class Window:
     """Sums by day of event time over the last `days` days, today's included."""
 
-    __slots__ = ("_days", "_sums")
+    __slots__ = ("_days", "_sums", "_total")
 
     def __init__(self, days: int) -> None:
         self._days = days
         self._sums: dict[int, list[float]] = {}
+        self._total: list[float] | None = None
 
     def add(self, minute: int, values: Sequence[float]) -> None:
         """Add values to the day of a minute; days that have left the window are dropped."""
+        self._total = None
         day = minute // DAY_MINUTES
         sums = self._sums.get(day)
         if sums is None:
@@ -78,7 +80,10 @@ class Window:
 
     def total(self, width: int) -> list[float]:
         """The sums over the window, one for each of `width` values."""
-        return [math.fsum(day[index] for day in self._sums.values()) for index in range(width)]
+        if self._total is None:
+            days = self._sums.values()
+            self._total = [math.fsum(day[at] for day in days) for at in range(width)]
+        return self._total
 
     def dump(self) -> list[list[float]]:
         """The whole state, as JSON can carry it without loss."""
@@ -86,6 +91,7 @@ class Window:
 
     def restore(self, state: Iterable[Sequence[float]]) -> None:
         """Take over what `dump` gave."""
+        self._total = None
         self._sums = {int(day): list(sums) for day, *sums in state}
 
 

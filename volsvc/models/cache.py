@@ -52,6 +52,8 @@ class ModelCache:
 
     def find(self, digest: str) -> Path | None:
         """The file of a digest, whose bytes are checked again by who loads it."""
+        if not digest.isalnum():
+            return None
         found = sorted(self._folder.glob(f"{digest}.*"))
         return found[0] if found else None
 

@@ -102,7 +102,8 @@ class ModelControl:
         self._wanted = settings.version
         if settings.variant != self._holder.wish.variant or changed:
             self._holder.change("sighup", variant=settings.variant)
-        if changed:
+        if changed or self._holder.wish.lacking is not None:
+            # What was refused gets another chance.
             self._seen = ""
         self._nudged.set()
 
