@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -21,10 +22,13 @@ from volsvc.health import Health
 from volsvc.instance import InstanceName
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
-from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
+from volsvc.model_log import ModelLog
+from volsvc.model_setup import build_control, build_holder, open_journal
+from volsvc.models import PACKAGED
 from volsvc.producer import Producer
 from volsvc.registration import register_packaged
 from volsvc.replica import Replica
+from volsvc.scoreboard import Scoreboard
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
@@ -138,17 +142,6 @@ def build_bus(settings: Settings, reporter: Reporter, instance: str) -> Bus:
     return KafkaBus(settings.kafka, reporter, instance)
 
 
-def build_holder(settings: Settings) -> ModelHolder:
-    """What serves at the start: the packaged model, or the baseline with the reason why not."""
-    wanted = settings.model.variant
-    if wanted == "baseline":
-        return ModelHolder(Serving(Baseline(), wanted))
-    try:
-        return ModelHolder(Serving(read_artefact().model, wanted))
-    except ArtefactError as error:
-        return ModelHolder(Serving(Baseline(), wanted, str(error)))
-
-
 class Daemon:
     """One process: its parts, started together and drained downstream."""
 
@@ -158,23 +151,32 @@ class Daemon:
         self._on_kafka = settings.bus.transport == "kafka"
         self.metrics = Metrics()
         self.health = Health()
+        reporter = self._reporter = Reporter(self.metrics, self.health)
+        roles = settings.service.roles
+        # A daemon that cannot start leaves nothing behind, so this comes before the journal.
+        source = build_source(settings, reporter) if "producer" in roles else None
         self.board = Board()
-        self.table = SymbolTable(settings.features, self._forget)
+        self.table = SymbolTable(settings.features, self._forget, settings.quality.window_days)
         self.holder = build_holder(settings)
-        reporter = Reporter(self.metrics, self.health)
-        self._reporter = reporter
+        self.journal, fault = open_journal(settings)
+        self.health.report("journal", "degraded" if fault else "ok", fault)
+        model_log = ModelLog(self.metrics, self.health, self.journal)
+        self.holder.listen(model_log)
+        self.control = build_control(settings, self.holder, model_log)
+        self.scoreboard = Scoreboard(
+            self.table, self.board, self.holder, settings.quality, settings.model.horizon_s
+        )
+        self.metrics.registry.register(self.scoreboard)
+        self.metrics.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
         self._name = InstanceName(settings.service.instance_id) if self._on_kafka else None
         self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
-        roles = settings.service.roles
-        source = build_source(settings, reporter) if "producer" in roles else None
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
         self._replica = self._new_replica()
-        model = self.holder.current.model
-        self._packaged_digest = model.digest if model.variant == "ml" else None
-        self._report_model()
+        serving = self.holder.current
+        self.holder.tell("start", "settings", serving.fallback_reason or "")
 
     def _forget(self, symbol: str) -> None:
         self.board.drop(symbol)
@@ -198,27 +200,22 @@ class Daemon:
 
     def _new_server(self) -> Server:
         services = Services(
-            self.settings, self.holder, self.board, self.table, self.health, self.metrics
+            self.settings,
+            self.holder,
+            self.board,
+            self.table,
+            self.health,
+            self.metrics,
+            self.control,
+            self.scoreboard,
+            self.journal,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
 
-    def _report_model(self) -> None:
-        serving = self.holder.current
-        model = serving.model
-        self.metrics.set_model(model.variant, model.version, fallback=serving.fallback)
-        self.metrics.build_info.labels(volsvc.__version__, self.settings.service.git_sha).set(1)
-        detail = serving.fallback_reason or f"{serving.name} serves"
-        self.health.report("model", "degraded" if serving.fallback else "ok", detail)
-        if serving.fallback:
-            log.warning("model_fallback", serves=serving.name, reason=detail)
-
     def reload(self, settings: Settings) -> None:
-        """Serve the model variant of fresh settings; their other keys wait for a restart."""
-        if settings.model.variant != self.holder.current.requested:
-            self.holder.swap(build_holder(settings).current)
-            self.metrics.swaps.labels("sighup", "ok").inc()
-            self._report_model()
+        """Serve the variant and version of fresh settings; other keys wait for a restart."""
+        self.control.reload(settings.model)
         log.info("reloaded", variant=settings.model.variant, log_level=settings.service.log_level)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
@@ -237,6 +234,7 @@ class Daemon:
             await self.bus.stop()
             if self._name:
                 self._name.release()
+            self.holder.tell("stop", "settings")
             log.info("stopped")
 
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -256,12 +254,7 @@ class Daemon:
                 replica = tasks.create_task(
                     self._supervised("replica", self._replica.run), name="replica"
                 )
-            registration = None
-            if self._packaged_digest and self.settings.model.import_packaged:
-                registration = tasks.create_task(
-                    register_packaged(self.settings, self._packaged_digest, self.health),
-                    name="registration",
-                )
+            watchers = self._watchers(tasks)
             ready()
             await self._until_ready(stop)
             self.health.ready = True
@@ -273,9 +266,18 @@ class Daemon:
             await _finish(producer, within_s=0)
             await self.bus.close()
             await _finish(consumer, within_s=grace_s)
-            await _finish(replica, within_s=0)
-            await _finish(registration, within_s=0)
-            await _finish(monitor, within_s=0)
+            for task in (replica, *watchers, monitor):
+                await _finish(task, within_s=0)
+
+    def _watchers(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Who looks after the models beside the stream; nothing waits for them."""
+        parts = {"models": self.control.run()}
+        if self._consumer:
+            parts["quality"] = self.scoreboard.run()
+        if self.settings.model.import_packaged and self.settings.model.variant == "ml":
+            digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
+            parts["registration"] = register_packaged(self.settings, digest, self.health)
+        return [tasks.create_task(part, name=name) for name, part in parts.items()]
 
     async def _until_ready(self, stop: asyncio.Event) -> None:
         """Wait until every symbol is known, or until it is clear that it may take long.

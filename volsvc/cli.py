@@ -20,6 +20,7 @@ import volsvc
 from volsvc.config import Settings, SettingsError, load_settings
 from volsvc.domain import VolsvcError
 from volsvc.logs import configure_logs, get_logger
+from volsvc.model_cli import models
 
 log = get_logger(__name__)
 
@@ -30,6 +31,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+cli.add_typer(models)
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")

@@ -23,11 +23,21 @@ from volsvc.domain import (
 from volsvc.features import Order, SymbolState, SymbolTable
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
-from volsvc.models import HORIZONS_S, LiveForecasts, ModelHolder, Moment, moment_now, moments_ended
+from volsvc.models import (
+    HORIZONS_S,
+    LiveForecasts,
+    Model,
+    ModelHolder,
+    Moment,
+    Scoring,
+    moment_now,
+    moments_ended,
+    surely,
+)
 from volsvc.ownership import Ownership
 from volsvc.supervisor import Backoff
 from volsvc.transport import Bus, OutRecord, Position, Record, Subscription
-from volsvc.transport.codec import dead_letter, decode_tick, encode_features
+from volsvc.transport.codec import dead_letter, decode_tick, encode_features, encode_outcome
 from volsvc.transport.stated import Stated
 
 COMMIT_INTERVAL_S = 1.0
@@ -53,6 +63,7 @@ class _Step:
 
     due: list[_Due] = field(default_factory=list)
     dead: list[OutRecord] = field(default_factory=list)
+    judged: list[OutRecord] = field(default_factory=list)
     touched: dict[str, SymbolState] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
@@ -124,9 +135,12 @@ class Consumer:
             self._uncommitted[record.partition] = record.offset + 1
         self._pending_records += len(batch)
         self._count(step)
-        records = self._tell(step.due, step.touched.values())
+        records = self._tell(step.due, step.touched.values(), step.judged)
         if step.dead:
             await self._publish_surely(self._topics.dead_letter_topic, step.dead)
+        if step.judged:
+            # Before the state that has forgotten them: an outcome may come twice, but is not lost.
+            await self._publish_surely(self._topics.outcomes_topic, step.judged)
         if records:
             await self._publish_surely(self._topics.features_topic, records)
 
@@ -189,25 +203,30 @@ class Consumer:
 
     # --- forecasts ------------------------------------------------------------------------
 
-    def _tell(self, due: Sequence[_Due], touched: Iterable[SymbolState]) -> list[OutRecord]:
+    def _tell(
+        self, due: Sequence[_Due], touched: Iterable[SymbolState], judged: list[OutRecord]
+    ) -> list[OutRecord]:
         """Forecast at every moment, put the newest on the board, and return what is to publish.
 
-        One call of one model for all; then each symbol's moments in their order.
+        One call of one model for all; then each symbol's moments in their order. What has matured
+        is added to `judged`.
         """
         newest = [_Due(moment_now(state), None) for state in touched]
         moments = [*due, *newest]
         if not moments:
             return []
-        model = self._holder.current.model
+        rows = [item.moment for item in moments]
         started = time.perf_counter()
-        forecasts = LiveForecasts(model, [item.moment for item in moments], self._horizons)
+        model, forecasts = self._forecasts(rows)
         duration = time.perf_counter() - started
         self._metrics.inference_duration.labels(model.variant).observe(duration)
+        shadow = self._holder.shadow
+        scoring = Scoring(forecasts, shadow if shadow is not model else None, rows)
         now_ns = time.time_ns()
         records = []
         for index, (moment, state, on_grid) in enumerate(moments):
             if moment.ended is not None:
-                forecasts.learn(index)
+                scoring.learn(index)
                 moment.state.digest.close(moment.ended.bar)
                 continue
             snapshot = forecasts.snapshot(index, self._horizon_s)
@@ -218,7 +237,14 @@ class Consumer:
                 moment.state.digest.say(snapshot)
             stored = {**state, **moment.state.dump_learnt()}
             records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
+        judged += [encode_outcome(symbol, outcome) for symbol, outcome in scoring.outcomes]
         return records
+
+    def _forecasts(self, moments: Sequence[Moment]) -> tuple[Model, LiveForecasts]:
+        """What serves says of moments, or the baseline where it fails."""
+        return surely(
+            self._holder.current, lambda model: LiveForecasts(model, moments, self._horizons)
+        )
 
     async def _publish_surely(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Publish until it is known to have arrived; a record that did twice says the same."""
@@ -251,7 +277,7 @@ class Consumer:
             if state.row is not None
         ]
         if due:
-            await self._publish_surely(self._topics.features_topic, self._tell(due, ()))
+            await self._publish_surely(self._topics.features_topic, self._tell(due, (), []))
         ours = True
         if self._uncommitted and self._subscription is not None:
             ours = await self._subscription.commit(dict(self._uncommitted))

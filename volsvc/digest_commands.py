@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.app import Reporter, build_holder, file_source
+from volsvc.app import Reporter, file_source
 from volsvc.commands import write_rows
 from volsvc.config import Settings
 from volsvc.domain import InvalidTickError, SourceError
 from volsvc.features import ClosedWindow, Order, SymbolState, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
+from volsvc.model_setup import build_holder
 from volsvc.models import HORIZONS_S, LiveForecasts, Model, moment_now, moments_ended
 from volsvc.progress import progress_bar
 from volsvc.sources.files import open_raw, text_of

@@ -65,6 +65,10 @@ REJECTIONS = (
 """Every reason for which a tick is not processed."""
 
 
+TRIGGERS = ("alias", "guard", "registry", "rollback", "route", "settings", "sighup")
+"""What changes the model that serves."""
+
+
 class _Lag(Collector):
     """Lag is absent while it is unknown: a false 0 would say that all is well."""
 
@@ -130,7 +134,20 @@ class Metrics:
         self.swaps = self._counter(
             "volsvc_model_swaps", "Changes of the model that serves", ("trigger", "result")
         )
-        self.swaps.labels("sighup", "ok")
+        for trigger in TRIGGERS:
+            for result in ("ok", "refused"):
+                self.swaps.labels(trigger, result)
+        self.registry_polls = self._counter(
+            "volsvc_registry_polls", "Looks at the model registry", ("result",)
+        )
+        for result in ("ok", "failed"):
+            self.registry_polls.labels(result)
+        self.registry_open = self._gauge(
+            "volsvc_registry_breaker_open", "1 while the registry is left alone after failures"
+        )
+        self.journal_errors = self._counter(
+            "volsvc_journal_errors", "Entries of the journal that could not be written"
+        )
         self.predictions = self._counter(
             "volsvc_predictions", "Rows predicted, or requests refused", ("variant", "outcome")
         )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
 from volsvc.features.outcomes import HORIZON_MINUTES, Settled
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 
 Array = NDArray[np.float64]
 

@@ -16,14 +16,18 @@ from volsvc.features.history import History
 from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
-from volsvc.features.outcomes import Outcomes, Settled
+from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
 from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
+from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
 
 STATE_VERSION = 3
 STEP_NS = NS
 """Features are published when a tick opens a new step of this event-time grid."""
 WARM_MINUTES = 1440.0
 """Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern."""
+
+
+assert AHEADS == HORIZON_MINUTES
 
 
 class StateError(ValueError):
@@ -41,15 +45,15 @@ class MinuteEnd(NamedTuple):
 
 
 class SymbolState:
-    """One symbol's window, minutes, moments, outcomes, order checks and history."""
+    """One symbol's window, minutes, moments, outcomes, scores, order checks and history."""
 
     __slots__ = (
-        "_calibration",
+        "_calibrations",
         "_dumped",
         "_ended",
         "_minutes",
         "_step",
-        "_stored_calibration",
+        "_stored_calibrations",
         "_times",
         "_window",
         "digest",
@@ -60,15 +64,20 @@ class SymbolState:
         "outcomes",
         "partition",
         "row",
+        "scores",
         "symbol",
     )
 
-    def __init__(self, symbol: str, settings: FeatureSettings) -> None:
+    def __init__(
+        self, symbol: str, settings: FeatureSettings, window_days: int = WINDOW_DAYS
+    ) -> None:
+        """`window_days` is how long a judged forecast counts in `scores`."""
         self.symbol = symbol
         self.order = OrderCheck(settings.late_tolerance_s, settings.future_tolerance_s)
         self.history = History(settings.history)
         self.engine = MultiScale()
         self.outcomes = Outcomes()
+        self.scores = SymbolScores(symbol, window_days)
         self.digest = Digest()
         self.row: FeatureRow | None = None
         self.partition = 0
@@ -79,8 +88,8 @@ class SymbolState:
         self._minutes = MinuteBuilder()
         self._ended: list[MinuteEnd] = []
         self._dumped: Mapping[str, Any] | None = None
-        self._calibration: Calibration | None = None
-        self._stored_calibration: Mapping[str, Any] | None = None
+        self._calibrations: dict[str, Calibration] = {}
+        self._stored_calibrations: Mapping[str, Any] = {}
 
     def update(self, tick: Tick, published_ns: int = 0) -> Order:
         """Take in a tick; when it is new, the feature row after it is `row`.
@@ -130,14 +139,17 @@ class SymbolState:
         bar, fraction = pending
         return self.engine.row(bar.minute, fraction, bar)
 
-    def calibration(self, digest: str, laws: Sequence[ResidualLaws]) -> Calibration:
-        """This symbol's residuals under a model; from its pooled laws when it is new here."""
-        known = self._calibration
+    def calibration(self, variant: str, digest: str, laws: Sequence[ResidualLaws]) -> Calibration:
+        """This symbol's residuals under a model; from its pooled laws when it is new here.
+
+        One a variant is kept: that which serves and its shadow both go on learning.
+        """
+        known = self._calibrations.get(variant)
         if known is None or known.digest != digest:
-            known = self._calibration = Calibration(digest, laws)
-            if self._stored_calibration is not None:
-                known.restore(self._stored_calibration)
-                self._stored_calibration = None
+            known = self._calibrations[variant] = Calibration(digest, laws)
+            stored = self._stored_calibrations.get(variant)
+            if stored is not None:
+                known.restore(stored)
         return known
 
     def take_due(self) -> bool:
@@ -187,7 +199,7 @@ class SymbolState:
     def dump(self) -> Mapping[str, Any]:
         """The state that a restart needs, as JSON can carry it without loss.
 
-        Without calibration and digest, which move with the forecasts and not with the ticks.
+        Without what `dump_learnt` gives, which moves with the forecasts and not with the ticks.
         """
         return {
             "v": STATE_VERSION,
@@ -208,13 +220,14 @@ class SymbolState:
             self._dumped = {"engine": self.engine.dump(), "outcomes": self.outcomes.dump()}
         return self._dumped
 
-    def dump_calibration(self) -> Mapping[str, Any] | None:
-        """The residuals under the model that serves; None before its first forecast."""
-        return self._calibration.dump() if self._calibration else self._stored_calibration
-
     def dump_learnt(self) -> Mapping[str, Any]:
-        """What moves with the forecasts: calibration and digest, to be stored beside `dump`."""
-        return {"calibration": self.dump_calibration(), "digest": self.digest.dump()}
+        """What moves with forecasts: residuals by variant, scores with what is pending, digest."""
+        learnt = {variant: known.dump() for variant, known in self._calibrations.items()}
+        return {
+            "calibrations": {**self._stored_calibrations, **learnt},
+            "scores": self.scores.dump(),
+            "digest": self.digest.dump(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `dump` gave; raises StateError when it does not fit.
@@ -233,7 +246,9 @@ class SymbolState:
         self._minutes.restore(state["minutes"])
         self.engine.restore(state["engine"])
         self.outcomes.restore(state["outcomes"])
-        self._stored_calibration = state.get("calibration")
+        self._stored_calibrations = state.get("calibrations", {})
+        if "scores" in state:
+            self.scores.restore(state["scores"])
         if "digest" in state:
             self.digest.restore(state["digest"])
         self.order.restore(state["order"])

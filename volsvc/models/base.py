@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import FeatureRow, Forecast
+from volsvc.domain import FeatureRow, Forecast, VolsvcError
 from volsvc.features import (
     FLOOR_PER_MINUTE,
     HORIZON_MINUTES,
@@ -56,6 +56,10 @@ _SEASON_AT = FEATURES.index(f"season_{SEASON_HORIZONS_S[0]}s")
 assert tuple(60 * m for m in HORIZON_MINUTES) == SEASON_HORIZONS_S
 
 
+class ModelError(VolsvcError):
+    """A model that gave numbers that are not finite."""
+
+
 class Model(ABC):
     """A pure, reentrant function from feature rows to forecasts, with its name and version.
 
@@ -81,9 +85,12 @@ class Model(ABC):
 
         The shape is (rows, horizons). Between the fitted horizons ln variance is linear in ln
         horizon, beyond them the variance per second stays; it never falls as the horizon grows.
+        Raises ModelError when one is not finite.
         """
         spans = np.array(HORIZONS_S)
         heads = np.clip(self.head_variances(features), FLOOR_RATE * spans, GREATEST_RATE * spans)
+        if not np.isfinite(heads).all():
+            raise ModelError(f"{self.variant}-{self.version} gives numbers that are not finite")
         heads = np.maximum.accumulate(heads, axis=1)
         return np.column_stack([_between(heads, horizon) for horizon in horizons_s])
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
+from volsvc.domain import FeatureRow, Frozen, Prediction, Quality, Snapshot
 from volsvc.features import (
     HORIZON_MINUTES,
     SCALE_NAMES,
@@ -113,7 +113,8 @@ class LiveForecasts:
         )
 
     def _calibration(self, moment: Moment) -> Calibration:
-        return moment.state.calibration(self._model.digest, self._model.laws)
+        model = self._model
+        return moment.state.calibration(model.variant, model.digest, model.laws)
 
     def predictions(self, index: int) -> tuple[Prediction, ...]:
         """The forecasts at a moment, one a horizon; earlier moments have been learnt from."""
@@ -135,7 +136,21 @@ class LiveForecasts:
             predictions=predictions,
             quality=replace(moment.quality, calibration="own" if calibration.own else "pooled"),
             features=named_scales(moment.scales),
+            prediction_id=moment.state.scores.id_of(self._model.variant),
         )
+
+    def issue(self, index: int) -> None:
+        """Freeze what is said at the end of a minute, to be judged; it has been learnt from."""
+        moment, model = self._moments[index], self._model
+        assert moment.ended is not None, "forecasts are issued at the ends of minutes"
+        minute, calibration = moment.ended.bar.minute, self._calibration(moment)
+        frozen = []
+        for at in moment.state.scores.due(minute):
+            said = self._prediction(index, self._heads[at], calibration)
+            numbers = said.sigma, said.lo, said.hi, said.threshold, said.score
+            ahead = HORIZON_MINUTES[at]
+            frozen.append(Frozen(model.variant, model.version, minute, ahead, *numbers))
+        moment.state.scores.issue(model.variant, model.digest, model.version, frozen)
 
     def _prediction(self, index: int, at: int, calibration: Calibration) -> Prediction:
         """A forecast with its interval and score.

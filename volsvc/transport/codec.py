@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from volsvc.domain import (
+    NS,
     InvalidTickError,
     NotATickError,
+    Outcome,
     Snapshot,
     Tick,
     format_time,
@@ -21,11 +23,13 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
+from volsvc.quality import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
 from volsvc.transport.stated import headers_of
 
 TICK_VERSION = 1
 FEATURES_VERSION = 3
+OUTCOME_VERSION = 1
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
 
@@ -136,6 +140,7 @@ def encode_features(
         **row.fields(),
         "features": snapshot.features,
         "score": snapshot.score,
+        "prediction_id": snapshot.prediction_id,
         "model_variant": snapshot.variant,
         "version": snapshot.version,
         "predictions": [p.fields() for p in snapshot.predictions],
@@ -150,6 +155,32 @@ def encode_features(
         headers_of(state["offset"], writer),
         partition=state["partition"],
     )
+
+
+def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
+    """A record of `ticks.outcomes`: a forecast as it was issued, and how it turned out."""
+    frozen = outcome.frozen
+    minute, variant, version = frozen.minute, frozen.variant, frozen.version
+    value = {
+        "v": OUTCOME_VERSION,
+        "prediction_id": prediction_id(symbol, minute, variant, version),
+        "symbol": symbol,
+        "issued_at": format_time((minute + 1) * 60 * NS),
+        "matured_at": format_time((minute + 1 + frozen.ahead) * 60 * NS),
+        "horizon_s": frozen.ahead * 60.0,
+        "model_variant": variant,
+        "version": version,
+        "sigma": frozen.sigma,
+        "lo": frozen.lo,
+        "hi": frozen.hi,
+        "threshold": frozen.threshold,
+        "score": frozen.score,
+        "realised": outcome.realised,
+        "qlike": outcome.qlike,
+        "covered": outcome.covered,
+        "brier": outcome.brier,
+    }
+    return OutRecord(symbol.encode(), _encode(value))
 
 
 class StoredState(NamedTuple):

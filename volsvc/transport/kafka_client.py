@@ -135,6 +135,7 @@ def _new_topics(settings: KafkaSettings) -> list[NewTopic]:
         (settings.topic, settings.partitions, as_sent),
         (settings.features_topic, settings.partitions, {**COMPACTED, **as_sent}),
         (settings.dead_letter_topic, 1, safe),
+        (settings.outcomes_topic, settings.partitions, as_sent),
     )
     return [
         NewTopic(name, count, settings.replication_factor, topic_configs=configs)

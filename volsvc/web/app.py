@@ -15,7 +15,7 @@ from aiohttp import web
 
 from volsvc.config import HttpSettings
 from volsvc.domain import StartupError
-from volsvc.web import handlers, openapi
+from volsvc.web import handlers, model_routes, openapi
 from volsvc.web.middleware import around
 from volsvc.web.services import SERVICES, Services
 
@@ -58,6 +58,11 @@ def create_app(services: Services) -> web.Application:
             web.get("/health/live", handlers.live),
             web.get("/health/ready", handlers.ready),
             web.get("/version", handlers.version),
+            web.get("/models", model_routes.models),
+            web.put("/models/active", model_routes.activate),
+            web.post("/models/rollback", model_routes.rollback),
+            web.get("/models/history", model_routes.history),
+            web.get("/quality", model_routes.quality),
             web.get("/metrics", handlers.metrics),
             web.get("/openapi.json", openapi_json),
             web.get("/docs", docs),

@@ -21,13 +21,15 @@ from volsvc.domain import (
     format_time,
 )
 from volsvc.features import SCALE_NAMES
-from volsvc.models import FEATURES, SCHEMA_VERSION
+from volsvc.models import FEATURES, SCHEMA_VERSION, surely
 from volsvc.models.base import WINDOW_NAMES
 from volsvc.web.problems import INVALID, NOT_READY, ProblemError
 from volsvc.web.schemas import PredictRequest, Row
 from volsvc.web.services import SERVICES, Services
 
 DEFAULT_HISTORY = 100
+FALLBACK_HEADER = "X-Model-Fallback"
+"""On answers of another model than was asked for; they name the one that gave them."""
 
 
 def json_response(value: Any, **options: Any) -> web.Response:
@@ -41,7 +43,8 @@ def json_response(value: Any, **options: Any) -> web.Response:
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """The wall clock, to the millisecond."""
     return format_time(time.time_ns() // 1_000_000 * 1_000_000)
 
 
@@ -62,29 +65,32 @@ async def predict(request: web.Request) -> web.Response:
     horizon = asked.horizon_s or services.settings.model.horizon_s
     started = time.perf_counter()
     threshold = asked.threshold or _thresholds(asked.rows, horizon, services)
-    forecast = serving.model.predict(_matrix(asked.rows), horizon, threshold)
+    matrix = _matrix(asked.rows)
+    model, forecast = surely(serving, lambda model: model.predict(matrix, horizon, threshold))
+    variant, fallback = model.variant, serving.fallback or model is not serving.model
     services.metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
-    outcome = "fallback" if serving.fallback else "ok"
+    outcome = "fallback" if fallback else "ok"
     services.metrics.predictions.labels(variant, outcome).inc(len(asked.rows))
     services.metrics.predict_rows.observe(len(asked.rows))
     return json_response(
         {
             "scores": forecast.p_spike.tolist(),
             "model_variant": variant,
-            "version": serving.model.version,
-            "ts": _now(),
+            "version": model.version,
+            "ts": now(),
             "horizon_s": horizon,
             "predictions": [
                 _row_prediction(Prediction.row(forecast, i), row)
                 for i, row in enumerate(asked.rows)
             ],
-        }
+        },
+        headers={FALLBACK_HEADER: "true"} if fallback else {},
     )
 
 
 def _check_rows(asked: PredictRequest, most: int) -> None:
     if len(asked.rows) > most:
-        raise _invalid("#/rows", f"must have at most {most} rows, not {len(asked.rows)}")
+        raise invalid("#/rows", f"must have at most {most} rows, not {len(asked.rows)}")
 
 
 def _thresholds(rows: list[Row], horizon_s: float, services: Services) -> np.ndarray[Any, Any]:
@@ -116,18 +122,19 @@ def _scales(features: Mapping[str, float | None], index: int) -> list[float]:
     unknown = sorted(set(features) - set(SCALE_NAMES))
     missing = [name for name in SCALE_NAMES if name not in features]
     if unknown:
-        raise _invalid(f"{pointer}/{unknown[0]}", "is no feature of this schema version")
+        raise invalid(f"{pointer}/{unknown[0]}", "is no feature of this schema version")
     if missing:
-        raise _invalid(pointer, f"lacks {missing[0]!r}; send the map as it was published")
+        raise invalid(pointer, f"lacks {missing[0]!r}; send the map as it was published")
     values = [features[name] for name in SCALE_NAMES]
     if any(value is None for value in values):
         return [math.nan] * len(values)
     if features["level"] is not None and features["level"] <= 0:
-        raise _invalid(f"{pointer}/level", "must be above 0")
+        raise invalid(f"{pointer}/level", "must be above 0")
     return [float("nan") if value is None else value for value in values]
 
 
-def _invalid(pointer: str, detail: str) -> ProblemError:
+def invalid(pointer: str, detail: str) -> ProblemError:
+    """A problem with one place of a request."""
     return ProblemError(INVALID, f"{pointer} {detail}", [{"pointer": pointer, "detail": detail}])
 
 
@@ -158,7 +165,7 @@ async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest of every symbol."""
     services = request.app[SERVICES]
     symbols = [_latest(posted, services) for posted in services.board]
-    return json_response({"ts": _now(), "symbols": symbols})
+    return json_response({"ts": now(), "symbols": symbols})
 
 
 def _latest(posted: Posted, services: Services) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def _latest(posted: Posted, services: Services) -> dict[str, Any]:
     age = posted.age_s(time.time())
     return {
         "symbol": row.symbol,
-        "ts": _now(),
+        "ts": now(),
         "as_of": format_time(row.time_ns),
         "age_s": round(age, 6),
         "stale": age > services.settings.http.stale_after_s,
@@ -177,6 +184,7 @@ def _latest(posted: Posted, services: Services) -> dict[str, Any]:
         "n": row.n,
         "span_s": row.span_s,
         "score": snapshot.score,
+        "prediction_id": snapshot.prediction_id,
         "model_variant": snapshot.variant,
         "version": snapshot.version,
         "predictions": [prediction.fields() for prediction in snapshot.predictions],
@@ -189,15 +197,17 @@ async def history(request: web.Request) -> web.Response:
     """GET /history/{symbol}: the newest feature rows of a symbol, oldest first."""
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
-    limit = _limit(request, services.settings.features.history)
+    most = services.settings.features.history
+    limit = whole_number(request, "limit", DEFAULT_HISTORY, most)
     rows = services.table.get(symbol).history.newest(limit, symbol)
     return json_response({"symbol": symbol, "rows": [row.fields() for row in rows]})
 
 
-def _limit(request: web.Request, most: int) -> int:
-    text = request.query.get("limit", str(min(DEFAULT_HISTORY, most)))
+def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
+    """A parameter of the query, from 1 to `most`; raises ProblemError for anything else."""
+    text = request.query.get(name, str(min(default, most)))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise _invalid("#/limit", f"must be a whole number from 1 to {most}")
+        raise invalid(f"#/{name}", f"must be a whole number from 1 to {most}")
     return int(text)
 
 
@@ -235,6 +245,8 @@ async def version(request: web.Request) -> web.Response:
             "sha": services.settings.service.git_sha,
             "version": volsvc.__version__,
             "model_digest": serving.model.digest,
+            "requested": serving.requested,
+            "fallback": serving.fallback_reason,
             "schema_version": SCHEMA_VERSION,
         }
     )

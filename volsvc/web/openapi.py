@@ -29,6 +29,26 @@ LIMIT = {
 }
 
 
+AT = {
+    "name": "at",
+    "in": "query",
+    "description": "A time (RFC 3339): what served then?",
+    "schema": {"type": "string"},
+}
+ENTRIES = {
+    "name": "limit",
+    "in": "query",
+    "description": "How many entries at the most",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50},
+}
+ONE_SYMBOL = {
+    "name": "symbol",
+    "in": "query",
+    "description": "Scores of this symbol alone",
+    "schema": {"type": "string", "maxLength": 64},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the document says of one route."""
@@ -41,6 +61,7 @@ class Route:
     parameters: Sequence[dict[str, Any]] = ()
     problems: Sequence[int] = ()
     also: int | None = None
+    scope: str = "read"
 
 
 ROUTES = (
@@ -79,6 +100,40 @@ ROUTES = (
         problems=(503,),
     ),
     Route("get", "/version", "What serves, and which build", schemas.VersionResponse),
+    Route("get", "/models", "What serves, and what stands by", schemas.ModelsResponse),
+    Route(
+        "put",
+        "/models/active",
+        "Serve a variant or a version from now on",
+        schemas.ModelsResponse,
+        body=schemas.ActivateRequest,
+        problems=(400, 408, 409, 413, 422, 503),
+        scope="admin",
+    ),
+    Route(
+        "post",
+        "/models/rollback",
+        "Serve what served before",
+        schemas.ModelsResponse,
+        problems=(409,),
+        scope="admin",
+    ),
+    Route(
+        "get",
+        "/models/history",
+        "What served when, and why",
+        schemas.ModelHistoryResponse,
+        parameters=(AT, ENTRIES),
+        problems=(422, 500),
+    ),
+    Route(
+        "get",
+        "/quality",
+        "How our own forecasts turned out",
+        schemas.QualityResponse,
+        parameters=(ONE_SYMBOL,),
+        problems=(404,),
+    ),
     Route("get", "/metrics", "Prometheus metrics", "text/plain"),
     Route("get", "/openapi.json", "This document", "application/json"),
     Route("get", "/docs", "This document as a page", "text/html"),
@@ -88,8 +143,10 @@ _WORDS = {
     400: "The body is not JSON",
     404: "Not known",
     408: "Too slow",
+    409: "Refused; what serves goes on",
     413: "Too large",
     422: "Not valid; `errors` points at each fault",
+    500: "The service failed",
     503: "Not able to serve now",
 }
 
@@ -136,6 +193,7 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": _operation_id(route),
+        "x-scope": route.scope,
         "responses": responses,
     }
     if route.parameters:

@@ -9,7 +9,11 @@ from aiohttp import web
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from volsvc.domain import UnknownSymbolError
+from volsvc.domain import UnknownSymbolError, VolsvcError
+from volsvc.journal import JournalError
+from volsvc.models import ModelError
+from volsvc.models.control import ModelRefusedError
+from volsvc.models.remote import RegistryAwayError
 
 
 class Kind(NamedTuple):
@@ -27,9 +31,17 @@ METHOD = Kind("method-not-allowed", 405, "The route does not take this method")
 TIMEOUT = Kind("request-timeout", 408, "The request took too long")
 TOO_LARGE = Kind("payload-too-large", 413, "The body is too large")
 INVALID = Kind("validation-failed", 422, "The request is not valid")
+REFUSED = Kind("model-refused", 409, "The model must not serve")
 INTERNAL = Kind("internal-error", 500, "The service failed")
 NOT_READY = Kind("not-ready", 503, "The service is not ready")
+JOURNAL = Kind("journal-broken", 500, "The journal is broken")
+AWAY = Kind("registry-away", 503, "The registry does not answer")
+MODEL_FAILED = Kind("model-failed", 503, "No model gave an answer")
 KINDS = (
+    REFUSED,
+    JOURNAL,
+    AWAY,
+    MODEL_FAILED,
     INVALID_JSON,
     UNKNOWN_SYMBOL,
     NOT_FOUND,
@@ -41,6 +53,14 @@ KINDS = (
     NOT_READY,
 )
 _BY_STATUS = {404: NOT_FOUND, 405: METHOD, 413: TOO_LARGE, 408: TIMEOUT}
+
+_OURS: dict[type[VolsvcError], Kind] = {
+    UnknownSymbolError: UNKNOWN_SYMBOL,
+    ModelRefusedError: REFUSED,
+    RegistryAwayError: AWAY,
+    ModelError: MODEL_FAILED,
+    JournalError: JOURNAL,
+}
 
 MAX_ERRORS = 100
 """Faults listed in an answer; a body of 10,000 bad rows needs no answer of megabytes."""
@@ -67,8 +87,9 @@ def as_problem(error: Exception) -> ProblemError | None:
     """The problem behind an error that a request may cause; None for a failure of ours."""
     if isinstance(error, ProblemError):
         return error
-    if isinstance(error, UnknownSymbolError):
-        return ProblemError(UNKNOWN_SYMBOL, str(error))
+    for of, kind in _OURS.items():
+        if isinstance(error, of):
+            return ProblemError(kind, str(error))
     if isinstance(error, ValidationError):
         return _invalid(error)
     if isinstance(error, TimeoutError):

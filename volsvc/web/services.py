@@ -10,8 +10,11 @@ from volsvc.board import Board
 from volsvc.config import Settings
 from volsvc.features import SymbolTable
 from volsvc.health import Health
+from volsvc.journal import Journal
 from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder
+from volsvc.models.control import ModelControl
+from volsvc.scoreboard import Scoreboard
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class Services:
     table: SymbolTable
     health: Health
     metrics: Metrics
+    control: ModelControl
+    scoreboard: Scoreboard
+    journal: Journal | None
 
 
 SERVICES = web.AppKey("services", Services)
