@@ -85,7 +85,11 @@ def wishes(good: list[str]) -> Iterator[dict[str, str] | None]:
 
 
 async def swap(daemon: RunningDaemon, wish: dict[str, str] | None) -> int:
-    return await rollback(daemon) if wish is None else (await put(daemon, wish))[0]
+    if wish is None:
+        return await rollback(daemon)
+    status, answer = await put(daemon, wish)
+    assert status == 200, answer
+    return status
 
 
 async def test_two_hundred_swaps(tmp_path: Path) -> None:
@@ -108,7 +112,7 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
             if path in good:
                 expected["ml", version] = score(read_artefact(path).model)
         point(uri, numbers[0])
-        limits = {"VOLSVC_MODEL__LOAD_TIMEOUT_S": "3", "VOLSVC_MODEL__POLL_S": "1"}
+        limits = {"VOLSVC_MODEL__LOAD_TIMEOUT_S": "6", "VOLSVC_MODEL__POLL_S": "1"}
         async with running(env=env(uri, **limits), cwd=tmp_path) as daemon:
             await until_serves(daemon, "ml", numbers[0])
             for version in numbers[:3]:
