@@ -47,7 +47,7 @@ async def replayed(
     path: Path, least: int, model: MlModel | None = None
 ) -> tuple[Daemon, list[Any]]:
     """A daemon that has replayed a recording, and what it published as outcomes."""
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "source": {"path": str(path)},
         "replay": {"speed": "max"},
         "http": {"port": 0},
