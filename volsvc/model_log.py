@@ -20,6 +20,7 @@ class ModelLog:
         self._metrics = metrics
         self._health = health
         self._journal = journal
+        self._unwritten = False
 
     def __call__(self, event: ModelEvent) -> None:
         """Take note of an event."""
@@ -66,11 +67,14 @@ class ModelLog:
             self._journal.append(time.time_ns(), facts)
         except OSError as error:
             # What serves matters more than the note of it.
+            self._unwritten = True
             self._metrics.journal_errors.inc()
             self._health.report("journal", "degraded", f"cannot be written: {error.strerror}")
             log.warning("journal_not_written", reason=str(error))
-        else:
-            self._health.report("journal", "ok")
+            return
+        if self._unwritten:
+            self._unwritten = False
+            self._health.report("journal", "ok", "is written again")
 
     def polled(self, reason: str, *, is_open: bool) -> None:
         """A look at the registry ended; with a reason it did not answer."""

@@ -81,7 +81,7 @@ class ModelControl:
         try:
             self._breaker.check(time.monotonic())
             entry = await self._depot.entry(version)
-            return await self._depot.obtain(entry, self._holder.wish.fitted)
+            return await self._depot.obtain(entry)
         except ArtefactError as error:
             self._holder.tell("refused", trigger, str(error))
             raise ModelRefusedError(str(error)) from error
@@ -149,7 +149,7 @@ class ModelControl:
             return
         trigger = "settings" if self._wanted else "alias"
         try:
-            model = await self._depot.obtain(await self._depot.entry(target), wish.fitted)
+            model = await self._depot.obtain(await self._depot.entry(target))
         except ArtefactError as error:
             lacking = f"version {target} is refused: {error}"
             self._holder.tell("refused", trigger, lacking)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from volsvc.config import ModelSettings
 from volsvc.models.artefact import ArtefactError
@@ -30,6 +32,7 @@ class Depot:
         self._settings = settings
         self._remote = remote
         self._cache = cache
+        self._alive: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
 
     async def target(self, wanted: str) -> str | None:
         """The version to serve: a number that is wanted, the latest, or where the alias points."""
@@ -48,15 +51,16 @@ class Depot:
     async def _fitted(self) -> list[Entry]:
         return [e for e in await self._bounded(self._remote.entries()) if not _is_baseline(e)]
 
-    async def obtain(self, entry: Entry, held: Model | None) -> Model:
-        """A model that was proved: `held` if it is the one, from the cache, or from the registry.
+    async def obtain(self, entry: Entry) -> Model:
+        """A model that was proved: one that is in use, from the cache, or from the registry.
 
         Raises ArtefactError with the reason why it must not serve.
         """
-        if held is not None and (held.version, held.digest) == (entry.version, entry.digest):
-            return held
         if _is_baseline(entry):
             return BASELINE
+        alive = self._alive.get((entry.version, entry.digest or ""))
+        if alive is not None:
+            return alive
         cached = self._cache.find(entry.digest) if entry.digest else None
         if cached is not None:
             return await self._load(cached, entry)
@@ -64,7 +68,34 @@ class Depot:
             path = await self._bounded(self._remote.fetch(entry, folder))
             if path is None:
                 raise ArtefactError(f"version {entry.version} holds no .npz artefact")
+            await self._prove(path, entry)
             return await self._load(path, entry)
+
+    async def _prove(self, path: Path, entry: Entry) -> None:
+        """Try a new file out where it can do no harm; raises ArtefactError."""
+        if path.suffix == ".pkl":
+            # Not allowed ones are refused without being read; allowed ones are trusted.
+            return
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "volsvc.models.loading"),
+            *(str(path), entry.digest or "", self._settings.model_dump_json()),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        limit_s = self._settings.load_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                _, complaint = await process.communicate()
+        except TimeoutError as error:
+            limit = f"model.load_timeout_s = {limit_s:g}"
+            raise ArtefactError(f"was not proved within {limit}") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            lines = complaint.decode(errors="replace").strip().splitlines()
+            raise ArtefactError(lines[-1] if lines else f"its proof ended by {process.returncode}")
 
     async def _load(self, path: Path, entry: Entry) -> Model:
         settings = self._settings
@@ -79,6 +110,7 @@ class Depot:
             raise ArtefactError(f"was not proved within {limit}") from error
         except OSError as error:
             raise ArtefactError(f"{path.name}: {error.strerror or error}") from error
+        self._alive[model.version, model.digest] = model
         return model
 
     def remember(self, model: Model, seen: str) -> None:

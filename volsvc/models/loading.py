@@ -1,9 +1,16 @@
-"""From a file to a model that may serve: proved, measured and warmed up before anybody sees it."""
+"""From a file to a model that may serve: proved, measured and warmed up before anybody sees it.
+
+What comes new from a registry is first proved in a process of its own (`python -m
+volsvc.models.loading`): a slow or greedy candidate then costs no request a millisecond, and can be
+ended.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -95,3 +102,19 @@ def _try_out(model: Model, budget_s: float) -> None:
 def _check_finite(arrays: Sequence[Array]) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise ArtefactError("gives numbers that are not finite")
+
+
+def main() -> None:
+    """Prove the file of the first argument; the second is its digest, the third the settings."""
+    os.nice(10)
+    path, digest, settings = sys.argv[1:]
+    try:
+        model_settings = ModelSettings.model_validate_json(settings)
+        load_model(Path(path), digest or None, "candidate", model_settings)
+    except ArtefactError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
