@@ -59,6 +59,10 @@ test-fast: $(VENV)/.dev ## Run the tests that need no broker
 bench: $(VENV)/.dev ## Measure the speed of the hot paths
 	$(BIN)/python -m tests.benchmarks
 
+.PHONY: bench-scaling
+bench-scaling: $(VENV)/.dev kafka ## Measure one instance on a broker, and the arithmetic of a fleet
+	$(BIN)/python -m tests.benchmarks.scaling
+
 .PHONY: train
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings
 	@test -n "$(DATA)" || { echo "say where the recordings are: make train DATA='--data FOLDER'"; exit 2; }
