@@ -37,7 +37,7 @@ run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --spee
 .PHONY: kafka
 kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
 
-$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml
+$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/kafka/install-system.sh
 	sh tests/kafka/install-system.sh
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
 	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.daemon import RunningDaemon, eventually, launch, running
 from tests.kafka.broker import Broker
-from tests.kafka.filling import a_warm_record, fill, settings_of
+from tests.kafka.filling import Quiet, a_warm_record, fill, settings_of
 from tests.kafka.fleet import environment
 from tests.kafka.log import create_topic, delete_records, read_topic, write
 from volsvc.transport.kafka_reader import KafkaReader
@@ -87,7 +87,7 @@ async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path
         assert await daemon.stop() == 0
     for topic in (f"{name}.raw", f"{name}.features"):
         await transactions(servers, topic)
-    reader = KafkaReader(settings_of(servers, name))
+    reader = KafkaReader(settings_of(servers, name), Quiet())
     async with asyncio.timeout(10):
         (newest,) = await reader.tail(f"{name}.raw", 1)
     assert json.loads(newest.value or b"")["trade_id"] == 5
