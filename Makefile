@@ -37,7 +37,7 @@ run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --spee
 .PHONY: kafka
 kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
 
-$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml
+$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/kafka/install-system.sh
 	sh tests/kafka/install-system.sh
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
 	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
@@ -58,6 +58,10 @@ test-fast: $(VENV)/.dev ## Run the tests that need no broker
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths
 	$(BIN)/python -m tests.benchmarks
+
+.PHONY: bench-scaling
+bench-scaling: $(VENV)/.dev kafka ## Measure one instance on a broker, and the arithmetic of a fleet
+	$(BIN)/python -m tests.benchmarks.scaling
 
 .PHONY: train
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings

@@ -191,12 +191,13 @@ class Daemon:
 
     def _new_replica(self) -> Replica | None:
         """In process there is nobody else whose forecasts we could serve."""
-        if not self._on_kafka or set(self.settings.service.roles) == {"producer"}:
+        if not self._on_kafka or not (self._consumer or self._server):
             return None
         topic = self.settings.kafka.features_topic
+        board = self.board if self._server else None
         if self._consumer is None:
-            return Replica(self.bus, topic, self.board)
-        return Replica(self.bus, topic, self.board, self._consumer.witness)
+            return Replica(self.bus, topic, board)
+        return Replica(self.bus, topic, board, self._consumer.witness)
 
     def _new_server(self) -> Server:
         services = Services(

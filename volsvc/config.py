@@ -168,6 +168,7 @@ class KafkaSettings(Section):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
     session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
     heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
+    commit_interval_s: PositiveFloat = 1.0
     restore_timeout_s: PositiveFloat = 60.0
     stall_timeout_s: PositiveFloat = 30.0
     retry_backoff_ms: PositiveInt = 100
@@ -195,6 +196,7 @@ class FeatureSettings(Section):
     late_tolerance_s: Annotated[float, Field(ge=0)] = 0.0
     future_tolerance_s: PositiveFloat = 60.0
     symbols: Texts = ()
+    publish_every_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
 
 
 class ModelSettings(Section):

@@ -40,7 +40,6 @@ from volsvc.transport import Bus, OutRecord, Position, Record, Subscription
 from volsvc.transport.codec import dead_letter, decode_tick, encode_features, encode_outcome
 from volsvc.transport.stated import Stated
 
-COMMIT_INTERVAL_S = 1.0
 COMMIT_RECORDS = 4_000
 
 log = get_logger(__name__)
@@ -262,7 +261,7 @@ class Consumer:
     def _flush_due(self) -> bool:
         return (
             self._pending_records >= COMMIT_RECORDS
-            or time.monotonic() - self._flushed_at >= COMMIT_INTERVAL_S
+            or time.monotonic() - self._flushed_at >= self._topics.commit_interval_s
         )
 
     async def flush(self) -> bool:

@@ -30,10 +30,13 @@ class Replica:
         self,
         bus: Bus,
         topic: str,
-        board: Board,
+        board: Board | None,
         witness: Callable[[Stated], None] = lambda seen: None,
     ) -> None:
-        """`witness` hears of every record that another process wrote."""
+        """`witness` hears of every record that another process wrote.
+
+        Without a board nothing is decoded: an instance that serves nobody needs to witness only.
+        """
         self._bus = bus
         self._topic = topic
         self._board = board
@@ -48,25 +51,27 @@ class Replica:
                 await self._adopt(batch)
                 if not batch and not self.caught_up.is_set():
                     self.caught_up.set()
-                    log.info("replica_caught_up", symbols=len(self._board))
+                    log.info("replica_caught_up", topic=self._topic)
 
     async def _adopt(self, batch: Sequence[Record]) -> None:
-        """Post the newest record of each symbol; the others need not even be decoded."""
+        """Witness what others wrote, and post the newest record of each symbol."""
         newest: dict[str, tuple[int, Record]] = {}
         for record in batch:
             seen = stated(record)
             if seen is None or seen.writer == self._bus.identity:
                 continue
             self._witness(seen)
-            known = newest[seen.symbol][0] if seen.symbol in newest else 0
-            if seen.offset >= max(known, self._board.offset(seen.symbol)):
+            if seen.symbol not in newest or seen.offset >= newest[seen.symbol][0]:
                 newest[seen.symbol] = seen.offset, record
-        for done, (offset, record) in enumerate(newest.values(), 1):
-            self._post(record, offset)
+        if self._board is None:
+            return
+        for done, (symbol, (offset, record)) in enumerate(newest.items(), 1):
+            if offset >= self._board.offset(symbol):
+                self._post(self._board, record, offset)
             if done % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _post(self, record: Record, offset: int) -> None:
+    def _post(self, board: Board, record: Record, offset: int) -> None:
         try:
             told = decode_told(record)
         except InvalidTickError as error:
@@ -78,4 +83,4 @@ class Replica:
                 error=str(error),
             )
             return
-        self._board.post(told.snapshot, told.processed_ns / NS, offset)
+        board.post(told.snapshot, told.processed_ns / NS, offset)

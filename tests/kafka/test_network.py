@@ -108,3 +108,27 @@ async def test_everything_a_network_does(
         of_part = [("unreachable" in line) for line in changes if f'"{part}"' in line]
         assert all(a != b for a, b in pairwise(of_part)), changes
     assert len(daemon.log.splitlines()) < 40, daemon.log
+
+
+@pytest.mark.timeout(120)
+async def test_an_instance_that_only_answers(proxy: Proxy, recording: Path, tmp_path: Path) -> None:
+    """It owns no partition, knows every symbol, and goes on answering when the broker is away."""
+    _, newest = await undisturbed(recording, tmp_path)
+    servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
+    env = environment(servers, name)
+    async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as owner:
+        await caught_up(owner, newest, 60)
+        assert await owner.stop() == 0
+    async with running("--roles", "api", env=env, cwd=tmp_path) as reader:
+        await caught_up(reader, newest, 20)
+        assert await reader.metric("volsvc_symbols") == 0
+        proxy.go_away()
+        await answers_while_degraded(reader, 2)
+        assert await reader.status("/health") == 200
+        proxy.heal()
+
+        async def well() -> bool:
+            return bool((await reader.get("/health"))["status"] == "ok")
+
+        await eventually(well, RECOVERY_S, "the broker is reached again")
+        assert await reader.stop() == 0

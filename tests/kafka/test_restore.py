@@ -14,30 +14,15 @@ from aiokafka import AIOKafkaProducer
 
 from tests.daemon import RunningDaemon, eventually, launch, running
 from tests.kafka.broker import Broker
-from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
+from tests.kafka.filling import Quiet, a_warm_record, fill, settings_of
+from tests.kafka.fleet import environment
 from tests.kafka.log import create_topic, delete_records, read_topic, write
-from tests.kafka.test_bus import Heard
-from volsvc.config import KafkaSettings
-from volsvc.transport import OutRecord
-from volsvc.transport.kafka import KafkaBus
 from volsvc.transport.kafka_reader import KafkaReader
-from volsvc.transport.stated import headers_of
 
 INSTANCE = ("--source", "none", "--roles", "consumer,api")
 MANY = 10_000
 WITHIN_S = 10.0
 GOOD = {"symbol": "BTC-USD", "price": 70_000.0}
-
-
-def settings_of(servers: str, name: str) -> KafkaSettings:
-    return KafkaSettings(
-        bootstrap_servers=servers,
-        topic=f"{name}.raw",
-        features_topic=f"{name}.features",
-        dead_letter_topic=f"{name}.dlq",
-        group_id=name,
-        partitions=PARTITIONS,
-    )
 
 
 def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
@@ -48,46 +33,12 @@ def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
     ]
 
 
-async def a_warm_record(servers: str, recording: Path, folder: Path) -> bytes:
-    """A features record as the service writes it after twenty minutes."""
-    name = uuid.uuid4().hex[:8]
-    _, newest = await undisturbed(recording, folder)
-    env = environment(servers, name)
-    async with running("--path", str(recording), "--speed", "max", env=env, cwd=folder) as daemon:
-        await caught_up(daemon, newest, 60)
-        assert await daemon.stop() == 0
-    return max((record.raw or b"" for record in await published(servers, name)), key=len)
-
-
-async def fill(settings: KafkaSettings, warm: bytes) -> None:
-    """A tick and a state of it for each of many symbols."""
-    bus = KafkaBus(settings, Heard(), "filler")
-    await bus.ready()
-    record = json.loads(warm)
-    ends = [0] * PARTITIONS
-    states, raw = [], []
-    for number in range(MANY):
-        symbol = f"S{number}-USD"
-        partition = bus.partition_for(settings.topic, symbol.encode())
-        record["symbol"] = symbol
-        record["state"] |= {"partition": partition, "offset": ends[partition]}
-        headers = headers_of(ends[partition], "filler")
-        value = json.dumps(record).encode()
-        states.append(OutRecord(symbol.encode(), value, headers, partition))
-        tick = {"symbol": symbol, "time": record["time"], "price": 1.0}
-        raw.append(OutRecord(symbol.encode(), json.dumps(tick).encode()))
-        ends[partition] += 1
-    await bus.publish(settings.topic, raw)
-    for start in range(0, MANY, 1_000):
-        await bus.publish(settings.features_topic, states[start : start + 1_000])
-    await bus.stop()
-
-
 @pytest.mark.timeout(180)
 async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """A new instance has the state of 10,000 symbols, and answers for them, within 10 s."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
-    await fill(settings_of(servers, name), await a_warm_record(servers, recording, tmp_path))
+    warm = await a_warm_record(servers, recording, tmp_path)
+    await fill(settings_of(servers, name), warm, MANY)
     async with running(*INSTANCE, env=environment(servers, name), cwd=tmp_path) as daemon:
         started = time.monotonic()
 
@@ -136,7 +87,7 @@ async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path
         assert await daemon.stop() == 0
     for topic in (f"{name}.raw", f"{name}.features"):
         await transactions(servers, topic)
-    reader = KafkaReader(settings_of(servers, name))
+    reader = KafkaReader(settings_of(servers, name), Quiet())
     async with asyncio.timeout(10):
         (newest,) = await reader.tail(f"{name}.raw", 1)
     assert json.loads(newest.value or b"")["trade_id"] == 5

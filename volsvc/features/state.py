@@ -21,8 +21,6 @@ from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
 from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
 
 STATE_VERSION = 3
-STEP_NS = NS
-"""Features are published when a tick opens a new step of this event-time grid."""
 WARM_MINUTES = 1440.0
 """Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern."""
 
@@ -53,6 +51,7 @@ class SymbolState:
         "_ended",
         "_minutes",
         "_step",
+        "_step_ns",
         "_stored_calibrations",
         "_times",
         "_window",
@@ -85,6 +84,7 @@ class SymbolState:
         self._window = ReturnWindow(settings.window_size)
         self._times: list[int] = []
         self._step = -1
+        self._step_ns = round(settings.publish_every_s * NS)
         self._minutes = MinuteBuilder()
         self._ended: list[MinuteEnd] = []
         self._dumped: Mapping[str, Any] | None = None
@@ -154,9 +154,9 @@ class SymbolState:
 
     def take_due(self) -> bool:
         """Whether the newest row opened a step of the publishing grid; true once a step."""
-        if self.row is None or self.row.time_ns // STEP_NS <= self._step:
+        if self.row is None or self.row.time_ns // self._step_ns <= self._step:
             return False
-        self._step = self.row.time_ns // STEP_NS
+        self._step = self.row.time_ns // self._step_ns
         return True
 
     def _remember_time(self, time_ns: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any
 
@@ -150,21 +151,24 @@ class KafkaBus:
     async def tail(self, topic: str) -> Sequence[Record]:
         """The newest record of each partition that has one."""
         await self.ready()
-        reader, partitions = KafkaReader(self._settings), self._partitions[topic]
+        reader, partitions = KafkaReader(self._settings, self._events), self._partitions[topic]
         return await retrying(
             "reader", lambda: reader.tail(topic, partitions), self._settings, self._events
         )
 
     def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
         """All that is retained; raises BusUnavailableError when it takes too long."""
-        return KafkaReader(self._settings).read_all(topic, partitions)
+        return KafkaReader(self._settings, self._events).read_all(topic, partitions)
 
     async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
         """All that is retained and all that comes; raises BusUnavailableError when stuck."""
         await self.ready()
-        reader = KafkaReader(self._settings)
-        async for batch in reader.follow(topic, self._partitions[topic], self._closing):
-            yield batch
+        reader, partitions = KafkaReader(self._settings, self._events), self._partitions[topic]
+        consumer = await retrying("replica", reader.open, self._settings, self._events)
+        batches = reader.follow(consumer, topic, partitions, self._closing)
+        async with aclosing(batches):  # type: ignore[type-var]
+            async for batch in batches:
+                yield batch
 
     def subscribe(self, topic: str, group: str, assignee: Assignee) -> KafkaSubscription:
         """Join the consumer group `group`."""

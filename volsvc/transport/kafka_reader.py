@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from volsvc.config import KafkaSettings
 from volsvc.domain import BusUnavailableError
-from volsvc.transport.bus import Record
+from volsvc.transport.bus import BusEvents, Record
 from volsvc.transport.kafka_client import client_options, let_go
 from volsvc.transport.kafka_progress import Watchdog
 
@@ -42,12 +42,13 @@ def to_record(message: Any) -> Record:
 class KafkaReader:
     """Reads topics; each call has a client of its own."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, events: BusEvents) -> None:
         self._settings = settings
+        self._events = events
         self._answer_s = settings.request_timeout_ms / 1000
 
-    @contextlib.asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+    async def open(self) -> AIOKafkaConsumer:
+        """A client that is connected; raises what the client raises when the broker is away."""
         consumer = AIOKafkaConsumer(
             **client_options(self._settings),
             enable_auto_commit=False,
@@ -58,6 +59,15 @@ class KafkaReader:
         try:
             async with asyncio.timeout(self._answer_s):
                 await consumer.start()
+        except BaseException:
+            await let_go(consumer.stop())
+            raise
+        return consumer
+
+    @contextlib.asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = await self.open()
+        try:
             yield consumer
         finally:
             await let_go(consumer.stop())
@@ -101,32 +111,37 @@ class KafkaReader:
             raise BusUnavailableError(f"reading {topic} failed: {error!r}") from error
 
     async def follow(
-        self, topic: str, partitions: int, closing: asyncio.Event
+        self, consumer: AIOKafkaConsumer, topic: str, partitions: int, closing: asyncio.Event
     ) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained and all that comes; raises BusUnavailableError when stuck."""
+        """All that is retained and all that comes; raises BusUnavailableError when stuck.
+
+        `consumer` is one that `open` gave, and is closed at the end.
+        """
         watchdog = Watchdog(self._settings.stall_timeout_s)
+        every = [TopicPartition(topic, p) for p in range(partitions)]
         try:
-            async with self._consumer() as consumer:
-                every = [TopicPartition(topic, p) for p in range(partitions)]
-                starts, ends = await self._extents(consumer, every)
-                consumer.assign(every)
-                left = {tp for tp in every if ends[tp] > starts[tp]}
-                async for batch in self._until(consumer, ends, left):
-                    if batch:
-                        watchdog.moved()
-                        yield batch
-                    else:
-                        watchdog.stood_still("the topic's end does not come")
-                yield []
-                while not closing.is_set():
-                    batch = await _poll(consumer)
+            starts, ends = await self._extents(consumer, every)
+            consumer.assign(every)
+            left = {tp for tp in every if ends[tp] > starts[tp]}
+            async for batch in self._until(consumer, ends, left):
+                if batch:
+                    watchdog.moved()
                     yield batch
-                    if batch:
-                        watchdog.moved()
-                    else:
-                        await self._check(consumer, every, watchdog)
+                else:
+                    watchdog.stood_still("the topic's end does not come")
+            yield []
+            while not closing.is_set():
+                batch = await _poll(consumer)
+                yield batch
+                if batch:
+                    watchdog.moved()
+                    self._events.connected("replica", True, "")
+                else:
+                    await self._check(consumer, every, watchdog)
         except (KafkaError, OSError, TimeoutError) as error:
             raise BusUnavailableError(f"following {topic} failed: {error!r}") from error
+        finally:
+            await let_go(consumer.stop())
 
     async def _check(
         self, consumer: AIOKafkaConsumer, every: Sequence[TopicPartition], watchdog: Watchdog
@@ -136,9 +151,11 @@ class KafkaReader:
             async with asyncio.timeout(self._answer_s):
                 ends = await consumer.end_offsets(every)
                 behind = [tp for tp in every if await consumer.position(tp) < ends[tp]]
-        except (KafkaError, OSError, TimeoutError):
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._events.connected("replica", False, str(error) or "no answer")
             watchdog.stood_still("the broker does not answer")
             return
+        self._events.connected("replica", True, "")
         if behind:
             watchdog.stood_still("records wait, and none arrive")
         else:

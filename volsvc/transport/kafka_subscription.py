@@ -11,10 +11,11 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from volsvc.config import KafkaSettings
-from volsvc.domain import BusError, BusUnavailableError
+from volsvc.domain import BusUnavailableError
 from volsvc.supervisor import Backoff
-from volsvc.transport.bus import Assignee, BusEvents, Offsets, Position, Record
+from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
 from volsvc.transport.kafka_client import client_options, let_go, retrying
+from volsvc.transport.kafka_positions import Positions
 from volsvc.transport.kafka_progress import Progress
 from volsvc.transport.kafka_reader import to_record
 
@@ -62,7 +63,7 @@ class KafkaSubscription:
         self._failure: Exception | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._arrived: set[TopicPartition] | None = None
-        self._expected: dict[int, int] = {}
+        self._positions = Positions(assignee.lost, self._answer_s)
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         """Batches until the bus closes; raises BusUnavailableError when the client is stuck."""
@@ -154,7 +155,7 @@ class KafkaSubscription:
         records = [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
         for tp in polled:
             if tp in owned:
-                await self._check_retention(consumer, tp, polled[tp])
+                await self._positions.read(consumer, tp, polled[tp])
         return records
 
     # --- assignment -----------------------------------------------------------------------
@@ -167,53 +168,13 @@ class KafkaSubscription:
         """
         try:
             async with asyncio.timeout(self._answer_s * 2):
-                positions = {tp: await self._position(consumer, tp) for tp in arrived}
+                positions = {tp: await self._positions.of(consumer, tp) for tp in arrived}
             await self._assignee.assigned({tp.partition: at for tp, at in positions.items()})
             for tp, at in positions.items():
                 if tp in consumer.assignment():
                     consumer.seek(tp, at.next)
-                    self._expected[tp.partition] = at.next
         except (KafkaError, OSError, TimeoutError) as error:
             raise BusUnavailableError(f"taking over {self._topic} failed: {error!r}") from error
-
-    async def _position(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Position:
-        """Where to go on: at the committed offset, unless the log begins after or ends before it.
-
-        Raises BusError when it ends before it: another topic of the same name.
-        """
-        committed = await consumer.committed(tp)
-        low = (await consumer.beginning_offsets([tp]))[tp]
-        high = (await consumer.end_offsets([tp]))[tp]
-        if committed is None:
-            return Position(low, high)
-        if committed > high:
-            raise BusError(
-                f"{tp.topic}/{tp.partition} ends at {high}, but offset {committed} is committed: "
-                "the topic was made anew or truncated; delete the features topic and the group's "
-                "offsets too, or name other topics"
-            )
-        if committed < low:
-            self._assignee.lost(tp.partition, low - committed)
-        return Position(max(low, committed), high, fresh=False)
-
-    async def _check_retention(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, messages: Sequence[Any]
-    ) -> None:
-        """Notice that the broker deleted records before we read them.
-
-        Offsets may also be missing because transactions use them; the low watermark tells.
-        """
-        expected = self._expected.get(tp.partition)
-        self._expected[tp.partition] = messages[-1].offset + 1
-        if expected is None or messages[0].offset == expected:
-            return
-        try:
-            async with asyncio.timeout(self._answer_s):
-                low = (await consumer.beginning_offsets([tp]))[tp]
-        except (KafkaError, OSError, TimeoutError):
-            return
-        if low > expected:
-            self._assignee.lost(tp.partition, low - expected)
 
     def assigned(self, partitions: set[TopicPartition]) -> None:
         """Note what came; it is taken over before the next batch."""

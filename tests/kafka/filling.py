@@ -1,0 +1,74 @@
+"""A log as many symbols leave it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.daemon import running
+from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
+from volsvc.config import KafkaSettings
+from volsvc.transport import Lag, OutRecord
+from volsvc.transport.kafka import KafkaBus
+from volsvc.transport.stated import headers_of
+
+
+class Quiet:
+    """Bus events that nobody needs."""
+
+    def connected(self, part: str, up: bool, reason: str) -> None:
+        """Not needed."""
+
+    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
+        """Not needed."""
+
+    def rebalanced(self) -> None:
+        """Not needed."""
+
+
+def settings_of(servers: str, name: str) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=servers,
+        topic=f"{name}.raw",
+        features_topic=f"{name}.features",
+        dead_letter_topic=f"{name}.dlq",
+        group_id=name,
+        partitions=PARTITIONS,
+    )
+
+
+async def a_warm_record(servers: str, recording: Path, folder: Path) -> bytes:
+    """A features record as the service writes it after twenty minutes."""
+    name = uuid.uuid4().hex[:8]
+    _, newest = await undisturbed(recording, folder)
+    env = environment(servers, name)
+    async with running("--path", str(recording), "--speed", "max", env=env, cwd=folder) as daemon:
+        await caught_up(daemon, newest, 60)
+        assert await daemon.stop() == 0
+    return max((record.raw or b"" for record in await published(servers, name)), key=len)
+
+
+async def fill(settings: KafkaSettings, warm: bytes, symbols: int) -> None:
+    """A tick and a state of it for each of many symbols."""
+    bus = KafkaBus(settings, Quiet(), "filler")
+    await bus.ready()
+    record = json.loads(warm)
+    ends = [0] * PARTITIONS
+    states, raw = [], []
+    for number in range(symbols):
+        symbol = f"S{number}-USD"
+        partition = bus.partition_for(settings.topic, symbol.encode())
+        record["symbol"] = symbol
+        record["state"] |= {"partition": partition, "offset": ends[partition]}
+        headers = headers_of(ends[partition], "filler")
+        value = json.dumps(record).encode()
+        states.append(OutRecord(symbol.encode(), value, headers, partition))
+        tick = {"symbol": symbol, "time": record["time"], "price": 1.0}
+        raw.append(OutRecord(symbol.encode(), json.dumps(tick).encode()))
+        ends[partition] += 1
+    await bus.publish(settings.topic, raw)
+    for start in range(0, symbols, 1_000):
+        await bus.publish(settings.features_topic, states[start : start + 1_000])
+    await bus.stop()
