@@ -18,6 +18,7 @@ from volsvc.consumer import Consumer
 from volsvc.domain import BusError, InvalidTickError
 from volsvc.features import SymbolTable
 from volsvc.health import Health
+from volsvc.keys import Keyring
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
@@ -26,6 +27,7 @@ from volsvc.registration import register_packaged
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
+from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
 from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
@@ -151,11 +153,13 @@ class Daemon:
     """One process: its parts, started together and drained downstream."""
 
     def __init__(self, settings: Settings) -> None:
-        """Builds the parts; raises SourceError when the source cannot be read."""
+        """Builds the parts; raises SourceError or SettingsError when one cannot be built."""
         self.settings = settings
+        self.keyring = Keyring(settings.auth)
         self.metrics = Metrics()
         self.health = Health()
-        self.board = Board()
+        self.hub = Hub(settings.http.stream_ring)
+        self.board = Board(self.hub.publish)
         self.table = SymbolTable(settings.features, self._forget)
         self.holder = build_holder(settings)
         reporter = Reporter(self.metrics, self.health)
@@ -184,7 +188,14 @@ class Daemon:
 
     def _new_server(self) -> Server:
         services = Services(
-            self.settings, self.holder, self.board, self.table, self.health, self.metrics
+            settings=self.settings,
+            holder=self.holder,
+            board=self.board,
+            table=self.table,
+            health=self.health,
+            metrics=self.metrics,
+            keyring=self.keyring,
+            hub=self.hub,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
@@ -196,16 +207,29 @@ class Daemon:
         self.metrics.build_info.labels(volsvc.__version__, self.settings.service.git_sha).set(1)
         detail = serving.fallback_reason or f"{serving.name} serves"
         self.health.report("model", "degraded" if serving.fallback else "ok", detail)
+        news = {"variant": model.variant, "version": model.version, "fallback": serving.fallback}
+        self.hub.publish("model", None, {**news, "detail": detail})
         if serving.fallback:
             log.warning("model_fallback", serves=serving.name, reason=detail)
 
     def reload(self, settings: Settings) -> None:
-        """Serve the model variant of fresh settings; their other keys wait for a restart."""
+        """Take over keys, certificate and model variant; the other settings wait for a restart.
+
+        Raises SettingsError or StartupError; then what served before goes on serving.
+        """
+        if self._server:
+            self._server.reload_certificate(settings.http)
+        self.keyring.replace(settings.auth)
         if settings.model.variant != self.holder.current.requested:
             self.holder.swap(build_holder(settings).current)
             self.metrics.swaps.labels("sighup", "ok").inc()
             self._report_model()
-        log.info("reloaded", variant=settings.model.variant, log_level=settings.service.log_level)
+        log.info(
+            "reloaded",
+            variant=settings.model.variant,
+            log_level=settings.service.log_level,
+            keys=list(self.keyring.names),
+        )
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         """Run until `stop` is set or a part fails for good, then drain.
@@ -246,6 +270,7 @@ class Daemon:
             await stop.wait()
             log.info("draining")
             self.health.draining = True
+            self.hub.close()
             grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
             # Downstream: each stage ends before the one that it feeds.
             await _finish(producer, within_s=0)
@@ -271,6 +296,7 @@ class Daemon:
             due = loop.time() + LOOP_CHECK_S
             await asyncio.sleep(LOOP_CHECK_S)
             self.metrics.event_loop_lag.set(max(0.0, loop.time() - due))
+            self.metrics.tasks.set(len(asyncio.all_tasks()))
 
 
 async def _finish(task: asyncio.Task[None] | None, *, within_s: float) -> None:

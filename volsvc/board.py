@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from volsvc.domain import Snapshot, UnknownSymbolError
 
@@ -20,22 +21,33 @@ class Posted:
         return max(0.0, now_s - self.processed_s)
 
 
-class Board:
-    """What the consumer writes and the web reads."""
+Tell = Callable[[Literal["forecast", "gap"], str, Any], None]
+"""`tell(kind, symbol, payload)`: news of a symbol."""
 
-    def __init__(self) -> None:
+
+class Board:
+    """What the consumer writes and the web reads; `tell` passes on what streams should hear."""
+
+    def __init__(self, tell: Tell = lambda kind, symbol, payload: None) -> None:
         self._posted: dict[str, Posted] = {}
+        self.tell = tell
 
     def post(self, snapshot: Snapshot, now_s: float) -> None:
         """Replace what is known of the snapshot's symbol."""
-        self._posted[snapshot.row.symbol] = Posted(snapshot, now_s)
+        symbol = snapshot.row.symbol
+        posted = self._posted[symbol] = Posted(snapshot, now_s)
+        self.tell("forecast", symbol, posted)
 
     def get(self, symbol: str) -> Posted:
         """The newest of a symbol; raises UnknownSymbolError with the nearest names."""
-        posted = self._posted.get(symbol)
+        posted = self.find(symbol)
         if posted is None:
             raise UnknownSymbolError(symbol, self._posted)
         return posted
+
+    def find(self, symbol: str) -> Posted | None:
+        """The newest of a symbol, if it is known; at once, where `get` looks for similar names."""
+        return self._posted.get(symbol)
 
     def __iter__(self) -> Iterator[Posted]:
         return iter([self._posted[symbol] for symbol in sorted(self._posted)])

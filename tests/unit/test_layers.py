@@ -8,8 +8,8 @@ import pytest
 import volsvc
 
 ROWS = (
-    ("domain", "config"),
-    ("features", "metrics", "logs", "board", "supervisor", "health"),
+    ("domain", "config", "http_config"),
+    ("features", "metrics", "logs", "board", "supervisor", "health", "keys", "streams"),
     ("transport", "sources", "models"),
     ("producer", "consumer", "web", "training", "registration"),
     ("app",),
@@ -20,7 +20,7 @@ ROWS = (
 
 HEAVY = {"aiokafka": "transport", "aiohttp": "web", "pyarrow": None, "prometheus_client": None}
 ROOT = Path(volsvc.__file__).parent
-ALLOWED = {("commands", "progress"), ("model_commands", "progress")}
+ALLOWED = {("config", "http_config"), ("commands", "progress"), ("model_commands", "progress")}
 
 
 def part_of(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,18 +42,32 @@ class Row(Request):
     )
 
 
-class PredictRequest(Request):
-    """Rows to predict; horizon and threshold hold for all of them."""
+class PredictOptions(Request):
+    """What holds for all rows of a request."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        json_schema_extra={"examples": [{"rows": [{"ret_mean": 0.05, "ret_std": 0.01, "n": 50}]}]}
-    )
-
-    rows: list[Row] = Field(min_length=1)
     horizon_s: float | None = Field(None, ge=1, le=LONGEST_HORIZON_S, allow_inf_nan=False)
     threshold: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="realised volatility per sqrt(horizon)"
     )
+
+
+class PredictRequest(PredictOptions):
+    """Rows to predict; horizon and threshold hold for all of them."""
+
+    rows: list[Row] = Field(min_length=1)
+
+
+class PredictEnvelope(PredictOptions):
+    """A request whose rows have not been looked at yet."""
+
+    rows: list[Any] = Field(min_length=1)
+
+
+class ErrorItem(Answer):
+    """One fault of a request, with the place it stands at (RFC 6901)."""
+
+    pointer: str
+    detail: str
 
 
 class RowPrediction(Answer):
@@ -69,14 +83,18 @@ class RowPrediction(Answer):
 
 
 class PredictResponse(Answer):
-    """Scores in the order of the rows: P(realised volatility > threshold)."""
+    """Scores in the order of the rows: P(realised volatility > threshold).
 
-    scores: list[float]
+    A lenient request gets null for the rows that `errors` points at.
+    """
+
+    scores: list[Annotated[float, Field(ge=0, le=1)] | None]
     model_variant: str
     version: str
     ts: Time
     horizon_s: float
-    predictions: list[RowPrediction]
+    predictions: list[RowPrediction | None]
+    errors: list[ErrorItem] = Field([], description="only with `Prefer: handling=lenient`")
 
 
 class HorizonPrediction(Answer):
@@ -174,13 +192,6 @@ class VersionResponse(Answer):
     schema_version: int
 
 
-class ErrorItem(Answer):
-    """One fault of a request, with the place it stands at (RFC 6901)."""
-
-    pointer: str
-    detail: str
-
-
 class Problem(Answer):
     """An error, as RFC 9457 has it."""
 
@@ -191,3 +202,12 @@ class Problem(Answer):
     instance: str
     request_id: str
     errors: list[ErrorItem] = []
+
+
+class ProblemKind(Answer):
+    """A kind of problem: what `type` of a problem leads to."""
+
+    type: str
+    title: str
+    status: int
+    remedy: str

@@ -10,8 +10,10 @@ from volsvc.board import Board
 from volsvc.config import Settings
 from volsvc.features import SymbolTable
 from volsvc.health import Health
+from volsvc.keys import Keyring
 from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder
+from volsvc.streams import Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Services:
     table: SymbolTable
     health: Health
     metrics: Metrics
+    keyring: Keyring
+    hub: Hub
 
 
 SERVICES = web.AppKey("services", Services)
