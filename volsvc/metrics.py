@@ -108,6 +108,7 @@ class Metrics:
         self.event_loop_lag = self._gauge(
             "volsvc_event_loop_lag_seconds", "How late a timer of the event loop last fired"
         )
+        self.connections = self._gauge("volsvc_http_connections", "Connections that are open")
         self.tasks = self._gauge("volsvc_asyncio_tasks", "Tasks of the event loop")
         self.auth_refusals = self._counter(
             "volsvc_auth_refusals", "Requests whose key was not accepted", ("reason",)

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from volsvc.web import handlers, openapi
 from volsvc.web.admission import GATE, WORKERS, Gate, Workers
+from volsvc.web.assets import files_of, page_of
 from volsvc.web.auth import Access
-from volsvc.web.browser import PAGE_HEADERS
 from volsvc.web.middleware import ACCESS, add_headers, around
 from volsvc.web.predict import predict
 from volsvc.web.server import Server
@@ -38,9 +38,6 @@ def create_app(services: Services) -> web.Application:
     async def openapi_json(request: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
 
-    async def docs(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(STATIC / "docs" / "index.html", headers=PAGE_HEADERS)
-
     async def root(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "/docs"})
 
@@ -59,9 +56,9 @@ def create_app(services: Services) -> web.Application:
             web.get("/metrics", handlers.metrics),
             web.get("/problems/{slug}", handlers.problem_kind),
             web.get("/openapi.json", openapi_json),
-            web.get("/docs", docs),
+            web.get("/docs", page_of(STATIC / "docs" / "index.html")),
+            web.get("/docs/assets/{name}", files_of(STATIC / "docs")),
             web.get("/", root),
-            web.static("/docs/assets", STATIC / "docs"),
         ]
     )
     return app

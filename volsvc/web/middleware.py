@@ -124,6 +124,8 @@ def _enter(request: web.Request, services: Services) -> None:
 def _compressed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """The answer, compressed where that pays and the client takes it."""
     body = response.body if isinstance(response, web.Response) else None
+    if "Content-Encoding" in response.headers:
+        return response
     if isinstance(body, bytes) and len(body) >= GZIP_FROM_BYTES:
         response.headers.add("Vary", "Accept-Encoding")
         if _GZIP.search(request.headers.get("Accept-Encoding", "").lower()):

@@ -59,6 +59,13 @@ SLUG = {
     "schema": {"type": "string", "minLength": 1},
     "example": "overloaded",
 }
+NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "example": "start.js",
+}
 UNCHANGED = {304: "What the caller has is the newest"}
 
 LIVE_PATHS = ("/health/live", "/livez", "/ping", "/v2/health/live")
@@ -165,7 +172,17 @@ ROUTES = (
         scope=None,
     ),
     Route("get", "/openapi.json", "This document", "application/json", scope=None),
-    Route("get", "/docs", "This document as a page", "text/html", scope=None),
+    Route("get", "/docs", "This document as a page", "text/html", scope=None, bare=UNCHANGED),
+    Route(
+        "get",
+        "/docs/assets/{name}",
+        "A file of that page",
+        "*/*",
+        parameters=(NAME,),
+        problems=(404,),
+        scope=None,
+        bare=UNCHANGED,
+    ),
     Route(
         "get",
         "/",

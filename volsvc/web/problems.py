@@ -142,6 +142,8 @@ def as_problem(error: Exception) -> ProblemError | None:
         return ProblemError(UNKNOWN_SYMBOL, str(error))
     if isinstance(error, ValidationError):
         return _invalid(error)
+    if isinstance(error, web.RequestPayloadError):
+        return ProblemError(BAD_REQUEST, "the body is not encoded as its headers say")
     if isinstance(error, TimeoutError):
         return ProblemError(TIMEOUT, "the request was not complete in time")
     if isinstance(error, web.HTTPException) and error.status >= 400:

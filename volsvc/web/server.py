@@ -15,6 +15,7 @@ from volsvc.domain import StartupError
 from volsvc.http_config import HttpSettings
 from volsvc.web.admission import GATE
 from volsvc.web.connection import Connection, Door
+from volsvc.web.services import SERVICES
 
 LAME_DUCK_S = 0.5
 """How long a drained server waits for idle connections to be used once more or closed."""
@@ -31,6 +32,7 @@ class Server:
         self._settings = settings
         self._grace_s = grace_s
         self._gate = app[GATE]
+        self._metrics = app[SERVICES].metrics
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if settings.tls else None
         self.reload_certificate(settings)
         self._socket: socket.socket | None = None
@@ -95,7 +97,9 @@ class Server:
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
-            for connection in self._connections():
+            connections = self._connections()
+            self._metrics.connections.set(len(connections))
+            for connection in connections:
                 if isinstance(connection, Connection):
                     connection.check(now_s)
 
