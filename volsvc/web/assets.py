@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from volsvc.web.browser import PAGE_HEADERS
+from volsvc.web.compression import accepts_gzip
 from volsvc.web.problems import NOT_FOUND, ProblemError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,7 +65,7 @@ def _respond(request: web.Request, file: _File) -> web.Response:
     headers["Vary"] = "Accept-Encoding"
     if any(tag.value == file.etag for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    if file.packed is None or "gzip" not in request.headers.get("Accept-Encoding", ""):
+    if file.packed is None or not accepts_gzip(request):
         return web.Response(body=file.body, content_type=file.content_type, headers=headers)
     headers["Content-Encoding"] = "gzip"
     return web.Response(body=file.packed, content_type=file.content_type, headers=headers)

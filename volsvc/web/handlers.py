@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 import volsvc
 from volsvc.board import Posted
 from volsvc.models import SCHEMA_VERSION
+from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError, fault, invalid
 from volsvc.web.services import SERVICES
 from volsvc.web.views import latest_fields, now_text
@@ -114,11 +115,11 @@ async def history(request: web.Request) -> web.Response:
     return json_response({"symbol": symbol, "rows": [row.fields() for row in rows]})
 
 
-def _limit(request: web.Request, most: int) -> int:
-    text = request.query.get("limit", str(min(DEFAULT_HISTORY, most)))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise invalid([fault("#/limit", f"must be a whole number from 1 to {most}")])
-    return int(text)
+def _limit(request: web.Request, kept: int) -> int:
+    text = request.query.get("limit", str(DEFAULT_HISTORY))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS):
+        raise invalid([fault("#/limit", f"must be a whole number from 1 to {MOST_ROWS}")])
+    return min(int(text), kept)
 
 
 # --- the service itself -------------------------------------------------------------------

@@ -14,6 +14,7 @@ from volsvc.logs import get_logger
 from volsvc.web.admission import GATE
 from volsvc.web.auth import Access
 from volsvc.web.browser import cors_headers, preflight, refuse_forgery
+from volsvc.web.compression import compress
 from volsvc.web.openapi import is_stream, scope_of
 from volsvc.web.problems import (
     INTERNAL,
@@ -25,14 +26,10 @@ from volsvc.web.problems import (
 from volsvc.web.rate_limit import quota_headers
 from volsvc.web.services import SERVICES, Services
 
-GZIP_FROM_BYTES = 2_048
-"""Below this size compression costs more than it saves."""
-
 ACCESS = web.AppKey("access", Access)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _EXTRA = web.RequestKey("extra_headers", dict[str, str])
 
@@ -67,7 +64,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     if services.health.draining:
         # A kept-alive connection would be cut at the end of the drain, with a request on it.
         response.force_close()
-    return _compressed(request, response)
+    return compress(request, response)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -119,18 +116,6 @@ def _enter(request: web.Request, services: Services) -> None:
     quota = access.spend(key)
     if quota is not None:
         request[_EXTRA].update(quota_headers(quota))
-
-
-def _compressed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """The answer, compressed where that pays and the client takes it."""
-    body = response.body if isinstance(response, web.Response) else None
-    if "Content-Encoding" in response.headers:
-        return response
-    if isinstance(body, bytes) and len(body) >= GZIP_FROM_BYTES:
-        response.headers.add("Vary", "Accept-Encoding")
-        if _GZIP.search(request.headers.get("Accept-Encoding", "").lower()):
-            response.enable_compression(web.ContentCoding.gzip)
-    return response
 
 
 def _request_id(request: web.Request) -> str:

@@ -15,6 +15,8 @@ from volsvc.web import examples, schemas
 from volsvc.web.openapi_document import build
 from volsvc.web.route import Route, header, query
 
+MOST_ROWS = 1_000_000
+
 SYMBOL = {
     "name": "symbol",
     "in": "path",
@@ -24,8 +26,8 @@ SYMBOL = {
 }
 LIMIT = query(
     "limit",
-    "How many rows at the most; bounded by features.history",
-    {"type": "integer", "minimum": 1, "default": 100},
+    "How many rows at the most; no more are there than features.history",
+    {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 100},
     5,
 )
 MAX_AGE = query(

@@ -87,7 +87,9 @@ def _answer(job: _Job) -> bytes:
     horizon_s = asked.horizon_s or services.settings.model.horizon_s
     threshold = asked.threshold or _thresholds(asked.rows, horizon_s, services)
     started = time.perf_counter()
-    forecast = serving.model.predict(asked.matrix, horizon_s, threshold)
+    # A row may claim anything; what overflows is bounded by the model.
+    with np.errstate(over="ignore"):
+        forecast = serving.model.predict(asked.matrix, horizon_s, threshold)
     metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
     outcome = "fallback" if serving.fallback else "ok"
     metrics.predictions.labels(variant, outcome).inc(len(asked.rows))

@@ -144,6 +144,8 @@ def as_problem(error: Exception) -> ProblemError | None:
         return _invalid(error)
     if isinstance(error, web.RequestPayloadError):
         return ProblemError(BAD_REQUEST, "the body is not encoded as its headers say")
+    if isinstance(error, ConnectionResetError):
+        return ProblemError(BAD_REQUEST, "the client left before its request was complete")
     if isinstance(error, TimeoutError):
         return ProblemError(TIMEOUT, "the request was not complete in time")
     if isinstance(error, web.HTTPException) and error.status >= 400:

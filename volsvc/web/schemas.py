@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 FeatureName = Annotated[str, Field(max_length=64)]
 LONGEST_HORIZON_S = 86_400.0
@@ -12,6 +12,11 @@ LONGEST_HORIZON_S = 86_400.0
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-04-06T15:02:34.590Z"])]
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 50.0 is the whole number 50."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Request(BaseModel):
@@ -31,7 +36,9 @@ class Row(Request):
 
     ret_mean: Finite = Field(description="mean log return inside the window")
     ret_std: Rate = Field(description="sample standard deviation of the log returns")
-    n: int = Field(ge=1, le=1_000_000_000, description="returns inside the window")
+    n: Annotated[int, BeforeValidator(_whole)] = Field(
+        ge=1, le=1_000_000_000, description="returns inside the window"
+    )
     symbol: str | None = Field(None, max_length=64, description="spikes relative to this symbol")
     ts: Time | None = Field(None, max_length=40)
     span_s: float | None = Field(
