@@ -177,7 +177,7 @@ def _scales_of(
     scales: dict[int, list[float]] = {}
     faults: list[dict[str, str]] = []
     for place, row in rows.items():
-        if not row.features:
+        if row.features is None or row.features is UNSET:
             continue
         wrong = _fault_of_map(row.features, f"#/rows/{place}/features")
         if wrong is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from volsvc.features import SCALE_NAMES
 
 FeatureName = Annotated[str, Field(max_length=64)]
 LONGEST_HORIZON_S = 86_400.0
@@ -12,6 +14,21 @@ LONGEST_HORIZON_S = 86_400.0
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-04-06T15:02:34.590Z"])]
+
+
+_NUMBER = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+_LEVEL = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}
+FeatureMap = Annotated[
+    dict[FeatureName, Finite | None],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {n: _LEVEL if n == "level" else _NUMBER for n in SCALE_NAMES},
+            "required": list(SCALE_NAMES),
+            "additionalProperties": False,
+        }
+    ),
+]
 
 
 def _whole(value: Any) -> Any:
@@ -44,8 +61,8 @@ class Row(Request):
     span_s: float | None = Field(
         None, gt=0, le=31_557_600, allow_inf_nan=False, description="seconds the window covers"
     )
-    features: dict[FeatureName, Annotated[float, Field(allow_inf_nan=False)] | None] | None = Field(
-        None, description="as published in `ticks.features` with this schema version"
+    features: FeatureMap | None = Field(
+        None, description="as published in `ticks.features` with this schema version, whole"
     )
 
 
