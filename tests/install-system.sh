@@ -1,12 +1,13 @@
 #!/bin/sh
-# Install Java and Maven from the system's packages where they are missing.
+# Install system packages whose commands are missing: install-system.sh COMMAND=PACKAGE…
 set -eu
 missing=""
-command -v java >/dev/null 2>&1 || missing="default-jre-headless"
-command -v mvn >/dev/null 2>&1 || missing="$missing maven"
+for pair in "$@"; do
+  command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+done
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-  echo "the Kafka tests need Java 17 and Maven: install$missing" >&2
+  echo "the tests need more of the system: install$missing" >&2
   exit 1
 fi
 sudo=""
