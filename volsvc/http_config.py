@@ -80,7 +80,7 @@ class HttpSettings(Section):
     max_body_bytes: PositiveInt = 4 * 1024 * 1024
     max_header_bytes: Annotated[int, Field(ge=1_024)] = 8_192
     max_rows: PositiveInt = 10_000
-    max_inflight: PositiveInt = 256
+    max_inflight: PositiveInt = 128
     max_connections: PositiveInt = 8_192
     max_streams: PositiveInt = 2_000
     stream_ring: PositiveInt = 2_048
