@@ -151,6 +151,15 @@ BOMBS: dict[str, tuple[bytes, int]] = {
         400,
     ),
     "many names": (b"{" + b",".join(b'"k%d":1' % i for i in range(8_000)) + b"}", 422),
+    "many names in a row": (
+        b'{"rows":[{' + b",".join(b'"k%d":1' % i for i in range(8_000)) + b"}]}",
+        422,
+    ),
+    "many names in a map": (
+        b'{"rows":[{"features":{' + b",".join(b'"k%d":1' % i for i in range(8_000)) + b"}}]}",
+        422,
+    ),
+    "too many rows": (b'{"rows":[' + b",".join([b"1"] * 40_000) + b"]}", 422),
     "many bad rows": (b'{"rows":[' + b",".join([b"{}"] * 1_000) + b"]}", 422),
     "NaN": (b'{"rows":[{"ret_mean":NaN,"ret_std":1,"n":5}]}', 422),
     "no UTF-8": (b'{"rows":[{"ret_mean":0,"ret_std":1,"n":5,"symbol":"\xff"}]}', 400),
