@@ -31,7 +31,8 @@ from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
 from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
-from volsvc.web.app import Server, create_app
+from volsvc.web.app import create_app
+from volsvc.web.server import Server
 from volsvc.web.services import Services
 
 DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")

@@ -49,8 +49,14 @@ class Keyring:
         self.replace(settings)
 
     def replace(self, settings: AuthSettings) -> None:
-        """Accept the keys of fresh settings from now on; raises SettingsError, then none change."""
-        self._keys = read_keys(settings)
+        """Accept the keys of fresh settings from now on; raises SettingsError, then none change.
+
+        The last key cannot go: a slip of the pen would open the service to everybody.
+        """
+        keys = read_keys(settings)
+        if self._keys and not keys:
+            raise SettingsError("auth.keys: no key is left; restart to serve without keys")
+        self._keys = keys
         self._anyone = _anyone(settings)
 
     @property

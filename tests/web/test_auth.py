@@ -143,6 +143,8 @@ async def test_rotation_without_a_gap(tmp_path: Path) -> None:
         file.write_text(new_entry)
         daemon.reload(daemon.settings)
         assert await statuses() == [401, 200]
+        with pytest.raises(SettingsError, match="no key is left"):
+            daemon.reload(load_settings(None))
         file.write_text("[[keys]]\nname = 1\n")
         with pytest.raises(SettingsError, match="keys_file"):
             daemon.reload(daemon.settings)

@@ -14,11 +14,8 @@ from volsvc.web.assets import files_of, page_of
 from volsvc.web.auth import Access
 from volsvc.web.middleware import ACCESS, add_headers, around
 from volsvc.web.predict import predict
-from volsvc.web.server import Server
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.sse import stream
-
-__all__ = ["Server", "create_app"]
 
 STATIC = Path(str(files("volsvc.web") / "static"))
 
