@@ -35,30 +35,41 @@ def overloaded(detail: str, wait_s: float) -> ProblemError:
 class Gate:
     """The connections with a request that has come and is not answered yet.
 
-    They are a set and not a count, so that however a request ends none is counted for ever.
+    Those taken on are counted apart from those for which there was no room when they came. Were one
+    refused for all that have come since, a flood would have every request refused for the sake of
+    the next. They are sets and not counts, so that however a request ends none stays for ever.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._busy: set[object] = set()
+        self._taken: set[object] = set()
+        self._refused: set[object] = set()
         self._mean_s = 0.0
 
     def __len__(self) -> int:
-        return len(self._busy)
+        return len(self._taken) + len(self._refused)
 
     def came(self, connection: object) -> None:
         """The head of a request has come over this connection."""
-        self._busy.add(connection)
+        if connection in self._taken or connection in self._refused:
+            return
+        room = len(self._taken) < self._most
+        (self._taken if room else self._refused).add(connection)
 
     def left(self, connection: object) -> None:
         """Its request is answered, or will take long and cost little, or the client is gone."""
-        self._busy.discard(connection)
+        self._taken.discard(connection)
+        self._refused.discard(connection)
 
-    def check(self) -> None:
-        """Raises ProblemError when more requests have come than are taken on at once."""
-        if len(self._busy) > self._most:
-            wait_s = len(self._busy) * self._mean_s
-            raise overloaded(f"{len(self._busy)} requests are in flight", wait_s)
+    def check(self, connection: object) -> None:
+        """Raises ProblemError when the request over this connection is one too many."""
+        if connection not in self._refused:
+            return
+        if len(self._taken) >= self._most:
+            detail = f"{len(self)} requests are in flight"
+            raise overloaded(detail, len(self) * self._mean_s)
+        self._refused.discard(connection)
+        self._taken.add(connection)
 
     def took(self, seconds: float) -> None:
         """A request was answered after so long; what is refused is told to wait accordingly."""

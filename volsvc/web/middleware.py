@@ -112,7 +112,7 @@ def _enter(request: web.Request, services: Services) -> None:
     key = access.identify(request, scope)
     if not services.keyring.open:
         structlog.contextvars.bind_contextvars(key=key.name)
-    request.app[GATE].check()
+    request.app[GATE].check(request.protocol)
     quota = access.spend(key)
     if quota is not None:
         request[_EXTRA].update(quota_headers(quota))
