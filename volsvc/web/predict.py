@@ -28,8 +28,14 @@ INLINE_BYTES = 32 * 1024
 
 _LENIENT = re.compile(r"(^|[,;\s])handling\s*=\s*\"?lenient\"?\s*($|[,;])", re.IGNORECASE)
 _BODY_TYPES = frozenset(
-    # What clients say of JSON that they were not told the type of is let through.
-    ("application/json", "application/octet-stream", "application/x-www-form-urlencoded")
+    # What tools say of a body whose type they were not told is let through: curl, hey, requests.
+    (
+        "application/json",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/html",
+        "text/plain",
+    )
 )
 
 
@@ -71,7 +77,7 @@ async def predict(request: web.Request) -> web.Response:
 
 def _check_type(request: web.Request) -> None:
     kind = request.content_type
-    if not (kind in _BODY_TYPES or kind.endswith("+json") or kind == "text/plain"):
+    if not (kind in _BODY_TYPES or kind.endswith("+json")):
         raise ProblemError(MEDIA_TYPE, "the body must be JSON: Content-Type: application/json")
 
 
