@@ -39,7 +39,7 @@ run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --spee
 kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
 
 $(KAFKA_LIBS)/.complete: tests/kafka/pom.xml
-	sh tests/install-system.sh java=default-jre-headless mvn=maven
+	sh tests/install-system.sh java=default-jre-headless mvn=maven kcat=kcat
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
 	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
 	@touch $@
@@ -53,6 +53,10 @@ chromium:
 test: $(VENV)/.dev kafka chromium ## Install what is needed and run every test
 	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-long
+test-long: $(VENV)/.dev kafka ## Run the long forms of tests too
+	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
@@ -81,6 +85,17 @@ fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings
 	@test -n "$(DATA)" || { echo "say where the recordings are: make train DATA='--data FOLDER'"; exit 2; }
 	$(BIN)/volsvc train $(DATA) --out var/ml.npz --compare volsvc/models/ml.npz --no-register
+
+.PHONY: reports
+reports: $(VENV)/.dev ## Make docs/evaluation again; BARS, OTHERS and TICKS name folders of recordings
+	@test -n "$(BARS)$(OTHERS)$(TICKS)" || { echo "say where recordings are: make reports BARS=…"; exit 2; }
+	test -z "$(BARS)" || $(BIN)/volsvc evaluate --data $(BARS) --start 2019-01-01 --leave-one-out \
+	  --title "Walk-forward, January to June 2019" --out docs/evaluation/walk-forward
+	test -z "$(OTHERS)" || $(BIN)/volsvc evaluate --data $(OTHERS) --start 2023-03-08 \
+	  --model volsvc/models/ml.npz --title "Other venues, four years later" \
+	  --out docs/evaluation/other-venues
+	test -z "$(TICKS)" || $(BIN)/python -m tests.training.ticks $(TICKS)
+	$(BIN)/python -m tests.training
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and types

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from volsvc.commands import generate_file
+
+# A busy machine is no fault of the code; speed is measured by the benchmarks.
+settings.register_profile("volsvc", deadline=None)
+settings.load_profile("volsvc")
 
 
 @pytest.fixture(scope="session")

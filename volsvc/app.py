@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -18,18 +19,23 @@ from volsvc.consumer import Consumer
 from volsvc.domain import BusError, InvalidTickError
 from volsvc.features import SymbolTable
 from volsvc.health import Health
+from volsvc.instance import InstanceName
 from volsvc.keys import Keyring
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
-from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
+from volsvc.model_log import ModelLog
+from volsvc.model_setup import build_control, build_holder, open_journal
+from volsvc.models import PACKAGED, ModelEvent
 from volsvc.producer import Producer
 from volsvc.registration import register_packaged
+from volsvc.replica import Replica
+from volsvc.scoreboard import Scoreboard
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
 from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
-from volsvc.transport import Bus
+from volsvc.transport import Bus, Lag
 from volsvc.transport.memory import MemoryBus
 from volsvc.web.app import create_app
 from volsvc.web.server import Server
@@ -66,9 +72,9 @@ class Reporter:
         parts = [c.status for name, c in self._health.checks.items() if name.startswith("kafka:")]
         self._metrics.kafka_connected.set(all(status == "ok" for status in parts))
 
-    def lag(self, topic: str, records: Mapping[int, int]) -> None:
-        """Records behind the end of each partition."""
-        self._metrics.set_lag(topic, records)
+    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
+        """How far each partition is behind its end."""
+        self._metrics.set_lag(topic, lags)
 
     def rebalanced(self) -> None:
         """The assignment changed."""
@@ -127,8 +133,8 @@ def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSou
     )
 
 
-def build_bus(settings: Settings, reporter: Reporter) -> Bus:
-    """The configured bus, not connected yet."""
+def build_bus(settings: Settings, reporter: Reporter, instance: str) -> Bus:
+    """The configured bus, not connected yet; `instance` is our name in the consumer group."""
     if settings.bus.transport == "memory":
         return MemoryBus(
             partitions=settings.kafka.partitions, queue_max_records=settings.bus.queue_max_records
@@ -136,18 +142,7 @@ def build_bus(settings: Settings, reporter: Reporter) -> Bus:
     # aiokafka costs a fifth of a second to import, which the in-process bus need not pay.
     from volsvc.transport.kafka import KafkaBus
 
-    return KafkaBus(settings.kafka, reporter)
-
-
-def build_holder(settings: Settings) -> ModelHolder:
-    """What serves at the start: the packaged model, or the baseline with the reason why not."""
-    wanted = settings.model.variant
-    if wanted == "baseline":
-        return ModelHolder(Serving(Baseline(), wanted))
-    try:
-        return ModelHolder(Serving(read_artefact().model, wanted))
-    except ArtefactError as error:
-        return ModelHolder(Serving(Baseline(), wanted, str(error)))
+    return KafkaBus(settings.kafka, reporter, instance)
 
 
 class Daemon:
@@ -156,25 +151,38 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         """Builds the parts; raises SourceError or SettingsError when one cannot be built."""
         self.settings = settings
+        self._on_kafka = settings.bus.transport == "kafka"
         self.keyring = Keyring(settings.auth)
         self.metrics = Metrics()
         self.health = Health()
+        reporter = self._reporter = Reporter(self.metrics, self.health)
+        roles = settings.service.roles
+        # A daemon that cannot start leaves nothing behind, so this comes before the journal.
+        source = build_source(settings, reporter) if "producer" in roles else None
         self.hub = Hub(settings.http.stream_ring)
         self.board = Board(self.hub.publish)
-        self.table = SymbolTable(settings.features, self._forget)
+        self.table = SymbolTable(settings.features, self._forget, settings.quality.window_days)
         self.holder = build_holder(settings)
-        reporter = Reporter(self.metrics, self.health)
-        self._reporter = reporter
-        self.bus = build_bus(settings, reporter)
-        roles = settings.service.roles
-        source = build_source(settings, reporter) if "producer" in roles else None
+        self.journal, fault = open_journal(settings)
+        self.health.report("journal", "degraded" if fault else "ok", fault)
+        model_log = ModelLog(self.metrics, self.health, self.journal)
+        self.holder.listen(model_log)
+        self.holder.listen(self._tell_streams)
+        self.control = build_control(settings, self.holder, model_log)
+        self.scoreboard = Scoreboard(
+            self.table, self.board, self.holder, settings.quality, settings.model.horizon_s
+        )
+        self.metrics.registry.register(self.scoreboard)
+        self.metrics.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
+        self._name = InstanceName(settings.service.instance_id) if self._on_kafka else None
+        self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
-        model = self.holder.current.model
-        self._packaged_digest = model.digest if model.variant == "ml" else None
-        self._report_model()
+        self._replica = self._new_replica()
+        serving = self.holder.current
+        self.holder.tell("start", "settings", serving.fallback_reason or "")
 
     def _forget(self, symbol: str) -> None:
         self.board.drop(symbol)
@@ -187,6 +195,15 @@ class Daemon:
         consumer.use_horizon(self.settings.model.horizon_s)
         return consumer
 
+    def _new_replica(self) -> Replica | None:
+        """In process there is nobody else whose forecasts we could serve."""
+        if not self._on_kafka or set(self.settings.service.roles) == {"producer"}:
+            return None
+        topic = self.settings.kafka.features_topic
+        if self._consumer is None:
+            return Replica(self.bus, topic, self.board)
+        return Replica(self.bus, topic, self.board, self._consumer.witness)
+
     def _new_server(self) -> Server:
         services = Services(
             settings=self.settings,
@@ -195,36 +212,30 @@ class Daemon:
             table=self.table,
             health=self.health,
             metrics=self.metrics,
+            control=self.control,
+            scoreboard=self.scoreboard,
+            journal=self.journal,
             keyring=self.keyring,
             hub=self.hub,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
 
-    def _report_model(self) -> None:
-        serving = self.holder.current
-        model = serving.model
-        self.metrics.set_model(model.variant, model.version, fallback=serving.fallback)
-        self.metrics.build_info.labels(volsvc.__version__, self.settings.service.git_sha).set(1)
-        detail = serving.fallback_reason or f"{serving.name} serves"
-        self.health.report("model", "degraded" if serving.fallback else "ok", detail)
-        news = {"variant": model.variant, "version": model.version, "fallback": serving.fallback}
-        self.hub.publish("model", None, {**news, "detail": detail})
-        if serving.fallback:
-            log.warning("model_fallback", serves=serving.name, reason=detail)
+    def _tell_streams(self, event: ModelEvent) -> None:
+        serving = event.after
+        news = {"kind": event.kind, "trigger": event.trigger, "reason": event.reason}
+        model = {"variant": serving.model.variant, "version": serving.model.version}
+        self.hub.publish("model", None, {**news, **model, "fallback": serving.fallback})
 
     def reload(self, settings: Settings) -> None:
-        """Take over keys, certificate and model variant; the other settings wait for a restart.
+        """Take over keys, certificate, variant and version; other settings wait for a restart.
 
         Raises SettingsError or StartupError; then what served before goes on serving.
         """
         if self._server:
             self._server.reload_certificate(settings.http)
         self.keyring.replace(settings.auth)
-        if settings.model.variant != self.holder.current.requested:
-            self.holder.swap(build_holder(settings).current)
-            self.metrics.swaps.labels("sighup", "ok").inc()
-            self._report_model()
+        self.control.reload(settings.model)
         log.info(
             "reloaded",
             variant=settings.model.variant,
@@ -246,6 +257,9 @@ class Daemon:
             if self._server:
                 await self._server.close()
             await self.bus.stop()
+            if self._name:
+                self._name.release()
+            self.holder.tell("stop", "settings")
             log.info("stopped")
 
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -260,14 +274,15 @@ class Daemon:
                 producer = tasks.create_task(
                     self._supervised("producer", self._producer.run), name="producer"
                 )
-            registration = None
-            if self._packaged_digest and self.settings.model.import_packaged:
-                registration = tasks.create_task(
-                    register_packaged(self.settings, self._packaged_digest, self.health),
-                    name="registration",
+            replica = None
+            if self._replica:
+                replica = tasks.create_task(
+                    self._supervised("replica", self._replica.run), name="replica"
                 )
-            self.health.ready = True
+            watchers = self._watchers(tasks)
             ready()
+            await self._until_ready(stop)
+            self.health.ready = True
             await stop.wait()
             log.info("draining")
             self.health.draining = True
@@ -277,8 +292,31 @@ class Daemon:
             await _finish(producer, within_s=0)
             await self.bus.close()
             await _finish(consumer, within_s=grace_s)
-            await _finish(registration, within_s=0)
-            await _finish(monitor, within_s=0)
+            for task in (replica, *watchers, monitor):
+                await _finish(task, within_s=0)
+
+    def _watchers(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Who looks after the models beside the stream; nothing waits for them."""
+        parts = {"models": self.control.run()}
+        if self._consumer:
+            parts["quality"] = self.scoreboard.run()
+        if self.settings.model.import_packaged and self.settings.model.variant == "ml":
+            digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
+            parts["registration"] = register_packaged(self.settings, digest, self.health)
+        return [tasks.create_task(part, name=name) for name, part in parts.items()]
+
+    async def _until_ready(self, stop: asyncio.Event) -> None:
+        """Wait until every symbol is known, or until it is clear that it may take long.
+
+        A balancer that sends requests earlier would get 404 for symbols that others know.
+        """
+        if self._replica is None:
+            return
+        waits = [asyncio.ensure_future(w) for w in (stop.wait(), self._replica.caught_up.wait())]
+        within_s = self.settings.kafka.restore_timeout_s
+        await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _supervised(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         kafka = self.settings.kafka

@@ -11,10 +11,14 @@ from volsvc.domain import Snapshot, UnknownSymbolError
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A snapshot on the board; `processed_s` is wall-clock time in seconds since the epoch."""
+    """A snapshot on the board; `processed_s` is wall-clock time in seconds since the epoch.
+
+    `offset` is that of the tick behind it in the log.
+    """
 
     snapshot: Snapshot
     processed_s: float
+    offset: int = -1
 
     def age_s(self, now_s: float) -> float:
         """Seconds since the tick behind the snapshot was processed."""
@@ -26,17 +30,27 @@ Tell = Callable[[Literal["forecast", "gap"], str, Any], None]
 
 
 class Board:
-    """What the consumer writes and the web reads; `tell` passes on what streams should hear."""
+    """What the consumer and the replica write and the web reads; `tell` hears what streams should.
+
+    Time goes forward: whatever comes late, of an owner that was paused for example, a symbol's
+    snapshot is never replaced by one of an earlier tick.
+    """
 
     def __init__(self, tell: Tell = lambda kind, symbol, payload: None) -> None:
         self._posted: dict[str, Posted] = {}
         self.tell = tell
 
-    def post(self, snapshot: Snapshot, now_s: float) -> None:
-        """Replace what is known of the snapshot's symbol."""
+    def post(self, snapshot: Snapshot, now_s: float, offset: int = -1) -> None:
+        """Replace what is known of the snapshot's symbol, unless that is newer."""
         symbol = snapshot.row.symbol
-        posted = self._posted[symbol] = Posted(snapshot, now_s)
-        self.tell("forecast", symbol, posted)
+        if offset >= self.offset(symbol):
+            posted = self._posted[symbol] = Posted(snapshot, now_s, offset)
+            self.tell("forecast", symbol, posted)
+
+    def offset(self, symbol: str) -> int:
+        """The offset of the tick behind what is known of a symbol; -1 for an unknown one."""
+        posted = self._posted.get(symbol)
+        return -1 if posted is None else posted.offset
 
     def get(self, symbol: str) -> Posted:
         """The newest of a symbol; raises UnknownSymbolError with the nearest names."""

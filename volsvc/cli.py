@@ -20,6 +20,7 @@ import volsvc
 from volsvc.config import Settings, SettingsError, load_settings
 from volsvc.domain import StartupError, VolsvcError
 from volsvc.logs import configure_logs, get_logger
+from volsvc.model_cli import models
 
 log = get_logger(__name__)
 
@@ -30,6 +31,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+cli.add_typer(models)
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")
@@ -189,17 +192,59 @@ def features(
     config: ConfigFile = None,
     symbol: Symbol = None,
     window_size: Annotated[int | None, typer.Option(help="prices in the window")] = None,
+    digests: Annotated[
+        Path | None, typer.Option(help="also write the digest of each minute (.ndjson)")
+    ] = None,
 ) -> None:
     """Write the features of a recording, one row per accepted tick, as the daemon has them."""
     from volsvc.commands import features_file
+    from volsvc.digest_commands import digests_file
 
     settings = _settings(config, source__default_symbol=symbol, features__window_size=window_size)
     features_file(settings, file, out)
+    if digests is not None:
+        digests_file(settings, file, digests)
+
+
+@cli.command()
+def verify(
+    first: Annotated[Path, typer.Argument(help="digests, or records of ticks.features (NDJSON)")],
+    second: Annotated[Path, typer.Argument(help="the same of another run")],
+) -> int:
+    """Compare the digests of two runs, and name the first window that differs."""
+    from volsvc.digest_commands import verify_files
+
+    verdict = verify_files(first, second)
+    for difference in verdict.differences:
+        print(difference)
+    if not verdict.differences:
+        print(f"identical: {verdict.symbols} symbols, {verdict.windows} windows")
+    return 1 if verdict.differences else 0
 
 
 Data = Annotated[
     list[Path], typer.Option("--data", help="recording of bars or ticks, or a folder of them")
 ]
+
+
+@cli.command()
+def forecast(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    config: ConfigFile = None,
+    every: Annotated[int, typer.Option(min=1, help="seconds of event time between rows")] = 60,
+    horizon: Annotated[
+        list[float] | None,
+        typer.Option(min=1, max=86_400, help="seconds ahead; repeatable; default: 60 to 3600"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="ml, baseline, or the path of an artefact")] = "ml",
+) -> None:
+    """Write the forecasts of recordings of bars or ticks, each from what was known then."""
+    from volsvc.commands import ForecastOrder, forecast_file
+    from volsvc.models import HORIZONS_S
+
+    horizons = tuple(horizon or HORIZONS_S)
+    forecast_file(_settings(config), ForecastOrder(data, out, every, horizons, model))
 
 
 @cli.command()

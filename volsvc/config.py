@@ -49,6 +49,7 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = {
     "KAFKA_TOPIC": ("kafka", "topic"),
     "MLFLOW_TRACKING_URI": ("model", "tracking_uri"),
     "MODEL_NAME": ("model", "name"),
+    "MODEL_VERSION": ("model", "version"),
     "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
     "DATA_FILE": ("source", "path"),
     "GIT_SHA": ("service", "git_sha"),
@@ -144,15 +145,29 @@ class KafkaSettings(Section):
     topic: str = Field("ticks.raw", min_length=1)
     features_topic: str = Field("ticks.features", min_length=1)
     dead_letter_topic: str = Field("ticks.dlq", min_length=1)
+    outcomes_topic: str = Field("ticks.outcomes", min_length=1)
     group_id: str = Field("volsvc", min_length=1)
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
     create_topics: bool = True
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
+    heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
+    restore_timeout_s: PositiveFloat = 60.0
+    stall_timeout_s: PositiveFloat = 30.0
     retry_backoff_ms: PositiveInt = 100
     retry_backoff_max_ms: PositiveInt = 5_000
     request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
     security: KafkaSecurity = KafkaSecurity()
+
+    @model_validator(mode="after")
+    def _heartbeats_fit(self) -> KafkaSettings:
+        if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
+            raise ValueError(
+                f"kafka.heartbeat_interval_ms = {self.heartbeat_interval_ms}: must be at most half "
+                f"of kafka.session_timeout_ms ({self.session_timeout_ms}), better a third"
+            )
+        return self
 
 
 class FeatureSettings(Section):
@@ -163,6 +178,8 @@ class FeatureSettings(Section):
     max_symbols: PositiveInt = 10_000
     symbol_ttl_s: PositiveFloat = 7 * 86_400.0
     late_tolerance_s: Annotated[float, Field(ge=0)] = 0.0
+    future_tolerance_s: PositiveFloat = 60.0
+    symbols: Texts = ()
 
 
 class ModelSettings(Section):
@@ -173,6 +190,35 @@ class ModelSettings(Section):
     name: str = Field("volsvc", min_length=1, pattern=r"^[^/:.%'\"]+$")
     import_packaged: bool = True
     horizon_s: PositiveFloat = 60.0
+    version: str = Field("", pattern=r"^(latest|[0-9]{0,9})$")
+    poll_s: Annotated[float, Field(ge=0.1)] = 30.0
+    load_timeout_s: PositiveFloat = 8.0
+    time_budget_ms: PositiveFloat = 250.0
+    shadow: bool = True
+    allowed_pickles: Texts = ()
+
+    @field_validator("version")
+    @classmethod
+    def _as_number(cls, version: str) -> str:
+        return version.lstrip("0") if version.isdigit() else version
+
+    @field_validator("allowed_pickles")
+    @classmethod
+    def _digests(cls, digests: tuple[str, ...]) -> tuple[str, ...]:
+        for digest in digests:
+            if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+                raise ValueError(f"{digest!r} is no SHA-256 in 64 lower-case hexadecimal digits")
+        return digests
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _of_a_known_kind(cls, uri: str) -> str:
+        if uri and not uri.startswith(("http://", "https://", "sqlite:///")):
+            raise ValueError(
+                "must be the http(s):// address of an MLflow server, or sqlite:///file of a local "
+                "store; put an MLflow server in front of any other store"
+            )
+        return uri
 
     @field_validator("tracking_uri")
     @classmethod
@@ -183,6 +229,14 @@ class ModelSettings(Section):
                 "MLFLOW_TRACKING_PASSWORD in the environment"
             )
         return uri
+
+
+class QualitySettings(Section):
+    """How our own forecasts are judged, and when the fitted model is stopped."""
+
+    window_days: Annotated[int, Field(ge=1, le=90)] = 7
+    fallback_ratio: Annotated[float, Field(gt=1)] = 1.2
+    least_forecasts: PositiveInt = 240
 
 
 class Settings(BaseSettings):
@@ -199,6 +253,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
+    quality: QualitySettings = QualitySettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
 

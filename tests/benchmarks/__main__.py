@@ -31,7 +31,7 @@ from volsvc.models import (
     Baseline,
     Model,
     ModelHolder,
-    Serving,
+    Wish,
     read_artefact,
 )
 from volsvc.sources.generator import Generator, GeneratorSpec
@@ -88,7 +88,7 @@ def bench_pipeline(ticks: Sequence[Tick], model: Model) -> None:
     async def through() -> None:
         bus, topics = MemoryBus(), KafkaSettings()
         table = SymbolTable(FeatureSettings())
-        holder = ModelHolder(Serving(model, model.variant))
+        holder = ModelHolder(Wish(model.variant, model if model.variant == "ml" else None))
         consumer = asyncio.create_task(
             Consumer(bus, topics, table, holder, Board(), Metrics()).run()
         )

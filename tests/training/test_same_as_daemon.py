@@ -14,11 +14,11 @@ from volsvc.commands import generate_file
 from volsvc.config import Settings, load_settings
 from volsvc.domain import FeatureRow
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
-from volsvc.features.packing import unpack
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
 from volsvc.models.base import matrix_of_scales
+from volsvc.packing import unpack
 from volsvc.training.dataset import load_panel
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
@@ -79,8 +79,7 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
     for symbol in SYMBOLS:
         minutes, served = panel[symbol], daemon.table.get(symbol)
         ours = np.log(model.variances(matrix_of_scales(minutes.scales), HORIZONS_S))
-        stored = served.dump_calibration()
-        assert stored is not None
+        stored = served.dump_learnt()["calibrations"]["ml"]
         for column, ahead in enumerate(HORIZON_MINUTES):
             # What the daemon issued at the ends of the last minutes, by minute modulo horizon.
             issued = unpack(stored["issued"][column])
@@ -95,6 +94,7 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
         forecasts = LiveForecasts(model, [*ended, newest], HORIZONS_S)
         for index in range(len(ended)):
             forecasts.learn(index)
+            forecasts.issue(index)
         expected = forecasts.snapshot(len(ended), HORIZONS_S[0])
         shown = daemon.board.get(symbol).snapshot
         assert shown == expected

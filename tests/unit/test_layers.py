@@ -9,18 +9,36 @@ import volsvc
 
 ROWS = (
     ("domain", "config", "http_config"),
-    ("features", "metrics", "logs", "board", "supervisor", "health", "keys", "streams"),
+    ("packing",),
+    ("quality", "evidence"),
+    ("features", "metrics", "logs", "board", "supervisor", "health", "instance", "journal"),
+    ("keys", "streams"),
     ("transport", "sources", "models"),
-    ("producer", "consumer", "web", "training", "registration"),
+    ("ownership", "replica", "scoreboard"),
+    ("producer", "consumer", "web", "training", "registration", "model_log"),
+    ("model_setup",),
     ("app",),
-    ("commands", "model_commands", "progress"),
+    ("commands", "model_commands", "model_admin", "digest_commands", "progress"),
+    ("model_cli",),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""
 
-HEAVY = {"aiokafka": "transport", "aiohttp": "web", "pyarrow": None, "prometheus_client": None}
+HEAVY = {
+    "aiokafka": ("transport",),
+    "aiohttp": ("web", "models"),
+    "pyarrow": None,
+    "prometheus_client": None,
+}
 ROOT = Path(volsvc.__file__).parent
-ALLOWED = {("config", "http_config"), ("commands", "progress"), ("model_commands", "progress")}
+ALLOWED = {
+    ("config", "http_config"),
+    ("commands", "progress"),
+    ("model_commands", "progress"),
+    ("digest_commands", "progress"),
+    ("digest_commands", "commands"),
+    ("quality", "evidence"),
+}
 
 
 def part_of(path: Path) -> str:
@@ -67,13 +85,13 @@ def test_edges_stay_at_the_edge(path: Path) -> None:
     libraries = {name.split(".")[0] for name in imported(path)}
     for library, owner in HEAVY.items():
         if owner is not None and library in libraries:
-            assert part_of(path) == owner, f"{path} imports {library}"
+            assert part_of(path) in owner, f"{path} imports {library}"
 
 
 def test_pure_parts_do_no_io() -> None:
     """Domain and features import neither a clock nor anything that does I/O."""
     banned = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
     for path in MODULES:
-        if part_of(path) in ("domain", "features"):
+        if part_of(path) in ("domain", "features", "quality", "evidence", "packing"):
             found = {name.split(".")[0] for name in imported(path)} & banned
             assert not found, f"{path} imports {found}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
 from volsvc.features import SCALE_NAMES
-from volsvc.models import FEATURES, Baseline, Model, ModelHolder, Serving, read_artefact
+from volsvc.models import FEATURES, Baseline, Model, ModelHolder, Wish, read_artefact
 
 MODELS: tuple[Model, ...] = (Baseline(), read_artefact().model)
 N_SCALES = len(SCALE_NAMES)
@@ -100,11 +100,10 @@ def test_baseline_interval_is_that_of_its_law() -> None:
 
 def test_swap_replaces_one_reference() -> None:
     """A request that holds the old reference keeps it; the next one sees the new."""
-    first, second = Serving(Baseline(), "ml", "none is there"), Serving(Baseline(), "baseline")
-    holder = ModelHolder(first)
-    held = holder.current
-    assert holder.swap(second) is first
-    assert held is first
+    holder = ModelHolder(Wish("ml", None, lacking="none is there"))
+    first = holder.current
+    second = holder.change("route", variant="baseline")
     assert holder.current is second
+    assert first is not second
     assert (first.fallback, second.fallback) == (True, False)
     assert second.name == "baseline-2"

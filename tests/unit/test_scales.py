@@ -15,8 +15,8 @@ from volsvc.domain import NS
 from volsvc.features import SCALE_NAMES, MinuteBar, MinuteBuilder, MultiScale, Ohlcv, bar_of_prices
 from volsvc.features.diurnal import BINS, DAY_MINUTES, Diurnal
 from volsvc.features.minutes import GRID_NS, MINUTE_NS
-from volsvc.features.packing import pack, unpack
 from volsvc.features.scales import FLOOR_PER_MINUTE, TINY, WEEK, parkinson
+from volsvc.packing import pack, unpack
 
 START = 29_459_520
 """Minutes from the epoch to 2026-01-05, a Monday."""

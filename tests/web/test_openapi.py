@@ -16,15 +16,14 @@ from hypothesis import HealthCheck, Phase, settings
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate as validate_openapi
 from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.web.test_auth import entry
 from volsvc.app import Daemon
 from volsvc.config import load_settings
 from volsvc.keys import new_key
 from volsvc.web import openapi
-from volsvc.web.app import create_app
 from volsvc.web.problems import KINDS
-from volsvc.web.services import Services
 
 DOCUMENT = openapi.document()
 CASES = 2_000
@@ -52,10 +51,8 @@ def test_it_names_every_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """What the application answers to is what the document says, no more and no less."""
     monkeypatch.chdir(tmp_path)
     d = Daemon(load_settings(None, {"source": {"kind": "none"}, "model": {"variant": "baseline"}}))
-    services = Services(
-        d.settings, d.holder, d.board, d.table, d.health, d.metrics, d.keyring, d.hub
-    )
-    routes = create_app(services).router.routes()
+    assert d._server is not None
+    routes = d._server._runner.app.router.routes()
     served = {
         (route.resource.canonical, route.method.lower())
         for route in routes
@@ -100,7 +97,10 @@ async def test_examples_work(service: aiohttp.ClientSession) -> None:
             async with service.request(
                 method, url, params=query, headers=headers, json=shown["value"]
             ) as response:
-                assert response.status == 200, (url, await response.text())
+                text = await response.text()
+                if response.status == 409 and "409" in found["responses"]:
+                    continue  # There is nothing to go back to yet.
+                assert response.status == 200, (url, text)
                 answer = found["responses"]["200"]["content"]
                 if "application/json" in answer and "schema" in answer["application/json"]:
                     checked(answer["application/json"]["schema"], await response.json())
@@ -160,7 +160,11 @@ def test_answers_are_as_described(case: schemathesis.Case[Any], address: str) ->
     tried[case.path] = tried.get(case.path, 0) + 1
     assert response.status_code in (503, *range(200, 500)), response.text
     # Data that is too old is 503 by contract; what else is above 499 fails above.
-    case.validate_response(response, headers=key, excluded_checks=[not_a_server_error])
+    excluded: list[Any] = [not_a_server_error]
+    if case.path == "/models/history":
+        # A time is valid from 2009 on, which a format cannot say.
+        excluded.append(positive_data_acceptance)
+    case.validate_response(response, headers=key, excluded_checks=excluded)
 
 
 def test_there_were_enough_cases() -> None:

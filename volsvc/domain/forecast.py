@@ -53,7 +53,10 @@ class FeatureRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What is known about the feed behind an answer: counts since the symbol was first seen."""
+    """What is known about the feed behind an answer: counts since the symbol was first seen.
+
+    `ticks` were taken in; `future` ones, whose clock was far ahead, went to the dead letters.
+    """
 
     gaps: int
     duplicates: int
@@ -61,6 +64,8 @@ class Quality:
     fill_ratio: float
     verdict: Verdict
     calibration: CalibrationSource = "pooled"
+    future: int = 0
+    ticks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +127,41 @@ class Prediction:
         )
 
 
+class Frozen(NamedTuple):
+    """What a model said of a symbol at the end of a minute, kept until it can be judged.
+
+    `minute` is the minute since the epoch that had just ended, `ahead` the horizon in minutes; the
+    rest is as in Prediction.
+    """
+
+    variant: str
+    version: str
+    minute: int
+    ahead: int
+    sigma: float
+    lo: float
+    hi: float
+    threshold: float
+    score: float
+
+
+class Outcome(NamedTuple):
+    """A frozen forecast and how it turned out; `realised` is the volatility that came."""
+
+    frozen: Frozen
+    realised: float
+    qlike: float
+    covered: bool
+    brier: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is said of a symbol after one tick: features, forecasts, and who made them.
 
     `predictions` holds one forecast a horizon; `score` belongs to the configured horizon;
-    `features` are the model's other inputs by name, None where not known yet.
+    `features` are the model's other inputs by name, None where not known yet. `prediction_id` names
+    the forecast that the model issued at the end of the last minute, which is the one to be judged.
     """
 
     row: FeatureRow
@@ -137,3 +171,4 @@ class Snapshot:
     predictions: tuple[Prediction, ...]
     quality: Quality
     features: Mapping[str, float | None]
+    prediction_id: str | None = None

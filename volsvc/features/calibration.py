@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
 from volsvc.features.outcomes import HORIZON_MINUTES, Settled
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 
 Array = NDArray[np.float64]
 
-_TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
-_MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
 _TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
 _MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
 LEVELS: Final[Array] = np.array(

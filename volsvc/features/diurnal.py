@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 
 BINS = 48
 BIN_MINUTES = 30

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from volsvc.domain import NS
 from volsvc.features.moments import log_return
-from volsvc.features.packing import pack, unpack
 from volsvc.features.scales import MinuteBar
+from volsvc.packing import pack, unpack
 
 GRID_NS: Final = 5 * NS
 MINUTE_NS: Final = 60 * NS

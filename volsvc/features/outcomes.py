@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final, NamedTuple
 
-from volsvc.features.packing import pack, unpack
 from volsvc.features.scales import FLOOR_PER_MINUTE
+from volsvc.packing import pack, unpack
 
 HORIZON_MINUTES: Final = (1, 5, 15, 60)
 LONGEST: Final = HORIZON_MINUTES[-1]

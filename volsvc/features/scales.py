@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.features.diurnal import DAY_MINUTES, Diurnal
-from volsvc.features.packing import pack, unpack
+from volsvc.packing import pack, unpack
 
 Vector = NDArray[np.float64]
 

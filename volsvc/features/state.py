@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
 from volsvc.features.calibration import Calibration, ResidualLaws
+from volsvc.features.digest import Digest
 from volsvc.features.history import History
 from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
-from volsvc.features.outcomes import Outcomes, Settled
+from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
 from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
+from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 STEP_NS = NS
 """Features are published when a tick opens a new step of this event-time grid."""
 WARM_MINUTES = 1440.0
 """Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern."""
+
+
+assert AHEADS == HORIZON_MINUTES
 
 
 class StateError(ValueError):
@@ -40,17 +45,18 @@ class MinuteEnd(NamedTuple):
 
 
 class SymbolState:
-    """One symbol's window, minutes, moments, outcomes, order checks and history."""
+    """One symbol's window, minutes, moments, outcomes, scores, order checks and history."""
 
     __slots__ = (
-        "_calibration",
+        "_calibrations",
         "_dumped",
         "_ended",
         "_minutes",
         "_step",
-        "_stored_calibration",
+        "_stored_calibrations",
         "_times",
         "_window",
+        "digest",
         "engine",
         "history",
         "offset",
@@ -58,15 +64,21 @@ class SymbolState:
         "outcomes",
         "partition",
         "row",
+        "scores",
         "symbol",
     )
 
-    def __init__(self, symbol: str, settings: FeatureSettings) -> None:
+    def __init__(
+        self, symbol: str, settings: FeatureSettings, window_days: int = WINDOW_DAYS
+    ) -> None:
+        """`window_days` is how long a judged forecast counts in `scores`."""
         self.symbol = symbol
-        self.order = OrderCheck(settings.late_tolerance_s)
+        self.order = OrderCheck(settings.late_tolerance_s, settings.future_tolerance_s)
         self.history = History(settings.history)
         self.engine = MultiScale()
         self.outcomes = Outcomes()
+        self.scores = SymbolScores(symbol, window_days)
+        self.digest = Digest()
         self.row: FeatureRow | None = None
         self.partition = 0
         self.offset = -1
@@ -76,30 +88,39 @@ class SymbolState:
         self._minutes = MinuteBuilder()
         self._ended: list[MinuteEnd] = []
         self._dumped: Mapping[str, Any] | None = None
-        self._calibration: Calibration | None = None
-        self._stored_calibration: Mapping[str, Any] | None = None
+        self._calibrations: dict[str, Calibration] = {}
+        self._stored_calibrations: Mapping[str, Any] = {}
 
-    def update(self, tick: Tick) -> Order:
-        """Take in a tick; the feature row after it is `row`, unless it was late or a duplicate."""
-        order = self.order.check(tick)
+    def update(self, tick: Tick, published_ns: int = 0) -> Order:
+        """Take in a tick; when it is new, the feature row after it is `row`.
+
+        `published_ns` is when it was published, 0 where that is not known.
+        """
+        order = self.order.check(tick, published_ns)
         if order is Order.NEW:
             price = tick.feature_price
             self._window.push(price)
             self._remember_time(tick.time_ns)
             over = self._minutes.push(tick.time_ns, price, tick.size or 0.0)
             if over is not None:
-                self._end_minute(*over)
+                bar, watched = over
+                self.end_minute(bar, bar.variance, watched)
             self.row = self._features(tick.time_ns, price)
             self.history.append(self.row)
         return order
 
-    def _end_minute(self, bar: MinuteBar, watched: float) -> None:
+    def end_minute(self, bar: MinuteBar, one_minute: float, watched: float = 1.0) -> None:
+        """Take in a minute that is over: what ticks come to, and what recorded bars are.
+
+        `one_minute` is what stands for its variance at a horizon of one minute, and `watched` the
+        fraction of it that was watched.
+        """
         self._dumped = None
         gap = self.engine.is_gap(bar.minute)
         self.engine.push(bar, watched)
         settled = []
         if watched == 1.0:
-            settled = self.outcomes.close(bar.minute, bar.variance, bar.variance, gap=gap)
+            settled = self.outcomes.close(bar.minute, bar.variance, one_minute, gap=gap)
         usual, counts = self.outcomes.log_usual, self.outcomes.counts
         self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled, usual, counts))
 
@@ -118,14 +139,17 @@ class SymbolState:
         bar, fraction = pending
         return self.engine.row(bar.minute, fraction, bar)
 
-    def calibration(self, digest: str, laws: Sequence[ResidualLaws]) -> Calibration:
-        """This symbol's residuals under a model; from its pooled laws when it is new here."""
-        known = self._calibration
+    def calibration(self, variant: str, digest: str, laws: Sequence[ResidualLaws]) -> Calibration:
+        """This symbol's residuals under a model; from its pooled laws when it is new here.
+
+        One a variant is kept: that which serves and its shadow both go on learning.
+        """
+        known = self._calibrations.get(variant)
         if known is None or known.digest != digest:
-            known = self._calibration = Calibration(digest, laws)
-            if self._stored_calibration is not None:
-                known.restore(self._stored_calibration)
-                self._stored_calibration = None
+            known = self._calibrations[variant] = Calibration(digest, laws)
+            stored = self._stored_calibrations.get(variant)
+            if stored is not None:
+                known.restore(stored)
         return known
 
     def take_due(self) -> bool:
@@ -153,23 +177,29 @@ class SymbolState:
             span_s=max(0, time_ns - self._times[0]) / NS,
         )
 
+    @property
+    def warm(self) -> bool:
+        """Whether enough was watched for a level and a daily pattern of its own."""
+        return self.engine.elapsed >= WARM_MINUTES
+
     def quality(self) -> Quality:
         """The counts of this symbol's feed, and what they mean for its forecasts."""
         fill = self._window.n / (self._window.size - 1)
-        warm = fill == 1 and self.engine.elapsed >= WARM_MINUTES
-        verdict: Verdict = "ok" if warm else "warming"
+        verdict: Verdict = "ok" if fill == 1 and self.warm else "warming"
         return Quality(
             self.order.gaps,
             self.order.duplicates,
             self.order.late,
             fill,
             verdict,
+            future=self.order.future,
+            ticks=self.order.accepted,
         )
 
     def dump(self) -> Mapping[str, Any]:
         """The state that a restart needs, as JSON can carry it without loss.
 
-        Without the calibration, which moves with the forecasts and not with the ticks.
+        Without what `dump_learnt` gives, which moves with the forecasts and not with the ticks.
         """
         return {
             "v": STATE_VERSION,
@@ -177,7 +207,7 @@ class SymbolState:
             "partition": self.partition,
             "offset": self.offset,
             "prices": self._window.prices().tolist(),
-            "times": self._times,
+            "times": list(self._times),
             "step": self._step,
             "minutes": self._minutes.dump(),
             **self._dump_minutes(),
@@ -190,9 +220,14 @@ class SymbolState:
             self._dumped = {"engine": self.engine.dump(), "outcomes": self.outcomes.dump()}
         return self._dumped
 
-    def dump_calibration(self) -> Mapping[str, Any] | None:
-        """The residuals under the model that serves; None before its first forecast."""
-        return self._calibration.dump() if self._calibration else self._stored_calibration
+    def dump_learnt(self) -> Mapping[str, Any]:
+        """What moves with forecasts: residuals by variant, scores with what is pending, digest."""
+        learnt = {variant: known.dump() for variant, known in self._calibrations.items()}
+        return {
+            "calibrations": {**self._stored_calibrations, **learnt},
+            "scores": self.scores.dump(),
+            "digest": self.digest.dump(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `dump` gave; raises StateError when it does not fit.
@@ -211,7 +246,11 @@ class SymbolState:
         self._minutes.restore(state["minutes"])
         self.engine.restore(state["engine"])
         self.outcomes.restore(state["outcomes"])
-        self._stored_calibration = state.get("calibration")
+        self._stored_calibrations = state.get("calibrations", {})
+        if "scores" in state:
+            self.scores.restore(state["scores"])
+        if "digest" in state:
+            self.digest.restore(state["digest"])
         self.order.restore(state["order"])
         if self._times:
             self.row = self._features(self._times[-1], state["prices"][-1])

@@ -8,17 +8,22 @@ from typing import Any
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, UnknownSymbolError
 from volsvc.features.state import SymbolState
+from volsvc.quality import WINDOW_DAYS
 
 
 class SymbolTable:
     """States by symbol, bounded in number and in age."""
 
     def __init__(
-        self, settings: FeatureSettings, evicted: Callable[[str], None] = lambda symbol: None
+        self,
+        settings: FeatureSettings,
+        evicted: Callable[[str], None] = lambda symbol: None,
+        window_days: int = WINDOW_DAYS,
     ) -> None:
-        """`evicted` hears of each symbol that made room for a new one."""
+        """`evicted` hears of each symbol that made room; scores are over `window_days`."""
         self._settings = settings
         self._evicted = evicted
+        self._window_days = window_days
         self._ttl_ns = round(settings.symbol_ttl_s * NS)
         self._states: dict[str, SymbolState] = {}
 
@@ -38,13 +43,16 @@ class SymbolTable:
     def state_for(self, symbol: str, time_ns: int) -> SymbolState:
         """The state of a symbol, made when it is new.
 
-        Raises InvalidTickError when the table is full of symbols that had a tick within
-        `symbol_ttl_s` of `time_ns` (event time).
+        Raises InvalidTickError when it is none of the configured symbols, and when the table is
+        full of symbols that had a tick within `symbol_ttl_s` of `time_ns` (event time).
         """
         state = self._states.get(symbol)
         if state is None:
+            if self._settings.symbols and symbol not in self._settings.symbols:
+                raise InvalidTickError("symbol", "is none of features.symbols", "unknown_symbol")
             self._make_room(time_ns)
-            state = self._states[symbol] = SymbolState(symbol, self._settings)
+            state = SymbolState(symbol, self._settings, self._window_days)
+            self._states[symbol] = state
         return state
 
     def _make_room(self, time_ns: int) -> None:

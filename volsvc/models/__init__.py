@@ -1,13 +1,16 @@
 """Models of volatility, and the holder that says which one serves."""
 
 from volsvc.models.artefact import PACKAGED, Artefact, ArtefactError, read_artefact, write_artefact
-from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model
+from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
 from volsvc.models.baseline import Baseline
-from volsvc.models.holder import ModelHolder, Serving
+from volsvc.models.holder import BASELINE, ModelEvent, ModelHolder, Serving, Wish, surely
 from volsvc.models.live import LiveForecasts, Moment, moment_now, moments_ended
 from volsvc.models.ml import MlModel, Parts
+from volsvc.models.ranged import Ranged
+from volsvc.models.scoring import Scoring
 
 __all__ = [
+    "BASELINE",
     "FEATURES",
     "FLOOR_RATE",
     "HORIZONS_S",
@@ -19,12 +22,18 @@ __all__ = [
     "LiveForecasts",
     "MlModel",
     "Model",
+    "ModelError",
+    "ModelEvent",
     "ModelHolder",
     "Moment",
     "Parts",
+    "Ranged",
+    "Scoring",
     "Serving",
+    "Wish",
     "moment_now",
     "moments_ended",
     "read_artefact",
+    "surely",
     "write_artefact",
 ]

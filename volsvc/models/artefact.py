@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,13 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 GOLDEN_TOLERANCE: Final = 1e-9
 """Other machines round logarithms in the last bit; a wrong model is off by much more."""
 PACKAGED: Final = Path(__file__).with_name("ml.npz")
+
+
+_FAULTS: Final = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, MemoryError, RecursionError),
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
+"""What foreign bytes make of readers of zip, JSON and arrays."""
 
 
 class ArtefactError(VolsvcError):
@@ -98,9 +107,9 @@ def read_artefact(path: Path = PACKAGED, digest: str | None = None) -> Artefact:
     try:
         meta, arrays = _unzip(data)
         artefact = _artefact(meta, arrays, found)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+        _prove(path.name, artefact.model, arrays)
+    except _FAULTS as error:
         raise ArtefactError(f"{path.name}: is no model artefact: {error!r}") from error
-    _prove(path.name, artefact.model, arrays)
     return artefact
 
 

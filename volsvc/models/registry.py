@@ -6,10 +6,11 @@ Importing MLflow costs seconds and 300 MB, so the daemon runs this module in a p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,10 +34,10 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # no
 import volsvc  # noqa: E402
 from volsvc.domain import VolsvcError  # noqa: E402
 from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Artefact, Baseline, read_artefact  # noqa: E402
+from volsvc.models.remote import DIGEST_TAG, VARIANT_TAG  # noqa: E402
 
 EXPERIMENT: Final = "volsvc"
 OUTPUTS: Final = ("sigma", "lo", "hi", "threshold", "score")
-DIGEST_TAG: Final = "volsvc.digest"
 
 
 class RegistryError(VolsvcError):
@@ -100,14 +101,33 @@ class Registry:
 
     def register(self, candidate: Candidate) -> str:
         """Log a model and point its variant's alias at it; returns the version."""
-        try:
-            version = self.find(candidate) or self._log(candidate)
-            self._client.set_registered_model_alias(
-                self._name, candidate.variant, str(version.version)
-            )
-        except MlflowException as error:
-            raise RegistryError(f"the registry refuses: {error.message}") from error
-        return str(version.version)
+        with _refusals():
+            version = str((self.find(candidate) or self._log(candidate)).version)
+            self._client.set_registered_model_alias(self._name, candidate.variant, version)
+        return version
+
+    def enter(self, candidate: Candidate) -> str:
+        """Log a model; its variant's alias is set only where there is none.
+
+        So a new instance of a fleet does not move an alias that an operator has set.
+        """
+        with _refusals():
+            version = str((self.find(candidate) or self._log(candidate)).version)
+            if candidate.variant not in self.aliases():
+                self._client.set_registered_model_alias(self._name, candidate.variant, version)
+        return version
+
+    def aliases(self) -> dict[str, str]:
+        """Versions by alias."""
+        with _refusals():
+            aliases = self._client.get_registered_model(self._name).aliases
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def promote(self, version: str, variant: str = "ml") -> None:
+        """Point a variant's alias at a version: every daemon that follows it loads it."""
+        with _refusals():
+            self._client.get_model_version(self._name, version)
+            self._client.set_registered_model_alias(self._name, variant, version)
 
     def _log(self, candidate: Candidate) -> ModelVersion:
         self._experiment()
@@ -125,15 +145,22 @@ class Registry:
                 signature=signature(),
                 pip_requirements=[f"volsvc=={volsvc.__version__}"],
             )
-        return mlflow.register_model(
-            info.model_uri, self._name, tags={DIGEST_TAG: candidate.digest}
-        )
+        tags = {DIGEST_TAG: candidate.digest, VARIANT_TAG: candidate.variant}
+        return mlflow.register_model(info.model_uri, self._name, tags=tags)
 
     def _experiment(self) -> None:
         if self._client.get_experiment_by_name(EXPERIMENT) is None:
             folder = local_artifacts(self._uri)
             self._client.create_experiment(EXPERIMENT, folder.as_uri() if folder else None)
         mlflow.set_experiment(EXPERIMENT)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"the registry refuses: {error.message}") from error
 
 
 def local_artifacts(tracking_uri: str) -> Path | None:
@@ -162,7 +189,7 @@ def main() -> None:
     try:
         registry = Registry(os.environ["MLFLOW_TRACKING_URI"], sys.argv[1])
         packaged = candidates_of(read_artefact(PACKAGED), PACKAGED)
-        versions = {c.variant: registry.register(c) for c in packaged}
+        versions = {c.variant: registry.enter(c) for c in packaged}
     except RegistryError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -10,6 +10,7 @@ the trees with numpy, and a row's result never depends on the rows beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +45,14 @@ class Forest:
         self.offsets = np.asarray(offsets, dtype=np.float64)
         if len(self.arrays["feature"]) % len(self.offsets):
             raise ValueError(f"{len(self.offsets)} groups of trees are not of equal size")
-        values, masks = _leaves(self.arrays)
+        values, self._masks = _leaves(self.arrays)
         self._values = values.ravel()
         self._starts = np.arange(len(values)) * MOST_LEAVES
-        self._tables = _tables(self.arrays, masks)
+
+    @cached_property
+    def _tables(self) -> list[tuple[int, NDArray[np.float64], NDArray[np.uint16]]]:
+        # Made when first used: of forests that are joined, the joined one alone needs them.
+        return _tables(self.arrays, self._masks)
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sums for each row of a matrix without NaN, of shape (rows, groups)."""

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from volsvc.domain import (
+    NS,
     InvalidTickError,
     NotATickError,
+    Outcome,
     Snapshot,
     Tick,
     format_time,
@@ -21,10 +23,13 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
+from volsvc.quality import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
+from volsvc.transport.stated import headers_of
 
 TICK_VERSION = 1
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
+OUTCOME_VERSION = 1
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
 
@@ -73,7 +78,14 @@ def decode_tick(record: Record) -> Tick:
 
     Raises InvalidTickError (with a bounded reason) or NotATickError.
     """
-    value = record.value
+    tick = _tick_of(record.value)
+    if record.key != tick.symbol.encode():
+        # The key chose the partition; under another one a symbol's ticks lose their order.
+        raise InvalidTickError("key", f"{record.key!r} is not {tick.symbol!r}"[:120], "key")
+    return tick
+
+
+def _tick_of(value: bytes | None) -> Tick:
     if value is None:
         raise InvalidTickError("value", "is null", "null")
     if len(value) > MAX_RECORD_BYTES:
@@ -113,11 +125,14 @@ def decode_position(record: Record, identity: str) -> int | None:
     return None
 
 
-def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int) -> OutRecord:
+def encode_features(
+    snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int, writer: str
+) -> OutRecord:
     """A record of `ticks.features`: the snapshot, and the state behind it with its offset.
 
     It goes to the partition that the ticks came from, whatever partitioner their producer uses, so
-    that the next owner of that partition finds it. `processed_ns` is wall-clock time.
+    that the next owner of that partition finds it. `processed_ns` is wall-clock time, and `writer`
+    the identity of who writes.
     """
     row = snapshot.row
     value = {
@@ -125,18 +140,47 @@ def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: 
         **row.fields(),
         "features": snapshot.features,
         "score": snapshot.score,
+        "prediction_id": snapshot.prediction_id,
         "model_variant": snapshot.variant,
         "version": snapshot.version,
         "predictions": [p.fields() for p in snapshot.predictions],
         "quality": snapshot.quality,
+        "digest": state["digest"]["closed"] and state["digest"]["closed"].fields(),
         "processed_at": format_time(processed_ns),
         "state": state,
     }
     return OutRecord(
         row.symbol.encode(),
         _encode(value),
+        headers_of(state["offset"], writer),
         partition=state["partition"],
     )
+
+
+def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
+    """A record of `ticks.outcomes`: a forecast as it was issued, and how it turned out."""
+    frozen = outcome.frozen
+    minute, variant, version = frozen.minute, frozen.variant, frozen.version
+    value = {
+        "v": OUTCOME_VERSION,
+        "prediction_id": prediction_id(symbol, minute, variant, version),
+        "symbol": symbol,
+        "issued_at": format_time((minute + 1) * 60 * NS),
+        "matured_at": format_time((minute + 1 + frozen.ahead) * 60 * NS),
+        "horizon_s": frozen.ahead * 60.0,
+        "model_variant": variant,
+        "version": version,
+        "sigma": frozen.sigma,
+        "lo": frozen.lo,
+        "hi": frozen.hi,
+        "threshold": frozen.threshold,
+        "score": frozen.score,
+        "realised": outcome.realised,
+        "qlike": outcome.qlike,
+        "covered": outcome.covered,
+        "brier": outcome.brier,
+    }
+    return OutRecord(symbol.encode(), _encode(value))
 
 
 class StoredState(NamedTuple):

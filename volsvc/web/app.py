@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from volsvc.web import handlers, openapi
+from volsvc.web import handlers, model_routes, openapi
 from volsvc.web.admission import GATE, WORKERS, Gate, Workers
 from volsvc.web.assets import files_of, page_of
 from volsvc.web.auth import Access
@@ -50,6 +50,11 @@ def create_app(services: Services) -> web.Application:
             *(web.get(path, handlers.ready) for path in openapi.READY_PATHS),
             web.get("/health/startup", handlers.startup),
             web.get("/version", handlers.version),
+            web.get("/models", model_routes.models),
+            web.put("/models/active", model_routes.activate),
+            web.post("/models/rollback", model_routes.rollback),
+            web.get("/models/history", model_routes.history),
+            web.get("/quality", model_routes.quality),
             web.get("/metrics", handlers.metrics),
             web.get("/problems/{slug}", handlers.problem_kind),
             web.get("/openapi.json", openapi_json),

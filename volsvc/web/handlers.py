@@ -110,16 +110,18 @@ async def history(request: web.Request) -> web.Response:
     """GET /history/{symbol}: the newest feature rows of a symbol, oldest first."""
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
-    limit = _limit(request, services.settings.features.history)
+    limit = whole_number(request, "limit", DEFAULT_HISTORY, MOST_ROWS)
+    limit = min(limit, services.settings.features.history)
     rows = services.table.get(symbol).history.newest(limit, symbol)
     return json_response({"symbol": symbol, "rows": [row.fields() for row in rows]})
 
 
-def _limit(request: web.Request, kept: int) -> int:
-    text = request.query.get("limit", str(DEFAULT_HISTORY))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS):
-        raise invalid([fault("#/limit", f"must be a whole number from 1 to {MOST_ROWS}")])
-    return min(int(text), kept)
+def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
+    """A parameter of the query, from 1 to `most`; raises ProblemError for anything else."""
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise invalid([fault(f"#/{name}", f"must be a whole number from 1 to {most}")])
+    return int(text)
 
 
 # --- the service itself -------------------------------------------------------------------
@@ -173,6 +175,8 @@ async def version(request: web.Request) -> web.Response:
             "sha": services.settings.service.git_sha,
             "version": volsvc.__version__,
             "model_digest": serving.model.digest,
+            "requested": serving.requested,
+            "fallback": serving.fallback_reason,
             "schema_version": SCHEMA_VERSION,
         }
     )

@@ -68,6 +68,13 @@ NAME = {
     "schema": {"type": "string", "minLength": 1},
     "example": "start.js",
 }
+AT = query("at", "A time (RFC 3339): what served then?", {"type": "string", "format": "date-time"})
+ENTRIES = query(
+    "limit",
+    "How many entries at the most",
+    {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 50},
+)
+ONE_SYMBOL = query("symbol", "Scores of this symbol alone", {"type": "string", "maxLength": 64})
 UNCHANGED = {304: "What the caller has is the newest"}
 
 LIVE_PATHS = ("/health/live", "/livez", "/ping", "/v2/health/live")
@@ -162,6 +169,41 @@ ROUTES = (
         "What serves, and which build",
         schemas.VersionResponse,
         shown=examples.VERSION,
+    ),
+    Route("get", "/models", "What serves, and what stands by", schemas.ModelsResponse),
+    Route(
+        "put",
+        "/models/active",
+        "Serve a variant or a version from now on",
+        schemas.ModelsResponse,
+        body=schemas.ActivateRequest,
+        problems=(400, 408, 409, 413, 422, 503),
+        scope="admin",
+        examples={"baseline": {"variant": "baseline"}},
+    ),
+    Route(
+        "post",
+        "/models/rollback",
+        "Serve what served before",
+        schemas.ModelsResponse,
+        problems=(409,),
+        scope="admin",
+    ),
+    Route(
+        "get",
+        "/models/history",
+        "What served when, and why",
+        schemas.ModelHistoryResponse,
+        parameters=(AT, ENTRIES),
+        problems=(422,),
+    ),
+    Route(
+        "get",
+        "/quality",
+        "How our own forecasts turned out",
+        schemas.QualityResponse,
+        parameters=(ONE_SYMBOL,),
+        problems=(404,),
     ),
     Route("get", "/metrics", "Prometheus metrics", "text/plain"),
     Route(

@@ -24,6 +24,7 @@ _WORDS = {
     403: "The key lacks the scope, or the call comes from another site's page",
     404: "Not known",
     408: "Too slow",
+    409: "Refused; what serves goes on",
     413: "Too large",
     415: "Not JSON",
     422: "Not valid; `errors` points at each fault",

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE, Forecast, format_time
 from volsvc.domain.forecast import SECONDS_PER_YEAR
-from volsvc.models import Serving
+from volsvc.models import Model, Serving, surely
 from volsvc.web.admission import WORKERS
 from volsvc.web.problems import MEDIA_TYPE, ProblemError
 from volsvc.web.rows import Asked, PostedRow, read_request
 from volsvc.web.services import SERVICES, Services
 
+FALLBACK_HEADER = "X-Model-Fallback"
+"""On answers of another model than was asked for; they name the one that gave them."""
 INLINE_BYTES = 32 * 1024
 """Bodies above this size (some 500 rows) are answered in a thread: a millisecond and more."""
 
@@ -66,10 +68,12 @@ async def predict(request: web.Request) -> web.Response:
     lenient = _LENIENT.search(request.headers.get("Prefer", "")) is not None
     job = _Job(await request.read(), lenient, services.holder.current, services)
     if len(job.body) > INLINE_BYTES:
-        body = await request.app[WORKERS].run(partial(_answer, job))
+        body, fallback = await request.app[WORKERS].run(partial(_answer, job))
     else:
-        body = _answer(job)
+        body, fallback = _answer(job)
     headers = {"Cache-Control": "no-store"}
+    if fallback:
+        headers[FALLBACK_HEADER] = "true"
     if lenient:
         headers["Preference-Applied"] = "handling=lenient"
     return web.Response(body=body, content_type="application/json", headers=headers)
@@ -81,8 +85,11 @@ def _check_type(request: web.Request) -> None:
         raise ProblemError(MEDIA_TYPE, "the body must be JSON: Content-Type: application/json")
 
 
-def _answer(job: _Job) -> bytes:
-    """The answer's body; raises what the request's reader raises."""
+def _answer(job: _Job) -> tuple[bytes, bool]:
+    """The answer's body, and whether another model gave it than was asked for.
+
+    Raises what the request's reader raises, and ModelError.
+    """
     services, serving = job.services, job.serving
     metrics, variant = services.metrics, serving.model.variant
     try:
@@ -95,21 +102,24 @@ def _answer(job: _Job) -> bytes:
     started = time.perf_counter()
     # A row may claim anything; what overflows is bounded by the model.
     with np.errstate(over="ignore"):
-        forecast = serving.model.predict(asked.matrix, horizon_s, threshold)
+        model, forecast = surely(
+            serving, lambda model: model.predict(asked.matrix, horizon_s, threshold)
+        )
+    variant, fallback = model.variant, serving.fallback or model is not serving.model
     metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
-    outcome = "fallback" if serving.fallback else "ok"
+    outcome = "fallback" if fallback else "ok"
     metrics.predictions.labels(variant, outcome).inc(len(asked.rows))
     if asked.faults:
         metrics.predictions.labels(variant, "invalid").inc(asked.count - len(asked.rows))
     metrics.predict_rows.observe(asked.count)
-    return msgspec.json.encode(_fields(asked, forecast, serving))
+    return msgspec.json.encode(_fields(asked, forecast, model)), fallback
 
 
-def _fields(asked: Asked, forecast: Forecast, serving: Serving) -> dict[str, Any]:
+def _fields(asked: Asked, forecast: Forecast, model: Model) -> dict[str, Any]:
     fields = {
         "scores": _placed(forecast.p_spike.tolist(), asked),
-        "model_variant": serving.model.variant,
-        "version": serving.model.version,
+        "model_variant": model.variant,
+        "version": model.version,
         "ts": format_time(time.time_ns() // 1_000_000 * 1_000_000),
         "horizon_s": forecast.horizon_s,
         "predictions": _placed(_predictions(forecast, asked.rows), asked),

@@ -10,7 +10,11 @@ from aiohttp import web
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from volsvc.domain import UnknownSymbolError
+from volsvc.domain import UnknownSymbolError, VolsvcError
+from volsvc.journal import JournalError
+from volsvc.models import ModelError
+from volsvc.models.control import ModelRefusedError
+from volsvc.models.remote import RegistryAwayError
 
 
 class Kind(NamedTuple):
@@ -60,6 +64,12 @@ MEDIA_TYPE = Kind(
     "The body is of another type than JSON",
     "Send `Content-Type: application/json`.",
 )
+REFUSED = Kind(
+    "model-refused",
+    409,
+    "The model must not serve",
+    "What served before goes on; the detail says what the model failed at.",
+)
 INVALID = Kind(
     "validation-failed",
     422,
@@ -79,6 +89,15 @@ HEADERS_TOO_LARGE = Kind(
     "header-fields-too-large", 431, "The head of the request is too large", "Send fewer headers."
 )
 INTERNAL = Kind("internal-error", 500, "The service failed", "Give the operator the `request_id`.")
+JOURNAL = Kind(
+    "journal-broken", 500, "The journal is broken", "Tell the operator, who has the file."
+)
+AWAY = Kind(
+    "registry-away", 503, "The registry does not answer", "What serves goes on; try again later."
+)
+MODEL_FAILED = Kind(
+    "model-failed", 503, "No model gave an answer", "Ask another instance; tell the operator."
+)
 NOT_READY = Kind(
     "not-ready", 503, "The service is not ready", "It starts or drains; ask another instance."
 )
@@ -99,6 +118,7 @@ KINDS = {
         NOT_FOUND,
         METHOD,
         TIMEOUT,
+        REFUSED,
         TOO_LARGE,
         MEDIA_TYPE,
         INVALID,
@@ -106,12 +126,29 @@ KINDS = {
         OVERLOADED,
         HEADERS_TOO_LARGE,
         INTERNAL,
+        JOURNAL,
+        AWAY,
+        MODEL_FAILED,
         NOT_READY,
         STALE,
     )
 }
 """Every kind of problem, by the slug at the end of its type."""
 _BY_STATUS = {400: BAD_REQUEST, 404: NOT_FOUND, 405: METHOD, 413: TOO_LARGE, 408: TIMEOUT}
+
+_OURS: dict[type[VolsvcError], Kind] = {
+    UnknownSymbolError: UNKNOWN_SYMBOL,
+    ModelRefusedError: REFUSED,
+    RegistryAwayError: AWAY,
+    ModelError: MODEL_FAILED,
+    JournalError: JOURNAL,
+}
+
+_INTERRUPTIONS: tuple[tuple[type[Exception], Kind, str], ...] = (
+    (web.RequestPayloadError, BAD_REQUEST, "the body is not encoded as its headers say"),
+    (ConnectionResetError, BAD_REQUEST, "the client left before its request was complete"),
+    (TimeoutError, TIMEOUT, "the request was not complete in time"),
+)
 
 MAX_ERRORS = 100
 """Faults listed in an answer; a body of 10,000 bad rows needs no answer of megabytes."""
@@ -138,16 +175,14 @@ def as_problem(error: Exception) -> ProblemError | None:
     """The problem behind an error that a request may cause; None for a failure of ours."""
     if isinstance(error, ProblemError):
         return error
-    if isinstance(error, UnknownSymbolError):
-        return ProblemError(UNKNOWN_SYMBOL, str(error))
+    for of, kind in _OURS.items():
+        if isinstance(error, of):
+            return ProblemError(kind, str(error))
     if isinstance(error, ValidationError):
         return _invalid(error)
-    if isinstance(error, web.RequestPayloadError):
-        return ProblemError(BAD_REQUEST, "the body is not encoded as its headers say")
-    if isinstance(error, ConnectionResetError):
-        return ProblemError(BAD_REQUEST, "the client left before its request was complete")
-    if isinstance(error, TimeoutError):
-        return ProblemError(TIMEOUT, "the request was not complete in time")
+    for interruption, kind, detail in _INTERRUPTIONS:
+        if isinstance(error, interruption):
+            return ProblemError(kind, detail)
     if isinstance(error, web.HTTPException) and error.status >= 400:
         other = Kind("http-error", error.status, error.reason, "")
         kind = _BY_STATUS.get(error.status, other)

@@ -10,9 +10,12 @@ from volsvc.board import Board
 from volsvc.config import Settings
 from volsvc.features import SymbolTable
 from volsvc.health import Health
+from volsvc.journal import Journal
 from volsvc.keys import Keyring
 from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder
+from volsvc.models.control import ModelControl
+from volsvc.scoreboard import Scoreboard
 from volsvc.streams import Hub
 
 
@@ -26,6 +29,9 @@ class Services:
     table: SymbolTable
     health: Health
     metrics: Metrics
+    control: ModelControl
+    scoreboard: Scoreboard
+    journal: Journal | None
     keyring: Keyring
     hub: Hub
 

@@ -31,6 +31,7 @@ def latest_fields(posted: Posted, now_s: float, stale_after_s: float) -> dict[st
         "n": row.n,
         "span_s": row.span_s,
         "score": snapshot.score,
+        "prediction_id": snapshot.prediction_id,
         "model_variant": snapshot.variant,
         "version": snapshot.version,
         "predictions": [prediction.fields() for prediction in snapshot.predictions],

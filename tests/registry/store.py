@@ -1,0 +1,156 @@
+"""Candidates for a registry, good and bad, and real MLflow stores to put them into."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import pickle
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import mlflow
+import numpy as np
+
+from tests.daemon import eventually
+from volsvc.models import PACKAGED, read_artefact, write_artefact
+from volsvc.models.ml import Parts
+from volsvc.models.registry import Candidate, Registry
+from volsvc.models.trees import Forest
+
+NAME = "volsvc"
+
+
+def scaled(parts: Parts, factor: float) -> Parts:
+    """The packaged model with its posted windows' variances multiplied: a version of its own."""
+    windows = [window + np.array([np.log(factor), 0, 0, 0]) for window in parts.windows]
+    return replace(parts, windows=tuple(windows))
+
+
+def golden() -> np.ndarray[Any, np.dtype[np.float64]]:
+    with np.load(PACKAGED, allow_pickle=False) as file:
+        return np.asarray(file["golden"], dtype=np.float64)
+
+
+def write_candidate(folder: Path, kind: str, factor: float = 1.0) -> Path:
+    """An artefact: good, corrupt, nan, slow, or of another schema."""
+    parts, path = read_artefact().model.parts, folder / f"{kind}-{factor:g}.npz"
+    if kind == "slow":
+        heads = [replace(head, forest=_grown(head.forest, 25)) for head in parts.heads]
+        parts = replace(parts, heads=tuple(heads))
+    parts = scaled(parts, factor)
+    write_artefact(path, parts, "1", golden(), {})
+    if kind == "corrupt":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+    if kind == "nan":
+        _rewrite(path, "0.window.npy", np.full(4, np.nan))
+    if kind == "schema":
+        _rewrite(path, "golden.npy", golden()[:, :-1])
+    return path
+
+
+def _grown(forest: Forest, times: int) -> Forest:
+    """As many more trees: right, and far too slow."""
+    arrays = {name: np.repeat(array, times, axis=0) for name, array in forest.arrays.items()}
+    arrays["value"] = arrays["value"] / times
+    return Forest(arrays, forest.offsets.tolist())
+
+
+def _rewrite(path: Path, name: str, array: np.ndarray[Any, Any]) -> None:
+    """Replace one array of an artefact."""
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(path) as file:
+        entries = {entry: file.read(entry) for entry in file.namelist()}
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    entries[name] = buffer.getvalue()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for entry, data in entries.items():
+            file.writestr(entry, data)
+
+
+class Malice:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self._trace,))
+
+
+def write_pickle(path: Path, what: object) -> Path:
+    path.write_bytes(pickle.dumps(what))
+    return path
+
+
+def register(uri: str, path: Path | None, digest: str) -> str:
+    """A version of `ml` (of the baseline without a path); no alias is moved."""
+    candidate = Candidate("ml" if path else "baseline", digest, path)
+    return str(Registry(uri, NAME)._log(candidate).version)
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def point(uri: str, version: str, alias: str = "ml") -> None:
+    """Move an alias with MLflow's own client."""
+    mlflow.MlflowClient(uri).set_registered_model_alias(NAME, alias, version)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@asynccontextmanager
+async def mlflow_server(folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A real `mlflow server` over a sqlite store, which serves the artefacts too."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
+        *("--artifacts-destination", str(folder / "served")),
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def up() -> bool:
+                assert process.returncode is None, "mlflow server has ended"
+                try:
+                    async with session.get(f"http://127.0.0.1:{port}/health") as response:
+                        return response.status == 200
+                except aiohttp.ClientError:
+                    return False
+
+            await eventually(up, 60, "mlflow server")
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, 9)
+            await process.wait()
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """A store whose tables are made already; making them takes seconds."""
+    shutil.copy(source, target)

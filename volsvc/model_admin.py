@@ -1,0 +1,142 @@
+"""What `volsvc models …` does: against a running daemon, the registry, or the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from volsvc.config import Settings, SettingsError
+from volsvc.domain import VolsvcError, format_time, parse_time
+from volsvc.journal import entries, served_at, verify
+from volsvc.model_setup import build_remote, journal_folder
+from volsvc.models.remote import Entry, Remote
+from volsvc.registration import tracking_uri
+
+TIMEOUT_S: Final = 15.0
+
+
+class DaemonError(VolsvcError):
+    """The daemon cannot be reached, or refuses; the text is its own."""
+
+
+class Daemon:
+    """A running daemon, over HTTP; `key_file` holds the key for it, if it asks for one."""
+
+    def __init__(self, url: str, key_file: Path | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"--url = {url!r}: must begin with http:// or https://")
+        self._url = url.rstrip("/")
+        self._headers = {"Content-Type": "application/json"}
+        if key_file is not None:
+            try:
+                key = key_file.read_text().strip()
+            except OSError as error:
+                raise SettingsError(f"--key-file = {key_file}: {error.strerror}") from error
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON answer; raises DaemonError."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            self._url + path, data, self._headers, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise DaemonError(_problem(error)) from error
+        except (OSError, ValueError) as error:
+            raise DaemonError(f"{self._url} cannot be reached: {error}") from error
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    try:
+        problem = json.load(error)
+        return f"{problem['title']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"the daemon answers {error.code} {error.reason}"
+
+
+def show_state(state: Mapping[str, Any]) -> None:
+    """What serves, as a few lines."""
+    serving = state["serving"]
+    print(f"serving   {serving['model']}  {serving['digest'][:12]}")
+    if serving["fallback"]:
+        print(f"fallback  {serving['requested']} was asked for: {serving['reason']}")
+    for held in state["variants"]:
+        if held["state"] != "serving":
+            print(f"{held['state']:9} {held['variant']}-{held['version']}  {held['digest'][:12]}")
+    print(f"previous  {state['previous'] or 'none'}")
+
+
+def show_registry(settings: Settings) -> None:
+    """The versions in the registry, newest first, with their aliases."""
+    aliases, found = asyncio.run(_look(build_remote(settings)))
+    if not found:
+        print(f"{settings.model.name} has no version in {tracking_uri(settings)}")
+    for entry in found:
+        names = [alias for alias, version in aliases.items() if version == entry.version]
+        mark = f"  <- {', '.join(sorted(names))}" if names else ""
+        print(f"{entry.version:>4}  {entry.variant or '?':8}  {(entry.digest or '?')[:12]}{mark}")
+
+
+async def _look(remote: Remote) -> tuple[Mapping[str, str], Sequence[Entry]]:
+    try:
+        return await remote.aliases(), await remote.entries()
+    finally:
+        await remote.close()
+
+
+def promote(settings: Settings, version: str) -> None:
+    """Point the alias `ml` at a version; every daemon that follows it loads it."""
+    from volsvc.models.registry import Registry
+
+    Registry(tracking_uri(settings), settings.model.name).promote(version)
+    print(f"alias ml of {settings.model.name} -> version {version}")
+
+
+def show_history(found: Sequence[Mapping[str, Any]]) -> None:
+    """Entries of a journal, one a line."""
+    for entry in found:
+        reason = f"  {entry['reason']}" if entry["reason"] else ""
+        print(
+            f"{entry['seq']:>5}  {entry['time']}  {entry['kind']:8} {entry['trigger']:8} "
+            f"{entry['model']}{reason}"
+        )
+
+
+def local_history(settings: Settings, at: str | None, limit: int) -> list[Mapping[str, Any]]:
+    """The newest entries of the journal under data_dir, newest first; or what served at a time."""
+    folder = journal_folder(settings)
+    if at is None:
+        return list(reversed(list(entries(folder))[-limit:]))
+    try:
+        time_ns = parse_time(at)
+    except ValueError as error:
+        raise SettingsError(f"--at: {error}") from error
+    served = served_at(folder, time_ns) if time_ns <= time.time_ns() else None
+    if served is None:
+        print(f"nothing is known to have served at {format_time(time_ns)}")
+    return [served] if served else []
+
+
+def remote_history(daemon: Daemon, at: str | None, limit: int) -> list[Mapping[str, Any]]:
+    """The same from a running daemon."""
+    query = f"?limit={limit}" + (f"&at={quote(at)}" if at else "")
+    answer = daemon.call("GET", f"/models/history{query}")
+    if at is None:
+        return list(answer["entries"])
+    return [answer["served"]] if answer["served"] else []
+
+
+def verify_journal(settings: Settings) -> None:
+    """Check the chain; raises JournalError with the place where it breaks."""
+    first, last = verify(journal_folder(settings))
+    print(f"the journal is whole: entries {first} to {last}" if last else "the journal is empty")

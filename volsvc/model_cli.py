@@ -1,0 +1,107 @@
+"""The command group `volsvc models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volsvc.config import Settings, SettingsError, load_settings
+from volsvc.logs import configure_logs
+
+models = typer.Typer(
+    name="models",
+    help="Which model serves: list, activate, promote, rollback, history.",
+    no_args_is_help=True,
+)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file")]
+Url = Annotated[str | None, typer.Option(help="of a running daemon; default: the config's address")]
+KeyFile = Annotated[Path | None, typer.Option(help="file that holds a key with scope admin")]
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs("warning", "console")
+    return settings
+
+
+def _url(settings: Settings, url: str | None) -> str:
+    if url is None and settings.http.port == 0:
+        raise SettingsError("--url: say where the daemon is; http.port = 0 is any port")
+    host = settings.http.host
+    return url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
+
+
+@models.command("list")
+def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
+    """Show the registry's versions; with --url what a daemon serves and holds."""
+    from volsvc.model_admin import Daemon, show_registry, show_state
+
+    settings = _settings(config)
+    if url is None:
+        show_registry(settings)
+    else:
+        show_state(Daemon(url, key_file).call("GET", "/models"))
+
+
+@models.command()
+def activate(
+    variant: Annotated[str, typer.Argument(help="baseline or ml")],
+    version: Annotated[str | None, typer.Option(help="of ml: a number, or latest")] = None,
+    config: ConfigFile = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Make a daemon serve a variant, or one version of it."""
+    from volsvc.model_admin import Daemon, show_state
+
+    daemon = Daemon(_url(_settings(config), url), key_file)
+    body = {"variant": variant} | ({"version": version} if version else {})
+    show_state(daemon.call("PUT", "/models/active", body))
+
+
+@models.command()
+def rollback(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
+    """Make a daemon serve what it served before."""
+    from volsvc.model_admin import Daemon, show_state
+
+    daemon = Daemon(_url(_settings(config), url), key_file)
+    show_state(daemon.call("POST", "/models/rollback"))
+
+
+@models.command()
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="number in the registry")],
+    config: ConfigFile = None,
+) -> None:
+    """Point the registry's alias ml at a version; daemons that follow it load it."""
+    from volsvc.model_admin import promote as promote_version
+
+    promote_version(_settings(config), str(version))
+
+
+@models.command()
+def history(
+    at: Annotated[str | None, typer.Option(help="a time: what served then?")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="newest entries to show")] = 20,
+    verify: Annotated[bool, typer.Option(help="check the chain of the journal on disk")] = False,
+    config: ConfigFile = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Show what served when and why: from the journal under data_dir, or of a daemon with --url."""
+    from volsvc import model_admin as admin
+
+    settings = _settings(config)
+    if verify:
+        if url is not None:
+            raise SettingsError("--verify: reads the journal under service.data_dir; leave --url")
+        admin.verify_journal(settings)
+        return
+    if url is not None:
+        found = admin.remote_history(admin.Daemon(url, key_file), at, limit)
+    else:
+        found = admin.local_history(settings, at, limit)
+    admin.show_history(found)

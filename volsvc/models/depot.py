@@ -1,0 +1,140 @@
+"""Versions of the registry as models that were proved: looked up, fetched, cached, loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+from volsvc.config import ModelSettings
+from volsvc.models.artefact import ArtefactError
+from volsvc.models.base import Model
+from volsvc.models.cache import LastGood, ModelCache
+from volsvc.models.holder import BASELINE
+from volsvc.models.loading import load_model
+from volsvc.models.remote import Entry, RegistryAwayError, Remote
+
+ALIAS: Final = "ml"
+LATEST: Final = "latest"
+T = TypeVar("T")
+
+
+class Depot:
+    """A registry with a cache before it; nothing here blocks the event loop.
+
+    Every call raises RegistryAwayError when the registry does not answer within load_timeout_s.
+    """
+
+    def __init__(self, settings: ModelSettings, remote: Remote, cache: ModelCache) -> None:
+        self._settings = settings
+        self._remote = remote
+        self._cache = cache
+        self._alive: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
+
+    async def target(self, wanted: str) -> str | None:
+        """The version to serve: a number that is wanted, the latest, or where the alias points."""
+        if wanted == LATEST:
+            return next((entry.version for entry in await self._fitted()), None)
+        return wanted or (await self._bounded(self._remote.aliases())).get(ALIAS)
+
+    async def entry(self, version: str | None) -> Entry:
+        """A version's entry, None for the alias's; raises ArtefactError when there is none."""
+        number = await self.target(version or "")
+        found = [e for e in await self._bounded(self._remote.entries()) if e.version == number]
+        if not found:
+            raise ArtefactError(f"{self._settings.name} has no version {version or ALIAS!r}")
+        return found[0]
+
+    async def _fitted(self) -> list[Entry]:
+        return [e for e in await self._bounded(self._remote.entries()) if not _is_baseline(e)]
+
+    async def obtain(self, entry: Entry) -> Model:
+        """A model that was proved: one that is in use, from the cache, or from the registry.
+
+        Raises ArtefactError with the reason why it must not serve.
+        """
+        if _is_baseline(entry):
+            return BASELINE
+        alive = self._alive.get((entry.version, entry.digest or ""))
+        if alive is not None:
+            return alive
+        cached = self._cache.find(entry.digest) if entry.digest else None
+        if cached is not None:
+            return await self._load(cached, entry)
+        with self._cache.incoming() as folder:
+            path = await self._bounded(self._remote.fetch(entry, folder))
+            if path is None:
+                raise ArtefactError(f"version {entry.version} holds no .npz artefact")
+            await self._prove(path, entry)
+            return await self._load(path, entry)
+
+    async def _prove(self, path: Path, entry: Entry) -> None:
+        """Try a new file out where it can do no harm; raises ArtefactError."""
+        if path.suffix == ".pkl":
+            # Not allowed ones are refused without being read; allowed ones are trusted.
+            return
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "volsvc.models.loading"),
+            *(str(path), entry.digest or "", self._settings.model_dump_json()),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        limit_s = self._settings.load_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                _, complaint = await process.communicate()
+        except TimeoutError as error:
+            limit = f"model.load_timeout_s = {limit_s:g}"
+            raise ArtefactError(f"was not proved within {limit}") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            lines = complaint.decode(errors="replace").strip().splitlines()
+            raise ArtefactError(lines[-1] if lines else f"its proof ended by {process.returncode}")
+
+    async def _load(self, path: Path, entry: Entry) -> Model:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.load_timeout_s):
+                model = await asyncio.to_thread(
+                    load_model, path, entry.digest, entry.version, settings
+                )
+                await asyncio.to_thread(self._cache.keep, path)
+        except TimeoutError as error:
+            limit = f"model.load_timeout_s = {settings.load_timeout_s:g}"
+            raise ArtefactError(f"was not proved within {limit}") from error
+        except OSError as error:
+            raise ArtefactError(f"{path.name}: {error.strerror or error}") from error
+        self._alive[model.version, model.digest] = model
+        return model
+
+    def remember(self, model: Model, seen: str) -> None:
+        """Note what the next start serves before it has asked the registry."""
+        self._cache.remember(model, seen)
+
+    def last_good(self) -> LastGood | None:
+        """What was remembered."""
+        return self._cache.last_good()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._remote.close()
+
+    async def _bounded(self, call: Awaitable[T]) -> T:
+        limit_s = self._settings.load_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await call
+        except TimeoutError as error:
+            raise RegistryAwayError(f"the registry does not answer in {limit_s:g} s") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RegistryAwayError(f"the registry's answer is not MLflow's: {error!r}") from error
+
+
+def _is_baseline(entry: Entry) -> bool:
+    return entry.digest == BASELINE.digest or entry.variant == BASELINE.variant

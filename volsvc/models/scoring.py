@@ -1,0 +1,51 @@
+"""Learning and judging at the ends of minutes: the model that serves, and its shadow beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from volsvc.domain import Outcome
+from volsvc.models.base import HORIZONS_S, Model, ModelError
+from volsvc.models.live import LiveForecasts, Moment
+
+
+class Scoring:
+    """What a batch of moments brings for calibration and scores, in their order.
+
+    The shadow forecasts at the ends of minutes alone, where it is judged; nobody waits for it and a
+    shadow that fails is left out. `outcomes` fill as moments are learnt from, with their symbols.
+    """
+
+    def __init__(
+        self, serving: LiveForecasts, shadow: Model | None, moments: Sequence[Moment]
+    ) -> None:
+        self.outcomes: list[tuple[str, Outcome]] = []
+        self._serving = serving
+        self._moments = moments
+        ended = [index for index, moment in enumerate(moments) if moment.ended is not None]
+        self._places = {index: place for place, index in enumerate(ended)}
+        self._shadow = _shadow_of(shadow, [moments[index] for index in ended])
+
+    def learn(self, index: int) -> None:
+        """The end of a minute: judge what has matured, learn from it, issue the next forecasts."""
+        moment = self._moments[index]
+        assert moment.ended is not None, "only the end of a minute is learnt from"
+        scores = moment.state.scores
+        for settled in moment.ended.settled:
+            judged = scores.settle(settled.minute, settled.log_realised)
+            self.outcomes += [(moment.state.symbol, outcome) for outcome in judged]
+        self._serving.learn(index)
+        self._serving.issue(index)
+        if self._shadow is not None:
+            place = self._places[index]
+            self._shadow.learn(place)
+            self._shadow.issue(place)
+
+
+def _shadow_of(model: Model | None, moments: Sequence[Moment]) -> LiveForecasts | None:
+    if model is None or not moments:
+        return None
+    try:
+        return LiveForecasts(model, moments, HORIZONS_S)
+    except ModelError:
+        return None
