@@ -151,6 +151,8 @@ def verdict(seen: Seen) -> list[str]:
     """What is wrong, if anything."""
     first = int(WARM_UP * len(seen.at_s))
     growth, error = slope(seen.at_s[first:], seen.rss_mb[first:])
+    tenth = max(1, len(seen.rss_mb) // 10)
+    print("memory, MB:", *(f"{value:.0f}" for value in seen.rss_mb[::tenth]))
     print(f"memory: {growth:+.1f} MB/h, standard error {error:.1f}, now {seen.rss_mb[-1]:.0f} MB")
     faults = []
     if set(seen.statuses) != {200}:
