@@ -120,7 +120,9 @@ async def soak(minutes: float) -> tuple[Seen, float]:
             ticks, minutes=30, seed=5, symbols=("BTC-USD", "ETH-USD"), start="2026-01-05T14:00:00Z"
         )
         arguments = ("--config", str(config), "--path", str(ticks), "--speed", "20")
-        async with service(folder, *arguments, VOLSVC_SOURCE__LOOP="true") as served:
+        # The in-process bus keeps so many records; full early, it is no growth.
+        env = {"VOLSVC_SOURCE__LOOP": "true", "VOLSVC_BUS__QUEUE_MAX_RECORDS": "500"}
+        async with service(folder, *arguments, **env) as served:
             seen = Seen()
             rate = await capacity(served.url, 5) / 2
             works = [
