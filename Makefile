@@ -1,4 +1,5 @@
-# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java or Maven is missing.
+# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java, Maven or
+# Chromium is missing.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,14 +38,20 @@ run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --spee
 .PHONY: kafka
 kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
 
-$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/kafka/install-system.sh
-	sh tests/kafka/install-system.sh
+$(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/install-system.sh
+	sh tests/install-system.sh java=default-jre-headless mvn=maven kcat=kcat
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
 	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
 	@touch $@
 
+.PHONY: chromium
+chromium:
+	@command -v google-chrome >/dev/null || sh tests/install-system.sh chromium=chromium
+
+# The browser's driver and pytest-asyncio do not share a process.
 .PHONY: test
-test: $(VENV)/.dev kafka ## Install what is needed and run every test
+test: $(VENV)/.dev kafka chromium ## Install what is needed and run every test
+	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
@@ -62,6 +69,21 @@ bench: $(VENV)/.dev ## Measure the speed of the hot paths
 .PHONY: bench-scaling
 bench-scaling: $(VENV)/.dev kafka ## Measure one instance on a broker, and the arithmetic of a fleet
 	$(BIN)/python -m tests.benchmarks.scaling
+
+# A thousand streams are a thousand open files, twice.
+.PHONY: load
+load: $(VENV)/.dev ## Put load on the service and write docs/load_report.md
+	@sh tests/install-system.sh wrk=wrk hey=hey
+	ulimit -n 8192 && $(BIN)/python -m tests.load $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may leak
+	@sh tests/install-system.sh wrk=wrk hey=hey
+	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and request reader
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: train
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings

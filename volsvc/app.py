@@ -20,11 +20,12 @@ from volsvc.domain import BusError, InvalidTickError
 from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.instance import InstanceName
+from volsvc.keys import Keyring
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.model_log import ModelLog
 from volsvc.model_setup import build_control, build_holder, open_journal
-from volsvc.models import PACKAGED
+from volsvc.models import PACKAGED, ModelEvent
 from volsvc.producer import Producer
 from volsvc.registration import register_packaged
 from volsvc.replica import Replica
@@ -32,10 +33,12 @@ from volsvc.scoreboard import Scoreboard
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
+from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
 from volsvc.transport import Bus, Lag
 from volsvc.transport.memory import MemoryBus
-from volsvc.web.app import Server, create_app
+from volsvc.web.app import create_app
+from volsvc.web.server import Server
 from volsvc.web.services import Services
 
 DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -146,22 +149,25 @@ class Daemon:
     """One process: its parts, started together and drained downstream."""
 
     def __init__(self, settings: Settings) -> None:
-        """Builds the parts; raises SourceError when the source cannot be read."""
+        """Builds the parts; raises SourceError or SettingsError when one cannot be built."""
         self.settings = settings
         self._on_kafka = settings.bus.transport == "kafka"
+        self.keyring = Keyring(settings.auth)
         self.metrics = Metrics()
         self.health = Health()
         reporter = self._reporter = Reporter(self.metrics, self.health)
         roles = settings.service.roles
         # A daemon that cannot start leaves nothing behind, so this comes before the journal.
         source = build_source(settings, reporter) if "producer" in roles else None
-        self.board = Board()
+        self.hub = Hub(settings.http.stream_ring)
+        self.board = Board(self.hub.publish)
         self.table = SymbolTable(settings.features, self._forget, settings.quality.window_days)
         self.holder = build_holder(settings)
         self.journal, fault = open_journal(settings)
         self.health.report("journal", "degraded" if fault else "ok", fault)
         model_log = ModelLog(self.metrics, self.health, self.journal)
         self.holder.listen(model_log)
+        self.holder.listen(self._tell_streams)
         self.control = build_control(settings, self.holder, model_log)
         self.scoreboard = Scoreboard(
             self.table, self.board, self.holder, settings.quality, settings.model.horizon_s
@@ -201,23 +207,42 @@ class Daemon:
 
     def _new_server(self) -> Server:
         services = Services(
-            self.settings,
-            self.holder,
-            self.board,
-            self.table,
-            self.health,
-            self.metrics,
-            self.control,
-            self.scoreboard,
-            self.journal,
+            settings=self.settings,
+            holder=self.holder,
+            board=self.board,
+            table=self.table,
+            health=self.health,
+            metrics=self.metrics,
+            control=self.control,
+            scoreboard=self.scoreboard,
+            journal=self.journal,
+            keyring=self.keyring,
+            hub=self.hub,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
 
+    def _tell_streams(self, event: ModelEvent) -> None:
+        serving = event.after
+        news = {"kind": event.kind, "trigger": event.trigger, "reason": event.reason}
+        model = {"variant": serving.model.variant, "version": serving.model.version}
+        self.hub.publish("model", None, {**news, **model, "fallback": serving.fallback})
+
     def reload(self, settings: Settings) -> None:
-        """Serve the variant and version of fresh settings; other keys wait for a restart."""
+        """Take over keys, certificate, variant and version; other settings wait for a restart.
+
+        Raises SettingsError or StartupError; then what served before goes on serving.
+        """
+        if self._server:
+            self._server.reload_certificate(settings.http)
+        self.keyring.replace(settings.auth)
         self.control.reload(settings.model)
-        log.info("reloaded", variant=settings.model.variant, log_level=settings.service.log_level)
+        log.info(
+            "reloaded",
+            variant=settings.model.variant,
+            log_level=settings.service.log_level,
+            keys=list(self.keyring.names),
+        )
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         """Run until `stop` is set or a part fails for good, then drain.
@@ -262,6 +287,7 @@ class Daemon:
             await stop.wait()
             log.info("draining")
             self.health.draining = True
+            self.hub.close()
             grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
             # Downstream: each stage ends before the one that it feeds.
             await _finish(producer, within_s=0)
@@ -310,6 +336,7 @@ class Daemon:
             due = loop.time() + LOOP_CHECK_S
             await asyncio.sleep(LOOP_CHECK_S)
             self.metrics.event_loop_lag.set(max(0.0, loop.time() - due))
+            self.metrics.tasks.set(len(asyncio.all_tasks()))
 
 
 async def _finish(task: asyncio.Task[None] | None, *, within_s: float) -> None:

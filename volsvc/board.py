@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from volsvc.domain import Snapshot, UnknownSymbolError
 
@@ -24,21 +25,27 @@ class Posted:
         return max(0.0, now_s - self.processed_s)
 
 
+Tell = Callable[[Literal["forecast", "gap"], str, Any], None]
+"""`tell(kind, symbol, payload)`: news of a symbol."""
+
+
 class Board:
-    """What the consumer and the replica write and the web reads.
+    """What the consumer and the replica write and the web reads; `tell` hears what streams should.
 
     Time goes forward: whatever comes late, of an owner that was paused for example, a symbol's
     snapshot is never replaced by one of an earlier tick.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell = lambda kind, symbol, payload: None) -> None:
         self._posted: dict[str, Posted] = {}
+        self.tell = tell
 
     def post(self, snapshot: Snapshot, now_s: float, offset: int = -1) -> None:
         """Replace what is known of the snapshot's symbol, unless that is newer."""
         symbol = snapshot.row.symbol
         if offset >= self.offset(symbol):
-            self._posted[symbol] = Posted(snapshot, now_s, offset)
+            posted = self._posted[symbol] = Posted(snapshot, now_s, offset)
+            self.tell("forecast", symbol, posted)
 
     def offset(self, symbol: str) -> int:
         """The offset of the tick behind what is known of a symbol; -1 for an unknown one."""
@@ -47,10 +54,14 @@ class Board:
 
     def get(self, symbol: str) -> Posted:
         """The newest of a symbol; raises UnknownSymbolError with the nearest names."""
-        posted = self._posted.get(symbol)
+        posted = self.find(symbol)
         if posted is None:
             raise UnknownSymbolError(symbol, self._posted)
         return posted
+
+    def find(self, symbol: str) -> Posted | None:
+        """The newest of a symbol, if it is known; at once, where `get` looks for similar names."""
+        return self._posted.get(symbol)
 
     def __iter__(self) -> Iterator[Posted]:
         return iter([self._posted[symbol] for symbol in sorted(self._posted)])

@@ -18,7 +18,7 @@ from typer.exceptions import Abort, TyperException
 
 import volsvc
 from volsvc.config import Settings, SettingsError, load_settings
-from volsvc.domain import VolsvcError
+from volsvc.domain import StartupError, VolsvcError
 from volsvc.logs import configure_logs, get_logger
 from volsvc.model_cli import models
 
@@ -110,7 +110,7 @@ async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio
     def reload() -> None:
         try:
             daemon.reload(load())
-        except SettingsError as error:
+        except (SettingsError, StartupError) as error:
             log.warning("reload_refused", error=str(error))
 
     def ready(url: str) -> None:
@@ -294,6 +294,38 @@ def evaluate(
         data, start, end, refit_days, model, leave_one_out, names, title, out, command
     )
     evaluate_models(_settings(config), order)
+
+
+keys = typer.Typer(help="API keys.", rich_markup_mode=None)
+cli.add_typer(keys, name="keys")
+
+
+@keys.callback()
+def keys_group() -> None:
+    """API keys."""
+
+
+@keys.command("new")
+def new_api_key(
+    scopes: Annotated[str, typer.Option(help="read, predict, admin, or some with commas")],
+    name: Annotated[str, typer.Option(help="who will use it")] = "",
+    expires_days: Annotated[
+        float | None, typer.Option(min=0.001, max=36_500, help="days until it ends")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="keys file to add it to")] = None,
+) -> None:
+    """Make an API key: it is shown once, and known to the service by its SHA-256."""
+    from volsvc.keys import add_to_file, new_key
+
+    asked = tuple(scope.strip() for scope in scopes.split(",") if scope.strip())
+    key, entry = new_key(name or f"key-{os.urandom(3).hex()}", asked, expires_days)
+    if file is not None:
+        add_to_file(file, entry)
+    print(f"key: {key}")
+    if file is None:
+        print(f"\nAdd to the file that auth.keys_file names, then SIGHUP the service:\n\n{entry}")
+    else:
+        print(f"Its SHA-256 is in {file}; SIGHUP the service to read it.")
 
 
 @cli.command()

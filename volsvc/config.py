@@ -19,7 +19,6 @@ from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PositiveFloat,
@@ -37,6 +36,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from volsvc.http_config import AuthSettings, HttpSettings, Section, Texts, split_list
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
@@ -62,13 +63,6 @@ class SettingsError(Exception):
     """The configuration cannot be used; the text names each key and its value."""
 
 
-def _split(value: object) -> object:
-    """Lists may be written with commas, as environment variables and the command line need."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
 def _speed(value: object) -> object:
     if value == "max":
         return math.inf
@@ -87,7 +81,6 @@ def _speed_text(speed: float) -> str | float:
     return "max" if math.isinf(speed) else speed
 
 
-Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Speed = Annotated[
     float,
     Field(allow_inf_nan=True),
@@ -96,20 +89,12 @@ Speed = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """A section of the configuration: frozen, and closed to unknown keys."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
-
-
 class ServiceSettings(Section):
     """The process as a whole."""
 
-    roles: Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
-        ROLES
-    )
+    roles: Annotated[
+        tuple[Role, ...], NoDecode, BeforeValidator(split_list), Field(min_length=1)
+    ] = ROLES
     instance_id: str = Field(default_factory=socket.gethostname, min_length=1)
     data_dir: Path = Path("var")
     shutdown_timeout_s: PositiveFloat = 10.0
@@ -256,23 +241,6 @@ class QualitySettings(Section):
     least_forecasts: PositiveInt = 240
 
 
-class HttpSettings(Section):
-    """The embedded HTTP server."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
-    max_body_bytes: PositiveInt = 4 * 1024 * 1024
-    max_rows: PositiveInt = 10_000
-    request_timeout_s: PositiveFloat = 10.0
-    stale_after_s: PositiveFloat = 60.0
-
-
-class AuthSettings(Section):
-    """Who may call; a public address has to be asked for."""
-
-    insecure: bool = False
-
-
 class Settings(BaseSettings):
     """The whole configuration of a daemon."""
 
@@ -300,12 +268,21 @@ class Settings(BaseSettings):
                 f"bus.transport = 'memory': joins tasks of one process, but service.roles lacks "
                 f"{apart.pop()!r}; add it, or set bus.transport = 'kafka'"
             )
-        if "api" in roles and not self.auth.insecure and not is_loopback(self.http.host):
-            raise ValueError(
-                f"http.host = {self.http.host!r}: is not a loopback address and no keys are "
-                "configured; bind 127.0.0.1, or set auth.insecure = true"
-            )
+        if "api" in roles:
+            self._check_server()
         return self
+
+    def _check_server(self) -> None:
+        http, auth = self.http, self.auth
+        if not (auth.configured or auth.insecure or is_loopback(http.host)):
+            raise ValueError(
+                f"http.host = {http.host!r}: is not a loopback address and no keys are "
+                "configured; bind 127.0.0.1, make a key with `volsvc keys new`, or set "
+                "auth.insecure = true"
+            )
+        if bool(http.cert_file) != bool(http.key_file):
+            lacks = "http.key_file" if http.cert_file else "http.cert_file"
+            raise ValueError(f"{lacks} = '': TLS needs both a certificate and its key")
 
 
 def is_loopback(host: str) -> bool:
@@ -383,7 +360,10 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"{place}: unknown key{_suggest(place)}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+    # A key or a password that is not accepted must not stand in the log for that.
+    secret = place.startswith(("auth.keys", "kafka.security"))
+    given = "(hidden)" if secret else repr(error["input"])
+    return f"{place} = {given}: {message[:1].lower()}{message[1:]}"
 
 
 def _suggest(place: str) -> str:

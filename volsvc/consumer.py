@@ -160,6 +160,8 @@ class Consumer:
         step.sources[tick.source] += 1
         if state.order.gaps > gaps:
             self._metrics.gaps.labels(tick.symbol).inc()
+            news = {"symbol": tick.symbol, "at": format_time(tick.time_ns)}
+            self._board.tell("gap", tick.symbol, {**news, "gaps": state.order.gaps})
         step.due += [_Due(moment, None) for moment in moments_ended(state)]
         if state.take_due():
             step.due.append(_Due(moment_now(state), state.dump(), on_grid=True))

@@ -120,6 +120,19 @@ class Metrics:
         self.event_loop_lag = self._gauge(
             "volsvc_event_loop_lag_seconds", "How late a timer of the event loop last fired"
         )
+        self.connections = self._gauge("volsvc_http_connections", "Connections that are open")
+        self.tasks = self._gauge("volsvc_asyncio_tasks", "Tasks of the event loop")
+        self.auth_refusals = self._counter(
+            "volsvc_auth_refusals", "Requests whose key was not accepted", ("reason",)
+        )
+        for reason in ("missing", "unknown", "expired", "scope"):
+            self.auth_refusals.labels(reason)
+        self.stream_clients = self._gauge("volsvc_stream_clients", "Streams that are open")
+        self.stream_dropped = self._counter(
+            "volsvc_stream_events_dropped", "Events that slow streams did not get", ("reason",)
+        )
+        for reason in ("conflated", "overflow"):
+            self.stream_dropped.labels(reason)
         self.build_info = self._gauge(
             "volsvc_build_info", "1, with the build as labels", ("version", "sha")
         )

@@ -8,10 +8,11 @@ import pytest
 import volsvc
 
 ROWS = (
-    ("domain", "config"),
+    ("domain", "config", "http_config"),
     ("packing",),
     ("quality", "evidence"),
     ("features", "metrics", "logs", "board", "supervisor", "health", "instance", "journal"),
+    ("keys", "streams"),
     ("transport", "sources", "models"),
     ("ownership", "replica", "scoreboard"),
     ("producer", "consumer", "web", "training", "registration", "model_log"),
@@ -31,6 +32,7 @@ HEAVY = {
 }
 ROOT = Path(volsvc.__file__).parent
 ALLOWED = {
+    ("config", "http_config"),
     ("commands", "progress"),
     ("model_commands", "progress"),
     ("digest_commands", "progress"),

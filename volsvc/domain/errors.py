@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+MAX_COMPARED = 500
+"""Names that an unknown one is compared with."""
 
 
 class VolsvcError(Exception):
@@ -47,7 +51,10 @@ class UnknownSymbolError(VolsvcError):
     """No tick of this symbol has been seen; `nearest` are the most similar known names."""
 
     def __init__(self, symbol: str, known: Iterable[str]) -> None:
-        nearest = difflib.get_close_matches(symbol.upper(), known, n=3)
+        wanted = symbol.upper()
+        # Comparing is slow; who asks for names that are not there must not hold up the others.
+        alike = islice((name for name in known if name[:1] == wanted[:1]), MAX_COMPARED)
+        nearest = difflib.get_close_matches(wanted, alike, n=3)
         hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
         super().__init__(f"no tick of symbol {symbol!r} has been seen{hint}")
         self.symbol = symbol

@@ -1,35 +1,26 @@
-"""What each route does."""
+"""What the routes do that read what is known: live symbols, and the service itself."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 import volsvc
 from volsvc.board import Posted
-from volsvc.domain import (
-    COVERAGE,
-    Prediction,
-    UnknownSymbolError,
-    format_time,
-)
-from volsvc.features import SCALE_NAMES
-from volsvc.models import FEATURES, SCHEMA_VERSION, surely
-from volsvc.models.base import WINDOW_NAMES
-from volsvc.web.problems import INVALID, NOT_READY, ProblemError
-from volsvc.web.schemas import PredictRequest, Row
-from volsvc.web.services import SERVICES, Services
+from volsvc.models import SCHEMA_VERSION
+from volsvc.web.openapi import MOST_ROWS
+from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError, fault, invalid
+from volsvc.web.services import SERVICES
+from volsvc.web.views import latest_fields, now_text
 
 DEFAULT_HISTORY = 100
-FALLBACK_HEADER = "X-Model-Fallback"
-"""On answers of another model than was asked for; they name the one that gave them."""
 
 
 def json_response(value: Any, **options: Any) -> web.Response:
@@ -43,114 +34,6 @@ def json_response(value: Any, **options: Any) -> web.Response:
     )
 
 
-def now() -> str:
-    """The wall clock, to the millisecond."""
-    return format_time(time.time_ns() // 1_000_000 * 1_000_000)
-
-
-# --- predictions --------------------------------------------------------------------------
-
-
-async def predict(request: web.Request) -> web.Response:
-    """POST /predict: forecasts for posted rows."""
-    services = request.app[SERVICES]
-    serving = services.holder.current
-    variant = serving.model.variant
-    try:
-        asked = PredictRequest.model_validate_json(await request.read())
-        _check_rows(asked, services.settings.http.max_rows)
-    except Exception:
-        services.metrics.predictions.labels(variant, "invalid").inc()
-        raise
-    horizon = asked.horizon_s or services.settings.model.horizon_s
-    started = time.perf_counter()
-    threshold = asked.threshold or _thresholds(asked.rows, horizon, services)
-    matrix = _matrix(asked.rows)
-    model, forecast = surely(serving, lambda model: model.predict(matrix, horizon, threshold))
-    variant, fallback = model.variant, serving.fallback or model is not serving.model
-    services.metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
-    outcome = "fallback" if fallback else "ok"
-    services.metrics.predictions.labels(variant, outcome).inc(len(asked.rows))
-    services.metrics.predict_rows.observe(len(asked.rows))
-    return json_response(
-        {
-            "scores": forecast.p_spike.tolist(),
-            "model_variant": variant,
-            "version": model.version,
-            "ts": now(),
-            "horizon_s": horizon,
-            "predictions": [
-                _row_prediction(Prediction.row(forecast, i), row)
-                for i, row in enumerate(asked.rows)
-            ],
-        },
-        headers={FALLBACK_HEADER: "true"} if fallback else {},
-    )
-
-
-def _check_rows(asked: PredictRequest, most: int) -> None:
-    if len(asked.rows) > most:
-        raise invalid("#/rows", f"must have at most {most} rows, not {len(asked.rows)}")
-
-
-def _thresholds(rows: list[Row], horizon_s: float, services: Services) -> np.ndarray[Any, Any]:
-    """A known symbol lends its rows its own idea of a spike; NaN for the others."""
-    rates: dict[str | None, float] = {}
-    for symbol in {row.symbol for row in rows if row.symbol is not None}:
-        try:
-            predictions = services.board.get(symbol).snapshot.predictions
-        except UnknownSymbolError:
-            continue
-        nearest = min(predictions, key=lambda p: abs(math.log(p.horizon_s / horizon_s)))
-        rates[symbol] = nearest.threshold / math.sqrt(nearest.horizon_s)
-    return np.array([rates.get(row.symbol, math.nan) for row in rows]) * math.sqrt(horizon_s)
-
-
-def _matrix(rows: list[Row]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Posted rows as the model's matrix; `features` bring the whole state of a symbol."""
-    matrix = np.full((len(rows), len(FEATURES)), np.nan)
-    for index, row in enumerate(rows):
-        matrix[index, : len(WINDOW_NAMES)] = row.ret_mean, row.ret_std, row.n, row.span_s or np.nan
-        if row.features:
-            matrix[index, len(WINDOW_NAMES) :] = _scales(row.features, index)
-    return matrix
-
-
-def _scales(features: Mapping[str, float | None], index: int) -> list[float]:
-    """A published map as columns; all of it or nothing, since a model reads them together."""
-    pointer = f"#/rows/{index}/features"
-    unknown = sorted(set(features) - set(SCALE_NAMES))
-    missing = [name for name in SCALE_NAMES if name not in features]
-    if unknown:
-        raise invalid(f"{pointer}/{unknown[0]}", "is no feature of this schema version")
-    if missing:
-        raise invalid(pointer, f"lacks {missing[0]!r}; send the map as it was published")
-    values = [features[name] for name in SCALE_NAMES]
-    if any(value is None for value in values):
-        return [math.nan] * len(values)
-    if features["level"] is not None and features["level"] <= 0:
-        raise invalid(f"{pointer}/level", "must be above 0")
-    return [float("nan") if value is None else value for value in values]
-
-
-def invalid(pointer: str, detail: str) -> ProblemError:
-    """A problem with one place of a request."""
-    return ProblemError(INVALID, f"{pointer} {detail}", [{"pointer": pointer, "detail": detail}])
-
-
-def _row_prediction(prediction: Prediction, row: Row) -> dict[str, Any]:
-    timed = row.span_s is not None or row.features is not None
-    return {
-        "sigma": prediction.sigma,
-        "sigma_annualised": prediction.sigma_annualised,
-        "lo": prediction.lo,
-        "hi": prediction.hi,
-        "coverage": COVERAGE,
-        "threshold": prediction.threshold,
-        "quality": "ok" if timed else "degraded",
-    }
-
-
 # --- live symbols -------------------------------------------------------------------------
 
 
@@ -158,56 +41,86 @@ async def latest(request: web.Request) -> web.Response:
     """GET /latest/{symbol}: the newest features and forecasts of a symbol."""
     services = request.app[SERVICES]
     posted = services.board.get(request.match_info["symbol"])
-    return json_response(_latest(posted, services))
+    stale_after_s = services.settings.http.stale_after_s
+    return _newest(
+        request, [posted], lambda now_s: latest_fields(posted, now_s, stale_after_s), stale_after_s
+    )
 
 
 async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest of every symbol."""
     services = request.app[SERVICES]
-    symbols = [_latest(posted, services) for posted in services.board]
-    return json_response({"ts": now(), "symbols": symbols})
+    board = list(services.board)
+    stale_after_s = services.settings.http.stale_after_s
+
+    def fields(now_s: float) -> dict[str, Any]:
+        symbols = [latest_fields(posted, now_s, stale_after_s) for posted in board]
+        return {"ts": now_text(), "symbols": symbols}
+
+    return _newest(request, board, fields, stale_after_s)
 
 
-def _latest(posted: Posted, services: Services) -> dict[str, Any]:
-    snapshot = posted.snapshot
-    row = snapshot.row
-    age = posted.age_s(time.time())
-    return {
-        "symbol": row.symbol,
-        "ts": now(),
-        "as_of": format_time(row.time_ns),
-        "age_s": round(age, 6),
-        "stale": age > services.settings.http.stale_after_s,
-        "price": row.price,
-        "ret_mean": row.ret_mean,
-        "ret_std": row.ret_std,
-        "n": row.n,
-        "span_s": row.span_s,
-        "score": snapshot.score,
-        "prediction_id": snapshot.prediction_id,
-        "model_variant": snapshot.variant,
-        "version": snapshot.version,
-        "predictions": [prediction.fields() for prediction in snapshot.predictions],
-        "quality": snapshot.quality,
-        "features": snapshot.features,
-    }
+def _newest(
+    request: web.Request,
+    board: Sequence[Posted],
+    fields: Callable[[float], dict[str, Any]],
+    stale_after_s: float,
+) -> web.Response:
+    """An answer made of what is on the board: 304 if the caller has it, 503 if it is too old."""
+    now_s = time.time()
+    _check_age(request, board, now_s)
+    etag = _etag(board, now_s, stale_after_s)
+    headers = {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
+    if any(tag.value in (etag, "*") for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return json_response(fields(now_s), headers=headers)
+
+
+def _etag(board: Sequence[Posted], now_s: float, stale_after_s: float) -> str:
+    """What changes whenever something else is known, or what is known becomes stale.
+
+    It is weak: `ts` and `age_s` move on while all else stays.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for posted in board:
+        row = posted.snapshot.row
+        stale = posted.age_s(now_s) > stale_after_s
+        digest.update(f"{row.symbol} {row.time_ns} {posted.processed_s!r} {stale};".encode())
+    return digest.hexdigest()
+
+
+def _check_age(request: web.Request, board: Sequence[Posted], now_s: float) -> None:
+    text = request.query.get("max_age")
+    if text is None:
+        return
+    try:
+        most_s = float(text)
+    except ValueError:
+        most_s = math.nan
+    if not (math.isfinite(most_s) and most_s >= 0):
+        raise invalid([fault("#/max_age", "must be a number of seconds, 0 or more")])
+    old = [p for p in board if p.age_s(now_s) > most_s]
+    if old:
+        worst = max(old, key=lambda p: p.age_s(now_s))
+        detail = f"{worst.snapshot.row.symbol} is {worst.age_s(now_s):.3f} s old"
+        raise ProblemError(STALE, detail, headers={"Retry-After": "1"})
 
 
 async def history(request: web.Request) -> web.Response:
     """GET /history/{symbol}: the newest feature rows of a symbol, oldest first."""
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
-    most = services.settings.features.history
-    limit = whole_number(request, "limit", DEFAULT_HISTORY, most)
+    limit = whole_number(request, "limit", DEFAULT_HISTORY, MOST_ROWS)
+    limit = min(limit, services.settings.features.history)
     rows = services.table.get(symbol).history.newest(limit, symbol)
     return json_response({"symbol": symbol, "rows": [row.fields() for row in rows]})
 
 
 def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
     """A parameter of the query, from 1 to `most`; raises ProblemError for anything else."""
-    text = request.query.get(name, str(min(default, most)))
+    text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise invalid(f"#/{name}", f"must be a whole number from 1 to {most}")
+        raise invalid([fault(f"#/{name}", f"must be a whole number from 1 to {most}")])
     return int(text)
 
 
@@ -233,6 +146,23 @@ async def ready(request: web.Request) -> web.Response:
         detail = "draining" if state.draining else "starting"
         raise ProblemError(NOT_READY, detail, headers={"Retry-After": "1"})
     return json_response({"status": "ok", "checks": {}})
+
+
+async def startup(request: web.Request) -> web.Response:
+    """GET /health/startup: it has started, whatever came after."""
+    state = request.app[SERVICES].health
+    if not (state.ready or state.draining):
+        raise ProblemError(NOT_READY, "starting", headers={"Retry-After": "1"})
+    return json_response({"status": "ok", "checks": {}})
+
+
+async def problem_kind(request: web.Request) -> web.Response:
+    """GET /problems/{slug}: what a kind of problem means, and what to do about it."""
+    kind = KINDS.get(request.match_info["slug"])
+    if kind is None:
+        raise ProblemError(NOT_FOUND, "no problem is called so")
+    fields = {"type": f"/problems/{kind.slug}", "title": kind.title, "status": kind.status}
+    return json_response({**fields, "remedy": kind.remedy})
 
 
 async def version(request: web.Request) -> web.Response:

@@ -9,9 +9,11 @@ from aiohttp import web
 
 from volsvc.domain import format_time, parse_time
 from volsvc.models import BASELINE, Model, Serving
-from volsvc.web.handlers import invalid, json_response, now, whole_number
+from volsvc.web.handlers import json_response, whole_number
+from volsvc.web.problems import fault, invalid
 from volsvc.web.schemas import ActivateRequest
 from volsvc.web.services import SERVICES, Services
+from volsvc.web.views import now_text
 
 MOST_ENTRIES = 1000
 DEFAULT_ENTRIES = 50
@@ -43,12 +45,12 @@ async def history(request: web.Request) -> web.Response:
     journal = request.app[SERVICES].journal
     at = request.query.get("at")
     limit = whole_number(request, "limit", DEFAULT_ENTRIES, MOST_ENTRIES)
-    answer: dict[str, Any] = {"ts": now(), "entries": journal.newest(limit) if journal else []}
+    answer: dict[str, Any] = {"ts": now_text(), "entries": journal.newest(limit) if journal else []}
     if at is not None:
         try:
             time_ns = parse_time(at)
         except ValueError as error:
-            raise invalid("#/at", f"is no RFC 3339 time: {error}") from error
+            raise invalid([fault("#/at", f"is no RFC 3339 time: {error}")]) from error
         served = journal.at(time_ns) if journal and time_ns <= time.time_ns() else None
         answer |= {"at": format_time(time_ns), "served": served}
     return json_response(answer)
@@ -57,14 +59,14 @@ async def history(request: web.Request) -> web.Response:
 async def quality(request: web.Request) -> web.Response:
     """GET /quality: how our own forecasts turned out, of all symbols or of one."""
     report = request.app[SERVICES].scoreboard.report(request.query.get("symbol"))
-    return json_response({"ts": now(), **report})
+    return json_response({"ts": now_text(), **report})
 
 
 def _state(services: Services) -> dict[str, Any]:
     holder = services.holder
     serving, previous, wish = holder.current, holder.previous, holder.wish
     return {
-        "ts": now(),
+        "ts": now_text(),
         "serving": _serving(serving),
         "previous": previous.name if previous is not None else None,
         "variants": [

@@ -1,68 +1,84 @@
-"""The OpenAPI 3.1 document, from the models that validate and one table of routes."""
+"""The table of routes: what the document says of each, and which scope it needs.
+
+A new route is one row here and one handler in `app`. A route without a row needs `admin`, so that
+what was forgotten is closed and not open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from aiohttp import web
 
-import volsvc
-from volsvc.web import schemas
+from volsvc.http_config import Scope
+from volsvc.web import examples, schemas
+from volsvc.web.openapi_document import build
+from volsvc.web.route import Route, header, query
 
-_REF = "#/components/schemas/{model}"
+MOST_ROWS = 1_000_000
 
 SYMBOL = {
     "name": "symbol",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "maxLength": 64},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
     "example": "BTC-USD",
 }
-LIMIT = {
-    "name": "limit",
-    "in": "query",
-    "description": "How many rows at the most; bounded by features.history",
-    "schema": {"type": "integer", "minimum": 1, "default": 100},
+LIMIT = query(
+    "limit",
+    "How many rows at the most; no more are there than features.history",
+    {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 100},
+    5,
+)
+MAX_AGE = query(
+    "max_age", "503 when the answer is older than these seconds", {"type": "number", "minimum": 0}
+)
+IF_NONE_MATCH = header(
+    "If-None-Match", "The ETag of an answer that the caller has", 'W/"00f1a2b3c4d5e6f708091a2b"'
+)
+PREFER = header(
+    "Prefer",
+    "`handling=lenient`: faulty rows do not refuse the others",
+    "handling=strict",
+)
+LAST_EVENT_ID = header("Last-Event-ID", "The id of the last event that was seen", "5f3a9c01-1207")
+SYMBOLS = query(
+    "symbols",
+    "Only these, with commas",
+    {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": "^[A-Za-z0-9]"},
+    "BTC-USD,ETH-USD",
+)
+EVENTS = query(
+    "limit",
+    "End after so many events; without it the stream does not end",
+    {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+    1,
+)
+SLUG = {
+    "name": "slug",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "example": "overloaded",
 }
-
-
-AT = {
-    "name": "at",
-    "in": "query",
-    "description": "A time (RFC 3339): what served then?",
-    "schema": {"type": "string"},
+NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "example": "start.js",
 }
-ENTRIES = {
-    "name": "limit",
-    "in": "query",
-    "description": "How many entries at the most",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50},
-}
-ONE_SYMBOL = {
-    "name": "symbol",
-    "in": "query",
-    "description": "Scores of this symbol alone",
-    "schema": {"type": "string", "maxLength": 64},
-}
+AT = query("at", "A time (RFC 3339): what served then?", {"type": "string", "format": "date-time"})
+ENTRIES = query(
+    "limit",
+    "How many entries at the most",
+    {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 50},
+)
+ONE_SYMBOL = query("symbol", "Scores of this symbol alone", {"type": "string", "maxLength": 64})
+UNCHANGED = {304: "What the caller has is the newest"}
 
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What the document says of one route."""
-
-    method: str
-    path: str
-    summary: str
-    answer: type[BaseModel] | str
-    body: type[BaseModel] | None = None
-    parameters: Sequence[dict[str, Any]] = ()
-    problems: Sequence[int] = ()
-    also: int | None = None
-    scope: str = "read"
-
+LIVE_PATHS = ("/health/live", "/livez", "/ping", "/v2/health/live")
+READY_PATHS = ("/health/ready", "/readyz", "/v2/health/ready")
 
 ROUTES = (
     Route(
@@ -71,16 +87,31 @@ ROUTES = (
         "Forecast from posted rows",
         schemas.PredictResponse,
         body=schemas.PredictRequest,
-        problems=(400, 408, 413, 422),
+        parameters=(PREFER,),
+        problems=(400, 408, 413, 415, 422),
+        scope="predict",
+        examples=examples.PREDICT,
+        shown=examples.PREDICTED,
     ),
-    Route("get", "/latest", "The newest of every symbol", schemas.AllLatestResponse),
+    Route(
+        "get",
+        "/latest",
+        "The newest of every symbol",
+        schemas.AllLatestResponse,
+        parameters=(MAX_AGE, IF_NONE_MATCH),
+        problems=(422, 503),
+        shown={"ts": examples.LATEST["ts"], "symbols": [examples.LATEST]},
+        bare=UNCHANGED,
+    ),
     Route(
         "get",
         "/latest/{symbol}",
         "The newest features and forecasts of a symbol",
         schemas.LatestResponse,
-        parameters=(SYMBOL,),
-        problems=(404,),
+        parameters=(SYMBOL, MAX_AGE, IF_NONE_MATCH),
+        problems=(404, 422, 503),
+        shown=examples.LATEST,
+        bare=UNCHANGED,
     ),
     Route(
         "get",
@@ -89,17 +120,56 @@ ROUTES = (
         schemas.HistoryResponse,
         parameters=(SYMBOL, LIMIT),
         problems=(404, 422),
+        shown=examples.HISTORY,
     ),
-    Route("get", "/health", "What works and what does not", schemas.HealthResponse, also=503),
-    Route("get", "/health/live", "The event loop answers", schemas.HealthResponse),
     Route(
         "get",
-        "/health/ready",
-        "Started, and not draining",
+        "/stream",
+        "Forecasts, gaps, model changes and drift as Server-Sent Events",
+        "text/event-stream",
+        parameters=(SYMBOLS, EVENTS, LAST_EVENT_ID),
+        problems=(422,),
+        shown=examples.STREAM,
+    ),
+    Route(
+        "get",
+        "/health",
+        "What works and what does not",
+        schemas.HealthResponse,
+        also=503,
+        scope=None,
+        shown=examples.HEALTH,
+    ),
+    *(
+        Route("get", path, "The event loop answers", schemas.HealthResponse, scope=None)
+        for path in LIVE_PATHS
+    ),
+    *(
+        Route(
+            "get",
+            path,
+            "Started, and not draining",
+            schemas.HealthResponse,
+            problems=(503,),
+            scope=None,
+        )
+        for path in READY_PATHS
+    ),
+    Route(
+        "get",
+        "/health/startup",
+        "It has started",
         schemas.HealthResponse,
         problems=(503,),
+        scope=None,
     ),
-    Route("get", "/version", "What serves, and which build", schemas.VersionResponse),
+    Route(
+        "get",
+        "/version",
+        "What serves, and which build",
+        schemas.VersionResponse,
+        shown=examples.VERSION,
+    ),
     Route("get", "/models", "What serves, and what stands by", schemas.ModelsResponse),
     Route(
         "put",
@@ -109,6 +179,7 @@ ROUTES = (
         body=schemas.ActivateRequest,
         problems=(400, 408, 409, 413, 422, 503),
         scope="admin",
+        examples={"baseline": {"variant": "baseline"}},
     ),
     Route(
         "post",
@@ -124,7 +195,7 @@ ROUTES = (
         "What served when, and why",
         schemas.ModelHistoryResponse,
         parameters=(AT, ENTRIES),
-        problems=(422, 500),
+        problems=(422,),
     ),
     Route(
         "get",
@@ -135,88 +206,56 @@ ROUTES = (
         problems=(404,),
     ),
     Route("get", "/metrics", "Prometheus metrics", "text/plain"),
-    Route("get", "/openapi.json", "This document", "application/json"),
-    Route("get", "/docs", "This document as a page", "text/html"),
+    Route(
+        "get",
+        "/problems/{slug}",
+        "What a kind of problem means",
+        schemas.ProblemKind,
+        parameters=(SLUG,),
+        problems=(404,),
+        scope=None,
+    ),
+    Route("get", "/openapi.json", "This document", "application/json", scope=None),
+    Route("get", "/docs", "This document as a page", "text/html", scope=None, bare=UNCHANGED),
+    Route(
+        "get",
+        "/docs/assets/{name}",
+        "A file of that page",
+        "*/*",
+        parameters=(NAME,),
+        problems=(404,),
+        scope=None,
+        bare=UNCHANGED,
+    ),
+    Route(
+        "get",
+        "/",
+        "Leads to a page",
+        "text/html",
+        scope=None,
+        bare={302: "To the page"},
+    ),
 )
 
-_WORDS = {
-    400: "The body is not JSON",
-    404: "Not known",
-    408: "Too slow",
-    409: "Refused; what serves goes on",
-    413: "Too large",
-    422: "Not valid; `errors` points at each fault",
-    500: "The service failed",
-    503: "Not able to serve now",
-}
+_SCOPES = {(route.method.upper(), route.path): route.scope for route in ROUTES}
+_STREAMS = frozenset(route.path for route in ROUTES if route.answer == "text/event-stream")
+
+
+def scope_of(request: web.Request) -> Scope | None:
+    """The scope that a request needs; None when it needs no key."""
+    resource = request.match_info.route.resource
+    if resource is None or isinstance(resource, web.StaticResource):
+        # What is not there needs no key, and neither do the files of pages.
+        return None
+    method = "GET" if request.method == "HEAD" else request.method
+    return _SCOPES.get((method, resource.canonical), "admin")
+
+
+def is_stream(path: str) -> bool:
+    """Whether the route of this template answers without end."""
+    return path in _STREAMS
 
 
 def document() -> dict[str, Any]:
-    """The whole document."""
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in _models()], ref_template=_REF
-    )
-    paths: dict[str, Any] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method] = _operation(route)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "volsvc",
-            "version": volsvc.__version__,
-            "description": "Real-time volatility forecasts for crypto markets.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
-    }
-
-
-def _models() -> list[type[BaseModel]]:
-    found: dict[type[BaseModel], None] = {schemas.Problem: None}
-    for route in ROUTES:
-        for model in (route.body, route.answer):
-            if isinstance(model, type):
-                found[model] = None
-    return list(found)
-
-
-def _operation(route: Route) -> dict[str, Any]:
-    responses = {"200": _content("OK", route.answer)}
-    if route.also is not None:
-        responses[str(route.also)] = _content(_WORDS[route.also], route.answer)
-    for status in route.problems:
-        responses[str(status)] = {
-            "description": _WORDS[status],
-            "content": {"application/problem+json": {"schema": _schema(schemas.Problem)}},
-        }
-    operation: dict[str, Any] = {
-        "summary": route.summary,
-        "operationId": _operation_id(route),
-        "x-scope": route.scope,
-        "responses": responses,
-    }
-    if route.parameters:
-        operation["parameters"] = list(route.parameters)
-    if route.body is not None:
-        content = {"application/json": {"schema": _schema(route.body)}}
-        operation["requestBody"] = {"required": True, "content": content}
-    return operation
-
-
-def _operation_id(route: Route) -> str:
-    words = route.path.strip("/").replace("{", "by_").replace("}", "").replace(".", "_")
-    return f"{route.method}_{words.replace('/', '_')}"
-
-
-def _content(description: str, answer: type[BaseModel] | str) -> dict[str, Any]:
-    if isinstance(answer, str):
-        return {"description": description, "content": {answer: {}}}
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": _schema(answer)}},
-    }
-
-
-def _schema(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model.__name__)}
+    """The OpenAPI document."""
+    return build(ROUTES)

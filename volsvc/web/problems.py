@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,42 +18,123 @@ from volsvc.models.remote import RegistryAwayError
 
 
 class Kind(NamedTuple):
-    """A kind of problem: the slug of its type, its status and its title."""
+    """A kind of problem: the slug of its type, its status, its title, and what to do about it."""
 
     slug: str
     status: int
     title: str
+    remedy: str
 
 
-INVALID_JSON = Kind("invalid-json", 400, "The body is not valid JSON")
-UNKNOWN_SYMBOL = Kind("unknown-symbol", 404, "No such symbol")
-NOT_FOUND = Kind("not-found", 404, "No such route")
-METHOD = Kind("method-not-allowed", 405, "The route does not take this method")
-TIMEOUT = Kind("request-timeout", 408, "The request took too long")
-TOO_LARGE = Kind("payload-too-large", 413, "The body is too large")
-INVALID = Kind("validation-failed", 422, "The request is not valid")
-REFUSED = Kind("model-refused", 409, "The model must not serve")
-INTERNAL = Kind("internal-error", 500, "The service failed")
-NOT_READY = Kind("not-ready", 503, "The service is not ready")
-JOURNAL = Kind("journal-broken", 500, "The journal is broken")
-AWAY = Kind("registry-away", 503, "The registry does not answer")
-MODEL_FAILED = Kind("model-failed", 503, "No model gave an answer")
-KINDS = (
-    REFUSED,
-    JOURNAL,
-    AWAY,
-    MODEL_FAILED,
-    INVALID_JSON,
-    UNKNOWN_SYMBOL,
-    NOT_FOUND,
-    METHOD,
-    TIMEOUT,
-    TOO_LARGE,
-    INVALID,
-    INTERNAL,
-    NOT_READY,
+BAD_REQUEST = Kind("bad-request", 400, "The request is not HTTP", "Use an HTTP client library.")
+INVALID_JSON = Kind(
+    "invalid-json",
+    400,
+    "The body is not valid JSON",
+    "Send one JSON object in UTF-8, with each name once and at most a few levels deep.",
 )
-_BY_STATUS = {404: NOT_FOUND, 405: METHOD, 413: TOO_LARGE, 408: TIMEOUT}
+UNAUTHORIZED = Kind(
+    "unauthorized",
+    401,
+    "A valid key is needed",
+    "Send your key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
+)
+FORBIDDEN = Kind(
+    "forbidden", 403, "Not allowed", "Ask the operator for a key with the scope that is named."
+)
+UNKNOWN_SYMBOL = Kind(
+    "unknown-symbol", 404, "No such symbol", "GET /latest lists the symbols that are known."
+)
+NOT_FOUND = Kind("not-found", 404, "No such route", "GET /openapi.json lists the routes.")
+METHOD = Kind(
+    "method-not-allowed",
+    405,
+    "The route does not take this method",
+    "The header `Allow` lists the methods that it takes.",
+)
+TIMEOUT = Kind(
+    "request-timeout", 408, "The request took too long", "Send head and body without a pause."
+)
+TOO_LARGE = Kind(
+    "payload-too-large", 413, "The body is too large", "Send the rows in several requests."
+)
+MEDIA_TYPE = Kind(
+    "unsupported-media-type",
+    415,
+    "The body is of another type than JSON",
+    "Send `Content-Type: application/json`.",
+)
+REFUSED = Kind(
+    "model-refused",
+    409,
+    "The model must not serve",
+    "What served before goes on; the detail says what the model failed at.",
+)
+INVALID = Kind(
+    "validation-failed",
+    422,
+    "The request is not valid",
+    "`errors` points at each fault; `Prefer: handling=lenient` lets the other rows through.",
+)
+RATE_LIMITED = Kind(
+    "rate-limited", 429, "The key's quota is used up", "Wait for the seconds in `Retry-After`."
+)
+OVERLOADED = Kind(
+    "overloaded",
+    429,
+    "More requests than the service can take now",
+    "It works, but others came first: try again after the seconds in `Retry-After`.",
+)
+HEADERS_TOO_LARGE = Kind(
+    "header-fields-too-large", 431, "The head of the request is too large", "Send fewer headers."
+)
+INTERNAL = Kind("internal-error", 500, "The service failed", "Give the operator the `request_id`.")
+JOURNAL = Kind(
+    "journal-broken", 500, "The journal is broken", "Tell the operator, who has the file."
+)
+AWAY = Kind(
+    "registry-away", 503, "The registry does not answer", "What serves goes on; try again later."
+)
+MODEL_FAILED = Kind(
+    "model-failed", 503, "No model gave an answer", "Ask another instance; tell the operator."
+)
+NOT_READY = Kind(
+    "not-ready", 503, "The service is not ready", "It starts or drains; ask another instance."
+)
+STALE = Kind(
+    "stale-data",
+    503,
+    "The newest data is older than `max_age`",
+    "Try again later, or allow a greater `max_age`.",
+)
+KINDS = {
+    kind.slug: kind
+    for kind in (
+        BAD_REQUEST,
+        INVALID_JSON,
+        UNAUTHORIZED,
+        FORBIDDEN,
+        UNKNOWN_SYMBOL,
+        NOT_FOUND,
+        METHOD,
+        TIMEOUT,
+        REFUSED,
+        TOO_LARGE,
+        MEDIA_TYPE,
+        INVALID,
+        RATE_LIMITED,
+        OVERLOADED,
+        HEADERS_TOO_LARGE,
+        INTERNAL,
+        JOURNAL,
+        AWAY,
+        MODEL_FAILED,
+        NOT_READY,
+        STALE,
+    )
+}
+"""Every kind of problem, by the slug at the end of its type."""
+_BY_STATUS = {400: BAD_REQUEST, 404: NOT_FOUND, 405: METHOD, 413: TOO_LARGE, 408: TIMEOUT}
 
 _OURS: dict[type[VolsvcError], Kind] = {
     UnknownSymbolError: UNKNOWN_SYMBOL,
@@ -61,6 +143,12 @@ _OURS: dict[type[VolsvcError], Kind] = {
     ModelError: MODEL_FAILED,
     JournalError: JOURNAL,
 }
+
+_INTERRUPTIONS: tuple[tuple[type[Exception], Kind, str], ...] = (
+    (web.RequestPayloadError, BAD_REQUEST, "the body is not encoded as its headers say"),
+    (ConnectionResetError, BAD_REQUEST, "the client left before its request was complete"),
+    (TimeoutError, TIMEOUT, "the request was not complete in time"),
+)
 
 MAX_ERRORS = 100
 """Faults listed in an answer; a body of 10,000 bad rows needs no answer of megabytes."""
@@ -92,10 +180,12 @@ def as_problem(error: Exception) -> ProblemError | None:
             return ProblemError(kind, str(error))
     if isinstance(error, ValidationError):
         return _invalid(error)
-    if isinstance(error, TimeoutError):
-        return ProblemError(TIMEOUT, "the request was not complete in time")
+    for interruption, kind, detail in _INTERRUPTIONS:
+        if isinstance(error, interruption):
+            return ProblemError(kind, detail)
     if isinstance(error, web.HTTPException) and error.status >= 400:
-        kind = _BY_STATUS.get(error.status, Kind("http-error", error.status, error.reason))
+        other = Kind("http-error", error.status, error.reason, "")
+        kind = _BY_STATUS.get(error.status, other)
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return ProblemError(kind, error.text or error.reason, headers=allow)
     return None
@@ -121,19 +211,40 @@ def problem_response(problem: ProblemError, request_id: str) -> web.Response:
     )
 
 
+def new_request_id() -> str:
+    """An id for a request that brings none."""
+    return uuid.uuid4().hex
+
+
+def invalid(faults: list[dict[str, str]]) -> ProblemError:
+    """What is wrong with a request, the first fault in words and all of them in a list."""
+    first = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    detail = f"{first['pointer']} {first['detail']}{more}"
+    return ProblemError(INVALID, detail, faults[:MAX_ERRORS])
+
+
+def fault(pointer: str, detail: str) -> dict[str, str]:
+    """One fault, at a JSON pointer into the request."""
+    return {"pointer": pointer, "detail": detail}
+
+
+def faults_of(error: ValidationError, place: str = "#") -> list[dict[str, str]]:
+    """The faults that pydantic found in what stands at `place`."""
+    details = error.errors(include_url=False, include_context=False)
+    return [fault(place + _pointer(d["loc"]), _sentence(d)) for d in details]
+
+
 def _invalid(error: ValidationError) -> ProblemError:
     details = error.errors(include_url=False, include_context=False)
     if details[0]["type"] == "json_invalid":
         return ProblemError(INVALID_JSON, details[0]["msg"])
-    errors = [{"pointer": _pointer(d), "detail": _sentence(d)} for d in details[:MAX_ERRORS]]
-    first = errors[0]
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return ProblemError(INVALID, f"{first['pointer']} {first['detail']}{more}", errors)
+    return invalid(faults_of(error))
 
 
-def _pointer(detail: ErrorDetails) -> str:
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in detail["loc"]]
-    return "#" + "".join(f"/{part}" for part in parts)
+def _pointer(places: tuple[int | str, ...]) -> str:
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in places]
+    return "".join(f"/{part}" for part in parts)
 
 
 def _sentence(detail: ErrorDetails) -> str:

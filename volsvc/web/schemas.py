@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, WithJsonSchema
+
+from volsvc.features import SCALE_NAMES
 
 FeatureName = Annotated[str, Field(max_length=64)]
 LONGEST_HORIZON_S = 86_400.0
@@ -12,6 +14,26 @@ LONGEST_HORIZON_S = 86_400.0
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-04-06T15:02:34.590Z"])]
+
+
+_NUMBER = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+_LEVEL = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}
+FeatureMap = Annotated[
+    dict[FeatureName, Finite | None],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {n: _LEVEL if n == "level" else _NUMBER for n in SCALE_NAMES},
+            "required": list(SCALE_NAMES),
+            "additionalProperties": False,
+        }
+    ),
+]
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 50.0 is the whole number 50."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Request(BaseModel):
@@ -31,29 +53,45 @@ class Row(Request):
 
     ret_mean: Finite = Field(description="mean log return inside the window")
     ret_std: Rate = Field(description="sample standard deviation of the log returns")
-    n: int = Field(ge=1, le=1_000_000_000, description="returns inside the window")
+    n: Annotated[int, BeforeValidator(_whole)] = Field(
+        ge=1, le=1_000_000_000, description="returns inside the window"
+    )
     symbol: str | None = Field(None, max_length=64, description="spikes relative to this symbol")
     ts: Time | None = Field(None, max_length=40)
     span_s: float | None = Field(
         None, gt=0, le=31_557_600, allow_inf_nan=False, description="seconds the window covers"
     )
-    features: dict[FeatureName, Annotated[float, Field(allow_inf_nan=False)] | None] | None = Field(
-        None, description="as published in `ticks.features` with this schema version"
+    features: FeatureMap | None = Field(
+        None, description="as published in `ticks.features` with this schema version, whole"
     )
 
 
-class PredictRequest(Request):
-    """Rows to predict; horizon and threshold hold for all of them."""
+class PredictOptions(Request):
+    """What holds for all rows of a request."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        json_schema_extra={"examples": [{"rows": [{"ret_mean": 0.05, "ret_std": 0.01, "n": 50}]}]}
-    )
-
-    rows: list[Row] = Field(min_length=1)
     horizon_s: float | None = Field(None, ge=1, le=LONGEST_HORIZON_S, allow_inf_nan=False)
     threshold: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="realised volatility per sqrt(horizon)"
     )
+
+
+class PredictRequest(PredictOptions):
+    """Rows to predict; horizon and threshold hold for all of them."""
+
+    rows: list[Row] = Field(min_length=1)
+
+
+class PredictEnvelope(PredictOptions):
+    """A request whose rows have not been looked at yet."""
+
+    rows: list[Any] = Field(min_length=1)
+
+
+class ErrorItem(Answer):
+    """One fault of a request, with the place it stands at (RFC 6901)."""
+
+    pointer: str
+    detail: str
 
 
 class RowPrediction(Answer):
@@ -69,14 +107,18 @@ class RowPrediction(Answer):
 
 
 class PredictResponse(Answer):
-    """Scores in the order of the rows: P(realised volatility > threshold)."""
+    """Scores in the order of the rows: P(realised volatility > threshold).
 
-    scores: list[float]
+    A lenient request gets null for the rows that `errors` points at.
+    """
+
+    scores: list[Annotated[float, Field(ge=0, le=1)] | None]
     model_variant: str
     version: str
     ts: Time
     horizon_s: float
-    predictions: list[RowPrediction]
+    predictions: list[RowPrediction | None]
+    errors: list[ErrorItem] = Field([], description="only with `Prefer: handling=lenient`")
 
 
 class HorizonPrediction(Answer):
@@ -185,9 +227,10 @@ class ActivateRequest(Request):
     """What is to serve: a variant, and of `ml` a version of the registry or `latest`."""
 
     variant: Literal["baseline", "ml"]
-    version: Annotated[str, Field(pattern=r"^(latest|[1-9][0-9]{0,8})$")] | PositiveInt | None = (
-        None
-    )
+    version: Annotated[
+        Annotated[str, Field(pattern=r"^(latest|[1-9][0-9]{0,8})$")] | PositiveInt | None,
+        BeforeValidator(_whole),
+    ] = None
 
 
 class ServingModel(Answer):
@@ -298,13 +341,6 @@ class QualityResponse(Answer):
     symbols_left_out: int
 
 
-class ErrorItem(Answer):
-    """One fault of a request, with the place it stands at (RFC 6901)."""
-
-    pointer: str
-    detail: str
-
-
 class Problem(Answer):
     """An error, as RFC 9457 has it."""
 
@@ -315,3 +351,12 @@ class Problem(Answer):
     instance: str
     request_id: str
     errors: list[ErrorItem] = []
+
+
+class ProblemKind(Answer):
+    """A kind of problem: what `type` of a problem leads to."""
+
+    type: str
+    title: str
+    status: int
+    remedy: str

@@ -11,10 +11,12 @@ from volsvc.config import Settings
 from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.journal import Journal
+from volsvc.keys import Keyring
 from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder
 from volsvc.models.control import ModelControl
 from volsvc.scoreboard import Scoreboard
+from volsvc.streams import Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Services:
     control: ModelControl
     scoreboard: Scoreboard
     journal: Journal | None
+    keyring: Keyring
+    hub: Hub
 
 
 SERVICES = web.AppKey("services", Services)

@@ -1,0 +1,141 @@
+"""Load generators and the service under load, each on a processor of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER_CPU, LOAD_CPU = "0", str(min(1, (os.cpu_count() or 1) - 1))
+ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49, "span_s": 10}
+BODY = json.dumps({"rows": [ROW]})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running daemon."""
+
+    url: str
+    pid: int
+
+    def rss_mb(self) -> float:
+        """Resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def fds(self) -> int:
+        """Open file descriptors."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a scenario came to; times in ms, of the answers that were accepted (200)."""
+
+    name: str
+    seconds: float
+    statuses: Counter[int]
+    times_ms: Sequence[float]
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return sum(self.statuses.values()) / self.seconds if self.seconds else 0.0
+
+    def quantile(self, share: float) -> float:
+        """A percentile of the accepted answers' times; NaN without any."""
+        if not self.times_ms:
+            return float("nan")
+        if len(self.times_ms) == 1:
+            return self.times_ms[0]
+        cuts = statistics.quantiles(self.times_ms, n=1_000, method="inclusive")
+        return cuts[min(998, max(0, round(share * 1_000) - 1))]
+
+
+def need(*tools: str) -> None:
+    """End with the command that installs what is missing."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}; apt-get install {' '.join(missing)}")
+
+
+@asynccontextmanager
+async def service(folder: Path, *arguments: str, **env: str) -> AsyncIterator[Service]:
+    """`volsvc run` on its own processor, until the block ends."""
+    pinned = ["taskset", "-c", SERVER_CPU, sys.executable, "-m", "volsvc", "run", "--port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        *pinned,
+        *arguments,
+        cwd=folder,
+        env={**os.environ, "VOLSVC_MODEL__IMPORT_PACKAGED": "false", **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            line = (await process.stdout.readline()).decode()
+        url = line.split("ready at ")[1].strip().rstrip("/")
+        yield Service(url, process.pid)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(30):
+            await process.wait()
+
+
+async def command(*arguments: str, within_s: float = 300) -> str:
+    """The output of a command on the load's processor."""
+    process = await asyncio.create_subprocess_exec(
+        "taskset", "-c", LOAD_CPU, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(within_s):
+        out, _ = await process.communicate()
+    assert process.returncode == 0, f"{arguments[0]} ended with {process.returncode}"
+    return out.decode()
+
+
+async def hey(name: str, url: str, *options: str, body: str = BODY) -> Figures:
+    """Requests by hey, which keeps to a rate; every single one's time and status."""
+    text = await command(
+        "hey", "-o", "csv", "-m", "POST", "-T", "application/json", "-d", body, *options,
+        f"{url}/predict",
+    )  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(text)))
+    statuses = Counter(int(row["status-code"]) for row in rows)
+    taken = [1e3 * float(row["response-time"]) for row in rows if row["status-code"] == "200"]
+    ends = [float(row["offset"]) + float(row["response-time"]) for row in rows]
+    return Figures(name, max(ends, default=0.0), statuses, taken)
+
+
+async def paced(name: str, url: str, rate: float, seconds: float, connections: int) -> Figures:
+    """A steady rate over so many connections."""
+    each = rate / connections
+    # hey counts whole requests a second and connection.
+    used = connections if each >= 1 else max(1, int(rate))
+    pace = str(max(1, round(rate / used)))
+    return await hey(name, url, "-z", f"{seconds:g}s", "-c", str(used), "-q", pace)
+
+
+async def capacity(url: str, seconds: int = 8, connections: int = 32) -> float:
+    """Requests a second that wrk gets out of the service; raises ValueError without a figure."""
+    script = Path(__file__).with_name("predict.lua")
+    out = await command(
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{url}/predict"
+    )
+    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    if found is None or "Non-2xx" in out:
+        raise ValueError(f"wrk says: {out}")
+    return float(found[1])

@@ -1,0 +1,139 @@
+"""One client's connection: deadlines for slow clients, and errors as problems."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from volsvc.http_config import HttpSettings
+from volsvc.web.admission import Gate, overloaded
+from volsvc.web.problems import (
+    BAD_REQUEST,
+    HEADERS_TOO_LARGE,
+    TIMEOUT,
+    ProblemError,
+    new_request_id,
+    problem_response,
+)
+
+MAX_HEADERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every connection knows of the server that it came to."""
+
+    server: web.Server
+    gate: Gate
+    settings: HttpSettings
+
+
+class Connection(RequestHandler):
+    """Speaks HTTP/1.1 with one client.
+
+    aiohttp waits as long as a client likes for the end of a head and for the reader of an answer;
+    `check` ends such a connection after a while.
+    """
+
+    def __init__(self, door: Door) -> None:
+        settings = door.settings
+        super().__init__(
+            door.server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=settings.keepalive_timeout_s,
+            lingering_time=min(settings.request_timeout_s, 2.0),
+            max_line_size=settings.max_header_bytes,
+            max_field_size=settings.max_header_bytes,
+            max_headers=MAX_HEADERS,
+        )
+        self._door = door
+        self.arrived_s = time.perf_counter()
+        self._heads = 0
+        self._head_since_s: float | None = None
+        self._unread = 0
+        self._unread_since_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected; one too many is told so and let go."""
+        super().connection_made(transport)
+        self._head_since_s = time.monotonic()
+        if len(self._door.server.connections) > self._door.settings.max_connections:
+            self._hang_up(overloaded("too many connections are open", 1))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: note when a head begins, and when it is complete."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._head_since_s = None
+            self.arrived_s = time.perf_counter()
+            self._door.gate.came(self)
+        elif self._head_since_s is None and self._waits_for_a_head():
+            self._head_since_s = time.monotonic()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone."""
+        self._door.gate.left(self)
+        super().connection_lost(exc)
+
+    def _waits_for_a_head(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    def check(self, now_s: float) -> None:
+        """End the connection when its client takes too long to send a head or to read."""
+        settings = self._door.settings
+        since_s = self._head_since_s
+        if since_s is not None and now_s - since_s > settings.header_timeout_s:
+            self._hang_up(ProblemError(TIMEOUT, "the head of the request was not complete in time"))
+            return
+        transport = self.transport
+        unread = transport.get_write_buffer_size() if transport is not None else 0
+        if unread == 0 or unread < self._unread:
+            self._unread_since_s = now_s
+        elif now_s - self._unread_since_s > settings.request_timeout_s and transport is not None:
+            transport.abort()
+        self._unread = unread
+
+    def _hang_up(self, problem: ProblemError) -> None:
+        """Say why, in so far as the client listens, and close."""
+        transport = self.transport
+        if transport is None:
+            return
+        response = problem_response(problem, new_request_id())
+        assert isinstance(response.body, bytes)
+        head = [f"HTTP/1.1 {response.status} {response.reason}", "Connection: close"]
+        head += [f"{name}: {value}" for name, value in response.headers.items()]
+        head.append(f"Content-Length: {len(response.body)}")
+        transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + response.body)
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no HTTP, or no HTTP that we take."""
+        self._door.gate.left(self)
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        kind = HEADERS_TOO_LARGE if isinstance(exc, LineTooLong) else BAD_REQUEST
+        response = problem_response(ProblemError(kind, _reason(exc)), new_request_id())
+        response.force_close()
+        return response
+
+
+def _reason(error: BaseException | None) -> str:
+    """What is wrong, without what was sent: that may hold a key."""
+    if isinstance(error, LineTooLong):
+        return "a line of the request's head is too long"
+    if isinstance(error, BadHttpMessage):
+        return "the request is not valid HTTP/1.1"
+    return "the request cannot be read"
