@@ -63,6 +63,7 @@ class KafkaSubscription:
         self._failure: Exception | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._arrived: set[TopicPartition] | None = None
+        self._between = False
         self._positions = Positions(assignee.lost, self._answer_s)
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
@@ -151,6 +152,9 @@ class KafkaSubscription:
             arrived, self._arrived = self._arrived, None
             await self._take_over(consumer, arrived)
             return []
+        if self._between:
+            # Polled before the partitions went; whoever has them next goes on before it.
+            return []
         owned = consumer.assignment()
         records = [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
         for tp in polled:
@@ -179,6 +183,7 @@ class KafkaSubscription:
     def assigned(self, partitions: set[TopicPartition]) -> None:
         """Note what came; it is taken over before the next batch."""
         self._events.rebalanced()
+        self._between = False
         self._arrived = set(partitions)
 
     async def revoked(self, partitions: set[TopicPartition]) -> None:
@@ -186,6 +191,7 @@ class KafkaSubscription:
         async with self._gate:
             gone = [tp.partition for tp in partitions - (self._arrived or set())]
             self._arrived = None
+            self._between = True
             try:
                 if gone:
                     await self._assignee.revoked(gone)
