@@ -99,6 +99,20 @@ def _heed_cancellation(error: Exception) -> None:
         raise asyncio.CancelledError from error
 
 
+async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The result of `work`, or None when `event` comes first."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
 async def let_go(close: Awaitable[Any]) -> None:
     """Close a client; one that gets no answer is left as it is, for others to time out."""
     with contextlib.suppress(Exception):
