@@ -254,8 +254,8 @@ class Settings(BaseSettings):
         kafka = self.kafka
         if kafka.heartbeat_interval_ms * 2 > kafka.session_timeout_ms:
             raise ValueError(
-                f"kafka.heartbeat_interval_ms = {kafka.heartbeat_interval_ms}: must be at most half "
-                f"of kafka.session_timeout_ms = {kafka.session_timeout_ms}, better a third"
+                f"kafka.heartbeat_interval_ms = {kafka.heartbeat_interval_ms}: must be at most "
+                f"half of kafka.session_timeout_ms = {kafka.session_timeout_ms}, better a third"
             )
         if "api" in roles and not self.auth.insecure and not is_loopback(self.http.host):
             raise ValueError(
