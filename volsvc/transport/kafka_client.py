@@ -12,7 +12,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
@@ -42,10 +41,11 @@ COMPACTED: Final = {
 """Of the features topic: old states go soon, so that a restore is short, yet none goes within the
 minute in which its owner may still have to write it again (see docs/architecture.md)."""
 
+# Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the broker
+# has said what it speaks.
 _FATAL = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
