@@ -41,8 +41,8 @@ COMPACTED: Final = {
 """Of the features topic: old states go soon, so that a restore is short, yet none goes within the
 minute in which its owner may still have to write it again (see docs/architecture.md)."""
 
-# Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the broker
-# has said what it speaks.
+# Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the
+# broker has said what it speaks.
 _FATAL = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
