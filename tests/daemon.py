@@ -111,6 +111,8 @@ async def running(
         finally:
             if process.returncode is None:
                 await daemon.stop(signal.SIGKILL)
+            elif process.returncode > 0:
+                print(daemon.log[-4_000:])
             if daemon._reader is not None:
                 await daemon._reader
 

@@ -161,15 +161,6 @@ class KafkaSettings(Section):
     request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
     security: KafkaSecurity = KafkaSecurity()
 
-    @model_validator(mode="after")
-    def _heartbeats_fit(self) -> KafkaSettings:
-        if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
-            raise ValueError(
-                f"kafka.heartbeat_interval_ms = {self.heartbeat_interval_ms}: must be at most half "
-                f"of kafka.session_timeout_ms ({self.session_timeout_ms}), better a third"
-            )
-        return self
-
 
 class FeatureSettings(Section):
     """The per-symbol window and the bounds on what is kept."""
@@ -267,6 +258,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"bus.transport = 'memory': joins tasks of one process, but service.roles lacks "
                 f"{apart.pop()!r}; add it, or set bus.transport = 'kafka'"
+            )
+        kafka = self.kafka
+        if kafka.heartbeat_interval_ms * 2 > kafka.session_timeout_ms:
+            raise ValueError(
+                f"kafka.heartbeat_interval_ms = {kafka.heartbeat_interval_ms}: must be at most "
+                f"half of kafka.session_timeout_ms = {kafka.session_timeout_ms}, better a third"
             )
         if "api" in roles:
             self._check_server()

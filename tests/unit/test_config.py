@@ -75,3 +75,10 @@ def test_secrets_stay_hidden() -> None:
     settings = load_settings(None, overrides)
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
+
+
+def test_heartbeats_fit_into_the_session() -> None:
+    """A member could not live with fewer than two heartbeats a session; the error names both."""
+    kafka = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 1_500}
+    with pytest.raises(SettingsError, match=r"heartbeat_interval_ms = 1500: .*half.*2000"):
+        load_settings(None, {"kafka": kafka})

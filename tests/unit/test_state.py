@@ -165,3 +165,28 @@ def test_table_is_bounded() -> None:
     assert evicted == ["A", "B"]
     with pytest.raises(UnknownSymbolError, match="A"):
         table.get("A")
+
+
+def test_a_clock_far_ahead() -> None:
+    """Ticks ahead of their publication change nothing and are counted; a fast replay is not."""
+    state = SymbolState("BTC-USD", SMALL)
+    assert state.update(tick(0), START) is Order.NEW
+    before = state.row
+    assert state.update(tick(61), START) is Order.FUTURE
+    assert state.update(tick(61), START) is Order.FUTURE
+    assert state.row == before
+    assert state.quality().future == 2
+    # Ten times real time: each tick is near the one before it, and far ahead of its stamp.
+    for at in range(1, 200):
+        assert state.update(tick(at), START + at * NS // 10) is Order.NEW
+    assert state.quality().ticks == 200
+
+
+def test_only_configured_symbols_are_taken_in() -> None:
+    """With `features.symbols`, another symbol has no state and a reason why not."""
+    table = SymbolTable(FeatureSettings(symbols=("A", "B")))
+    table.state_for("A", START)
+    with pytest.raises(InvalidTickError) as caught:
+        table.state_for("C", START)
+    assert caught.value.reason == "unknown_symbol"
+    assert len(table) == 1

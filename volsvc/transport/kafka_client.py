@@ -12,7 +12,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
@@ -42,10 +41,11 @@ COMPACTED: Final = {
 """Of the features topic: old states go soon, so that a restore is short, yet none goes within the
 minute in which its owner may still have to write it again (see docs/architecture.md)."""
 
+# Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the
+# broker has said what it speaks.
 _FATAL = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -97,6 +97,20 @@ def _heed_cancellation(error: Exception) -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError from error
+
+
+async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The result of `work`, or None when `event` comes first."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 async def let_go(close: Awaitable[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -14,12 +14,10 @@ from volsvc.config import KafkaSettings
 from volsvc.domain import BusUnavailableError
 from volsvc.supervisor import Backoff
 from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
-from volsvc.transport.kafka_client import client_options, let_go, retrying
+from volsvc.transport.kafka_client import client_options, let_go, retrying, unless
 from volsvc.transport.kafka_positions import Positions
 from volsvc.transport.kafka_progress import Progress
 from volsvc.transport.kafka_reader import to_record
-
-T = TypeVar("T")
 
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
@@ -63,22 +61,23 @@ class KafkaSubscription:
         self._failure: Exception | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._arrived: set[TopicPartition] | None = None
+        self._between = False
         self._positions = Positions(assignee.lost, self._answer_s)
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         """Batches until the bus closes; raises BusUnavailableError when the client is stuck."""
-        await self._until_closing(self._ready())
+        await unless(self._closing, self._ready())
         if self._closing.is_set():
             return
-        consumer = await self._until_closing(
-            retrying("consumer", self._start, self._settings, self._events)
+        consumer = await unless(
+            self._closing, retrying("consumer", self._join, self._settings, self._events)
         )
         if consumer is None:
             return
         self._consumer = consumer
         try:
             while not self._closing.is_set():
-                polled = await self._until_closing(self._poll(consumer))
+                polled = await unless(self._closing, self._poll(consumer))
                 async with self._gate:
                     batch = await self._owned(consumer, polled or {})
                     yield batch
@@ -91,35 +90,8 @@ class KafkaSubscription:
             self._consumer = None
             await let_go(consumer.stop())
 
-    async def _until_closing(self, work: Awaitable[T]) -> T | None:
-        """The result of `work`, or None when the bus closes first."""
-        task = asyncio.ensure_future(work)
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            closing.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-
-    async def _start(self) -> AIOKafkaConsumer:
-        # The client keeps the assignment in the assignor's class; a subclass is one member's own.
-        sticky = type("Sticky", (StickyPartitionAssignor,), {})
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            group_id=self._member.group,
-            # A broker gives a name that comes back its former partitions, of whatever topic.
-            group_instance_id=f"{self._member.instance}.{self._topic}"[:MAX_NAME],
-            session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
-            rebalance_timeout_ms=REBALANCE_S * 1000,
-            partition_assignment_strategy=(sticky,),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
+    async def _join(self) -> AIOKafkaConsumer:
+        consumer = _new_member(self._topic, self._member, self._settings)
         consumer.subscribe([self._topic], listener=_Listener(self))
         try:
             await consumer.start()
@@ -151,6 +123,9 @@ class KafkaSubscription:
             arrived, self._arrived = self._arrived, None
             await self._take_over(consumer, arrived)
             return []
+        if self._between:
+            # Polled before the partitions went; whoever has them next goes on before it.
+            return []
         owned = consumer.assignment()
         records = [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
         for tp in polled:
@@ -179,6 +154,7 @@ class KafkaSubscription:
     def assigned(self, partitions: set[TopicPartition]) -> None:
         """Note what came; it is taken over before the next batch."""
         self._events.rebalanced()
+        self._between = False
         self._arrived = set(partitions)
 
     async def revoked(self, partitions: set[TopicPartition]) -> None:
@@ -186,6 +162,7 @@ class KafkaSubscription:
         async with self._gate:
             gone = [tp.partition for tp in partitions - (self._arrived or set())]
             self._arrived = None
+            self._between = True
             try:
                 if gone:
                     await self._assignee.revoked(gone)
@@ -219,6 +196,24 @@ class KafkaSubscription:
                     raise BusUnavailableError("offsets cannot be committed") from error
                 await asyncio.sleep(backoff.delay_s())
         return len(positions) == len(offsets)
+
+
+def _new_member(topic: str, member: GroupMember, settings: KafkaSettings) -> AIOKafkaConsumer:
+    # The client keeps the assignment in the assignor's class; a subclass is one member's own.
+    sticky = type("Sticky", (StickyPartitionAssignor,), {})
+    return AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=member.group,
+        # A broker gives a name that comes back its former partitions, of whatever topic.
+        group_instance_id=f"{member.instance}.{topic}"[:MAX_NAME],
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        rebalance_timeout_ms=REBALANCE_S * 1000,
+        partition_assignment_strategy=(sticky,),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
