@@ -151,6 +151,12 @@ class Daemon:
         self.board = Board()
         self.table = SymbolTable(settings.features, self._forget, settings.quality.window_days)
         self.holder = build_holder(settings)
+        reporter = Reporter(self.metrics, self.health)
+        self._reporter = reporter
+        self.bus = build_bus(settings, reporter)
+        roles = settings.service.roles
+        source = build_source(settings, reporter) if "producer" in roles else None
+        # Only now: a daemon that cannot start leaves nothing on disk.
         self.journal, fault = open_journal(settings)
         self.health.report("journal", "degraded" if fault else "ok", fault)
         model_log = ModelLog(self.metrics, self.health, self.journal)
@@ -161,17 +167,10 @@ class Daemon:
         )
         self.metrics.registry.register(self.scoreboard)
         self.metrics.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
-        reporter = Reporter(self.metrics, self.health)
-        self._reporter = reporter
-        self.bus = build_bus(settings, reporter)
-        roles = settings.service.roles
-        source = build_source(settings, reporter) if "producer" in roles else None
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
-        serving = self.holder.current
-        self.holder.tell("start", "settings", serving.fallback_reason or "")
 
     def _forget(self, symbol: str) -> None:
         self.board.drop(symbol)
@@ -211,6 +210,7 @@ class Daemon:
         Raises what the failing part raised.
         """
         url = await self._server.start() if self._server else ""
+        self.holder.tell("start", "settings", self.holder.current.fallback_reason or "")
         try:
             await self._run_parts(stop, lambda: on_ready(url))
         finally:
