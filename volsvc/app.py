@@ -181,8 +181,6 @@ class Daemon:
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
         self._replica = self._new_replica()
-        serving = self.holder.current
-        self.holder.tell("start", "settings", serving.fallback_reason or "")
 
     def _forget(self, symbol: str) -> None:
         self.board.drop(symbol)
@@ -251,6 +249,7 @@ class Daemon:
         Raises what the failing part raised.
         """
         url = await self._server.start() if self._server else ""
+        self.holder.tell("start", "settings", self.holder.current.fallback_reason or "")
         try:
             await self._run_parts(stop, lambda: on_ready(url))
         finally:

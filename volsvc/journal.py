@@ -17,7 +17,7 @@ from typing import Any, Final
 from volsvc.domain import VolsvcError, format_time, parse_time
 
 FILE: Final = "models.jsonl"
-MOST_BYTES: Final = 1024 * 1024
+MOST_BYTES: Final = 256 * 1024
 """Of a file, before the next one is begun."""
 MOST_FILES: Final = 20
 GENESIS: Final = "0" * 64

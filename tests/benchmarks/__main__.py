@@ -35,6 +35,7 @@ from volsvc.models import (
     read_artefact,
 )
 from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.transport import OutRecord
 from volsvc.transport.codec import encode_tick
 from volsvc.transport.memory import MemoryBus
 from volsvc.web.schemas import PredictRequest
@@ -84,33 +85,34 @@ def bench_window(ticks: Sequence[Tick]) -> None:
 def bench_pipeline(ticks: Sequence[Tick], model: Model) -> None:
     """Ticks through the in-process bus and the consumer, against decoding their JSON alone."""
     records = [encode_tick(tick) for tick in ticks]
+    fitted = model if model.variant == "ml" else read_artefact().model
 
-    async def through() -> None:
-        bus, topics = MemoryBus(), KafkaSettings()
-        table = SymbolTable(FeatureSettings())
-        holder = ModelHolder(Wish(model.variant, model if model.variant == "ml" else None))
-        consumer = asyncio.create_task(
-            Consumer(bus, topics, table, holder, Board(), Metrics()).run()
-        )
-        await asyncio.sleep(0)  # the group has to be there before the first record
-        for start in range(0, len(records), 512):
-            await bus.publish(topics.topic, records[start : start + 512])
-        await bus.close()
-        await consumer
-        assert sum(len(state.history) for state in table) > 0
+    def through(*, shadow: bool) -> None:
+        wish = Wish(model.variant, fitted)
+        asyncio.run(_consumed(records, ModelHolder(wish, shadow=shadow)))
 
     def decoded() -> None:
         for record in records:
             msgspec.json.decode(record.value or b"")
 
-    ours, theirs = medians(lambda: asyncio.run(through()), decoded)
-    show(
-        f"bus to board, {model.variant}",
-        "ticks",
-        len(ticks) / ours,
-        "JSON decoding alone",
-        len(ticks) / theirs,
+    shadowed, alone, theirs = medians(
+        lambda: through(shadow=True), lambda: through(shadow=False), decoded
     )
+    name = f"bus to board, {model.variant}"
+    show(name, "ticks", len(ticks) / alone, "JSON decoding alone", len(ticks) / theirs)
+    show(f"{name}, shadow", "ticks", len(ticks) / shadowed, "without it", len(ticks) / alone)
+
+
+async def _consumed(records: Sequence[OutRecord], holder: ModelHolder) -> None:
+    bus, topics = MemoryBus(), KafkaSettings()
+    table = SymbolTable(FeatureSettings())
+    consumer = asyncio.create_task(Consumer(bus, topics, table, holder, Board(), Metrics()).run())
+    await asyncio.sleep(0)  # the group has to be there before the first record
+    for start in range(0, len(records), 512):
+        await bus.publish(topics.topic, records[start : start + 512])
+    await bus.close()
+    await consumer
+    assert sum(len(state.history) for state in table) > 0
 
 
 def bench_generator(ticks: Sequence[Tick]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pickle
-import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -146,11 +147,7 @@ async def mlflow_server(folder: Path, port: int) -> AsyncIterator[asyncio.subpro
             await eventually(up, 60, "mlflow server")
         yield process
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, 9)
-            await process.wait()
-
-
-def copy_store(source: Path, target: Path) -> None:
-    """A store whose tables are made already; making them takes seconds."""
-    shutil.copy(source, target)
+        # The whole group: its workers outlive a server that is killed alone.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

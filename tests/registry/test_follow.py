@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -237,7 +239,7 @@ async def test_registry_away_at_the_start(tmp_path: Path) -> None:
         point(uri, "2")
         async with running(env=env(uri), cwd=tmp_path) as daemon:
             last_good = await until_serves(daemon, "ml", "2")
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)
 
             async def noticed() -> bool:
                 return await daemon.metric("volsvc_registry_breaker_open") == 1

@@ -56,7 +56,7 @@ def chunks(items: Sequence[Tick], size: int) -> Iterator[Sequence[Tick]]:
 
 def test_a_restart_changes_no_score() -> None:
     """State through JSON at any batch, other sizes of batches: the same outcomes and scores."""
-    recording, model, baseline = ticks(20_000), read_artefact().model, Baseline()
+    recording, model, baseline = ticks(40_000), read_artefact().model, Baseline()
     whole, parts = (SymbolState("BTC-USD", FeatureSettings()) for _ in range(2))
     expected = [o for c in chunks(recording, 500) for o in work(whole, c, model, baseline)]
     found = []

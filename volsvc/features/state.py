@@ -89,7 +89,7 @@ class SymbolState:
         self._ended: list[MinuteEnd] = []
         self._dumped: Mapping[str, Any] | None = None
         self._calibrations: dict[str, Calibration] = {}
-        self._stored_calibrations: Mapping[str, Any] = {}
+        self._stored_calibrations: dict[str, Any] = {}
 
     def update(self, tick: Tick, published_ns: int = 0) -> Order:
         """Take in a tick; when it is new, the feature row after it is `row`.
@@ -147,7 +147,8 @@ class SymbolState:
         known = self._calibrations.get(variant)
         if known is None or known.digest != digest:
             known = self._calibrations[variant] = Calibration(digest, laws)
-            stored = self._stored_calibrations.get(variant)
+            # Once: a model that comes back later has pending forecasts of long ago in there.
+            stored = self._stored_calibrations.pop(variant, None)
             if stored is not None:
                 known.restore(stored)
         return known
@@ -246,7 +247,7 @@ class SymbolState:
         self._minutes.restore(state["minutes"])
         self.engine.restore(state["engine"])
         self.outcomes.restore(state["outcomes"])
-        self._stored_calibrations = state.get("calibrations", {})
+        self._stored_calibrations = dict(state.get("calibrations", {}))
         if "scores" in state:
             self.scores.restore(state["scores"])
         if "digest" in state:

@@ -130,7 +130,7 @@ class ModelHolder:
         """Serve what served before; once more and the newer one is back. None without a past."""
         if self._previous is None:
             return None
-        # The guard's word stands: it was about the model, not about the wish.
+        # All of the wish of then: a rollback out of the guard's fallback overrules the guard.
         back = self._previous
         self._adopt(back, "rollback", trigger, f"back to {back.serving().name}")
         return self._current

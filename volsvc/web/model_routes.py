@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -45,13 +46,16 @@ async def history(request: web.Request) -> web.Response:
     journal = request.app[SERVICES].journal
     at = request.query.get("at")
     limit = whole_number(request, "limit", DEFAULT_ENTRIES, MOST_ENTRIES)
-    answer: dict[str, Any] = {"ts": now_text(), "entries": journal.newest(limit) if journal else []}
+    # Files are read and hashed: in a thread, they may be long.
+    entries = await asyncio.to_thread(journal.newest, limit) if journal else []
+    answer: dict[str, Any] = {"ts": now_text(), "entries": entries}
     if at is not None:
         try:
             time_ns = parse_time(at)
         except ValueError as error:
-            raise invalid([fault("#/at", f"is no RFC 3339 time: {error}")]) from error
-        served = journal.at(time_ns) if journal and time_ns <= time.time_ns() else None
+            raise invalid([fault("#/at", str(error))]) from error
+        past = journal is not None and time_ns <= time.time_ns()
+        served = await asyncio.to_thread(journal.at, time_ns) if journal and past else None
         answer |= {"at": format_time(time_ns), "served": served}
     return json_response(answer)
 
