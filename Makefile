@@ -49,7 +49,7 @@ test: $(VENV)/.dev kafka ## Install what is needed and run every test
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/training $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths

@@ -38,6 +38,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from volsvc.live_settings import LiveKeys
+
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
 
@@ -117,10 +119,10 @@ class ServiceSettings(Section):
     git_sha: str = "unknown"
 
 
-class SourceSettings(Section):
+class SourceSettings(Section, LiveKeys):
     """Where ticks come from. An empty path means the built-in generator."""
 
-    kind: Literal["replay", "none"] = "replay"
+    kind: Literal["replay", "coinbase", "kraken", "none"] = "replay"
     path: str = ""
     symbols: Texts = ()
     default_symbol: str = ""

@@ -6,6 +6,7 @@ Pure values and parsers without I/O. Nothing here knows of HTTP, Kafka, MLflow o
 from volsvc.domain.errors import (
     BusError,
     BusUnavailableError,
+    FeedError,
     InvalidTickError,
     NotATickError,
     SourceError,
@@ -34,6 +35,7 @@ __all__ = [
     "BusUnavailableError",
     "CalibrationSource",
     "FeatureRow",
+    "FeedError",
     "Forecast",
     "InvalidTickError",
     "NotATickError",

@@ -16,11 +16,13 @@ import volsvc
 from volsvc.board import Posted
 from volsvc.domain import (
     COVERAGE,
+    NS,
     Prediction,
     UnknownSymbolError,
     format_time,
 )
 from volsvc.features import SCALE_NAMES
+from volsvc.live_settings import LIVE_KINDS
 from volsvc.models import FEATURES, SCHEMA_VERSION
 from volsvc.models.base import WINDOW_NAMES
 from volsvc.web.problems import INVALID, NOT_READY, ProblemError
@@ -165,12 +167,16 @@ def _latest(posted: Posted, services: Services) -> dict[str, Any]:
     snapshot = posted.snapshot
     row = snapshot.row
     age = posted.age_s(time.time())
+    if services.settings.source.kind in LIVE_KINDS:
+        # What a live tick had been under way counts too.
+        age += max(0.0, posted.processed_s - row.time_ns / NS)
+    silent = row.symbol in services.health.silent
     return {
         "symbol": row.symbol,
         "ts": _now(),
         "as_of": format_time(row.time_ns),
         "age_s": round(age, 6),
-        "stale": age > services.settings.http.stale_after_s,
+        "stale": silent or age > services.settings.http.stale_after_s,
         "price": row.price,
         "ret_mean": row.ret_mean,
         "ret_std": row.ret_std,
