@@ -95,6 +95,7 @@ CASES = {
         (at("disconnect", 4), at("refuse", 1)),
         reconnects("closed")
         | reconnects("refused")
+        | messages("error")
         | backfilled(8)
         | {"volsvc_feed_reconnects_total": 2},
     ),

@@ -15,7 +15,8 @@ ROWS = (
     ("producer", "consumer", "web", "training", "registration"),
     ("feed_reporter", "simulator"),
     ("app",),
-    ("commands", "feed_commands", "model_commands", "progress"),
+    ("commands", "feed_commands", "model_commands", "progress", "command_line"),
+    ("feed_cli",),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""

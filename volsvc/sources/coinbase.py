@@ -9,12 +9,12 @@ share the ids) and needs no key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from volsvc.domain import InvalidTickError, Tick, tick_from_record
+from volsvc.domain import NS, InvalidTickError, Tick, format_time, tick_from_record
 from volsvc.sources.venue import (
     Confirmed,
     Content,
@@ -32,8 +32,24 @@ from volsvc.sources.venue import (
 
 PAGE_TRADES = 1_000
 """Most trades in one answer of the REST API."""
+PAGE_CANDLES = 300
 CHANNELS = {"trades": "market_trades", "ticker": "ticker"}
 _FLAT_TICKS = frozenset({"match", "last_match", "ticker"})
+
+
+Price = Annotated[float, msgspec.Meta(gt=0)]
+Size = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Candle(NamedTuple):
+    """A minute of trades; `start_s` is in seconds since the epoch."""
+
+    start_s: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
 
 
 class Coinbase:
@@ -63,7 +79,27 @@ class Coinbase:
         """The oldest page of a hole: the API gives what is older than an id, newest first."""
         count = min(PAGE_TRADES, hole.last - hole.first + 1)
         query = urlencode({"limit": count, "after": hole.first + count})
-        return f"/products/{quote(hole.symbol)}/trades?{query}"
+        return f"/products/{quote(hole.symbol, safe='')}/trades?{query}"
+
+    def newest_url(self, symbol: str) -> str:
+        """The newest trade."""
+        return f"/products/{quote(symbol, safe='')}/trades?limit=1"
+
+    def candles_url(self, symbol: str, start_s: int, count: int) -> str:
+        """One-minute candles from a minute on, at most PAGE_CANDLES of them."""
+        first, last = (format_time(s * NS) for s in (start_s, start_s + 60 * (count - 1)))
+        query = urlencode({"granularity": 60, "start": first, "end": last})
+        return f"/products/{quote(symbol, safe='')}/candles?{query}"
+
+    def parse_candles(self, body: bytes) -> list[Candle]:
+        """The candles of a REST answer, oldest first; raises InvalidTickError."""
+        try:
+            rows = msgspec.json.decode(
+                body, type=list[tuple[int, Price, Price, Price, Price, Size]]
+            )
+        except msgspec.MsgspecError as error:
+            raise InvalidTickError("candles", str(error)[:200], "json") from error
+        return [Candle(t, o, h, lo, c, v) for t, lo, h, o, c, v in sorted(rows)]
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """The trades of a REST answer, oldest first; raises InvalidTickError."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -73,6 +74,13 @@ class RestClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = str(error) or type(error).__name__
             return None, FeedError("unreachable", f"{self._base_url}: {text}"[:200]), 0.0
+
+
+@asynccontextmanager
+async def rest_client(base_url: str, per_s: float) -> AsyncIterator[RestClient]:
+    """A client with connections of its own."""
+    async with aiohttp.ClientSession() as session:
+        yield RestClient(session, base_url, per_s)
 
 
 def _judge(response: aiohttp.ClientResponse, body: bytes) -> tuple[bytes | None, FeedError, float]:
