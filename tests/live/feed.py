@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from prometheus_client import generate_latest
 
 from tests.daemon import eventually, metric_sum
@@ -113,3 +115,9 @@ async def listening(
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def now_trades(steps: int) -> list[Tick]:
+    """Trades of which the first happens now."""
+    shift_ns = time.time_ns() - START_NS
+    return [msgspec.structs.replace(t, time_ns=t.time_ns + shift_ns) for t in trades(steps)]
