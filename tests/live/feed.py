@@ -22,6 +22,7 @@ from volsvc.metrics import Metrics
 from volsvc.simulator import Fault, Script, Simulator, Tape
 from volsvc.sources.coinbase import Coinbase
 from volsvc.sources.live import LiveSource
+from volsvc.sources.venue import Venue
 
 START_NS = 1_790_000_000 * NS
 SYMBOL = "BTC-USD"
@@ -59,7 +60,7 @@ def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
 class Feed:
     """What a live source gave, through the engine that the daemon has."""
 
-    def __init__(self, source_settings: SourceSettings, symbols: Sequence[str]) -> None:
+    def __init__(self, settings: SourceSettings, symbols: Sequence[str], venue: Venue) -> None:
         metrics = Metrics()
         self.health = Health()
         self.gaps: list[tuple[str, str, int]] = []
@@ -69,7 +70,7 @@ class Feed:
         reporter = FeedReporter(metrics, self.health)
         reporter.gap_listeners.append(lambda *gap: self.gaps.append(gap))
         self._registry = metrics.registry
-        self.source = LiveSource(Coinbase(source_settings.feed), symbols, source_settings, reporter)
+        self.source = LiveSource(venue, symbols, settings, reporter)
 
     async def run(self) -> None:
         """Take ticks until cancelled."""
@@ -104,10 +105,12 @@ class Feed:
 
 @asynccontextmanager
 async def listening(
-    source_settings: SourceSettings, symbols: Sequence[str] = (SYMBOL,)
+    source_settings: SourceSettings,
+    symbols: Sequence[str] = (SYMBOL,),
+    venue: Venue | None = None,
 ) -> AsyncIterator[Feed]:
     """A source that runs while the context is open; fails with what the source failed with."""
-    feed = Feed(source_settings, symbols)
+    feed = Feed(source_settings, symbols, venue or Coinbase(source_settings.feed))
     task = asyncio.create_task(feed.run())
     try:
         yield feed

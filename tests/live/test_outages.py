@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp.web
 
 from tests.daemon import RunningDaemon, eventually, running
-from tests.live.feed import SYMBOL, WATCHED, exchange, listening, now_trades, settings, trades
+from tests.live.feed import SYMBOL, WATCHED, Feed, exchange, listening, now_trades, settings, trades
+from volsvc.domain import SourceRow
 from volsvc.simulator import Fault, Simulator
+from volsvc.sources.coinbase import Coinbase
+from volsvc.sources.live import WAITING_BATCHES
 
 ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49}
 RECOVERY_S = 2.0
@@ -207,28 +210,86 @@ async def test_a_venue_that_is_no_venue(tmp_path: Path) -> None:
         assert await daemon.stop() == 0
 
 
-async def test_another_protocol_is_left() -> None:
-    """A stream of unreadable messages ends the connection; a few do not."""
+@asynccontextmanager
+async def venue_that_says(text: str, times: int, every_s: float = 0.0) -> AsyncIterator[str]:
+    """A WebSocket server that says one thing only; its URL."""
 
-    async def nonsense(request: aiohttp.web.Request) -> aiohttp.web.WebSocketResponse:
+    async def talk(request: aiohttp.web.Request) -> aiohttp.web.WebSocketResponse:
         socket = aiohttp.web.WebSocketResponse()
         await socket.prepare(request)
-        for _ in range(100):
-            await socket.send_str("nonsense")
+        for _ in range(times):
+            await socket.send_str(text)
+            await asyncio.sleep(every_s)
         async for _ in socket:
             pass
         return socket
 
     app = aiohttp.web.Application()
-    app.router.add_get("/", nonsense)
+    app.router.add_get("/", talk)
     runner = aiohttp.web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    simulator = exchange([], speed=math.inf)
-    async with listening(settings(simulator, ws_url=f"ws://127.0.0.1:{port}")) as feed:
+    await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_another_protocol_is_left() -> None:
+    """A stream of unreadable messages ends the connection; a few do not."""
+    keys = settings(exchange([]))
+    async with (
+        venue_that_says("nonsense", 100) as url,
+        listening(keys.model_copy(update={"ws_url": url})) as feed,
+    ):
         reason = 'volsvc_feed_reconnects_total{reason="protocol"}'
         await feed.until(lambda: feed.metric(reason) >= 1, "the protocol is refused")
         assert feed.metric('volsvc_feed_messages_total{kind="malformed"}') >= 20
-    await runner.cleanup()
+
+
+async def test_unconfirmed_subscriptions() -> None:
+    """Heartbeats alone are no feed: what is not confirmed in time is tried again."""
+    beat = '{"channel":"heartbeats","timestamp":"x","sequence_num":0,"events":[]}'
+    keys = settings(exchange([]), confirm_timeout_s=0.5)
+    async with (
+        venue_that_says(beat, 1_000, 0.05) as url,
+        listening(keys.model_copy(update={"ws_url": url})) as feed,
+    ):
+        reason = 'volsvc_feed_reconnects_total{reason="unconfirmed"}'
+        await feed.until(lambda: feed.metric(reason) >= 1, "the wait ends")
+        assert feed.health.checks["feed:0"].status == "degraded"
+
+
+async def test_a_slow_bus_holds_the_venue_back() -> None:
+    """While nobody takes the ticks a bounded number waits, and none is lost."""
+    ticks = trades(4 * WAITING_BATCHES, 1)
+    async with exchange(ticks) as simulator:
+        source = Feed(settings(simulator), (SYMBOL,), Coinbase()).source
+        batches = source.batches(lambda row: False)
+        ids = [row.tick.trade_id for row in await anext(batches)]
+
+        async def full() -> bool:
+            return source._waiting.qsize() >= WAITING_BATCHES
+
+        await eventually(full, 10, "the queue is full")
+        assert simulator.market.steps_played < len(ticks)
+        while len(ids) < len(ticks):
+            ids += [row.tick.trade_id for row in await anext(batches)]
+        await batches.aclose()  # type: ignore[attr-defined]
+    assert ids == [tick.trade_id for tick in ticks]
+
+
+async def test_a_publisher_that_begins_anew() -> None:
+    """What was handed out last comes again, unless it has arrived; positions go on."""
+    ticks = trades(100, 2)
+    rows: list[SourceRow] = []
+    async with exchange(ticks, speed=100) as simulator:
+        source = Feed(settings(simulator), (SYMBOL,), Coinbase()).source
+        while len(rows) < len(ticks):
+            arrived = len(rows)
+            batches = source.batches(lambda row, n=arrived: row.position < n)  # type: ignore[misc]
+            rows += await anext(batches)
+            lost = await anext(batches) if len(rows) < len(ticks) else []
+            await batches.aclose()  # type: ignore[attr-defined]
+            if lost:
+                assert lost[0].position == len(rows)
+    assert [row.position for row in rows] == list(range(len(ticks)))
+    assert [row.tick.trade_id for row in rows] == [tick.trade_id for tick in ticks]

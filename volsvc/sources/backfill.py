@@ -24,7 +24,10 @@ Forward = Callable[[list[Tick]], None]
 
 
 class Backfill:
-    """Closes the holes of seams, one task for each symbol that has one."""
+    """Closes the holes of seams, one task for each symbol that has one.
+
+    `failure` is for the owner to watch: it raises what a task failed with.
+    """
 
     def __init__(
         self, venue: Venue, settings: LiveKeys, rest: RestClient, events: FeedEvents
@@ -33,28 +36,33 @@ class Backfill:
         self._settings = settings
         self._rest = rest
         self._events = events
-        self._clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.failure: asyncio.Future[None] = loop.create_future()
 
     def start(self, symbol: str, seam: Seam, forward: Forward) -> None:
         """See to a seam's hole, unless that is under way."""
         if symbol not in self.tasks:
-            work = self._close_all(symbol, seam, forward)
-            self.tasks[symbol] = asyncio.create_task(work, name=f"backfill {symbol}")
+            task = asyncio.create_task(self._close_all(symbol, seam, forward))
+            self.tasks[symbol] = task
+            task.add_done_callback(lambda done: self._ended(symbol, done))
+
+    def _ended(self, symbol: str, task: asyncio.Task[None]) -> None:
+        del self.tasks[symbol]
+        if not task.cancelled() and (error := task.exception()) and not self.failure.done():
+            self.failure.set_exception(error)
 
     async def _close_all(self, symbol: str, seam: Seam, forward: Forward) -> None:
-        try:
-            while seam.hole is not None:
-                await asyncio.sleep(GRACE_S)
-                try:
-                    await self._fill(symbol, seam, forward)
-                except (TimeoutError, FeedError, InvalidTickError) as error:
-                    log.warning("backfill_failed", symbol=symbol, error=str(error) or "too slow")
-                if (hole := seam.hole) is not None:
-                    self._events.gap(symbol, "trades", hole.last - hole.first + 1)
-                    forward(seam.give_up())
-        finally:
-            del self.tasks[symbol]
+        while seam.hole is not None:
+            await asyncio.sleep(GRACE_S)
+            try:
+                await self._fill(symbol, seam, forward)
+            except (TimeoutError, FeedError, InvalidTickError) as error:
+                log.warning("backfill_failed", symbol=symbol, error=str(error) or "too slow")
+            if (hole := seam.hole) is not None:
+                self._events.gap(symbol, "trades", hole.last - hole.first + 1)
+                forward(seam.give_up())
 
     async def _fill(self, symbol: str, seam: Seam, forward: Forward) -> None:
         """Fetch page after page; raises when there is no page, or no progress, in time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import aiohttp
 
@@ -58,10 +59,10 @@ class LiveSource:
             tasks = self._connect(session, backfill)
             try:
                 while True:
-                    self._handed_out = await self._next(tasks)
+                    self._handed_out = await self._next([*tasks, backfill.failure])
                     yield self._handed_out
             finally:
-                await _end([*tasks, *backfill.tasks.values()])
+                await _end([*tasks, *backfill.tasks.values(), backfill.failure])
 
     def _new_backfill(self, session: aiohttp.ClientSession) -> Backfill:
         base = self._settings.rest_url or self._venue.rest_url
@@ -112,11 +113,12 @@ class LiveSource:
             rows = [SourceRow(start + i, tick, received_ns) for i, tick in enumerate(ticks)]
             self._waiting.put_nowait(rows)
 
-    async def _next(self, tasks: Sequence[asyncio.Task[None]]) -> list[SourceRow]:
-        """What waits, once something does; raises what a connection failed with."""
+    async def _next(self, tasks: Sequence[asyncio.Future[None]]) -> list[SourceRow]:
+        """What waits, once something does; raises what a task failed with."""
         getter = asyncio.ensure_future(self._waiting.get())
         try:
-            await asyncio.wait({getter, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            watched: set[asyncio.Future[Any]] = {getter, *tasks}
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
@@ -129,9 +131,8 @@ class LiveSource:
         return rows
 
 
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
     """Cancel tasks and wait until they have ended."""
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    await asyncio.wait(tasks)
