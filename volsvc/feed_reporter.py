@@ -112,6 +112,11 @@ class FeedReporter:
         self._health.silent.update(symbols)
         self._health.report(_check(connection), "degraded", detail)
 
+    def unavailable(self, symbol: str, detail: str) -> None:
+        """The venue refuses this symbol; the others go on."""
+        if self._health.report(f"feed:{symbol}", "degraded", detail):
+            log.warning("feed_symbol_refused", symbol=symbol, detail=detail)
+
     def message(self, kind: str) -> None:
         """A message came."""
         self._feed.messages.labels(kind).inc()

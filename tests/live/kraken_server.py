@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -39,7 +40,9 @@ class KrakenServer:
         assert subscribe.type is WSMsgType.TEXT
         params = json.loads(subscribe.data)["params"]
         for symbol in params["symbol"]:
-            await socket.send_json(_receipt(params["channel"], symbol))
+            known = symbol == "BTC/USD"
+            receipt = _receipt(params["channel"], symbol) if known else _refusal(symbol)
+            await socket.send_json(receipt)
         while self._next < len(self._trades):
             index, self._next = self._next, self._next + 1
             if index == self._drop_at:
@@ -48,9 +51,11 @@ class KrakenServer:
             if index not in self._unsent:
                 data = [_trade(self._trades[index])]
                 await socket.send_json({"channel": "trade", "type": "update", "data": data})
-        while not socket.closed:
-            await socket.send_json({"channel": "heartbeat"})
-            await asyncio.sleep(0.1)
+        # Goes on talking whatever the client says, a goodbye included, until the client has gone.
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await socket.send_json({"channel": "heartbeat"})
+                await asyncio.sleep(0.1)
         return socket
 
     async def trades(self, request: web.Request) -> web.Response:
@@ -64,6 +69,11 @@ class KrakenServer:
 def _receipt(channel: str, symbol: str) -> dict[str, Any]:
     result = {"channel": channel, "snapshot": True, "symbol": symbol}
     return {"method": "subscribe", "result": result, "success": True}
+
+
+def _refusal(symbol: str) -> dict[str, Any]:
+    error = f"Currency pair not supported {symbol}"
+    return {"method": "subscribe", "success": False, "error": error, "symbol": symbol}
 
 
 def _trade(tick: Tick) -> dict[str, Any]:

@@ -141,18 +141,22 @@ def test_confirmations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "text"),
+    ("message", "refusal"),
     [
-        ({"type": "error", "message": "authentication failure"}, "authentication failure"),
+        ({"message": "authentication failure"}, Refusal("authentication failure")),
         (
-            {"type": "error", "message": "Failed to subscribe", "reason": "X is delisted"},
-            "Failed to subscribe: X is delisted",
+            {"message": "Failed to subscribe", "reason": "X-Y is delisted"},
+            Refusal("Failed to subscribe: X-Y is delisted", "X-Y"),
+        ),
+        (
+            {"message": "Failed to subscribe", "reason": "ticket is not a valid channel"},
+            Refusal("Failed to subscribe: ticket is not a valid channel"),
         ),
     ],
 )
-def test_errors(message: object, text: str) -> None:
-    """Errors have no envelope; their words are kept."""
-    assert coinbase(message).content == Refusal(text)
+def test_errors(message: dict[str, str], refusal: Refusal) -> None:
+    """Errors have no envelope; their words are kept, and the symbol that they name."""
+    assert coinbase({"type": "error", **message}).content == refusal
 
 
 @pytest.mark.parametrize("kind", ["match", "last_match", "ticker"])
@@ -326,8 +330,9 @@ def test_kraken_control_messages() -> None:
     result = {"channel": "trade", "snapshot": True, "symbol": "BTC/USD"}
     receipt = {"method": "subscribe", "result": result, "success": True}
     assert kraken(receipt).content == Confirmed(frozenset({("trade", "BTC-USD")}))
-    refusal = {"method": "subscribe", "success": False, "error": "Currency pair not supported"}
-    assert kraken(refusal).content == Refusal("Currency pair not supported")
+    refusal = {"method": "subscribe", "success": False, "error": "not supported X/Y"}
+    refused = kraken({**refusal, "symbol": "X/Y"}).content
+    assert refused == Refusal("not supported X/Y", "X-Y")
     assert kraken({"channel": "heartbeat"}).content == Heartbeat()
     assert kraken({"channel": "status", "type": "update", "data": []}).content == Unused("status")
 

@@ -86,6 +86,10 @@ class FeedEvents(Protocol):
         """A connection broke, was refused or fell silent; it will be opened again."""
         ...
 
+    def unavailable(self, symbol: str, detail: str) -> None:
+        """The venue refuses this symbol, in these words; the others go on."""
+        ...
+
     def message(self, kind: str) -> None:
         """A message came: data, heartbeat, duplicate, malformed and so on."""
         ...

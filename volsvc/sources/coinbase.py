@@ -8,6 +8,7 @@ share the ids) and needs no key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode
@@ -34,6 +35,7 @@ PAGE_TRADES = 1_000
 """Most trades in one answer of the REST API."""
 PAGE_CANDLES = 300
 CHANNELS = {"trades": "market_trades", "ticker": "ticker"}
+_NAMED = re.compile(r"(\S+) is (?:not a valid product|delisted)")
 _FLAT_TICKS = frozenset({"match", "last_match", "ticker"})
 
 
@@ -163,7 +165,8 @@ def _flat(message: Mapping[str, Any]) -> Content:
         return Heartbeat()
     if kind == "error":
         parts = (str(message[name]) for name in ("message", "reason") if message.get(name))
-        return Refusal(": ".join(parts)[:200])
+        named = _NAMED.match(str(message.get("reason")))
+        return Refusal(": ".join(parts)[:200], named[1] if named else "")
     if kind == "subscriptions":
         channels = objects(message, "channels")
         return Confirmed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -70,21 +71,35 @@ class Connection:
         url = settings.ws_url or venue.ws_url
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
-                socket = await self._session.ws_connect(
-                    url,
-                    max_msg_size=MAX_MESSAGE,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-                )
+                socket = await self._session.ws_connect(url, max_msg_size=MAX_MESSAGE)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise FeedError("connect", f"{url}: {error or type(error).__name__}"[:200]) from error
-        async with socket:
-            try:
-                async with asyncio.timeout(settings.connect_timeout_s):
-                    for text in venue.subscriptions(symbols):
-                        await socket.send_str(text)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise FeedError("closed", f"{url}: while subscribing: {error}"[:200]) from error
+        try:
+            await self._subscribe(socket, venue.subscriptions(symbols))
             await _Reading(socket, self._endpoint, self._events, self._take, self._backoff).run()
+        finally:
+            await _close(socket)
+
+    async def _subscribe(
+        self, socket: aiohttp.ClientWebSocketResponse, texts: Sequence[str]
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._endpoint.settings.connect_timeout_s):
+                for text in texts:
+                    await socket.send_str(text)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise FeedError("closed", f"while subscribing: {error}"[:200]) from error
+
+
+async def _close(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Say goodbye, but not for long.
+
+    aiohttp's own timeout begins anew with every message, so a venue that goes on talking and does
+    not answer would hold us for ever.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await socket.close()
 
 
 class _Reading:
@@ -106,6 +121,7 @@ class _Reading:
         self._clock = asyncio.get_running_loop().time
         self._watchdog = Watchdog(endpoint.settings, self._clock())
         self._sequence = SequenceCheck()
+        self._wanted = set(endpoint.wanted)
         self._pending = set(endpoint.wanted)
         self._delivers = False
         self._malformed = 0
@@ -167,13 +183,25 @@ class _Reading:
         elif isinstance(content, Heartbeat):
             self._events.message("heartbeat")
         elif isinstance(content, Confirmed):
-            self._pending -= content.pairs
-            if not self._pending:
-                self._watchdog.confirmed()
+            self._confirm(content.pairs)
         elif isinstance(content, Refusal):
-            self._events.message("error")
-            if self._pending:
-                raise FeedError("refused", f"the venue refuses to subscribe: {content.text}")
+            self._refused(content)
+
+    def _refused(self, refusal: Refusal) -> None:
+        """Go on without a symbol that the venue names, as long as there is another one."""
+        self._events.message("error")
+        pair = (self._endpoint.venue.channel, refusal.symbol)
+        if pair in self._wanted and len(self._wanted) > 1:
+            self._wanted.discard(pair)
+            self._events.unavailable(refusal.symbol, refusal.text)
+            self._confirm(frozenset({pair}))
+        elif self._pending:
+            raise FeedError("refused", f"the venue refuses to subscribe: {refusal.text}")
+
+    def _confirm(self, pairs: frozenset[tuple[str, str]]) -> None:
+        self._pending -= pairs
+        if not self._pending:
+            self._watchdog.confirmed()
 
     async def _data(self, data: Data, received_ns: int) -> None:
         self._events.message("data")

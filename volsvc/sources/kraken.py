@@ -81,7 +81,8 @@ class Kraken:
 
 def _receipt(message: Mapping[str, Any]) -> Content:
     if not message.get("success"):
-        return Refusal(f"{message.get('error')}"[:200])
+        symbol = str(message.get("symbol", "")).replace("/", "-")
+        return Refusal(f"{message.get('error')}"[:200], symbol)
     result = message.get("result")
     if not isinstance(result, dict):
         raise InvalidTickError("result", "is not an object", "json")

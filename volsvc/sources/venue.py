@@ -38,9 +38,10 @@ class Confirmed(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An error message, in the venue's words."""
+    """An error message, in the venue's words, and the symbol that it names, if any."""
 
     text: str
+    symbol: str = ""
 
 
 class Unused(NamedTuple):
