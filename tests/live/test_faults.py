@@ -144,5 +144,6 @@ async def test_every_fault(name: str) -> None:
         quality = feed.table.get(SYMBOL).quality()
         assert (quality.gaps, quality.duplicates, quality.late) == (case.holes, 0, case.late)
         assert feed.metric("volsvc_feed_connected") == 1
+        assert feed.metric("volsvc_tick_delay_seconds_sum") >= 0
         assert feed.health.status == "ok"
         assert feed.health.silent == set()
