@@ -60,6 +60,17 @@ train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' n
 	@test -n "$(DATA)" || { echo "say where the recordings are: make train DATA='--data FOLDER'"; exit 2; }
 	$(BIN)/volsvc train $(DATA) --out var/ml.npz --compare volsvc/models/ml.npz --no-register
 
+.PHONY: reports
+reports: $(VENV)/.dev ## Make docs/evaluation again; BARS, OTHERS and TICKS name folders of recordings
+	@test -n "$(BARS)$(OTHERS)$(TICKS)" || { echo "say where recordings are: make reports BARS=…"; exit 2; }
+	test -z "$(BARS)" || $(BIN)/volsvc evaluate --data $(BARS) --start 2019-01-01 --leave-one-out \
+	  --title "Walk-forward, January to June 2019" --out docs/evaluation/walk-forward
+	test -z "$(OTHERS)" || $(BIN)/volsvc evaluate --data $(OTHERS) --start 2023-03-08 \
+	  --model volsvc/models/ml.npz --title "Other venues, four years later" \
+	  --out docs/evaluation/other-venues
+	test -z "$(TICKS)" || $(BIN)/python -m tests.training.ticks $(TICKS)
+	$(BIN)/python -m tests.training
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .

@@ -176,6 +176,26 @@ Data = Annotated[
 
 
 @cli.command()
+def forecast(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    config: ConfigFile = None,
+    every: Annotated[int, typer.Option(min=1, help="seconds of event time between rows")] = 60,
+    horizon: Annotated[
+        list[float] | None,
+        typer.Option(min=1, max=86_400, help="seconds ahead; repeatable; default: 60 to 3600"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="ml, baseline, or the path of an artefact")] = "ml",
+) -> None:
+    """Write the forecasts of recordings of bars or ticks, each from what was known then."""
+    from volsvc.commands import ForecastOrder, forecast_file
+    from volsvc.models import HORIZONS_S
+
+    horizons = tuple(horizon or HORIZONS_S)
+    forecast_file(settings_of(config), ForecastOrder(data, out, every, horizons, model))
+
+
+@cli.command()
 def train(
     data: Data,
     config: ConfigFile = None,

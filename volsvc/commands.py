@@ -1,4 +1,4 @@
-"""What the commands do beside the daemon: replay, generate, features."""
+"""What the commands do beside the daemon: replay, generate, features, forecast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import csv
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from volsvc.domain import (
 from volsvc.features import Order, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
+from volsvc.models import PACKAGED, Baseline, Model, read_artefact
 from volsvc.producer import Producer
 from volsvc.progress import progress_bar
-from volsvc.sources.files import file_format, open_raw, text_of
+from volsvc.sources.files import file_format, open_raw, recordings_in, text_of
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.replay import FileSource
 
@@ -112,6 +114,61 @@ def _rows(
             continue
         if state.update(tick) is Order.NEW and state.row is not None:
             yield state.row
+
+
+@dataclass(frozen=True)
+class ForecastOrder:
+    """What to forecast: recordings, how often and how far ahead, and by which model."""
+
+    data: Sequence[Path]
+    out: Path
+    every_s: int
+    horizons_s: Sequence[float]
+    model: str
+
+
+def forecast_file(settings: Settings, order: ForecastOrder) -> None:
+    """Write what the service would have said of recordings of bars or ticks."""
+    from volsvc.training.batch import COLUMNS
+
+    model = _named_model(order.model)
+    files = [file for path in order.data for file in recordings_in(path)]
+    done = 0
+
+    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        nonlocal done
+        for file in files:
+            for row in _forecasts(settings, file, model, order):
+                advance(1)
+                yield row
+            done += 1
+
+    with progress_bar(f"writing {order.out.name}", lambda: done / len(files)) as advance:
+        write_rows(order.out, COLUMNS, rows(advance))
+
+
+def _named_model(name: str) -> Model:
+    """`ml` from the package, `baseline`, or an artefact's path; raises ArtefactError."""
+    if name == "baseline":
+        return Baseline()
+    return read_artefact(PACKAGED if name == "ml" else Path(name)).model
+
+
+def _forecasts(
+    settings: Settings, file: Path, model: Model, order: ForecastOrder
+) -> Iterator[Mapping[str, Any]]:
+    from volsvc.training.bars import is_bars, read_bars
+    from volsvc.training.batch import due_of_bars, due_of_ticks, forecast_rows
+
+    if is_bars(file):
+        for symbol, bars in read_bars(file).items():
+            due = due_of_bars(symbol, bars, order.every_s)
+            yield from forecast_rows(model, due, order.horizons_s, bars=True)
+        return
+    ticks = file_source(settings, file, Reporter(Metrics(), Health())).ticks()
+    fresh_s = max(settings.http.stale_after_s, order.every_s)
+    due = due_of_ticks(ticks, settings.features, order.every_s, fresh_s)
+    yield from forecast_rows(model, due, order.horizons_s, bars=False)
 
 
 def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:

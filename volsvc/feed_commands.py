@@ -198,25 +198,18 @@ async def _download(settings: Settings, orders: Sequence[Order], out: Path) -> N
 
 
 def _complete(orders: Sequence[Order], journals: Sequence[Journal], out: Path) -> None:
-    """Journals become the output: trades of all symbols merged by time, candles a file each."""
-    if orders[0].kind == "trades":
-        merged = heapq.merge(*(journal.rows() for journal in journals), key=itemgetter("time"))
-        write_rows(out, TRADE_COLUMNS, merged)
-    else:
-        for order, journal in zip(orders, journals, strict=True):
-            path = out if len(orders) == 1 else _with_symbol(out, order.symbol)
-            write_rows(path, CANDLE_COLUMNS, journal.rows())
+    """The journals become the output, all symbols merged by time."""
+    columns = TRADE_COLUMNS if orders[0].kind == "trades" else CANDLE_COLUMNS
+    time_column = "time" if orders[0].kind == "trades" else "ts"
+    merged = heapq.merge(*(journal.rows() for journal in journals), key=itemgetter(time_column))
+    write_rows(out, columns, merged)
     for journal in journals:
         journal.remove()
 
 
-def _with_symbol(out: Path, symbol: str) -> Path:
-    stem, _, ending = out.name.partition(".")
-    return out.with_name(f"{stem}-{symbol.replace('/', '-')}.{ending}")
-
-
 def _journal_path(out: Path, order: Order) -> Path:
-    return out.with_name(f".{_with_symbol(out, order.symbol).name}.{order.kind}.part")
+    symbol = order.symbol.replace("/", "-")
+    return out.with_name(f".{out.name}.{symbol}.{order.kind}.part")
 
 
 # --- simulate -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 from volsvc.app import Reporter, file_source
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import Tick, VolsvcError, format_time, parse_time
-from volsvc.features import MinuteBar
+from volsvc.features import MINUTE_NS, MinuteBar
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.models import (
@@ -34,8 +34,9 @@ from volsvc.models import (
 from volsvc.models.base import SCALES_FROM, Array, matrix_of_scales
 from volsvc.progress import progress_bar
 from volsvc.registration import tracking_uri
+from volsvc.sources.files import recordings_in
 from volsvc.training.anchors import ANCHORS
-from volsvc.training.bars import MINUTE_NS, is_bars, read_bars
+from volsvc.training.bars import is_bars, read_bars
 from volsvc.training.causality import check_causality
 from volsvc.training.dataset import Minutes, bar_rows, load_panel
 from volsvc.training.evaluation import Scores, pool, score
@@ -76,7 +77,7 @@ class TrainingError(VolsvcError):
 
 def load(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
     """The data sets of recordings, built by the online engine or taken from the cache."""
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in recordings_in(path)]
     done = 0
 
     def ticks_of(path: Path) -> Iterator[Tick]:
@@ -96,15 +97,6 @@ def load(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
         else one
         for file, one in panel
     ]
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-    if not files:
-        raise SettingsError(f"--data: {path}: the folder is empty")
-    return files
 
 
 def minute_of(name: str, text: str) -> int:
@@ -301,10 +293,10 @@ def _check_causality(paths: Sequence[Path], model: Model) -> None:
         scales = np.array([row.scales for row in bar_rows(bars)])
         return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
 
-    recordings = [file for path in paths for file in _files(path) if is_bars(file)]
+    recordings = [file for path in paths for file in recordings_in(path) if is_bars(file)]
     for file in recordings:
-        bars = read_bars(file)[:CHECKED_BARS]
-        check_causality(forecasts, bars, [round(len(bars) * share) for share in CHECKED_SHARES])
+        for bars in (bars[:CHECKED_BARS] for bars in read_bars(file).values()):
+            check_causality(forecasts, bars, [round(len(bars) * share) for share in CHECKED_SHARES])
     if recordings:
         print(f"causality: forecasts of {len(recordings)} recordings do not know what comes after")
 

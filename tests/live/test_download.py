@@ -14,6 +14,7 @@ from tests.daemon import command, eventually, launch
 from tests.live.feed import START_NS, trades
 from volsvc.domain import NS, Tick, format_time
 from volsvc.simulator import Fault, Script, Simulator, Tape
+from volsvc.training.bars import read_bars
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
 STEPS = 8_000
@@ -66,25 +67,20 @@ async def test_trades(simulator: Simulator, tmp_path: Path) -> None:
 
 
 async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
-    """A bar for every minute, a file for each symbol, as `volsvc train` reads them."""
+    """A bar for every minute of every symbol, as `volsvc train` reads them."""
     code, _, err = await command(*ordered(simulator, "c.csv", "candles"), env=FAST, cwd=tmp_path)
     assert code == 0, err
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "c-BTC-USD.csv",
-        "c-ETH-USD.csv",
-    ]
-    rows = rows_of(tmp_path / "c-BTC-USD.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.csv"]
+    rows = rows_of(tmp_path / "c.csv")
     assert list(rows[0]) == ["symbol", "ts", "open", "high", "low", "close", "volume"]
     # The start is no whole minute, so the first bar begins in the minute after it.
-    assert len(rows) == 30
+    assert len(rows) == 2 * 30
     assert START <= rows[0]["ts"] < rows[-1]["ts"] < END
-    from volsvc.training.bars import read_bars
-
-    bars = read_bars(tmp_path / "c-BTC-USD.csv")
-    assert len(bars) == 30
-    first = [t for t in trades(STEPS) if t.time_ns // (60 * NS) == bars[0].minute]
-    assert bars[0].close == first[-1].price
-    assert bars[0].high == max(tick.price for tick in first)
+    for symbol, bars in read_bars(tmp_path / "c.csv").items():
+        assert len(bars) == 30
+        ticks = trades(STEPS, 2, symbol)
+        first = [tick.price for tick in ticks if tick.time_ns // (60 * NS) == bars[0].minute]
+        assert (bars[0].close, bars[0].high) == (first[-1], max(first))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.parquet"])
@@ -96,9 +92,7 @@ async def test_resumed(name: str, simulator: Simulator, tmp_path: Path) -> None:
     slow = {"VOLSVC_SOURCE__REST_PER_S": "60"}
     arguments = ordered(simulator, name, "trades")
     for symbol in SYMBOLS:
-        journal = (
-            tmp_path / f".{name.partition('.')[0]}-{symbol}.{name.partition('.')[2]}.trades.part"
-        )
+        journal = tmp_path / f".{name}.{symbol}.trades.part"
         process = await launch(*arguments, env=slow, cwd=tmp_path)
 
         async def under_way(journal: Path = journal) -> bool:
@@ -130,7 +124,7 @@ async def test_busy_venue(tmp_path: Path) -> None:
 
 async def test_another_order_under_the_same_name(simulator: Simulator, tmp_path: Path) -> None:
     """An unfinished download is not mixed with another one."""
-    (tmp_path / ".t-BTC-USD.csv.trades.part").write_text('["trades","BTC-USD",1,2]\n')
+    (tmp_path / ".t.csv.BTC-USD.trades.part").write_text('["trades","BTC-USD",1,2]\n')
     arguments = ordered(simulator, "t.csv", "trades", "BTC-USD")
     code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
     assert code == 1

@@ -40,12 +40,21 @@ def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
     numbers = frame.assign(ts=stamps.astype("datetime64[ms, UTC]").astype("int64"))
     numbers.rename(columns={"ts": "open_time"}).to_csv(tmp_path / "BTC-USD.csv.gz", index=False)
     frame.to_json(tmp_path / "BTC-USD.ndjson", orient="records", lines=True, double_precision=15)
-    first = read_bars(csv)
+    (first,) = read_bars(csv).values()
     for name in ("BTC-USD.parquet", "BTC-USD.csv.gz", "BTC-USD.ndjson"):
         assert is_bars(tmp_path / name)
-        other = read_bars(tmp_path / name)
+        (other,) = read_bars(tmp_path / name).values()
         assert [bar.minute for bar in other] == [bar.minute for bar in first]
-        assert np.allclose([b.close for b in other], [b.close for b in first], rtol=1e-12)
+        assert np.allclose([b.close for b in other], [b.close for b in first], rtol=1e-15)
+
+
+def test_symbols_of_a_column(csv: Path, tmp_path: Path) -> None:
+    """A file of several symbols is as many recordings of one."""
+    frame = pd.read_csv(csv, float_precision="round_trip")
+    both = pd.concat([frame.assign(symbol="AAA-USD"), frame.assign(symbol="BBB-USD")])
+    both.sort_values("ts").to_csv(tmp_path / "all.csv", index=False)
+    (alone,) = read_bars(csv).values()
+    assert read_bars(tmp_path / "all.csv") == {"AAA-USD": alone, "BBB-USD": alone}
 
 
 def test_symbol_of_a_file() -> None:

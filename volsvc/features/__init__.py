@@ -6,7 +6,7 @@ clock. A symbol's features depend on its own accepted ticks alone.
 
 from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw, ResidualLaws, storm_weight
 from volsvc.features.history import HISTORY_COLUMNS, History
-from volsvc.features.minutes import MinuteBuilder, Ohlcv, bar_of_prices
+from volsvc.features.minutes import MINUTE_NS, MinuteBuilder, Ohlcv, bar_of_prices
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
@@ -26,6 +26,7 @@ __all__ = [
     "HISTORY_COLUMNS",
     "HORIZON_MINUTES",
     "LEVELS",
+    "MINUTE_NS",
     "SCALE_NAMES",
     "SEASON_HORIZONS_S",
     "Calibration",

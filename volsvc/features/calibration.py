@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 
 _TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
 _MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
-_TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
-_MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
 LEVELS: Final[Array] = np.array(
     (0.0, *_TAIL_LEVELS, *_MIDDLE_LEVELS, *(1 - level for level in reversed(_TAIL_LEVELS)), 1.0)
 )

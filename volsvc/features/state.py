@@ -88,18 +88,24 @@ class SymbolState:
             self._remember_time(tick.time_ns)
             over = self._minutes.push(tick.time_ns, price, tick.size or 0.0)
             if over is not None:
-                self._end_minute(*over)
+                bar, watched = over
+                self.end_minute(bar, bar.variance, watched)
             self.row = self._features(tick.time_ns, price)
             self.history.append(self.row)
         return order
 
-    def _end_minute(self, bar: MinuteBar, watched: float) -> None:
+    def end_minute(self, bar: MinuteBar, one_minute: float, watched: float = 1.0) -> None:
+        """Take in a minute that is over: what ticks come to, and what recorded bars are.
+
+        `one_minute` is what stands for its variance at a horizon of one minute, and `watched` the
+        fraction of it that was watched.
+        """
         self._dumped = None
         gap = self.engine.is_gap(bar.minute)
         self.engine.push(bar, watched)
         settled = []
         if watched == 1.0:
-            settled = self.outcomes.close(bar.minute, bar.variance, bar.variance, gap=gap)
+            settled = self.outcomes.close(bar.minute, bar.variance, one_minute, gap=gap)
         usual, counts = self.outcomes.log_usual, self.outcomes.counts
         self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled, usual, counts))
 
@@ -153,11 +159,15 @@ class SymbolState:
             span_s=max(0, time_ns - self._times[0]) / NS,
         )
 
+    @property
+    def warm(self) -> bool:
+        """Whether enough was watched for a level and a daily pattern of its own."""
+        return self.engine.elapsed >= WARM_MINUTES
+
     def quality(self) -> Quality:
         """The counts of this symbol's feed, and what they mean for its forecasts."""
         fill = self._window.n / (self._window.size - 1)
-        warm = fill == 1 and self.engine.elapsed >= WARM_MINUTES
-        verdict: Verdict = "ok" if warm else "warming"
+        verdict: Verdict = "ok" if fill == 1 and self.warm else "warming"
         return Quality(
             self.order.gaps,
             self.order.duplicates,

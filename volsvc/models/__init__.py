@@ -6,6 +6,7 @@ from volsvc.models.baseline import Baseline
 from volsvc.models.holder import ModelHolder, Serving
 from volsvc.models.live import LiveForecasts, Moment, moment_now, moments_ended
 from volsvc.models.ml import MlModel, Parts
+from volsvc.models.ranged import Ranged
 
 __all__ = [
     "FEATURES",
@@ -22,6 +23,7 @@ __all__ = [
     "ModelHolder",
     "Moment",
     "Parts",
+    "Ranged",
     "Serving",
     "moment_now",
     "moments_ended",

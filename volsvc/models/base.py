@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,10 @@ from volsvc.domain import FeatureRow, Forecast
 from volsvc.features import (
     FLOOR_PER_MINUTE,
     HORIZON_MINUTES,
+    LEVELS,
     SCALE_NAMES,
     SEASON_HORIZONS_S,
+    ResidualLaw,
     ResidualLaws,
     storm_weight,
 )
@@ -42,6 +46,10 @@ PRIOR_LEVEL_RATE: Final = (4e-4) ** 2 / 60
 STORM_GRID: Final = tuple(step / 10 for step in range(11))
 """Storm weights at which intervals are computed; between them they are interpolated."""
 
+FINE_LAW: Final = ((-0.4, 1.0), (-0.1, 0.7), (-0.1, 0.6), (0.0, 0.6))
+"""Mean and standard deviation of ln RV - ln forecast of symbols seen from ticks, at each of
+HORIZONS_S: rounded from two days of generated ticks and two hours of real ones."""
+
 _LEVEL_AT = FEATURES.index("level")
 _SEASON_AT = FEATURES.index(f"season_{SEASON_HORIZONS_S[0]}s")
 
@@ -51,8 +59,9 @@ assert tuple(60 * m for m in HORIZON_MINUTES) == SEASON_HORIZONS_S
 class Model(ABC):
     """A pure, reentrant function from feature rows to forecasts, with its name and version.
 
-    `laws` are the pooled laws of its residuals and `spike_log_ratios` the logarithms of the 90 %
-    quantile of realised variance over the symbol's level, one for each of HORIZONS_S.
+    `laws` are the laws that a symbol seen from ticks starts with, `coarse_laws` those of symbols
+    seen from bars and of posted windows, and `spike_log_ratios` the logarithms of the 90 % quantile
+    of realised variance over the symbol's level; one for each of HORIZONS_S.
     """
 
     variant: str
@@ -60,6 +69,7 @@ class Model(ABC):
     digest: str
     schema: tuple[str, ...] = FEATURES
     laws: tuple[ResidualLaws, ...]
+    coarse_laws: tuple[ResidualLaws, ...]
     spike_log_ratios: tuple[float, ...]
 
     @abstractmethod
@@ -77,15 +87,6 @@ class Model(ABC):
         heads = np.maximum.accumulate(heads, axis=1)
         return np.column_stack([_between(heads, horizon) for horizon in horizons_s])
 
-    def laws_at(self, horizon_s: float) -> ResidualLaws:
-        """The pooled laws of the residuals at a horizon."""
-        low, high, weight = bracket(horizon_s)
-        first, last = self.laws[low], self.laws[high]
-        return ResidualLaws(
-            (1 - weight) * first.quantiles + weight * last.quantiles,
-            (1 - weight) * first.cumulated + weight * last.cumulated,
-        )
-
     def log_threshold(self, features: Array, horizon_s: float) -> Array:
         """Ln of the realised variance that is a spike, for a symbol without a past of its own."""
         low, high, weight = bracket(horizon_s)
@@ -102,7 +103,7 @@ class Model(ABC):
 
         `threshold` is a realised volatility per sqrt(horizon), for all rows or of shape (rows,);
         where it is not given or NaN, the packaged quantile relative to the row's level stands.
-        Intervals and probabilities follow the pooled law.
+        Intervals and probabilities follow the laws that symbols start with.
         """
         sigma2 = self.variances(features, (horizon_s,))[:, 0]
         centre = np.log(sigma2)
@@ -113,15 +114,15 @@ class Model(ABC):
             given = np.broadcast_to(np.asarray(threshold, dtype=np.float64), limit.shape)
             limit = np.where(np.isnan(given), limit, 2 * np.log(given))
             shown = np.where(np.isnan(given), shown, given)
-        laws = self.laws_at(horizon_s)
-        ends = [laws.mixed(weight) for weight in (0.0, 1.0)]
-        calm, stormy = (law.above(limit - centre) for law in ends)
-        bounds = np.array([laws.mixed(weight).bounds() for weight in STORM_GRID])
-        low, high = (np.interp(storm, STORM_GRID, bounds[:, at]) for at in (0, 2))
+        residual, live = limit - centre, known_scales(features)
+        read = _law_table(self.coarse_laws, horizon_s).read(residual, storm)
+        if live.any():
+            read = np.where(live, _law_table(self.laws, horizon_s).read(residual, storm), read)
+        probability, low, high = read
         return Forecast(
             horizon_s=horizon_s,
             sigma2=sigma2,
-            p_spike=calm + (stormy - calm) * storm,
+            p_spike=probability,
             lo=np.exp((centre + low) / 2),
             hi=np.exp((centre + high) / 2),
             threshold=shown,
@@ -139,6 +140,43 @@ def bracket(horizon_s: float) -> tuple[int, int, float]:
     low = high - 1
     span = math.log(HORIZONS_S[high] / HORIZONS_S[low])
     return low, high, math.log(horizon_s / HORIZONS_S[low]) / span
+
+
+class _LawTable(NamedTuple):
+    """The laws of calm and storm at one horizon, and the bounds of the interval at STORM_GRID."""
+
+    calm: ResidualLaw
+    stormy: ResidualLaw
+    bounds: Array
+
+    def read(self, residual: Array, storm: Array) -> Array:
+        """P(ln RV - ln forecast > residual), low and high bound: shape (3, rows)."""
+        calm, stormy = self.calm.above(residual), self.stormy.above(residual)
+        low, high = (np.interp(storm, STORM_GRID, self.bounds[:, at]) for at in (0, 2))
+        return np.array((calm + (stormy - calm) * storm, low, high))
+
+
+@lru_cache(256)
+def _law_table(laws: tuple[ResidualLaws, ...], horizon_s: float) -> _LawTable:
+    low, high, weight = bracket(horizon_s)
+    first, last = laws[low], laws[high]
+    both = ResidualLaws(
+        (1 - weight) * first.quantiles + weight * last.quantiles,
+        (1 - weight) * first.cumulated + weight * last.cumulated,
+    )
+    bounds = np.array([both.mixed(weight).bounds() for weight in STORM_GRID])
+    return _LawTable(both.mixed(0.0), both.mixed(1.0), bounds)
+
+
+def normal_laws(moments: Sequence[tuple[float, float]]) -> tuple[ResidualLaws, ...]:
+    """Laws from mean and standard deviation at each horizon, the same in calm and storm."""
+    return tuple(_normal_law(mean, std) for mean, std in moments)
+
+
+def _normal_law(mean: float, std: float) -> ResidualLaws:
+    inner = [NormalDist(mean, std).inv_cdf(level) for level in LEVELS[1:-1]]
+    quantiles = np.array([inner[0] - std, *inner, inner[-1] + std])
+    return ResidualLaws(quantiles, np.array([LEVELS, LEVELS]))
 
 
 def _between(heads: Array, horizon_s: float) -> Array:

@@ -8,19 +8,19 @@ that its window covers.
 from __future__ import annotations
 
 import hashlib
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
-from volsvc.features import LEVELS, ResidualLaws
 from volsvc.models.base import (
     FEATURES,
+    FINE_LAW,
     HORIZONS_S,
     Array,
     Model,
     known_scales,
     level_variances,
+    normal_laws,
     window_rate,
 )
 
@@ -31,9 +31,9 @@ SPIKE_RATIO: Final = 2.0
 """Realised variance above this multiple of the symbol's level is a spike: the 90 % quantile of the
 ratio, 1.99 to 2.17 at 5 to 60 minutes on a year of 1-minute bars of five symbols."""
 
-RESIDUAL_LAW: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
-"""Mean and standard deviation of ln RV - ln forecast at each horizon, rounded from the same bars
-and two hours of ticks; the law is taken to be normal."""
+COARSE_LAW: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
+"""Mean and standard deviation of ln RV - ln forecast at each horizon, rounded from the same bars;
+the law is taken to be normal."""
 
 _VARIANCE_AT = [FEATURES.index(name) for name in HALF_LIVES]
 
@@ -45,9 +45,10 @@ class Baseline(Model):
     version = "2"
 
     def __init__(self) -> None:
-        constants = repr((FEATURES, HALF_LIVES, SPIKE_RATIO, RESIDUAL_LAW))
+        constants = repr((FEATURES, HALF_LIVES, SPIKE_RATIO, COARSE_LAW, FINE_LAW))
         self.digest = hashlib.sha256(f"{self.version}{constants}".encode()).hexdigest()
-        self.laws = tuple(_normal_law(mean, std) for mean, std in RESIDUAL_LAW)
+        self.laws = normal_laws(FINE_LAW)
+        self.coarse_laws = normal_laws(COARSE_LAW)
         self.spike_log_ratios = (float(np.log(SPIKE_RATIO)),) * len(HORIZONS_S)
 
     def head_variances(self, features: Array) -> Array:
@@ -55,9 +56,3 @@ class Baseline(Model):
         live = level_variances(features) * np.exp(features[:, _VARIANCE_AT])
         posted = window_rate(features)[:, None] * np.array(HORIZONS_S)
         return np.where(known_scales(features)[:, None], live, posted)
-
-
-def _normal_law(mean: float, std: float) -> ResidualLaws:
-    inner = [NormalDist(mean, std).inv_cdf(level) for level in LEVELS[1:-1]]
-    quantiles = np.array([inner[0] - std, *inner, inner[-1] + std])
-    return ResidualLaws(quantiles, np.array([LEVELS, LEVELS]))

@@ -35,11 +35,12 @@ from volsvc.models.base import (
 PRIOR_MINUTES: Final = 1440.0
 """Minutes after which a symbol's own usual variance outweighs the packaged one."""
 _AGE_AT: Final = SCALE_NAMES.index("age")
+_RESOLUTION_AT: Final = SCALE_NAMES.index("resolution")
 _NO_WINDOW: Final = (math.nan,) * SCALES_FROM
 
 
 class Moment(NamedTuple):
-    """A row to forecast from; without `ended` it is to be told, with it only to be learnt from."""
+    """A row to forecast from; with `ended` it is learnt from, with `row` and `quality` told."""
 
     state: SymbolState
     scales: Array
@@ -88,19 +89,20 @@ class LiveForecasts:
         variances = model.variances(matrix, self._horizons)
         logs = np.log(variances)
         limits = _log_limits(model, matrix, moments, self._horizons)
-        watched = np.expm1(np.nan_to_num(matrix[:, SCALES_FROM + _AGE_AT]))
+        age, resolution = (matrix[:, SCALES_FROM + at] for at in (_AGE_AT, _RESOLUTION_AT))
+        widenings = _widenings(np.nan_to_num(age), np.nan_to_num(resolution), self._horizons)
         # As lists: what follows goes through them one by one.
         self._sigmas = np.sqrt(variances).tolist()
         self._logs = logs.tolist()
         self._limits = limits.tolist()
         self._storms = storm_weight(logs, limits).tolist()
-        self._widenings = (1 + 1 / np.sqrt(1 + watched / 10)).tolist()
+        self._widenings = widenings.tolist()
 
     def learn(self, index: int) -> None:
         """Settle what the end of a minute has settled, and issue the forecasts made then."""
         moment = self._moments[index]
         assert moment.ended is not None, "only the end of a minute is learnt from"
-        calibration = moment.state.calibration(self._model.digest, self._model.laws)
+        calibration = self._calibration(moment)
         for settled in moment.ended.settled:
             calibration.settle(settled)
         logs, storms = self._logs[index], self._storms[index]
@@ -110,15 +112,21 @@ class LiveForecasts:
             [storms[at] for at in self._heads],
         )
 
+    def _calibration(self, moment: Moment) -> Calibration:
+        return moment.state.calibration(self._model.digest, self._model.laws)
+
+    def predictions(self, index: int) -> tuple[Prediction, ...]:
+        """The forecasts at a moment, one a horizon; earlier moments have been learnt from."""
+        calibration = self._calibration(self._moments[index])
+        return tuple(self._prediction(index, at, calibration) for at in range(len(self._horizons)))
+
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
         """What is said at a moment; earlier ones of its symbol have been learnt from."""
         moment = self._moments[index]
         assert moment.row is not None, "a moment that is told has a row"
         assert moment.quality is not None, "a moment that is told has its quality"
-        calibration = moment.state.calibration(self._model.digest, self._model.laws)
-        predictions = tuple(
-            self._prediction(index, at, calibration) for at in range(len(self._horizons))
-        )
+        calibration = self._calibration(moment)
+        predictions = self.predictions(index)
         return Snapshot(
             row=moment.row,
             score=predictions[self._horizons.index(score_horizon_s)].score,
@@ -137,7 +145,7 @@ class LiveForecasts:
         """
         horizon = self._horizons[at]
         centre, limit = self._logs[index][at], self._limits[index][at]
-        widening = self._widenings[index]
+        widening = self._widenings[index][at]
         law = calibration.laws(_nearest(horizon)).mixed(self._storms[index][at])
         low, middle, high = law.bounds()
         residual = middle + (limit - centre - middle) / widening
@@ -170,6 +178,17 @@ def _log_limits(
         rate = (1 - weight) * rates[:, low] + weight * rates[:, high]
         columns.append(rate + math.log(horizon))
     return np.column_stack(columns)
+
+
+def _widenings(age: Array, resolution: Array, horizons_s: Sequence[float]) -> Array:
+    """How much wider than its law an interval is, by how little was seen: (rows, horizons).
+
+    From ticks a minute says as much of the level of the minutes that follow as several from bars
+    do, but hardly more of the level of the hour.
+    """
+    more = np.maximum(resolution - 1, 0.0)[:, None]
+    minutes = np.expm1(age)[:, None] * (1 + more * np.minimum(60 / np.array(horizons_s), 1.0))
+    return np.asarray(1 + 1 / np.sqrt(1 + minutes / 10))
 
 
 @lru_cache(64)

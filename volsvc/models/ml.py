@@ -10,6 +10,8 @@ import numpy as np
 
 from volsvc.features import SCALE_NAMES, ResidualLaws
 from volsvc.models.base import (
+    FEATURES,
+    FINE_LAW,
     HORIZONS_S,
     PRIOR_LEVEL_RATE,
     SCALES_FROM,
@@ -17,14 +19,20 @@ from volsvc.models.base import (
     Array,
     Model,
     known_scales,
+    level_variances,
+    normal_laws,
     window_rate,
 )
-from volsvc.models.baseline import Baseline
 from volsvc.models.heads import Head, Heads, variance_over_range, weighted
 
-FINE_RETURNS: Final = 11.0
-"""Returns a minute, beyond the first, at which half of a short forecast is the baseline's."""
-_SHORT = np.array([float(horizon <= 900) for horizon in HORIZONS_S])
+PLAIN: Final = ("variance_4m", "variance_10m", "variance_30m", "variance_90m")
+"""Averages whose plain mean is the forecast for fine ticks; equal weights need no fit."""
+FINE_RETURNS: Final = 2.0
+"""Returns a minute, beyond the first, at which that mean is half of the forecast at 60 s."""
+FINE_GROWTH: Final = 0.4
+"""Power of the horizon with which more are needed: what heads know better matters further out."""
+_ENOUGH = FINE_RETURNS * (np.array(HORIZONS_S) / HORIZONS_S[0]) ** FINE_GROWTH
+_PLAIN_AT = [FEATURES.index(name) for name in PLAIN]
 _RESOLUTION_AT = SCALE_NAMES.index("resolution")
 SHORTEST_SPAN_S: Final = 300.0
 LONGEST_SPAN_S: Final = 6000.0
@@ -45,15 +53,21 @@ def window_terms(features: Array) -> Array:
     return np.column_stack((np.ones(len(features)), rate, rate * span, span))
 
 
-def ewma_share(scales: Array) -> Array:
-    """How much of the baseline is in forecasts up to a quarter of an hour, shape (rows,).
+def plain_share(scales: Array) -> Array:
+    """How much of the forecast at HORIZONS_S is the mean of plain averages, shape (rows, 4).
 
     The heads were fitted to bars, where a minute's variance is one squared return: they trust it
-    little. Seen from ticks it rests on up to twelve returns and says more than they know. None of
-    the baseline at one return, half at twelve.
+    little. Seen from ticks it rests on up to twelve returns and says more than they know. None at
+    one return; at twelve 0.85 of the forecast a minute ahead and half of the one an hour ahead.
     """
-    more = np.maximum(scales[:, _RESOLUTION_AT] - 1, 0.0)
-    return np.asarray(more / (more + FINE_RETURNS))
+    more = np.maximum(scales[:, _RESOLUTION_AT] - 1, 0.0)[:, None]
+    return np.asarray(more / (more + _ENOUGH))
+
+
+def plain_variances(features: Array) -> Array:
+    """The mean of plain averages, times the daily pattern: variances at HORIZONS_S."""
+    relative = np.exp(features[:, _PLAIN_AT]).mean(axis=1)
+    return np.asarray(level_variances(features) * relative[:, None])
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,8 @@ class MlModel(Model):
         self.digest = digest
         self.parts = parts
         self._heads = Heads(parts.heads)
-        self.laws = parts.laws
+        self.laws = normal_laws(FINE_LAW)
+        self.coarse_laws = parts.laws
         self.spike_log_ratios = parts.spike_log_ratios
 
     def head_variances(self, features: Array) -> Array:
@@ -87,9 +102,8 @@ class MlModel(Model):
             scales = features[live, SCALES_FROM:]
             fitted = self._heads.variances(scales)
             fitted[:, 0] *= variance_over_range(scales)
-            plain = Baseline().head_variances(features[live])
-            share = ewma_share(scales)[:, None] * _SHORT
-            result[live] = fitted + (plain - fitted) * share
+            plain = plain_variances(features[live])
+            result[live] = fitted + (plain - fitted) * plain_share(scales)
         if not live.all():
             terms = window_terms(features[~live])
             lines = np.column_stack([weighted(terms, line) for line in self.parts.windows])

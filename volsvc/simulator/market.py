@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from volsvc.domain import NS
 from volsvc.simulator import wire
+from volsvc.simulator.audience import Audience
 from volsvc.simulator.script import Fault, Kind, Script
 from volsvc.simulator.session import Session
 from volsvc.simulator.tape import Step, Tape
@@ -16,7 +17,7 @@ from volsvc.sources.pacing import RESOLUTION_S, Schedule
 
 
 class Market:
-    """The state of the exchange: its clients, and the faults that are under way."""
+    """The state of the exchange: what has happened, and the faults that are under way."""
 
     def __init__(self, tape: Tape, script: Script, speed: float) -> None:
         self.tape = tape
@@ -24,9 +25,7 @@ class Market:
         self.finished = asyncio.Event()
         self.steps_played = 0
         self._speed = speed
-        self._listeners: set[Session] = set()
-        self._asked: set[str] = set()
-        self._changed = asyncio.Event()
+        self.audience = Audience()
         self._faults: dict[int, list[Fault]] = defaultdict(list)
         for fault in script.fault:
             if fault.at is not None:
@@ -35,19 +34,6 @@ class Market:
         self._skew_ns = 0
         self._refusals = 0
         self._throttles: deque[float] = deque()
-
-    # --- clients --------------------------------------------------------------------------
-
-    def join(self, session: Session) -> None:
-        """A client has subscribed to something."""
-        self._listeners.add(session)
-        for symbols in session.channels.values():
-            self._asked |= symbols
-        self._changed.set()
-
-    def leave(self, session: Session) -> None:
-        """A client hears no more."""
-        self._listeners.discard(session)
 
     def refuses(self) -> bool:
         """Whether a subscription is refused now."""
@@ -63,39 +49,20 @@ class Market:
 
     async def play(self) -> None:
         """Play the tape to its end."""
-        await self._start(self._faults[0])
+        for fault in self._faults[0]:
+            await self._set_up(fault)
+        await self.audience.gathered(self.script.wait_for)
         schedule = Schedule(self._speed)
         for number, step in enumerate(self.tape.steps(), start=1):
-            if not self._unseen and await self._listened_to(step.symbol):
+            if not self._unseen and await self.audience.listening(step.symbol):
                 schedule = Schedule(self._speed)
             wait_s = schedule.wait_s(step.ticks[-1].time_ns) if self._speed < math.inf else 0.0
             await asyncio.sleep(wait_s if wait_s > RESOLUTION_S else 0)
             await self._perform(step, self._faults.get(number, []))
             self.steps_played = number
-        for session in list(self._listeners):
+        for session in self.audience:
             await self._send_held(session)
         self.finished.set()
-
-    async def _start(self, faults: Iterable[Fault]) -> None:
-        for fault in faults:
-            await self._set_up(fault)
-        while not (self._listeners and self._asked.issuperset(self.script.wait_for)):
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def _listened_to(self, symbol: str) -> bool:
-        """Wait until somebody listens; true when it took a wait."""
-        waited = False
-        while not self._audience(symbol):
-            waited = True
-            self._changed.clear()
-            await self._changed.wait()
-        return waited
-
-    def _audience(self, symbol: str) -> bool:
-        if symbol not in self._asked:
-            return bool(self._listeners)
-        return any(session.wants(symbol) for session in self._listeners)
 
     async def _perform(self, step: Step, faults: list[Fault]) -> None:
         for fault in faults:
@@ -107,7 +74,7 @@ class Market:
             return
         skew_ns = self._skew_ns if self._skewed else 0
         by_kind = {fault.kind: fault for fault in faults}
-        for session in list(self._listeners):
+        for session in self.audience:
             for channel in session.wants(step.symbol):
                 for sent, events in wire.data_messages(channel, step, skew_ns):
                     text = session.compose(channel, sent, events)
@@ -152,15 +119,14 @@ class Market:
             await self._disturb(fault)
 
     async def _lose_listeners(self, fault: Fault) -> None:
-        gone, self._listeners = list(self._listeners), set()
-        for session in gone:
+        for session in self.audience.empty():
             if fault.kind == "half_open":
                 session.mute = True
             elif fault.kind == "disconnect":
                 await session.close()
 
     async def _disturb(self, fault: Fault) -> None:
-        for session in list(self._listeners):
+        for session in self.audience:
             if fault.kind == "error":
                 await session.send(wire.error("internal error"))
             elif fault.kind == "sequence_reset":

@@ -101,7 +101,7 @@ class Simulator:
                     await self._hear(session, message.data)
             await session.close()
         finally:
-            self.market.leave(session)
+            self.market.audience.leave(session)
             beats.cancel()
         return socket
 
@@ -122,7 +122,7 @@ class Simulator:
         confirmed = wire.confirmation(session.channels)
         await session.say("subscriptions", wire.now_text(), confirmed)
         if channel != "heartbeats":
-            self.market.join(session)
+            self.market.audience.join(session)
         return None
 
     # --- REST -----------------------------------------------------------------------------

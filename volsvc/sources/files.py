@@ -60,6 +60,19 @@ def file_format(path: Path) -> str:
     return FORMATS[suffixes[-1]]
 
 
+def recordings_in(path: Path) -> list[Path]:
+    """The files of a folder by name, hidden ones left out; a file is one recording.
+
+    Raises SourceError when the folder is empty.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise SourceError(f"{path}: the folder is empty")
+    return files
+
+
 def open_raw(path: Path, mode: Mode) -> BinaryIO:
     """The bytes of a file as they are stored; raises SourceError when it cannot be opened."""
     try:

@@ -1,21 +1,24 @@
-"""Recorded one-minute bars: CSV, NDJSON or Parquet with a time, open, high, low, close, volume."""
+"""Recorded one-minute bars: CSV, NDJSON or Parquet with a time, open, high, low, close, volume.
+
+A file holds one symbol, after which it is named, or has a column that says which bar is whose.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from volsvc.domain import SourceError
-from volsvc.features import MinuteBar, Ohlcv, bar_of_prices
+from volsvc.domain.records import ALIASES
+from volsvc.features import MINUTE_NS, MinuteBar, Ohlcv, bar_of_prices
 from volsvc.sources.files import file_format, open_raw, text_of
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
-MINUTE_NS: Final = 60_000_000_000
 EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
 """Least value of a time in numbers, and the unit that it then has."""
 
@@ -25,12 +28,19 @@ def is_bars(path: Path) -> bool:
     return set(PRICE_COLUMNS) <= set(_read(path, rows=1).columns)
 
 
-def read_bars(path: Path) -> list[MinuteBar]:
-    """The bars of a file in the order of their minutes, the first of each minute.
+def read_bars(path: Path) -> Mapping[str, list[MinuteBar]]:
+    """The bars of a file by symbol, in the order of their minutes, the first of each minute.
 
     Raises SourceError, which names the column that is missing or the first row that is wrong.
     """
     frame = _read(path)
+    column = next((name for name in ALIASES["symbol"] if name in frame.columns), None)
+    if column is None:
+        return {symbol_of(path): _bars_of(frame, path)}
+    return {str(symbol): _bars_of(rows, path) for symbol, rows in frame.groupby(column)}
+
+
+def _bars_of(frame: Any, path: Path) -> list[MinuteBar]:
     lacking = [name for name in (*PRICE_COLUMNS, "volume") if name not in frame.columns]
     times = next((name for name in TIME_COLUMNS if name in frame.columns), None)
     if lacking or times is None:
@@ -69,8 +79,8 @@ def _read(path: Path, rows: int | None = None) -> Any:
             return parquet.read_schema(path).empty_table().to_pandas()
         with text_of(open_raw(path, "r"), path, "r") as text:
             if style == "csv":
-                return pd.read_csv(text, nrows=rows)
-            return pd.read_json(text, lines=True, nrows=rows)
+                return pd.read_csv(text, nrows=rows, float_precision="round_trip")
+            return pd.read_json(text, lines=True, nrows=rows, precise_float=True)
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
 

@@ -28,7 +28,7 @@ from volsvc.features import (
     parkinson,
 )
 from volsvc.models.base import SCHEMA_VERSION
-from volsvc.training.bars import is_bars, read_bars, symbol_of
+from volsvc.training.bars import is_bars, read_bars
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
@@ -150,10 +150,9 @@ def _build(
     path: Path, folder: Path, ticks_of: Callable[[Path], Iterator[Tick]], advance: Advance
 ) -> None:
     if is_bars(path):
-        bars = read_bars(path)
-        count = bars[-1].minute - bars[0].minute + 1
-        rows = bar_rows(iter(bars))
-        _store(folder / "0", symbol_of(path), count, rows, advance)
+        for index, (symbol, bars) in enumerate(read_bars(path).items()):
+            count = bars[-1].minute - bars[0].minute + 1
+            _store(folder / str(index), symbol, count, bar_rows(iter(bars)), advance)
         return
     by_symbol: dict[str, list[MinuteRow]] = {}
     for symbol, row in tick_rows(ticks_of(path)):

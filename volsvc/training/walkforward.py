@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes, storm_weight
-from volsvc.models.base import HORIZONS_S, Model, matrix_of_scales
-from volsvc.models.heads import LEAST_OF_LEVEL, level_variance, variance_over_range
+from volsvc.models import HORIZONS_S, Model, Ranged
+from volsvc.models.base import matrix_of_scales
+from volsvc.models.heads import LEAST_OF_LEVEL, level_variance
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.dataset import Array, Minutes
 
@@ -69,15 +70,9 @@ def folds(start: int, end: int, refit_minutes: int) -> list[Fold]:
 
 def model_variances(model: Model, symbol: Minutes, at: NDArray[np.intp]) -> Array:
     """A model's forecasts at the ends of minutes, shape (minutes, len(HORIZONS_S))."""
-    parts = []
-    for first in range(0, len(at), CHUNK_ROWS):
-        rows = at[first : first + CHUNK_ROWS]
-        scales = symbol.scales[rows]
-        variances = model.variances(matrix_of_scales(scales), HORIZONS_S)
-        if not symbol.ticks:
-            # From bars the target one minute ahead is the range.
-            variances[:, 0] /= variance_over_range(scales)
-        parts.append(variances)
+    model = model if symbol.ticks else Ranged(model)
+    chunks = (at[first : first + CHUNK_ROWS] for first in range(0, len(at), CHUNK_ROWS))
+    parts = [model.variances(matrix_of_scales(symbol.scales[c]), HORIZONS_S) for c in chunks]
     return np.concatenate(parts)
 
 
@@ -101,7 +96,8 @@ def calibrated(
 
     The daemon's own calibration, minute by minute from the pooled law on; `at` rise.
     """
-    calibration = Calibration(model.digest, model.laws)
+    laws = model.laws if symbol.ticks else model.coarse_laws
+    calibration = Calibration(model.digest, laws)
     outcomes = Outcomes()
     logs = np.log(variances)
     residual = log_limits - logs

@@ -1,0 +1,147 @@
+"""Batch scoring: the rows of `volsvc forecast`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.daemon import command
+from tests.simulated import START, garch, write_bars
+from volsvc.config import load_settings
+from volsvc.domain import Tick, parse_time
+from volsvc.features import MINUTE_NS, SymbolTable
+from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
+from volsvc.sources.files import Recording
+from volsvc.training.bars import read_bars
+from volsvc.training.batch import COLUMNS, due_of_bars, forecast_rows
+from volsvc.training.dataset import load_panel
+from volsvc.training.walkforward import model_variances
+
+MINUTES = 4_000
+Rows = Sequence[Mapping[str, str]]
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bars of a simulated market with minutes without trades and an hour-long hole."""
+    path = tmp_path_factory.mktemp("bars") / "AAA-USD.csv"
+    write_bars(path, garch(5e-4, MINUTES, seed=5), seed=5)
+    head, *rows = path.read_text().splitlines()
+    kept = [row for at, row in enumerate(rows) if at % 11 and not 2_000 <= at < 2_090]
+    path.write_text("\n".join([head, *kept]))
+    return path
+
+
+async def forecast(folder: Path, *arguments: str, name: str = "out.csv") -> Rows:
+    code, out, err = await command("forecast", *arguments, "--out", name, cwd=folder)
+    assert (code, out) == (0, ""), err
+    with (folder / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+async def test_bars_are_scored_as_the_evaluation_scores_them(bars: Path, tmp_path: Path) -> None:
+    """Sigma at the end of every minute is that of the walk-forward, to the bit."""
+    rows = await forecast(tmp_path, "--data", str(bars))
+    assert tuple(rows[0]) == COLUMNS
+    (symbol,) = load_panel([bars], tmp_path / "cache", lambda path: iter(()))
+    at = np.arange(len(symbol))
+    expected = np.sqrt(model_variances(read_artefact().model, symbol, at))
+    said = {(row["ts"], float(row["horizon_s"])): row for row in rows}
+    assert len(said) == len(rows)
+    for row in rows:
+        minute = parse_time(row["ts"]) // MINUTE_NS - 1 - symbol.start
+        column = HORIZONS_S.index(float(row["horizon_s"]))
+        assert float(row["sigma"]) == expected[minute, column]
+        assert float(row["lo"]) < float(row["sigma"]) < float(row["hi"])
+        assert 0 <= float(row["p_spike"]) <= 1
+        assert (row["symbol"], row["model_variant"], row["version"]) == ("AAA-USD", "ml", "1")
+    (recorded,) = read_bars(bars).values()
+    ends = {bar.minute + 1 for bar in recorded}
+    spoken = {parse_time(ts) // MINUTE_NS for ts, _ in said}
+    assert ends <= spoken
+    assert START + 2_060 not in spoken
+    assert {row["quality"] for row in rows} == {"ok", "warming"}
+
+
+async def test_what_comes_later_changes_nothing(bars: Path, tmp_path: Path) -> None:
+    """On a recording that is cut short the rows are the first rows of the whole one's."""
+    cut = tmp_path / "AAA-USD.csv"
+    cut.write_text("\n".join(bars.read_text().splitlines()[:1_500]))
+    whole = await forecast(tmp_path, "--data", str(bars), "--every", "300")
+    part = await forecast(tmp_path, "--data", str(cut), "--every", "300", name="part.csv")
+    assert len(part) > 1_000
+    assert part == whole[: len(part)]
+    assert all(parse_time(row["ts"]) % (5 * MINUTE_NS) == 0 for row in whole)
+
+
+def test_size_of_a_call_changes_nothing(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows do not depend on how many moments one call of the model serves."""
+    recorded = next(iter(read_bars(bars).values()))[:400]
+    results = []
+    for size in (1, 7, 512):
+        monkeypatch.setattr("volsvc.training.batch.CHUNK", size)
+        due = due_of_bars("AAA-USD", recorded, 60)
+        results.append(list(forecast_rows(read_artefact().model, due, HORIZONS_S, bars=True)))
+    assert results[0] == results[1] == results[2]
+
+
+async def test_ticks_are_scored_as_the_daemon_scores_them(recording: Path, tmp_path: Path) -> None:
+    """At each grid time, what a daemon says that has seen the ticks before it and no other."""
+    rows = await forecast(tmp_path, "--data", str(recording), "--every", "20", "--horizon", "300")
+    model = read_artefact().model
+    settings = load_settings(None)
+    ticks = [r.tick for r in Recording(recording, None).rows() if isinstance(r.tick, Tick)]
+    for row in rows[:: len(rows) // 7]:
+        time_ns = parse_time(row["ts"])
+        assert time_ns % (20 * 10**9) == 0
+        table = SymbolTable(settings.features)
+        for tick in ticks:
+            if tick.symbol == row["symbol"] and tick.time_ns < time_ns:
+                table.state_for(tick.symbol, tick.time_ns).update(tick)
+        state = table.get(row["symbol"])
+        moments = [*moments_ended(state), moment_now(state)]
+        live = LiveForecasts(model, moments, HORIZONS_S)
+        for index in range(len(moments) - 1):
+            live.learn(index)
+        (expected,) = (p for p in live.predictions(len(moments) - 1) if p.horizon_s == 300)
+        found = [float(row[n]) for n in ("sigma", "lo", "hi", "p_spike", "threshold")]
+        wanted = [expected.sigma, expected.lo, expected.hi, expected.score, expected.threshold]
+        assert found == wanted
+
+
+async def test_formats_and_models(bars: Path, tmp_path: Path) -> None:
+    """Parquet holds what CSV holds; the baseline and other horizons can be asked for."""
+    arguments = ("--data", str(bars), "--every", "3600", "--model", "baseline", "--horizon", "1800")
+    rows = await forecast(tmp_path, *arguments)
+    code, _, err = await command("forecast", *arguments, "--out", "out.parquet", cwd=tmp_path)
+    assert code == 0, err
+    frame = pd.read_parquet(tmp_path / "out.parquet").astype(str)
+    assert frame.to_dict("records") == rows
+    assert {row["model_variant"] for row in rows} == {"baseline"}
+    assert {row["horizon_s"] for row in rows} == {"1800.0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "fault"),
+    [
+        (("--data", "none.csv", "--out", "x.csv"), 1, "none.csv"),
+        (("--data", ".", "--out", "x.csv"), 1, "the folder is empty"),
+        (("--data", "a.csv", "--out", "x.csv", "--model", "no.npz"), 1, "no.npz"),
+        (("--data", "a.csv", "--out", "x.csv", "--every", "0"), 2, "--every"),
+        (("--data", "a.csv", "--out", "x.csv", "--horizon", "0"), 2, "--horizon"),
+    ],
+)
+async def test_mistakes_are_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, fault: str
+) -> None:
+    """What cannot be done is said in one line, and nothing is written."""
+    found, out, err = await command("forecast", *arguments, cwd=tmp_path)
+    assert (found, out) == (code, "")
+    assert fault in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "x.csv").exists()
