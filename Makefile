@@ -47,6 +47,10 @@ $(KAFKA_LIBS)/.complete: tests/kafka/pom.xml
 test: $(VENV)/.dev kafka ## Install what is needed and run every test
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-long
+test-long: $(VENV)/.dev kafka ## Run the long forms of tests too
+	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
 	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)

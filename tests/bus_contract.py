@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from volsvc.transport import Bus, OutRecord, Record
+from volsvc.transport import Bus, OutRecord, Position, Record
 
 
 class Owner:
@@ -16,13 +16,17 @@ class Owner:
     def __init__(self) -> None:
         self.owned: set[int] = set()
 
-    async def assigned(self, partitions: Sequence[int]) -> None:
+    async def assigned(self, positions: Mapping[int, Position]) -> None:
         """Note them."""
-        self.owned |= set(partitions)
+        self.owned |= set(positions)
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Strike them out."""
         self.owned -= set(partitions)
+
+    def lost(self, partition: int, records: int) -> None:
+        """Nothing is lost in these tests."""
+        raise AssertionError(f"{records} records of {partition} are lost")
 
 
 class Topics(Protocol):

@@ -66,6 +66,11 @@ class RunningDaemon:
         async with self._session.get(self.url + path) as response:
             return await response.json(content_type=None)
 
+    async def text(self, path: str) -> str:
+        """The body of a GET as text."""
+        async with self._session.get(self.url + path) as response:
+            return await response.text()
+
     async def status(self, path: str) -> int:
         """The status of a GET."""
         async with self._session.get(self.url + path) as response:

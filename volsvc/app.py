@@ -19,17 +19,19 @@ from volsvc.domain import BusError, InvalidTickError
 from volsvc.features import SymbolTable
 from volsvc.feed_reporter import FeedReporter
 from volsvc.health import Health
+from volsvc.instance import InstanceName
 from volsvc.live_settings import LIVE_KINDS
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.models import ArtefactError, Baseline, ModelHolder, Serving, read_artefact
 from volsvc.producer import Producer
 from volsvc.registration import register_packaged
+from volsvc.replica import Replica
 from volsvc.sources.base import Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
 from volsvc.supervisor import Backoff, supervise
-from volsvc.transport import Bus
+from volsvc.transport import Bus, Lag
 from volsvc.transport.memory import MemoryBus
 from volsvc.web.app import Server, create_app
 from volsvc.web.services import Services
@@ -66,9 +68,9 @@ class Reporter:
         parts = [c.status for name, c in self._health.checks.items() if name.startswith("kafka:")]
         self._metrics.kafka_connected.set(all(status == "ok" for status in parts))
 
-    def lag(self, topic: str, records: Mapping[int, int]) -> None:
-        """Records behind the end of each partition."""
-        self._metrics.set_lag(topic, records)
+    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
+        """How far each partition is behind its end."""
+        self._metrics.set_lag(topic, lags)
 
     def rebalanced(self) -> None:
         """The assignment changed."""
@@ -139,8 +141,8 @@ def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSou
     )
 
 
-def build_bus(settings: Settings, reporter: Reporter) -> Bus:
-    """The configured bus, not connected yet."""
+def build_bus(settings: Settings, reporter: Reporter, instance: str) -> Bus:
+    """The configured bus, not connected yet; `instance` is our name in the consumer group."""
     if settings.bus.transport == "memory":
         return MemoryBus(
             partitions=settings.kafka.partitions, queue_max_records=settings.bus.queue_max_records
@@ -148,7 +150,7 @@ def build_bus(settings: Settings, reporter: Reporter) -> Bus:
     # aiokafka costs a fifth of a second to import, which the in-process bus need not pay.
     from volsvc.transport.kafka import KafkaBus
 
-    return KafkaBus(settings.kafka, reporter)
+    return KafkaBus(settings.kafka, reporter, instance)
 
 
 def build_holder(settings: Settings) -> ModelHolder:
@@ -168,6 +170,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         """Builds the parts; raises SourceError when the source cannot be read."""
         self.settings = settings
+        self._on_kafka = settings.bus.transport == "kafka"
         self.metrics = Metrics()
         self.health = Health()
         self.board = Board()
@@ -175,13 +178,15 @@ class Daemon:
         self.holder = build_holder(settings)
         reporter = Reporter(self.metrics, self.health)
         self._reporter = reporter
-        self.bus = build_bus(settings, reporter)
+        self._name = InstanceName(settings.service.instance_id) if self._on_kafka else None
+        self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
         roles = settings.service.roles
         source = build_source(settings, reporter) if "producer" in roles else None
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
+        self._replica = self._new_replica()
         model = self.holder.current.model
         self._packaged_digest = model.digest if model.variant == "ml" else None
         self._report_model()
@@ -196,6 +201,15 @@ class Daemon:
         )
         consumer.use_horizon(self.settings.model.horizon_s)
         return consumer
+
+    def _new_replica(self) -> Replica | None:
+        """In process there is nobody else whose forecasts we could serve."""
+        if not self._on_kafka or set(self.settings.service.roles) == {"producer"}:
+            return None
+        topic = self.settings.kafka.features_topic
+        if self._consumer is None:
+            return Replica(self.bus, topic, self.board)
+        return Replica(self.bus, topic, self.board, self._consumer.witness)
 
     def _new_server(self) -> Server:
         services = Services(
@@ -236,6 +250,8 @@ class Daemon:
             if self._server:
                 await self._server.close()
             await self.bus.stop()
+            if self._name:
+                self._name.release()
             log.info("stopped")
 
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -250,14 +266,20 @@ class Daemon:
                 producer = tasks.create_task(
                     self._supervised("producer", self._producer.run), name="producer"
                 )
+            replica = None
+            if self._replica:
+                replica = tasks.create_task(
+                    self._supervised("replica", self._replica.run), name="replica"
+                )
             registration = None
             if self._packaged_digest and self.settings.model.import_packaged:
                 registration = tasks.create_task(
                     register_packaged(self.settings, self._packaged_digest, self.health),
                     name="registration",
                 )
-            self.health.ready = True
             ready()
+            await self._until_ready(stop)
+            self.health.ready = True
             await stop.wait()
             log.info("draining")
             self.health.draining = True
@@ -266,8 +288,22 @@ class Daemon:
             await _finish(producer, within_s=0)
             await self.bus.close()
             await _finish(consumer, within_s=grace_s)
+            await _finish(replica, within_s=0)
             await _finish(registration, within_s=0)
             await _finish(monitor, within_s=0)
+
+    async def _until_ready(self, stop: asyncio.Event) -> None:
+        """Wait until every symbol is known, or until it is clear that it may take long.
+
+        A balancer that sends requests earlier would get 404 for symbols that others know.
+        """
+        if self._replica is None:
+            return
+        waits = [asyncio.ensure_future(w) for w in (stop.wait(), self._replica.caught_up.wait())]
+        within_s = self.settings.kafka.restore_timeout_s
+        await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _supervised(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         kafka = self.settings.kafka

@@ -162,12 +162,34 @@ def features(
     config: ConfigFile = None,
     symbol: Symbol = None,
     window_size: Annotated[int | None, typer.Option(help="prices in the window")] = None,
+    digests: Annotated[
+        Path | None, typer.Option(help="also write the digest of each minute (.ndjson)")
+    ] = None,
 ) -> None:
     """Write the features of a recording, one row per accepted tick, as the daemon has them."""
     from volsvc.commands import features_file
+    from volsvc.digest_commands import digests_file
 
     settings = settings_of(config, source__default_symbol=symbol, features__window_size=window_size)
     features_file(settings, file, out)
+    if digests is not None:
+        digests_file(settings, file, digests)
+
+
+@cli.command()
+def verify(
+    first: Annotated[Path, typer.Argument(help="digests, or records of ticks.features (NDJSON)")],
+    second: Annotated[Path, typer.Argument(help="the same of another run")],
+) -> int:
+    """Compare the digests of two runs, and name the first window that differs."""
+    from volsvc.digest_commands import verify_files
+
+    verdict = verify_files(first, second)
+    for difference in verdict.differences:
+        print(difference)
+    if not verdict.differences:
+        print(f"identical: {verdict.symbols} symbols, {verdict.windows} windows")
+    return 1 if verdict.differences else 0
 
 
 Data = Annotated[

@@ -43,7 +43,7 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
     metrics = Metrics()
     reporter = Reporter(metrics, Health())
     source = file_source(settings, file, reporter)
-    bus = build_bus(settings, reporter)
+    bus = build_bus(settings, reporter, settings.service.instance_id)
     try:
         with progress_bar(f"replaying {file.name}", lambda: source.fraction) as advance:
             producer = Producer(source, bus, settings.kafka.topic, metrics)

@@ -166,10 +166,23 @@ class KafkaSettings(Section):
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
     create_topics: bool = True
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
+    heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
+    restore_timeout_s: PositiveFloat = 60.0
+    stall_timeout_s: PositiveFloat = 30.0
     retry_backoff_ms: PositiveInt = 100
     retry_backoff_max_ms: PositiveInt = 5_000
     request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
     security: KafkaSecurity = KafkaSecurity()
+
+    @model_validator(mode="after")
+    def _heartbeats_fit(self) -> KafkaSettings:
+        if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
+            raise ValueError(
+                f"kafka.heartbeat_interval_ms = {self.heartbeat_interval_ms}: must be at most half "
+                f"of kafka.session_timeout_ms ({self.session_timeout_ms}), better a third"
+            )
+        return self
 
 
 class FeatureSettings(Section):
@@ -180,6 +193,8 @@ class FeatureSettings(Section):
     max_symbols: PositiveInt = 10_000
     symbol_ttl_s: PositiveFloat = 7 * 86_400.0
     late_tolerance_s: Annotated[float, Field(ge=0)] = 0.0
+    future_tolerance_s: PositiveFloat = 60.0
+    symbols: Texts = ()
 
 
 class ModelSettings(Section):

@@ -17,14 +17,18 @@ from volsvc.domain import (
     BusUnavailableError,
     InvalidTickError,
     NotATickError,
+    Tick,
+    format_time,
 )
-from volsvc.features import Order, StateError, SymbolState, SymbolTable
+from volsvc.features import Order, SymbolState, SymbolTable
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.models import HORIZONS_S, LiveForecasts, ModelHolder, Moment, moment_now, moments_ended
+from volsvc.ownership import Ownership
 from volsvc.supervisor import Backoff
-from volsvc.transport import Bus, OutRecord, Record, Subscription
-from volsvc.transport.codec import dead_letter, decode_state, decode_tick, encode_features
+from volsvc.transport import Bus, OutRecord, Position, Record, Subscription
+from volsvc.transport.codec import dead_letter, decode_tick, encode_features
+from volsvc.transport.stated import Stated
 
 COMMIT_INTERVAL_S = 1.0
 COMMIT_RECORDS = 4_000
@@ -33,10 +37,14 @@ log = get_logger(__name__)
 
 
 class _Due(NamedTuple):
-    """A moment with the state to publish beside it, as it was after that moment's tick."""
+    """A moment with the state to publish beside it, as it was after that moment's tick.
+
+    On the publishing grid it belongs to the symbol's digest; a flush depends on polls and does not.
+    """
 
     moment: Moment
     state: Mapping[str, Any] | None
+    on_grid: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +77,7 @@ class Consumer:
         self._bus = bus
         self._topics = topics
         self._table = table
+        self._ownership = Ownership(bus, topics, table)
         self._holder = holder
         self._board = board
         self._metrics = metrics
@@ -76,6 +85,8 @@ class Consumer:
         self._horizon_s = HORIZONS_S[0]
         self._subscription: Subscription | None = None
         self._uncommitted: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._gap_in: set[int] = set()
         self._dirty: dict[str, SymbolState] = {}
         self._pending_records = 0
         self._flushed_at = 0.0
@@ -88,6 +99,9 @@ class Consumer:
     async def run(self) -> None:
         """Consume until the bus closes; what was processed is committed when this returns."""
         self._uncommitted.clear()
+        self._committed.clear()
+        self._dirty.clear()
+        self._ownership.forget()
         subscription = self._bus.subscribe(self._topics.topic, self._topics.group_id, self)
         self._subscription = subscription
         batches = subscription.batches()
@@ -101,6 +115,7 @@ class Consumer:
 
     async def _process(self, batch: Sequence[Record]) -> None:
         step = _Step()
+        self._mark_gaps()
         for record in batch:
             try:
                 self._absorb(record, step)
@@ -122,11 +137,11 @@ class Consumer:
         if record.offset <= state.offset and record.partition == state.partition:
             return
         gaps = state.order.gaps
-        order = state.update(tick)
+        order = state.update(tick, record.timestamp_ms * 1_000_000)
         state.partition, state.offset = record.partition, record.offset
         self._dirty[state.symbol] = state
         if order is not Order.NEW:
-            step.rejected[order.value] += 1
+            self._refuse(order, tick, step)
             return
         step.touched[state.symbol] = state
         step.sources[tick.source] += 1
@@ -134,7 +149,20 @@ class Consumer:
             self._metrics.gaps.labels(tick.symbol).inc()
         step.due += [_Due(moment, None) for moment in moments_ended(state)]
         if state.take_due():
-            step.due.append(_Due(moment_now(state), state.dump()))
+            step.due.append(_Due(moment_now(state), state.dump(), on_grid=True))
+
+    def _refuse(self, order: Order, tick: Tick, step: _Step) -> None:
+        """Count a tick that changes no feature; one of the future is a dead letter besides."""
+        by_symbol = {
+            Order.DUPLICATE: self._metrics.duplicates,
+            Order.LATE: self._metrics.late,
+            Order.FUTURE: self._metrics.future,
+        }
+        by_symbol[order].labels(tick.symbol).inc()
+        if order is Order.FUTURE:
+            shown = format_time(tick.time_ns)
+            raise InvalidTickError("time", f"{shown} is after its publication", order.value)
+        step.rejected[order.value] += 1
 
     def _bury(self, record: Record, error: InvalidTickError | NotATickError, step: _Step) -> None:
         reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
@@ -177,16 +205,19 @@ class Consumer:
         self._metrics.inference_duration.labels(model.variant).observe(duration)
         now_ns = time.time_ns()
         records = []
-        for index, (moment, state) in enumerate(moments):
+        for index, (moment, state, on_grid) in enumerate(moments):
             if moment.ended is not None:
                 forecasts.learn(index)
+                moment.state.digest.close(moment.ended.bar)
                 continue
             snapshot = forecasts.snapshot(index, self._horizon_s)
             if state is None:
-                self._board.post(snapshot, now_ns / NS)
-            else:
-                stored = {**state, "calibration": moment.state.dump_calibration()}
-                records.append(encode_features(snapshot, stored, now_ns))
+                self._board.post(snapshot, now_ns / NS, moment.state.offset)
+                continue
+            if on_grid:
+                moment.state.digest.say(snapshot)
+            stored = {**state, **moment.state.dump_learnt()}
+            records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
         return records
 
     async def _publish_surely(self, topic: str, records: Sequence[OutRecord]) -> None:
@@ -195,9 +226,9 @@ class Consumer:
         while True:
             try:
                 return await self._bus.publish(topic, records)
-            except BusUnavailableError as error:
+            except BusUnavailableError:
+                # The bus has told its owner that it is away, once.
                 self._metrics.restarts.labels("consumer").inc()
-                log.warning("publish_retry", topic=topic, records=len(records), error=str(error))
                 await asyncio.sleep(backoff.delay_s())
 
     # --- commits and assignment -----------------------------------------------------------
@@ -208,57 +239,64 @@ class Consumer:
             or time.monotonic() - self._flushed_at >= COMMIT_INTERVAL_S
         )
 
-    async def flush(self) -> None:
-        """Publish the state of every symbol that changed, then commit what was processed."""
+    async def flush(self) -> bool:
+        """Publish the state of every symbol that changed, then commit what was processed.
+
+        False when some of it is not ours any more.
+        """
+        dirty, self._dirty = self._dirty, {}
         due = [
             _Due(moment_now(state), state.dump())
-            for state in self._dirty.values()
+            for state in dirty.values()
             if state.row is not None
         ]
         if due:
             await self._publish_surely(self._topics.features_topic, self._tell(due, ()))
+        ours = True
         if self._uncommitted and self._subscription is not None:
-            await self._subscription.commit(dict(self._uncommitted))
-        self._dirty.clear()
+            ours = await self._subscription.commit(dict(self._uncommitted))
+        if ours:
+            self._committed |= self._uncommitted
         self._uncommitted.clear()
         self._pending_records = 0
         self._flushed_at = time.monotonic()
+        return ours
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Flush, commit, and forget the states that another instance owns from now on."""
-        await self.flush()
-        for state in list(self._table):
-            if state.partition in partitions:
-                self._table.drop(state.symbol)
+        """Flush, commit, and let go of the states of these partitions."""
+        committed = self._committed if await self.flush() else {}
+        self._ownership.release(partitions, committed)
+        self._committed = {}
 
-    async def assigned(self, partitions: Sequence[int]) -> None:
+    async def assigned(self, positions: Mapping[int, Position]) -> None:
         """Adopt the newest published state of every symbol in these partitions."""
-        restored = 0
-        source = self._bus.read_all(self._topics.features_topic, partitions)
-        async with aclosing(source):  # type: ignore[type-var]
-            async for batch in source:
-                restored += sum(self._restore(record) for record in batch)
-        if restored:
-            log.info("state_restored", partitions=sorted(partitions), symbols=len(self._table))
+        contested = await self._ownership.take(positions)
+        self._committed = {p: at.next for p, at in positions.items() if not at.fresh}
+        for state in contested:
+            self._write_again(state)
 
-    def _restore(self, record: Record) -> bool:
-        try:
-            stored = decode_state(record)
-            if stored is None:
-                return False
-            self._table.restore(stored.symbol, stored.state, stored.time_ns)
-        except (InvalidTickError, StateError, KeyError, TypeError, ValueError) as error:
-            log.warning(
-                "state_not_restored",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=str(error),
-            )
-            return False
-        state = self._table.get(stored.symbol)
-        if state.row is not None:
-            model = self._holder.current.model
-            forecasts = LiveForecasts(model, [moment_now(state)], self._horizons)
-            self._board.post(forecasts.snapshot(0, self._horizon_s), stored.processed_ns / NS)
-        return True
+    def lost(self, partition: int, records: int) -> None:
+        """The log's retention took ticks that were never read: a gap in every symbol there."""
+        self._metrics.lost.inc(records)
+        log.error("ticks_lost", partition=partition, records=records, reason="retention")
+        self._gap_in.add(partition)
+
+    def _mark_gaps(self) -> None:
+        if self._gap_in:
+            for state in self._table:
+                if state.partition in self._gap_in:
+                    state.order.gaps += 1
+                    self._metrics.gaps.labels(state.symbol).inc()
+                    self._dirty[state.symbol] = state
+            self._gap_in.clear()
+
+    def witness(self, seen: Stated) -> None:
+        """Another process has written a state; ours goes over it again if it is newer."""
+        state = self._ownership.contested(seen)
+        if state is not None:
+            self._write_again(state)
+
+    def _write_again(self, state: SymbolState) -> None:
+        self._metrics.rewrites.inc()
+        self._dirty[state.symbol] = state
+        self._flushed_at = 0.0

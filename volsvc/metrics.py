@@ -45,8 +45,10 @@ SOURCES = ("coinbase", "csv", "generator", "kraken", "ndjson", "parquet", "other
 REJECTIONS = (
     "duplicate",
     "late",
+    "future",
     "id",
     "json",
+    "key",
     "max_symbols",
     "not_a_tick",
     "null",
@@ -57,6 +59,7 @@ REJECTIONS = (
     "symbol",
     "time",
     "too_large",
+    "unknown_symbol",
     "version",
 )
 """Every reason for which a tick is not processed."""
@@ -66,18 +69,23 @@ class _Lag(Collector):
     """Lag is absent while it is unknown: a false 0 would say that all is well."""
 
     def __init__(self) -> None:
-        self.by_topic: dict[str, Mapping[int, int]] = {}
+        self.by_topic: dict[str, Mapping[int, tuple[int, float | None]]] = {}
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "volsvc_kafka_consumer_lag_records",
-            "Records between the end of a partition and what has been processed",
-            labels=("topic", "partition"),
-        )
+        records = self._family("records", "Records between a partition's end and what is processed")
+        seconds = self._family("seconds", "Age of the newest processed record while others wait")
         for topic, lags in self.by_topic.items():
-            for partition, records in lags.items():
-                family.add_metric((topic, str(partition)), records)
-        yield family
+            for partition, (count, age_s) in lags.items():
+                records.add_metric((topic, str(partition)), count)
+                if age_s is not None:
+                    seconds.add_metric((topic, str(partition)), age_s)
+        yield from (records, seconds)
+
+    @staticmethod
+    def _family(unit: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            f"volsvc_kafka_consumer_lag_{unit}", text, labels=("topic", "partition")
+        )
 
 
 class Metrics:
@@ -151,6 +159,15 @@ class Metrics:
         for reason in REJECTIONS:
             self.rejected.labels(reason)
         self.gaps = self._counter("volsvc_feed_gaps", "Gaps in a symbol's feed", ("symbol",))
+        self.duplicates = self._counter(
+            "volsvc_feed_duplicates", "Ticks of a symbol that had come before", ("symbol",)
+        )
+        self.late = self._counter(
+            "volsvc_feed_late", "Ticks of a symbol older than its newest", ("symbol",)
+        )
+        self.future = self._counter(
+            "volsvc_feed_future", "Ticks of a symbol from a clock far ahead", ("symbol",)
+        )
         self.last_event = self._gauge(
             "volsvc_feed_last_event_timestamp_seconds",
             "Event time of the newest tick of a symbol",
@@ -163,7 +180,7 @@ class Metrics:
         self.restarts = self._counter(
             "volsvc_part_restarts", "Restarts after a transient error", ("part",)
         )
-        for part in ("producer", "consumer"):
+        for part in ("producer", "consumer", "replica"):
             self.restarts.labels(part)
 
     def _kafka(self) -> None:
@@ -174,6 +191,12 @@ class Metrics:
             "volsvc_kafka_retries", "Attempts that the broker did not answer", ("part",)
         )
         self.rebalances = self._counter("volsvc_kafka_rebalances", "Changes of the assignment")
+        self.lost = self._counter(
+            "volsvc_kafka_lost_records", "Records that retention deleted before they were read"
+        )
+        self.rewrites = self._counter(
+            "volsvc_state_rewrites", "States written again over those of a stale owner"
+        )
         self.dead_letters = self._counter(
             "volsvc_dlq_records", "Records sent to the dead-letter topic", ("reason",)
         )
@@ -193,12 +216,13 @@ class Metrics:
 
     def forget(self, symbol: str) -> None:
         """Drop the series of a symbol that is no longer kept."""
-        for family in (self.gaps, self.last_event):
+        per_symbol = (self.gaps, self.duplicates, self.late, self.future, self.last_event)
+        for family in per_symbol:
             family.remove_by_labels({"symbol": symbol})
 
-    def set_lag(self, topic: str, records: Mapping[int, int]) -> None:
-        """Lag by partition; partitions that are not named have no series."""
-        self._lag.by_topic[topic] = records
+    def set_lag(self, topic: str, lags: Mapping[int, tuple[int, float | None]]) -> None:
+        """Lag in records and seconds by partition; who is not named or None has no series."""
+        self._lag.by_topic[topic] = lags
 
     def set_model(self, variant: str, version: str, *, fallback: bool) -> None:
         """Which model serves."""

@@ -52,9 +52,9 @@ class Producer:
             try:
                 await self._bus.publish(self._topic, [self._record(row) for row in pending])
                 return
-            except BusUnavailableError as error:
+            except BusUnavailableError:
+                # The bus has told its owner that it is away, once.
                 self._metrics.restarts.labels("producer").inc()
-                log.warning("publish_retry", ticks=len(pending), error=str(error))
                 await asyncio.sleep(backoff.delay_s())
                 arrived = await self._arrived()
                 pending = [row for row in pending if not arrived(row)]

@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker for tests: one node in KRaft mode, run from its jars."""
+"""Real Apache Kafka brokers for tests: nodes in KRaft mode, run from their jars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
 START_S = 60.0
@@ -17,15 +19,22 @@ STOP_S = 20.0
 
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 log.dirs={data}
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
+offsets.topic.replication.factor={nodes}
+transaction.state.log.replication.factor={nodes}
 transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+controller.quorum.election.timeout.ms=300
+controller.quorum.fetch.timeout.ms=600
+replica.lag.time.max.ms=1500
+group.min.session.timeout.ms=500
+log.cleaner.backoff.ms=200
+log.retention.check.interval.ms=500
 offsets.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=1000
@@ -41,17 +50,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Quorum(NamedTuple):
+    """The nodes of a cluster: its id, and each node's port for the controllers' protocol."""
+
+    cluster: str
+    controllers: Sequence[int]
+
+    @classmethod
+    def of(cls, nodes: int) -> Quorum:
+        """A new cluster."""
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        return cls(cluster, [free_port() for _ in range(nodes)])
+
+
 class Broker:
     """A broker in a folder of its own; after a stop or a kill it starts again with its data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        advertised: int | None = None,
+        quorum: Quorum | None = None,
+        node: int = 1,
+    ) -> None:
+        """`advertised` is the port that clients are told; a proxy's, for example."""
         if not LIBS.is_dir():
             raise FileNotFoundError(f"{LIBS} is missing: run `make kafka`")
+        folder.mkdir(exist_ok=True)
         self.port = free_port()
+        self.node = node
         self.log = folder / "broker.log"
+        self._quorum = quorum or Quorum.of(1)
+        controllers = self._quorum.controllers
         self._config = folder / "server.properties"
         self._config.write_text(
-            PROPERTIES.format(port=self.port, controller=free_port(), data=folder / "data")
+            PROPERTIES.format(
+                node=node,
+                nodes=len(controllers),
+                voters=",".join(f"{i}@127.0.0.1:{p}" for i, p in enumerate(controllers, 1)),
+                port=self.port,
+                advertised=advertised or self.port,
+                controller=controllers[node - 1],
+                data=folder / "data",
+            )
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._formatted = False
@@ -63,13 +104,22 @@ class Broker:
 
     def start(self) -> None:
         """Start and wait until it takes connections."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Start; one of several does not come up before most of the others do."""
         if not self._formatted:
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # Joined by "=", because an id may start with a dash.
-            arguments = ("format", f"--cluster-id={cluster}", "-c", str(self._config))
+            cluster = f"--cluster-id={self._quorum.cluster}"
+            arguments = ("format", cluster, "-c", str(self._config))
             self._java("kafka.tools.StorageTool", *arguments).wait(START_S)
             self._formatted = True
         self._process = self._java("kafka.Kafka", str(self._config))
+
+    def wait_until_up(self) -> None:
+        """Wait until it takes connections."""
+        assert self._process is not None
         deadline = time.monotonic() + START_S
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -119,3 +169,30 @@ class Broker:
         except OSError:
             return False
         return True
+
+
+class Cluster:
+    """Three brokers that are controllers too."""
+
+    def __init__(self, folder: Path) -> None:
+        quorum = Quorum.of(3)
+        self.brokers = [
+            Broker(folder / str(node), quorum=quorum, node=node) for node in range(1, 4)
+        ]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients find it."""
+        return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start all, and wait until they take connections."""
+        for broker in self.brokers:
+            broker.launch()
+        for broker in self.brokers:
+            broker.wait_until_up()
+
+    def kill(self) -> None:
+        """End those that still run."""
+        for broker in self.brokers:
+            broker.kill()

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 
 class LogRecord(NamedTuple):
@@ -63,6 +64,41 @@ async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes
     await producer.start()
     try:
         for key, value in values:
-            await producer.send_and_wait(topic, value, key=key)
+            await producer.send(topic, value, key=key)
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def create_topic(
+    servers: str, topic: str, partitions: int, configs: dict[str, str] | None = None
+) -> None:
+    """Make a topic with settings of its own, before the service would."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs or {})])
+    finally:
+        await admin.close()
+
+
+async def delete_records(servers: str, topic: str, before: dict[int, int]) -> None:
+    """Let the broker forget everything before these offsets, as its retention would."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.delete_records(
+            {TopicPartition(topic, p): RecordsToDelete(at) for p, at in before.items()}
+        )
+    finally:
+        await admin.close()
+
+
+async def write_to(servers: str, topic: str, partition: int, key: bytes, value: bytes) -> None:
+    """Append a record to a partition."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers)
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, value, key=key, partition=partition)
     finally:
         await producer.stop()

@@ -9,6 +9,7 @@ import pytest
 from tests.bus_contract import BusContract
 from tests.kafka.broker import Broker
 from volsvc.config import KafkaSettings
+from volsvc.transport import Lag
 from volsvc.transport.kafka import KafkaBus
 
 
@@ -17,16 +18,16 @@ class Heard:
 
     def __init__(self) -> None:
         self.up: dict[str, bool] = {}
-        self.lags: dict[int, int] = {}
+        self.lags: dict[int, Lag] = {}
         self.rebalances = 0
 
     def connected(self, part: str, up: bool, reason: str) -> None:
         """Note the state of a part."""
         self.up[part] = up
 
-    def lag(self, topic: str, records: Mapping[int, int]) -> None:
+    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
         """Note the lag."""
-        self.lags = dict(records)
+        self.lags = dict(lags)
 
     def rebalanced(self) -> None:
         """Count."""
@@ -47,7 +48,7 @@ def kafka(broker: Broker) -> KafkaSettings:
 
 @pytest.fixture
 async def bus(kafka: KafkaSettings) -> AsyncIterator[KafkaBus]:
-    bus = KafkaBus(kafka, Heard())
+    bus = KafkaBus(kafka, Heard(), "here")
     yield bus
     await bus.stop()
 

@@ -10,12 +10,13 @@ import volsvc
 ROWS = (
     ("live_settings",),
     ("domain", "config"),
-    ("features", "metrics", "logs", "board", "supervisor", "health"),
+    ("features", "metrics", "logs", "board", "supervisor", "health", "instance"),
     ("transport", "sources", "models"),
+    ("ownership", "replica"),
     ("producer", "consumer", "web", "training", "registration"),
     ("feed_reporter", "simulator"),
     ("app",),
-    ("commands", "feed_commands", "model_commands", "progress", "command_line"),
+    ("commands", "feed_commands", "model_commands", "digest_commands", "progress", "command_line"),
     ("feed_cli",),
     ("cli",),
 )
@@ -28,6 +29,8 @@ ALLOWED = {
     ("feed_commands", "commands"),
     ("feed_commands", "progress"),
     ("model_commands", "progress"),
+    ("digest_commands", "progress"),
+    ("digest_commands", "commands"),
 }
 
 

@@ -160,7 +160,7 @@ def test_columns() -> None:
 
 
 def record_of(value: bytes | None, **more: Any) -> Record:
-    return Record("ticks.raw", 0, 0, b"K", value, **more)
+    return Record("ticks.raw", 0, 0, more.pop("key", b"A"), value, **more)
 
 
 @given(
@@ -181,7 +181,7 @@ def record_of(value: bytes | None, **more: Any) -> Record:
 def test_a_tick_keeps_every_bit_on_the_wire(tick: Tick) -> None:
     """What is decoded is what was encoded."""
     sent = encode_tick(tick, encode_position("file@1:2", 7))
-    got = record_of(sent.value, headers=sent.headers)
+    got = record_of(sent.value, headers=sent.headers, key=sent.key)
     assert decode_tick(got) == tick
     assert decode_position(got, "file@1:2") == 7
     assert decode_position(got, "other") is None
@@ -235,3 +235,13 @@ def test_records_that_are_none(value: bytes | None, reason: str) -> None:
     with pytest.raises(InvalidTickError) as caught:
         decode_tick(record_of(value))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("key", [None, b"B", b"\xff"])
+def test_a_key_is_the_symbol(key: bytes | None) -> None:
+    """A tick under another key, or none, is refused: it may be in another partition."""
+    value = b'{"symbol": "A", "time": 1767571200, "price": 1}'
+    assert decode_tick(record_of(value)).symbol == "A"
+    with pytest.raises(InvalidTickError) as caught:
+        decode_tick(record_of(value, key=key))
+    assert caught.value.reason == "key"

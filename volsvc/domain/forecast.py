@@ -53,7 +53,10 @@ class FeatureRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What is known about the feed behind an answer: counts since the symbol was first seen."""
+    """What is known about the feed behind an answer: counts since the symbol was first seen.
+
+    `ticks` were taken in; `future` ones, whose clock was far ahead, went to the dead letters.
+    """
 
     gaps: int
     duplicates: int
@@ -61,6 +64,8 @@ class Quality:
     fill_ratio: float
     verdict: Verdict
     calibration: CalibrationSource = "pooled"
+    future: int = 0
+    ticks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ clock. A symbol's features depend on its own accepted ticks alone.
 """
 
 from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw, ResidualLaws, storm_weight
+from volsvc.features.digest import ClosedWindow, Digest
 from volsvc.features.history import HISTORY_COLUMNS, History
 from volsvc.features.minutes import MINUTE_NS, MinuteBuilder, Ohlcv, bar_of_prices
 from volsvc.features.moments import ReturnWindow
@@ -30,6 +31,8 @@ __all__ = [
     "SCALE_NAMES",
     "SEASON_HORIZONS_S",
     "Calibration",
+    "ClosedWindow",
+    "Digest",
     "History",
     "MinuteBar",
     "MinuteBuilder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -27,24 +28,29 @@ class Order(Enum):
     NEW = "new"
     LATE = "late"
     DUPLICATE = "duplicate"
+    FUTURE = "future"
 
 
 class OrderCheck:
-    """Counts late ticks, duplicates and gaps, and remembers what it takes to tell them."""
+    """Counts late ticks, duplicates, gaps and clocks ahead, and remembers what it takes to tell."""
 
     __slots__ = (
+        "_future_ns",
         "_recent",
         "_same_time",
         "_tolerance_ns",
+        "accepted",
         "duplicates",
+        "future",
         "gaps",
         "last_ns",
         "last_trade_id",
         "late",
     )
 
-    def __init__(self, late_tolerance_s: float) -> None:
+    def __init__(self, late_tolerance_s: float, future_tolerance_s: float = math.inf) -> None:
         self._tolerance_ns = round(late_tolerance_s * NS)
+        self._future_ns = future_tolerance_s * NS
         self._recent: deque[int] = deque(maxlen=REMEMBERED)
         self._same_time: set[Identity] = set()
         self.last_ns: int | None = None
@@ -52,10 +58,20 @@ class OrderCheck:
         self.duplicates = 0
         self.late = 0
         self.gaps = 0
+        self.future = 0
+        self.accepted = 0
 
-    def check(self, tick: Tick) -> Order:
-        """Say what `tick` is, count it, and remember it when it is new."""
+    def check(self, tick: Tick, published_ns: int = 0) -> Order:
+        """Say what `tick` is, count it, and remember it when it is new.
+
+        `published_ns` is the log's stamp, 0 where there is none: the consumer's clock would judge
+        the same tick otherwise when it is delivered again. A replay that runs faster than time is
+        ahead of the stamps too, so a symbol's own time counts as well.
+        """
         last = self.last_ns
+        if published_ns and tick.time_ns > max(published_ns, last or 0) + self._future_ns:
+            self.future += 1
+            return Order.FUTURE
         if self._seen(tick):
             self.duplicates += 1
             return Order.DUPLICATE
@@ -65,6 +81,7 @@ class OrderCheck:
                 return Order.LATE
             self.gaps += self._follows_gap(tick, last)
         self._remember(tick)
+        self.accepted += 1
         return Order.NEW
 
     def _seen(self, tick: Tick) -> bool:
@@ -107,7 +124,7 @@ class OrderCheck:
             "last_trade_id": self.last_trade_id,
             "recent": list(self._recent),
             "same_time": sorted(self._same_time, key=repr),
-            "counts": [self.duplicates, self.late, self.gaps],
+            "counts": [self.duplicates, self.late, self.gaps, self.future, self.accepted],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -117,7 +134,7 @@ class OrderCheck:
         self.last_trade_id = state["last_trade_id"]
         self._recent.extend(state["recent"])
         self._same_time = {tuple(identity) for identity in state["same_time"]}
-        self.duplicates, self.late, self.gaps = counts
+        self.duplicates, self.late, self.gaps, self.future, self.accepted = counts
 
 
 def _identity(tick: Tick) -> Identity:

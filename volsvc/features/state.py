@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
 from volsvc.features.calibration import Calibration, ResidualLaws
+from volsvc.features.digest import Digest
 from volsvc.features.history import History
 from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
@@ -18,7 +19,7 @@ from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import Outcomes, Settled
 from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 STEP_NS = NS
 """Features are published when a tick opens a new step of this event-time grid."""
 WARM_MINUTES = 1440.0
@@ -51,6 +52,7 @@ class SymbolState:
         "_stored_calibration",
         "_times",
         "_window",
+        "digest",
         "engine",
         "history",
         "offset",
@@ -63,10 +65,11 @@ class SymbolState:
 
     def __init__(self, symbol: str, settings: FeatureSettings) -> None:
         self.symbol = symbol
-        self.order = OrderCheck(settings.late_tolerance_s)
+        self.order = OrderCheck(settings.late_tolerance_s, settings.future_tolerance_s)
         self.history = History(settings.history)
         self.engine = MultiScale()
         self.outcomes = Outcomes()
+        self.digest = Digest()
         self.row: FeatureRow | None = None
         self.partition = 0
         self.offset = -1
@@ -79,9 +82,12 @@ class SymbolState:
         self._calibration: Calibration | None = None
         self._stored_calibration: Mapping[str, Any] | None = None
 
-    def update(self, tick: Tick) -> Order:
-        """Take in a tick; the feature row after it is `row`, unless it was late or a duplicate."""
-        order = self.order.check(tick)
+    def update(self, tick: Tick, published_ns: int = 0) -> Order:
+        """Take in a tick; when it is new, the feature row after it is `row`.
+
+        `published_ns` is when it was published, 0 where that is not known.
+        """
+        order = self.order.check(tick, published_ns)
         if order is Order.NEW:
             price = tick.feature_price
             self._window.push(price)
@@ -174,12 +180,14 @@ class SymbolState:
             self.order.late,
             fill,
             verdict,
+            future=self.order.future,
+            ticks=self.order.accepted,
         )
 
     def dump(self) -> Mapping[str, Any]:
         """The state that a restart needs, as JSON can carry it without loss.
 
-        Without the calibration, which moves with the forecasts and not with the ticks.
+        Without calibration and digest, which move with the forecasts and not with the ticks.
         """
         return {
             "v": STATE_VERSION,
@@ -187,7 +195,7 @@ class SymbolState:
             "partition": self.partition,
             "offset": self.offset,
             "prices": self._window.prices().tolist(),
-            "times": self._times,
+            "times": list(self._times),
             "step": self._step,
             "minutes": self._minutes.dump(),
             **self._dump_minutes(),
@@ -203,6 +211,10 @@ class SymbolState:
     def dump_calibration(self) -> Mapping[str, Any] | None:
         """The residuals under the model that serves; None before its first forecast."""
         return self._calibration.dump() if self._calibration else self._stored_calibration
+
+    def dump_learnt(self) -> Mapping[str, Any]:
+        """What moves with the forecasts: calibration and digest, to be stored beside `dump`."""
+        return {"calibration": self.dump_calibration(), "digest": self.digest.dump()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `dump` gave; raises StateError when it does not fit.
@@ -222,6 +234,8 @@ class SymbolState:
         self.engine.restore(state["engine"])
         self.outcomes.restore(state["outcomes"])
         self._stored_calibration = state.get("calibration")
+        if "digest" in state:
+            self.digest.restore(state["digest"])
         self.order.restore(state["order"])
         if self._times:
             self.row = self._features(self._times[-1], state["prices"][-1])

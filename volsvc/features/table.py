@@ -38,11 +38,13 @@ class SymbolTable:
     def state_for(self, symbol: str, time_ns: int) -> SymbolState:
         """The state of a symbol, made when it is new.
 
-        Raises InvalidTickError when the table is full of symbols that had a tick within
-        `symbol_ttl_s` of `time_ns` (event time).
+        Raises InvalidTickError when it is none of the configured symbols, and when the table is
+        full of symbols that had a tick within `symbol_ttl_s` of `time_ns` (event time).
         """
         state = self._states.get(symbol)
         if state is None:
+            if self._settings.symbols and symbol not in self._settings.symbols:
+                raise InvalidTickError("symbol", "is none of features.symbols", "unknown_symbol")
             self._make_room(time_ns)
             state = self._states[symbol] = SymbolState(symbol, self._settings)
         return state

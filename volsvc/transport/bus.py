@@ -30,7 +30,7 @@ class OutRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record of the log."""
+    """A record of the log; `timestamp_ms` is when it was published, 0 where nobody noted it."""
 
     topic: str
     partition: int
@@ -38,6 +38,29 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp_ms: int = 0
+
+
+class Position(NamedTuple):
+    """Where a new owner of a partition goes on: at offset `next` of a log that ends at `end`.
+
+    `fresh` when its group has committed nothing there yet.
+    """
+
+    next: int
+    end: int
+    fresh: bool = True
+
+
+class Lag(NamedTuple):
+    """How far what was processed is behind a partition's end.
+
+    `seconds` is the time since the newest processed record was published while records wait
+    behind it; None while no record was processed.
+    """
+
+    records: int
+    seconds: float | None = None
 
 
 class BusEvents(Protocol):
@@ -47,8 +70,8 @@ class BusEvents(Protocol):
         """A client part (`producer`, `consumer`) reached the bus or lost it."""
         ...
 
-    def lag(self, topic: str, records: Mapping[int, int]) -> None:
-        """Records between what was processed and each assigned partition's end, where known."""
+    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
+        """How far each assigned partition is behind, where known."""
         ...
 
     def rebalanced(self) -> None:
@@ -59,12 +82,16 @@ class BusEvents(Protocol):
 class Assignee(Protocol):
     """Who owns the state of the partitions of a subscription."""
 
-    async def assigned(self, partitions: Sequence[int]) -> None:
-        """Partitions came: restore their state before the first record."""
+    async def assigned(self, positions: Mapping[int, Position]) -> None:
+        """These partitions are ours now: restore their state before the first record."""
         ...
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Partitions go: flush and commit their state, then drop it."""
+        ...
+
+    def lost(self, partition: int, records: int) -> None:
+        """The log's retention deleted records before they were read."""
         ...
 
 
@@ -80,13 +107,21 @@ class Subscription(Protocol):
         """
         ...
 
-    async def commit(self, offsets: Offsets) -> None:
-        """Record that everything before `offsets` is processed, state included."""
+    async def commit(self, offsets: Offsets) -> bool:
+        """Record that everything before `offsets` is processed, state included.
+
+        False when some of it is not ours to commit any more.
+        """
         ...
 
 
 class Bus(Protocol):
     """A log of topics."""
+
+    @property
+    def identity(self) -> str:
+        """This process among all that ever published: a name that no other start of it has."""
+        ...
 
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Append `records` in order and wait until all are safe; waits while the log is full.
@@ -102,6 +137,14 @@ class Bus(Protocol):
 
     def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
         """All that is retained of `partitions`, from their start to the end they have now."""
+        ...
+
+    def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+        """All that is retained of a topic and all that comes, until the bus closes.
+
+        An empty batch says that what was there at the start has been delivered; later ones are
+        signs of life.
+        """
         ...
 
     def subscribe(self, topic: str, group: str, assignee: Assignee) -> Subscription:

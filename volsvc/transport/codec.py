@@ -22,9 +22,10 @@ from volsvc.domain import (
     tick_from_record,
 )
 from volsvc.transport.bus import Headers, OutRecord, Record
+from volsvc.transport.stated import headers_of
 
 TICK_VERSION = 1
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
 
@@ -73,7 +74,14 @@ def decode_tick(record: Record) -> Tick:
 
     Raises InvalidTickError (with a bounded reason) or NotATickError.
     """
-    value = record.value
+    tick = _tick_of(record.value)
+    if record.key != tick.symbol.encode():
+        # The key chose the partition; under another one a symbol's ticks lose their order.
+        raise InvalidTickError("key", f"{record.key!r} is not {tick.symbol!r}"[:120], "key")
+    return tick
+
+
+def _tick_of(value: bytes | None) -> Tick:
     if value is None:
         raise InvalidTickError("value", "is null", "null")
     if len(value) > MAX_RECORD_BYTES:
@@ -113,11 +121,14 @@ def decode_position(record: Record, identity: str) -> int | None:
     return None
 
 
-def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int) -> OutRecord:
+def encode_features(
+    snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int, writer: str
+) -> OutRecord:
     """A record of `ticks.features`: the snapshot, and the state behind it with its offset.
 
     It goes to the partition that the ticks came from, whatever partitioner their producer uses, so
-    that the next owner of that partition finds it. `processed_ns` is wall-clock time.
+    that the next owner of that partition finds it. `processed_ns` is wall-clock time, and `writer`
+    the identity of who writes.
     """
     row = snapshot.row
     value = {
@@ -129,12 +140,14 @@ def encode_features(snapshot: Snapshot, state: Mapping[str, Any], processed_ns: 
         "version": snapshot.version,
         "predictions": [p.fields() for p in snapshot.predictions],
         "quality": snapshot.quality,
+        "digest": state["digest"]["closed"] and state["digest"]["closed"].fields(),
         "processed_at": format_time(processed_ns),
         "state": state,
     }
     return OutRecord(
         row.symbol.encode(),
         _encode(value),
+        headers_of(state["offset"], writer),
         partition=state["partition"],
     )
 

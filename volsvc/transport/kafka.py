@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -17,7 +17,8 @@ from volsvc.config import KafkaSettings
 from volsvc.domain import BusError, BusUnavailableError
 from volsvc.transport.bus import Assignee, BusEvents, OutRecord, Record
 from volsvc.transport.kafka_client import client_options, ensure_topics, let_go, retrying
-from volsvc.transport.kafka_subscription import KafkaSubscription, to_record
+from volsvc.transport.kafka_reader import KafkaReader
+from volsvc.transport.kafka_subscription import GroupMember, KafkaSubscription
 
 MAX_BATCH_BYTES = 512 * 1024
 STALL_S = 3.0
@@ -29,7 +30,10 @@ GIVE_UP_S = 60.0
 class KafkaBus:
     """A `Bus` whose log is a Kafka cluster."""
 
-    def __init__(self, settings: KafkaSettings, events: BusEvents) -> None:
+    def __init__(self, settings: KafkaSettings, events: BusEvents, instance: str) -> None:
+        """`instance` names this process in its group; no other that runs has the same name."""
+        self._instance = instance
+        self._identity = f"{instance}#{secrets.token_hex(4)}"
         self._settings = settings
         self._events = events
         self._producers: dict[str, AIOKafkaProducer] = {}
@@ -37,6 +41,11 @@ class KafkaBus:
         self._partitions: dict[str, int] = {}
         self._setup = asyncio.Lock()
         self._closing = asyncio.Event()
+
+    @property
+    def identity(self) -> str:
+        """The instance, and which start of it."""
+        return self._identity
 
     # --- publishing -----------------------------------------------------------------------
 
@@ -138,64 +147,30 @@ class KafkaBus:
         """The partition of a key, as Java's and every other client choose it (murmur2)."""
         return _murmur_partition(key, self._partitions[topic])
 
-    @contextlib.asynccontextmanager
-    async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                await consumer.start()
-            yield consumer
-        finally:
-            await let_go(consumer.stop())
-
     async def tail(self, topic: str) -> Sequence[Record]:
         """The newest record of each partition that has one."""
         await self.ready()
-        return await retrying("reader", lambda: self._tail(topic), self._settings, self._events)
+        reader, partitions = KafkaReader(self._settings), self._partitions[topic]
+        return await retrying(
+            "reader", lambda: reader.tail(topic, partitions), self._settings, self._events
+        )
 
-    async def _tail(self, topic: str) -> Sequence[Record]:
-        newest: dict[int, Record] = {}
-        async with self._reader() as consumer:
-            every = [TopicPartition(topic, p) for p in range(self._partitions[topic])]
-            starts = await consumer.beginning_offsets(every)
-            ends = await consumer.end_offsets(every)
-            filled = [tp for tp in every if ends[tp] > starts[tp]]
-            consumer.assign(filled)
-            for tp in filled:
-                consumer.seek(tp, ends[tp] - 1)
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                while len(newest) < len(filled):
-                    for record in await _poll(consumer):
-                        newest[record.partition] = record
-        return list(newest.values())
+    def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
+        """All that is retained; raises BusUnavailableError when it takes too long."""
+        return KafkaReader(self._settings).read_all(topic, partitions)
 
-    async def read_all(
-        self, topic: str, partitions: Sequence[int]
-    ) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained; raises BusUnavailableError when the broker stops answering."""
-        try:
-            async with self._reader() as consumer:
-                every = [TopicPartition(topic, p) for p in partitions]
-                starts = await consumer.beginning_offsets(every)
-                ends = await consumer.end_offsets(every)
-                left = {tp for tp in every if ends[tp] > starts[tp]}
-                consumer.assign(left)
-                while left:
-                    # A position passes over what compaction removed, where a record would not.
-                    async with asyncio.timeout(GIVE_UP_S):
-                        batch = await _poll(consumer)
-                    yield batch
-                    left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise BusUnavailableError(f"reading {topic} failed: {error!r}") from error
+    async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+        """All that is retained and all that comes; raises BusUnavailableError when stuck."""
+        await self.ready()
+        reader = KafkaReader(self._settings)
+        async for batch in reader.follow(topic, self._partitions[topic], self._closing):
+            yield batch
 
     def subscribe(self, topic: str, group: str, assignee: Assignee) -> KafkaSubscription:
         """Join the consumer group `group`."""
         return KafkaSubscription(
             topic,
-            group,
+            GroupMember(group, self._instance),
             assignee,
             settings=self._settings,
             events=self._events,
@@ -226,11 +201,6 @@ def _append(batch: BatchBuilder, record: OutRecord) -> bool:
 @lru_cache(maxsize=65_536)
 def _murmur_partition(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-async def _poll(consumer: AIOKafkaConsumer) -> list[Record]:
-    polled = await consumer.getmany(timeout_ms=500)
-    return [to_record(message) for messages in polled.values() for message in messages]
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

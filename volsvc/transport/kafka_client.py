@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -30,6 +30,17 @@ T = TypeVar("T")
 
 CLOSE_S = 1.0
 """How long a client may take to say goodbye."""
+
+COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": "60000",
+    "max.compaction.lag.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "120000",
+    "segment.bytes": str(64 * 1024 * 1024),
+}
+"""Of the features topic: old states go soon, so that a restore is short, yet none goes within the
+minute in which its owner may still have to write it again (see docs/architecture.md)."""
 
 _FATAL = (
     ClusterAuthorizationFailedError,
@@ -118,11 +129,12 @@ async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
 
 
 def _new_topics(settings: KafkaSettings) -> list[NewTopic]:
-    features = {"cleanup.policy": "compact", "segment.ms": "600000", "compression.type": "producer"}
+    safe = {"min.insync.replicas": "2"} if settings.replication_factor > 2 else {}
+    as_sent = {"compression.type": "producer", **safe}
     topics: tuple[tuple[str, int, dict[str, str]], ...] = (
-        (settings.topic, settings.partitions, {"compression.type": "producer"}),
-        (settings.features_topic, settings.partitions, features),
-        (settings.dead_letter_topic, 1, {}),
+        (settings.topic, settings.partitions, as_sent),
+        (settings.features_topic, settings.partitions, {**COMPACTED, **as_sent}),
+        (settings.dead_letter_topic, 1, safe),
     )
     return [
         NewTopic(name, count, settings.replication_factor, topic_configs=configs)

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from volsvc.config import KafkaSettings
-from volsvc.domain import BusUnavailableError
+from volsvc.domain import BusError, BusUnavailableError
 from volsvc.supervisor import Backoff
-from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
+from volsvc.transport.bus import Assignee, BusEvents, Offsets, Position, Record
 from volsvc.transport.kafka_client import client_options, let_go, retrying
+from volsvc.transport.kafka_progress import Progress
+from volsvc.transport.kafka_reader import to_record
 
 T = TypeVar("T")
 
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
-REBUILD_S = 60.0
-"""Without an answer for this long the client is rebuilt: some never come back by themselves."""
+MAX_NAME = 249
+"""Characters in the name of a member."""
+REBALANCE_S = 60
+"""How long the others wait for a member that is alive but still flushes its state."""
 
 
-def to_record(message: Any) -> Record:
-    """An aiokafka message as ours."""
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value,
-        tuple(message.headers),
-    )
+class GroupMember(NamedTuple):
+    """A group, and our name in it, which a restart keeps and with it its partitions."""
+
+    group: str
+    instance: str
 
 
 class KafkaSubscription:
@@ -41,7 +41,7 @@ class KafkaSubscription:
     def __init__(
         self,
         topic: str,
-        group: str,
+        member: GroupMember,
         assignee: Assignee,
         *,
         settings: KafkaSettings,
@@ -50,16 +50,19 @@ class KafkaSubscription:
         closing: asyncio.Event,
     ) -> None:
         self._topic = topic
-        self._group = group
+        self._member = member
         self._assignee = assignee
         self._settings = settings
         self._events = events
         self._ready = ready
         self._closing = closing
+        self._answer_s = settings.request_timeout_ms / 1000
+        self._progress = Progress(topic, events, settings.stall_timeout_s, self._answer_s)
         self._gate = asyncio.Lock()
         self._failure: Exception | None = None
         self._consumer: AIOKafkaConsumer | None = None
-        self._silent_since: float | None = None
+        self._arrived: set[TopicPartition] | None = None
+        self._expected: dict[int, int] = {}
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         """Batches until the bus closes; raises BusUnavailableError when the client is stuck."""
@@ -74,12 +77,12 @@ class KafkaSubscription:
         self._consumer = consumer
         try:
             while not self._closing.is_set():
-                polled = await self._until_closing(
-                    consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS)
-                )
+                polled = await self._until_closing(self._poll(consumer))
                 async with self._gate:
-                    yield self._owned(consumer, polled or {})
-                await self._look_around(consumer, bool(polled))
+                    batch = await self._owned(consumer, polled or {})
+                    yield batch
+                    self._progress.processed(batch)
+                await self._progress.look_around(consumer, busy=bool(batch))
             # What was processed since the last commit is flushed while we still own it.
             async with self._gate:
                 yield []
@@ -101,11 +104,20 @@ class KafkaSubscription:
                 await asyncio.wait({task})
 
     async def _start(self) -> AIOKafkaConsumer:
+        # The client keeps the assignment in the assignor's class; a subclass is one member's own.
+        sticky = type("Sticky", (StickyPartitionAssignor,), {})
         consumer = AIOKafkaConsumer(
             **client_options(self._settings),
-            group_id=self._group,
+            group_id=self._member.group,
+            # A broker gives a name that comes back its former partitions, of whatever topic.
+            group_instance_id=f"{self._member.instance}.{self._topic}"[:MAX_NAME],
+            session_timeout_ms=self._settings.session_timeout_ms,
+            heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
+            rebalance_timeout_ms=REBALANCE_S * 1000,
+            partition_assignment_strategy=(sticky,),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         consumer.subscribe([self._topic], listener=_Listener(self))
         try:
@@ -115,86 +127,137 @@ class KafkaSubscription:
             raise
         return consumer
 
-    def _owned(
+    async def _poll(
+        self, consumer: AIOKafkaConsumer
+    ) -> Mapping[TopicPartition, Sequence[Any]] | None:
+        try:
+            polled: Mapping[TopicPartition, Sequence[Any]] = await consumer.getmany(
+                timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS
+            )
+        except KafkaError as error:
+            # The client gives up on a group this way; a new one starts from the log.
+            raise BusUnavailableError(f"consuming {self._topic} failed: {error!r}") from error
+        return polled
+
+    async def _owned(
         self, consumer: AIOKafkaConsumer, polled: Mapping[TopicPartition, Sequence[Any]]
     ) -> list[Record]:
         """What was polled, without partitions that have gone elsewhere meanwhile."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if self._arrived is not None:
+            arrived, self._arrived = self._arrived, None
+            await self._take_over(consumer, arrived)
+            return []
         owned = consumer.assignment()
-        return [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
+        records = [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
+        for tp in polled:
+            if tp in owned:
+                await self._check_retention(consumer, tp, polled[tp])
+        return records
 
-    async def _look_around(self, consumer: AIOKafkaConsumer, busy: bool) -> None:
-        """Report lag; when nothing came, ask the broker whether it is still there."""
-        now = asyncio.get_running_loop().time()
-        assigned = list(consumer.assignment())
+    # --- assignment -----------------------------------------------------------------------
+
+    async def _take_over(self, consumer: AIOKafkaConsumer, arrived: set[TopicPartition]) -> None:
+        """Restore what came, then read on from there; here, and not in the client's callback.
+
+        The client sends no heartbeat during the callback, so a long restore would cost it the
+        partitions. What was polled meanwhile is read again.
+        """
         try:
-            if busy:
-                ends = {tp: consumer.highwater(tp) for tp in assigned}
-            else:
-                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                    ends = await consumer.end_offsets(assigned)
-            lag = {
-                tp.partition: max(0, end - await consumer.position(tp))
-                for tp, end in ends.items()
-                if end is not None and tp in consumer.assignment()
-            }
-        except (KafkaError, TimeoutError, OSError) as error:
-            self._silent_since = self._silent_since or now
-            self._events.connected("consumer", False, str(error) or "no answer")
-            self._events.lag(self._topic, {})
-            if now - self._silent_since > REBUILD_S:
-                raise BusUnavailableError(f"no answer for {REBUILD_S:g} s") from error
-        else:
-            self._silent_since = None
-            self._events.connected("consumer", True, "")
-            self._events.lag(self._topic, lag)
+            async with asyncio.timeout(self._answer_s * 2):
+                positions = {tp: await self._position(consumer, tp) for tp in arrived}
+            await self._assignee.assigned({tp.partition: at for tp, at in positions.items()})
+            for tp, at in positions.items():
+                if tp in consumer.assignment():
+                    consumer.seek(tp, at.next)
+                    self._expected[tp.partition] = at.next
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BusUnavailableError(f"taking over {self._topic} failed: {error!r}") from error
 
-    async def commit(self, offsets: Offsets) -> None:
+    async def _position(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Position:
+        """Where to go on: at the committed offset, unless the log begins after or ends before it.
+
+        Raises BusError when it ends before it: another topic of the same name.
+        """
+        committed = await consumer.committed(tp)
+        low = (await consumer.beginning_offsets([tp]))[tp]
+        high = (await consumer.end_offsets([tp]))[tp]
+        if committed is None:
+            return Position(low, high)
+        if committed > high:
+            raise BusError(
+                f"{tp.topic}/{tp.partition} ends at {high}, but offset {committed} is committed: "
+                "the topic was made anew or truncated; delete the features topic and the group's "
+                "offsets too, or name other topics"
+            )
+        if committed < low:
+            self._assignee.lost(tp.partition, low - committed)
+        return Position(max(low, committed), high, fresh=False)
+
+    async def _check_retention(
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, messages: Sequence[Any]
+    ) -> None:
+        """Notice that the broker deleted records before we read them.
+
+        Offsets may also be missing because transactions use them; the low watermark tells.
+        """
+        expected = self._expected.get(tp.partition)
+        self._expected[tp.partition] = messages[-1].offset + 1
+        if expected is None or messages[0].offset == expected:
+            return
+        try:
+            async with asyncio.timeout(self._answer_s):
+                low = (await consumer.beginning_offsets([tp]))[tp]
+        except (KafkaError, OSError, TimeoutError):
+            return
+        if low > expected:
+            self._assignee.lost(tp.partition, low - expected)
+
+    def assigned(self, partitions: set[TopicPartition]) -> None:
+        """Note what came; it is taken over before the next batch."""
+        self._events.rebalanced()
+        self._arrived = set(partitions)
+
+    async def revoked(self, partitions: set[TopicPartition]) -> None:
+        """Take partitions back after the batch in hand."""
+        async with self._gate:
+            gone = [tp.partition for tp in partitions - (self._arrived or set())]
+            self._arrived = None
+            try:
+                if gone:
+                    await self._assignee.revoked(gone)
+            except Exception as error:  # noqa: BLE001
+                # The client would log and swallow it; the reader of batches has to see it.
+                self._failure = error
+
+    async def commit(self, offsets: Offsets) -> bool:
         """Commit for the partitions still owned; a lost partition is the new owner's."""
         consumer = self._consumer
-        if consumer is None or not offsets:
-            return
+        if consumer is None:
+            return False
         positions = {
             tp: offsets[tp.partition]
             for tp in consumer.assignment()
             if tp.topic == self._topic and tp.partition in offsets
         }
         backoff = Backoff(self._settings.retry_backoff_ms / 1000, 1.0)
-        deadline = asyncio.get_running_loop().time() + REBUILD_S
+        deadline = asyncio.get_running_loop().time() + self._settings.stall_timeout_s
         while positions:
             try:
-                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                async with asyncio.timeout(self._answer_s):
                     await consumer.commit(positions)
-                return
+                break
             except (CommitFailedError, IllegalStateError):
                 # Revoked while we committed: the new owner starts from the state we flushed.
-                return
+                return False
             except (KafkaError, TimeoutError, OSError) as error:
                 self._events.connected("consumer", False, f"commit: {error or 'no answer'}")
                 if asyncio.get_running_loop().time() > deadline:
                     raise BusUnavailableError("offsets cannot be committed") from error
                 await asyncio.sleep(backoff.delay_s())
-
-    async def assigned(self, partitions: Sequence[int]) -> None:
-        """Hand new partitions to their owner before their first batch."""
-        self._events.rebalanced()
-        await self._tell(self._assignee.assigned, partitions)
-
-    async def revoked(self, partitions: Sequence[int]) -> None:
-        """Take partitions back after the batch in hand."""
-        await self._tell(self._assignee.revoked, partitions)
-
-    async def _tell(
-        self, hear: Callable[[Sequence[int]], Awaitable[None]], partitions: Sequence[int]
-    ) -> None:
-        async with self._gate:
-            try:
-                await hear(partitions)
-            except Exception as error:  # noqa: BLE001
-                # The client would log and swallow it; the reader of batches has to see it.
-                self._failure = error
+        return len(positions) == len(offsets)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -202,9 +265,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._subscription = subscription
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        if revoked:
-            await self._subscription.revoked([tp.partition for tp in revoked])
+        await self._subscription.revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        if assigned:
-            await self._subscription.assigned([tp.partition for tp in assigned])
+        self._subscription.assigned(assigned)

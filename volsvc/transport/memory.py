@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from volsvc.domain import BusError
-from volsvc.transport.bus import Assignee, Offsets, OutRecord, Record
+from volsvc.transport.bus import Assignee, Offsets, OutRecord, Position, Record
 
 BATCH_RECORDS = 500
 """Records handed out at once: enough to spread the cost of a batch, little enough to be prompt."""
@@ -48,7 +49,15 @@ class _Topic:
     def append(self, number: int, record: OutRecord) -> None:
         partition = self.partitions[number]
         partition.records.append(
-            Record(self.name, number, partition.end, record.key, record.value, record.headers)
+            Record(
+                self.name,
+                number,
+                partition.end,
+                record.key,
+                record.value,
+                record.headers,
+                time.time_ns() // 1_000_000,
+            )
         )
         partition.end += 1
         self.retained += 1
@@ -78,6 +87,11 @@ class MemoryBus:
         self._topics: dict[str, _Topic] = {}
         self._changed = asyncio.Condition()
         self.closed = False
+
+    @property
+    def identity(self) -> str:
+        """Nobody else can write into a log of this process."""
+        return "memory"
 
     def _topic(self, name: str) -> _Topic:
         return self._topics.setdefault(name, _Topic(name, self._partition_count))
@@ -143,6 +157,20 @@ class MemoryBus:
             if partition.records:
                 yield list(partition.records)
 
+    async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+        """All that is retained of a topic, and all that comes."""
+        log = self._topic(topic)
+        position = [0] * len(log.partitions)
+        while not self.closed:
+            batch: list[Record] = []
+            for number, partition in enumerate(log.partitions):
+                batch += partition.read(position[number], partition.end)
+                position[number] = partition.end
+            if batch:
+                yield batch
+            elif not await self.news(lambda: self.closed or _ends(log) != position, QUIET_S):
+                yield []
+
     def subscribe(self, topic: str, group: str, assignee: Assignee) -> MemorySubscription:
         """Join `group`, whose only member owns every partition."""
         log = self._topic(topic)
@@ -171,7 +199,10 @@ class MemorySubscription:
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         """Batches until the bus is closed and all of it has been delivered."""
-        await self._assignee.assigned(range(len(self._position)))
+        ends = _ends(self._log)
+        await self._assignee.assigned(
+            {number: Position(at, ends[number]) for number, at in enumerate(self._position)}
+        )
         while True:
             batch = self._next_batch()
             if batch:
@@ -192,12 +223,16 @@ class MemorySubscription:
         return batch
 
     def _has_news(self) -> bool:
-        ends = [p.end for p in self._log.partitions]
-        return self._bus.closed or self._log.waiting > 0 or ends != self._position
+        return self._bus.closed or self._log.waiting > 0 or _ends(self._log) != self._position
 
-    async def commit(self, offsets: Offsets) -> None:
+    async def commit(self, offsets: Offsets) -> bool:
         """Free what was processed, so that publishers may go on."""
         for number, offset in offsets.items():
             self._committed[number] = offset
         self._log.trim()
         await self._bus.notify()
+        return True
+
+
+def _ends(log: _Topic) -> list[int]:
+    return [partition.end for partition in log.partitions]

@@ -101,6 +101,8 @@ class FeedQuality(Answer):
     fill_ratio: float
     verdict: Literal["ok", "warming", "degraded"]
     calibration: Literal["pooled", "own"]
+    future: int
+    ticks: int
 
 
 class LatestResponse(Answer):

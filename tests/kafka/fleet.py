@@ -1,0 +1,67 @@
+"""Instances of one service on one broker, and what their run comes to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.daemon import RunningDaemon, command, eventually
+from tests.kafka.log import LogRecord, read_topic
+
+PARTITIONS = 6
+SESSION_MS = 2_000
+
+
+def environment(servers: str, name: str, **more: str) -> dict[str, str]:
+    """Settings of an instance with topics of its own, that is given up after two seconds."""
+    return {
+        "VOLSVC_BUS__TRANSPORT": "kafka",
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "KAFKA_TOPIC": f"{name}.raw",
+        "VOLSVC_KAFKA__FEATURES_TOPIC": f"{name}.features",
+        "VOLSVC_KAFKA__DEAD_LETTER_TOPIC": f"{name}.dlq",
+        "VOLSVC_KAFKA__GROUP_ID": name,
+        "VOLSVC_KAFKA__PARTITIONS": str(PARTITIONS),
+        "VOLSVC_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_MS),
+        "VOLSVC_KAFKA__HEARTBEAT_INTERVAL_MS": "300",
+        **more,
+    }
+
+
+async def undisturbed(recording: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """The digests of a recording, and the newest event time of each symbol."""
+    out, digests = folder / "undisturbed.ndjson", folder / "undisturbed.digests.ndjson"
+    arguments = ("features", str(recording), "--out", str(out), "--digests", str(digests))
+    code, _, err = await command(*arguments, cwd=folder)
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    return digests, {row["symbol"]: row["time"] for row in rows}
+
+
+async def published(servers: str, name: str) -> list[LogRecord]:
+    """What our instances wrote into the features topic, as far as it is retained."""
+    records = await read_topic(servers, f"{name}.features", PARTITIONS)
+    return [record for record in records if "volsvc-writer" in record.headers]
+
+
+async def assert_identical(servers: str, name: str, digests: Path, folder: Path) -> None:
+    """Every digest that the run ever published is that of the undisturbed run."""
+    run = folder / f"{name}.ndjson"
+    records = await published(servers, name)
+    run.write_bytes(b"".join((record.raw or b"") + b"\n" for record in records))
+    code, out, err = await command("verify", str(digests), str(run), cwd=folder)
+    assert code == 0, out + err
+    assert out.startswith("identical: "), out
+
+
+async def caught_up(
+    daemon: RunningDaemon, newest: dict[str, str], within_s: float, what: str = "every last tick"
+) -> None:
+    """Wait until an instance answers with the last tick of every symbol."""
+
+    async def done() -> bool:
+        answers = [await daemon.get(f"/latest/{symbol}") for symbol in newest]
+        found = {a.get("symbol"): a.get("as_of") for a in answers}
+        return all(found.get(symbol) == at for symbol, at in newest.items())
+
+    await eventually(done, within_s, what)

@@ -1,0 +1,110 @@
+"""What networks do: resets, latency, black holes, a broker that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import RunningDaemon, eventually, running
+from tests.kafka.broker import Broker, free_port
+from tests.kafka.fleet import assert_identical, caught_up, environment, undisturbed
+from tests.kafka.proxy import Proxy, proxy_to
+
+RECOVERY_S = 10.0
+MOST_GROWTH = 60_000_000
+"""Bytes; a queue without a bound would take in the replay meanwhile, and more."""
+SYMBOL = "/latest/BTC-USD"
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+    """A broker that is only reached through a proxy."""
+    port = free_port()
+    broker = Broker(tmp_path / "broker", advertised=port)
+    await asyncio.to_thread(broker.start)
+    async with proxy_to(port, broker.port) as between:
+        yield between
+    await asyncio.to_thread(broker.kill)
+
+
+async def gets_on(daemon: RunningDaemon) -> None:
+    """Wait until the broker is reached and more ticks are processed, ten seconds at the most."""
+    before = await daemon.metric("volsvc_ticks_total")
+
+    async def done() -> bool:
+        up = await daemon.metric("volsvc_kafka_connected") == 1
+        return up and await daemon.metric("volsvc_ticks_total") > before
+
+    await eventually(done, RECOVERY_S, "the service gets on")
+
+
+async def answers_while_degraded(daemon: RunningDaemon, for_s: float) -> None:
+    """/predict and /latest answer all the time, /health says what is wrong, the age rises."""
+
+    async def degraded() -> bool:
+        return bool((await daemon.get("/health"))["status"] == "degraded")
+
+    await eventually(degraded, RECOVERY_S, "the loss shows in /health")
+    until = time.monotonic() + for_s
+    age = (await daemon.get(SYMBOL))["age_s"]
+    while time.monotonic() < until:
+        status, _ = await daemon.predict(rows=[{"ret_mean": 0.0, "ret_std": 1e-5, "n": 49}])
+        assert status == 200
+        assert await daemon.status(SYMBOL) == 200
+        await asyncio.sleep(0.2)
+    assert (await daemon.get(SYMBOL))["age_s"] > age
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("away_s", "speed"), [(12, "20"), pytest.param(60, "10", marks=pytest.mark.slow)]
+)
+async def test_everything_a_network_does(
+    away_s: int, speed: str, proxy: Proxy, recording: Path, tmp_path: Path
+) -> None:
+    """On again within ten seconds of the network, no memory spent, one line a change of state."""
+    digests, newest = await undisturbed(recording, tmp_path)
+    servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
+    env = environment(servers, name)
+    async with running("--path", str(recording), "--speed", speed, env=env, cwd=tmp_path) as daemon:
+        await gets_on(daemon)
+        memory = await daemon.metric("process_resident_memory_bytes")
+
+        for _ in range(5):
+            proxy.reset()
+            await asyncio.sleep(0.2)
+        await gets_on(daemon)
+
+        proxy.slow(0.5)
+        await asyncio.sleep(5)
+        assert await daemon.status(SYMBOL) == 200
+        proxy.heal()
+        await gets_on(daemon)
+
+        proxy.swallow()
+        await answers_while_degraded(daemon, 4)
+        proxy.heal()
+        await gets_on(daemon)
+
+        proxy.go_away()
+        await answers_while_degraded(daemon, away_s)
+        proxy.heal()
+        await gets_on(daemon)
+
+        growth = await daemon.metric("process_resident_memory_bytes") - memory
+        assert growth < MOST_GROWTH
+        await caught_up(daemon, newest, 150)
+        assert await daemon.stop() == 0
+    await assert_identical(servers, name, digests, tmp_path)
+    changes = [line for line in daemon.log.splitlines() if "kafka_" in line]
+    assert changes
+    for part in ("producer", "consumer", "topics", "reader"):
+        of_part = [("unreachable" in line) for line in changes if f'"{part}"' in line]
+        assert all(a != b for a, b in pairwise(of_part)), changes
+    assert len(daemon.log.splitlines()) < 40, daemon.log

@@ -1,0 +1,100 @@
+"""An outside client: kcat reads our topics and writes into them, as docs/topics.md says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon import command, eventually, running
+from tests.kafka.broker import Broker
+from tests.kafka.fleet import caught_up, environment, undisturbed
+from volsvc.transport import Record
+from volsvc.transport.codec import decode_tick
+from volsvc.transport.stated import decode_told
+
+DOC = Path(__file__).parents[2] / "docs" / "topics.md"
+
+
+def example(topic: str) -> bytes:
+    """The example record of a topic in the documentation."""
+    section = DOC.read_text().split(f"\n## {topic}\n")[1].split("\n## ")[0]
+    found = re.search(r"```json\n(.*?)```", section, re.DOTALL)
+    assert found, topic
+    return found[1].replace("\n", "").encode()
+
+
+async def kcat(*arguments: str, stdin: bytes | None = None) -> bytes:
+    """The output of kcat."""
+    assert shutil.which("kcat"), "kcat is missing: run `make kafka`"
+    process = await asyncio.create_subprocess_exec(
+        "kcat",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate(stdin)
+    assert process.returncode == 0, err.decode()
+    return out
+
+
+def shape(value: Any) -> Any:
+    """The names in a JSON value, as deep as they go; of a list, those of its first item."""
+    if isinstance(value, dict):
+        return {name: shape(inner) for name, inner in value.items() if name != "state"}
+    return [shape(inner) for inner in value[:1]] if isinstance(value, list) else None
+
+
+def test_the_documented_records_are_read() -> None:
+    """The examples of the documentation pass through our own decoders."""
+    tick = decode_tick(Record("t", 0, 0, b"BTC-USD", example("ticks.raw")))
+    assert tick.symbol == "BTC-USD"
+    assert tick.best_ask == 69_705.91
+    told = decode_told(Record("t", 0, 0, b"BTC-USD", example("ticks.features")))
+    assert told.snapshot.quality.ticks == 812
+    assert told.snapshot.predictions[0].sigma == 0.00021
+
+
+@pytest.mark.timeout(120)
+async def test_kcat_reads_and_writes(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """Both topics hold what is documented; the documented tick, written by kcat, is served."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    digests, newest = await undisturbed(recording, tmp_path)
+    env = environment(servers, name)
+    async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as daemon:
+        await caught_up(daemon, newest, 60)
+        read = ("-C", "-e", "-q", "-b", servers, "-t")
+        raw = await kcat(*read, f"{name}.raw", "-f", "%k %s\n")
+        assert len(raw.splitlines()) > 20_000
+        key, _, value = raw.splitlines()[0].partition(b" ")
+        assert json.loads(value).keys() == json.loads(example("ticks.raw")).keys()
+        assert json.loads(value)["symbol"].encode() == key
+
+        run = tmp_path / "run.ndjson"
+        run.write_bytes(await kcat(*read, f"{name}.features"))
+        ours = shape(json.loads(run.read_bytes().splitlines()[-1]))
+        documented = shape(json.loads(example("ticks.features")))
+        assert ours.pop("features").keys() >= documented.pop("features").keys()
+        assert ours == documented
+        headers = await kcat(*read, f"{name}.features", "-f", "%h\n", "-c", "1")
+        assert b"volsvc-offset=" in headers
+        assert b"volsvc-writer=" in headers
+        code, out, err = await command("verify", str(digests), str(run), cwd=tmp_path)
+        assert code == 0, out + err
+
+        written = ("-P", "-b", servers, "-t", f"{name}.raw", "-k", "BTC-USD")
+        await kcat(*written, stdin=example("ticks.raw") + b"\n")
+
+        async def served() -> bool:
+            return bool((await daemon.get("/latest/BTC-USD"))["price"] == 69_705.905)
+
+        await eventually(served, 20, "the documented tick")
+        assert await daemon.stop() == 0

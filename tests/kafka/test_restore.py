@@ -1,0 +1,208 @@
+"""What a new owner finds in the log: many symbols, lost ticks, control records, another topic."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.daemon import RunningDaemon, eventually, launch, running
+from tests.kafka.broker import Broker
+from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
+from tests.kafka.log import create_topic, delete_records, read_topic, write
+from tests.kafka.test_bus import Heard
+from volsvc.config import KafkaSettings
+from volsvc.transport import OutRecord
+from volsvc.transport.kafka import KafkaBus
+from volsvc.transport.kafka_reader import KafkaReader
+from volsvc.transport.stated import headers_of
+
+INSTANCE = ("--source", "none", "--roles", "consumer,api")
+MANY = 10_000
+WITHIN_S = 10.0
+GOOD = {"symbol": "BTC-USD", "price": 70_000.0}
+
+
+def settings_of(servers: str, name: str) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=servers,
+        topic=f"{name}.raw",
+        features_topic=f"{name}.features",
+        dead_letter_topic=f"{name}.dlq",
+        group_id=name,
+        partitions=PARTITIONS,
+    )
+
+
+def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
+    """Ticks of BTC-USD, one a second."""
+    return [
+        (b"BTC-USD", json.dumps({**GOOD, "time": 1_767_571_200 + at, "trade_id": at + 1}).encode())
+        for at in seconds
+    ]
+
+
+async def a_warm_record(servers: str, recording: Path, folder: Path) -> bytes:
+    """A features record as the service writes it after twenty minutes."""
+    name = uuid.uuid4().hex[:8]
+    _, newest = await undisturbed(recording, folder)
+    env = environment(servers, name)
+    async with running("--path", str(recording), "--speed", "max", env=env, cwd=folder) as daemon:
+        await caught_up(daemon, newest, 60)
+        assert await daemon.stop() == 0
+    return max((record.raw or b"" for record in await published(servers, name)), key=len)
+
+
+async def fill(settings: KafkaSettings, warm: bytes) -> None:
+    """A tick and a state of it for each of many symbols."""
+    bus = KafkaBus(settings, Heard(), "filler")
+    await bus.ready()
+    record = json.loads(warm)
+    ends = [0] * PARTITIONS
+    states, raw = [], []
+    for number in range(MANY):
+        symbol = f"S{number}-USD"
+        partition = bus.partition_for(settings.topic, symbol.encode())
+        record["symbol"] = symbol
+        record["state"] |= {"partition": partition, "offset": ends[partition]}
+        headers = headers_of(ends[partition], "filler")
+        value = json.dumps(record).encode()
+        states.append(OutRecord(symbol.encode(), value, headers, partition))
+        tick = {"symbol": symbol, "time": record["time"], "price": 1.0}
+        raw.append(OutRecord(symbol.encode(), json.dumps(tick).encode()))
+        ends[partition] += 1
+    await bus.publish(settings.topic, raw)
+    for start in range(0, MANY, 1_000):
+        await bus.publish(settings.features_topic, states[start : start + 1_000])
+    await bus.stop()
+
+
+@pytest.mark.timeout(180)
+async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """A new instance has the state of 10,000 symbols, and answers for them, within 10 s."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    await fill(settings_of(servers, name), await a_warm_record(servers, recording, tmp_path))
+    async with running(*INSTANCE, env=environment(servers, name), cwd=tmp_path) as daemon:
+        started = time.monotonic()
+
+        async def restored() -> bool:
+            return await daemon.metric("volsvc_symbols") == MANY
+
+        await eventually(restored, 60, "every state is restored", 0.1)
+        took = time.monotonic() - started
+        print(f"{MANY} symbols restored in {took:.1f} s")
+        assert len((await daemon.get("/latest"))["symbols"]) == MANY
+        assert await daemon.status("/health/ready") == 200
+        assert took < WITHIN_S
+        assert await daemon.metric("volsvc_ticks_rejected_total") == 0
+
+
+async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
+    """A committed offset below the log's start: on at the start, and the loss is a gap."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
+    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+        await reached(daemon)
+        await write(servers, f"{name}.raw", ticks(range(10)))
+        await served(daemon, 9)
+        assert await daemon.stop() == 0
+    await write(servers, f"{name}.raw", ticks(range(10, 40)))
+    await delete_records(servers, f"{name}.raw", {0: 30})
+    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+        await served(daemon, 39)
+        assert await daemon.metric("volsvc_kafka_lost_records_total") == 20
+        assert (await daemon.get("/latest/BTC-USD"))["quality"]["gaps"] >= 1
+        assert "ticks_lost" in daemon.log
+        assert await daemon.stop() == 0
+
+
+async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path) -> None:
+    """Markers at the ends of partitions and aborted ticks hold nobody up and count for nothing."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
+    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+        await reached(daemon)
+        for topic in (f"{name}.raw", f"{name}.features"):
+            await transactions(servers, topic)
+        await served(daemon, 4)
+        assert await daemon.metric("volsvc_ticks_total") == 5
+        await no_lag(daemon)
+        assert await daemon.stop() == 0
+    for topic in (f"{name}.raw", f"{name}.features"):
+        await transactions(servers, topic)
+    reader = KafkaReader(settings_of(servers, name))
+    async with asyncio.timeout(10):
+        (newest,) = await reader.tail(f"{name}.raw", 1)
+    assert json.loads(newest.value or b"")["trade_id"] == 5
+    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+        await no_lag(daemon)
+        assert (await daemon.get("/latest/BTC-USD"))["as_of"] == "2026-01-05T00:00:04.000Z"
+        assert await daemon.metric("volsvc_kafka_lost_records_total") == 0
+        assert await daemon.stop() == 0
+
+
+async def transactions(servers: str, topic: str) -> None:
+    """Five committed ticks, then an aborted transaction: the log ends in markers."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id=f"outside-{topic}")
+    await producer.start()
+    try:
+        async with producer.transaction():
+            for key, value in ticks(range(5)):
+                await producer.send_and_wait(topic, value, key=key)
+        await producer.begin_transaction()
+        for key, value in ticks(range(100, 103)):
+            await producer.send_and_wait(topic, value, key=key)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+async def test_ticks_made_anew(broker: Broker, tmp_path: Path) -> None:
+    """States of another log than the one that is there: refused with a reason, not skipped over."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
+    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+        await reached(daemon)
+        await write(servers, f"{name}.raw", ticks(range(10)))
+        await served(daemon, 9)
+        assert await daemon.stop() == 0
+    anew = {**env, "KAFKA_TOPIC": f"{name}.anew"}
+    await create_topic(servers, f"{name}.anew", 1)
+    process = await launch("run", "--port", "0", *INSTANCE, env=anew, cwd=tmp_path)
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert process.returncode == 1
+    assert f"delete {name}.features too" in err.decode()
+    assert await read_topic(servers, f"{name}.anew", 1) == []
+
+
+async def reached(daemon: RunningDaemon) -> None:
+    async def up() -> bool:
+        return await daemon.metric("volsvc_kafka_connected") == 1
+
+    await eventually(up, 30, "the broker is reached")
+
+
+async def served(daemon: RunningDaemon, second: int) -> None:
+    at = f"2026-01-05T00:00:{second:02}.000Z"
+
+    async def done() -> bool:
+        return bool((await daemon.get("/latest/BTC-USD")).get("as_of") == at)
+
+    await eventually(done, 20, f"the tick of {at}")
+
+
+async def no_lag(daemon: RunningDaemon) -> None:
+    async def none_left() -> bool:
+        text = await daemon.text("/metrics")
+        names = (f"volsvc_kafka_consumer_lag_{unit}{{" for unit in ("records", "seconds"))
+        known = all(name in text for name in names)
+        return known and await daemon.metric("volsvc_kafka_consumer_lag_records") == 0
+
+    await eventually(none_left, 20, "the end of the log")

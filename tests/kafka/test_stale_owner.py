@@ -1,0 +1,129 @@
+"""An owner that was paused writes old states over new ones; the log must not believe it."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import RunningDaemon, command, eventually, launch, running
+from tests.kafka.broker import Broker
+from tests.kafka.fleet import (
+    PARTITIONS,
+    assert_identical,
+    caught_up,
+    environment,
+    published,
+    undisturbed,
+)
+from tests.kafka.log import LogRecord, create_topic, write_to
+
+COMPACTED_AT_ONCE = {
+    "cleanup.policy": "compact",
+    "segment.ms": "300",
+    "min.cleanable.dirty.ratio": "0.01",
+    "min.compaction.lag.ms": "0",
+    "max.compaction.lag.ms": "1000",
+}
+INSTANCE = ("--source", "none", "--roles", "consumer,api")
+
+
+def halves(recording: Path, folder: Path) -> tuple[Path, Path]:
+    """A recording in two files."""
+    lines = gzip.decompress(recording.read_bytes()).splitlines(keepends=True)
+    middle = len(lines) // 2
+    paths = folder / "first.ndjson", folder / "second.ndjson"
+    for path, part in zip(paths, (lines[:middle], lines[middle:]), strict=True):
+        path.write_bytes(b"".join(part))
+    return paths
+
+
+def offset_of(record: LogRecord) -> int:
+    return int(record.headers["volsvc-offset"])
+
+
+def newest_of(records: list[LogRecord]) -> dict[bytes | None, int]:
+    """The highest offset of each symbol's states."""
+    newest: dict[bytes | None, int] = {}
+    for record in records:
+        newest[record.key] = max(offset_of(record), newest.get(record.key, -1))
+    return newest
+
+
+def last_of(records: list[LogRecord]) -> dict[bytes | None, int]:
+    """The offset of each symbol's last written state: what compaction keeps."""
+    return {record.key: offset_of(record) for record in records}
+
+
+def went_back(records: list[LogRecord]) -> bool:
+    """Whether an older state of a symbol was ever written after a newer one."""
+    newest: dict[bytes | None, int] = {}
+    for record in records:
+        if offset_of(record) < newest.get(record.key, -1):
+            return True
+        newest[record.key] = offset_of(record)
+    return False
+
+
+@pytest.mark.timeout(180)
+async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """Its old states are written over at once, so that compaction keeps the newest of each."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    await create_topic(servers, f"{name}.features", PARTITIONS, COMPACTED_AT_ONCE)
+    first, second = halves(recording, tmp_path)
+    _, newest_of_first = await undisturbed(first, tmp_path)
+    digests, newest = await undisturbed(recording, tmp_path)
+    env = environment(servers, name)
+
+    def mine(instance: str) -> dict[str, str]:
+        return {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
+
+    async with running(*INSTANCE, env=mine("a"), cwd=tmp_path) as a:
+        replay = await launch("replay", str(first), "--speed", "100", env=env, cwd=tmp_path)
+        await processed(a, 2_000)
+        a.process.send_signal(signal.SIGSTOP)
+        async with running(*INSTANCE, env=mine("b"), cwd=tmp_path) as b:
+            assert await replay.wait() == 0
+            await caught_up(b, newest_of_first, 30)
+            assert not went_back(await published(servers, name))
+            a.process.send_signal(signal.SIGCONT)
+
+            async def written_again() -> bool:
+                records = await published(servers, name)
+                return went_back(records) and last_of(records) == newest_of(records)
+
+            await eventually(written_again, 20, "old states come, and are written over", 0.5)
+            assert await b.metric("volsvc_state_rewrites_total") > 0
+            truth = newest_of(await published(servers, name))
+            await a.stop(signal.SIGKILL)
+            await b.stop(signal.SIGKILL)
+    await compaction(servers, name)
+    assert last_of(await published(servers, name)) == truth
+    code, _, err = await command("replay", str(second), "--speed", "max", env=env, cwd=tmp_path)
+    assert code == 0, err
+    async with running(*INSTANCE, env=mine("c"), cwd=tmp_path) as c:
+        await caught_up(c, newest, 60)
+        assert await c.stop() == 0
+    await assert_identical(servers, name, digests, tmp_path)
+
+
+async def processed(daemon: RunningDaemon, ticks: int) -> None:
+    async def done() -> bool:
+        return await daemon.metric("volsvc_ticks_total") >= ticks
+
+    await eventually(done, 30, f"{ticks} ticks processed")
+
+
+async def compaction(servers: str, name: str) -> None:
+    """Wait until one record a symbol is left; new records close the segments meanwhile."""
+
+    async def compacted() -> bool:
+        for partition in range(PARTITIONS):
+            await write_to(servers, f"{name}.features", partition, b"filler", b"{}")
+        records = await published(servers, name)
+        return len(records) == len({r.key for r in records})
+
+    await eventually(compacted, 40, "compaction", every_s=0.4)
