@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
-from tests.daemon import RunningDaemon, eventually, running
+from tests.daemon import RunningDaemon, eventually, metric_sum, running
 from tests.live.feed import START_NS, Feed, exchange, listening, settings
 from tests.recordings import TEN_MINUTES
-from volsvc.config import FeatureSettings, ReplaySettings
-from volsvc.domain import FeatureRow, InvalidTickError, Tick
+from volsvc.app import Daemon
+from volsvc.config import FeatureSettings, ReplaySettings, load_settings
+from volsvc.domain import FeatureRow, InvalidTickError, SourceRow, Tick
 from volsvc.features import Order, SymbolTable
+from volsvc.simulator import Fault
 from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recorder import Limits, Recorder
@@ -138,6 +143,51 @@ async def test_recorded_and_replayed(name: str, tmp_path: Path) -> None:
     if name == "t.ndjson":
         first = json.loads((tmp_path / name).read_text().splitlines()[0])
         assert first["received_at"] > "2026-11"
+
+
+STORM = tuple(
+    Fault(kind=kind, at=60 * (place + 1), count=2, seconds=0)
+    for place, kind in enumerate(
+        ("skip", "duplicate", "reorder", "malformed", "sequence_reset", "snapshot", "disconnect")
+    )
+)
+"""Faults that cost messages, but no trade in the end."""
+
+
+@pytest.mark.parametrize("faults", [(), STORM], ids=["good venue", "bad venue"])
+async def test_digests(
+    faults: Sequence[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest of all that was said is the same live and replayed, whatever the venue did."""
+    monkeypatch.chdir(tmp_path)
+    ticks = as_trades(generated())[:4_000]
+    recorder = Recorder(tmp_path / "t.ndjson", Limits())
+    recorder.write([SourceRow(index, tick) for index, tick in enumerate(ticks)])
+    recorder.close()
+    async with exchange(ticks, *faults, wait_for=SYMBOLS) as simulator:
+        live = settings(simulator, symbols=SYMBOLS).model_dump(exclude_unset=True)
+        said = await digests(len(ticks), {"source": live})
+    replay = {"source": {"path": "t.ndjson"}, "replay": {"speed": "max"}}
+    assert await digests(len(ticks), replay) == said
+    assert all(digest["closed"] is not None for digest in said.values())
+
+
+async def digests(ticks: int, keys: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The digest of every symbol when a daemon has processed so many ticks."""
+    rest: dict[str, Any] = {"http": {"port": 0}, "model": {"import_packaged": False}}
+    daemon = Daemon(load_settings(None, {**keys, **rest}))
+    stop = asyncio.Event()
+    run = asyncio.create_task(daemon.run(stop, lambda url: None))
+
+    async def processed() -> bool:
+        text = generate_latest(daemon.metrics.registry).decode()
+        return metric_sum(text, "volsvc_ticks_total") == ticks
+
+    await eventually(processed, 20, f"{ticks} ticks")
+    stop.set()
+    async with asyncio.timeout(10):
+        await run
+    return {symbol: daemon.table.get(symbol).digest.dump() for symbol in SYMBOLS}
 
 
 async def test_daemon_live_and_daemon_replaying(tmp_path: Path) -> None:
