@@ -237,7 +237,7 @@ async def simulate_exchange(settings: Settings, order: SimulateOrder, stop: asyn
             f"--rest-url {simulator.rest_url}",
             flush=True,
         )
-        await stop.wait()
+        await simulator.serve(stop)
         log.info("stopped", steps=simulator.market.steps_played)
 
 

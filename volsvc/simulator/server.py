@@ -62,6 +62,14 @@ class Simulator:
         await asyncio.wait(self._tasks)
         await self.go_away()
 
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Be there until `stop` is set; raises what the tape failed with."""
+        play, stopped = self._tasks[0], asyncio.ensure_future(stop.wait())
+        await asyncio.wait({play, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if play.done() and not stopped.done():
+            play.result()
+        await stopped
+
     async def open(self) -> None:
         """Listen; after `go_away` on the same port as before. Raises StartupError."""
         app = web.Application()
