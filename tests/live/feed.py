@@ -26,7 +26,7 @@ from volsvc.sources.venue import Venue
 
 START_NS = 1_790_000_000 * NS
 SYMBOL = "BTC-USD"
-WATCHED = {"heartbeat_timeout_s": 1.0, "data_timeout_s": 30, "reconnect_max_s": 0.3}
+WATCHED = {"heartbeat_timeout_s": 2.0, "data_timeout_s": 30, "reconnect_max_s": 0.3}
 """Watchdogs quick enough for a test; the simulator's heartbeats come each 0.1 s."""
 
 

@@ -61,7 +61,7 @@ async def test_every_fault_in_one_run(tmp_path: Path) -> None:
     ticks = trades(160, 2)
     async with (
         exchange(ticks, *faults, snapshot_trades=4) as simulator,
-        daemon_on(simulator, tmp_path, data_timeout_s=1.0, connect_timeout_s=2) as daemon,
+        daemon_on(simulator, tmp_path, data_timeout_s=4.0, connect_timeout_s=2) as daemon,
     ):
         bad: list[object] = []
         asking = asyncio.create_task(answers(daemon, bad))
