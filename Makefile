@@ -60,7 +60,7 @@ test-long: $(VENV)/.dev kafka ## Run the long forms of tests too
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/training $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths

@@ -9,3 +9,5 @@ TEN_MINUTES = sorted(
     path for pattern in ("*min*.ndjson.gz", "*min*.csv") for path in REAL_TICKS.glob(pattern)
 )
 """Ten-minute recordings of Coinbase beside the checkout; empty where there are none."""
+REAL_MESSAGES = REAL_TICKS.parent / "coinbase-ws"
+"""Messages of venues as they were sent; empty where there are none."""

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import volsvc
 from volsvc.board import Board
-from volsvc.config import Settings
+from volsvc.config import Settings, SourceSettings
 from volsvc.consumer import Consumer
 from volsvc.domain import BusError, InvalidTickError
 from volsvc.features import SymbolTable
+from volsvc.feed_reporter import FeedReporter
 from volsvc.health import Health
 from volsvc.instance import InstanceName
 from volsvc.keys import Keyring
+from volsvc.live_settings import LIVE_KINDS
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.model_log import ModelLog
@@ -56,6 +58,7 @@ class Reporter:
     """Turns what the parts report into health, metrics and one log line a change."""
 
     def __init__(self, metrics: Metrics, health: Health) -> None:
+        self.feed = FeedReporter(metrics, health)
         self._metrics = metrics
         self._health = health
         self._rows: dict[tuple[str, str], int] = {}
@@ -105,16 +108,28 @@ class Reporter:
         log.warning("part_restarts", part=part, error=str(error), delay_s=round(delay_s, 3))
 
 
-def build_source(settings: Settings, events: SourceEvents) -> Source | None:
+def build_source(settings: Settings, events: Reporter) -> Source | None:
     """The configured source; raises SourceError when there is no tick in it."""
     source, replay = settings.source, settings.replay
     if source.kind == "none":
         return None
+    if source.kind in LIVE_KINDS:
+        return live_source(source, events)
     if not source.path:
         return GeneratorSource(
             source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns
         )
     return file_source(settings, Path(source.path), events)
+
+
+def live_source(source: SourceSettings, events: Reporter) -> Source:
+    """A venue's live ticks; raises SourceError for a name that cannot be a symbol."""
+    from volsvc.sources.coinbase import Coinbase
+    from volsvc.sources.kraken import Kraken
+    from volsvc.sources.live import LiveSource
+
+    venue = Kraken(source.feed) if source.kind == "kraken" else Coinbase(source.feed)
+    return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events.feed)
 
 
 def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
@@ -161,6 +176,7 @@ class Daemon:
         source = build_source(settings, reporter) if "producer" in roles else None
         self.hub = Hub(settings.http.stream_ring)
         self.board = Board(self.hub.publish)
+        reporter.feed.gap_listeners.append(self._tell_gap)
         self.table = SymbolTable(settings.features, self._forget, settings.quality.window_days)
         self.holder = build_holder(settings)
         self.journal, fault = open_journal(settings)
@@ -219,6 +235,9 @@ class Daemon:
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
+
+    def _tell_gap(self, symbol: str, kind: str, missing: int) -> None:
+        self.hub.publish("gap", symbol or None, {"symbol": symbol, kind: missing})
 
     def _tell_streams(self, event: ModelEvent) -> None:
         serving = event.after

@@ -8,16 +8,27 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 import volsvc
-from volsvc.config import Settings, SettingsError, load_settings
+from volsvc import feed_cli
+from volsvc.command_line import (
+    ConfigFile,
+    RestUrl,
+    Speed,
+    Symbol,
+    Symbols,
+    WsUrl,
+    run_until_signal,
+    settings_of,
+)
+from volsvc.config import Settings, SettingsError
 from volsvc.domain import StartupError, VolsvcError
 from volsvc.logs import configure_logs, get_logger
 from volsvc.model_cli import models
@@ -31,14 +42,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
 cli.add_typer(models)
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")
-]
-Speed = Annotated[str | None, typer.Option(help="1, 10, any number, real-time or max")]
-Symbol = Annotated[str | None, typer.Option(help="symbol of a file without a symbol column")]
+cli.add_typer(feed_cli.cli)
 
 
 def main() -> None:
@@ -65,41 +70,35 @@ def _fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _settings(config: Path | None, **overrides: Any) -> Settings:
-    """Settings with what was given on the command line; `section__key` names the key."""
-    layers: dict[str, dict[str, Any]] = {}
-    for name, value in overrides.items():
-        if value is not None:
-            section, key = name.split("__")
-            layers.setdefault(section, {})[key] = value
-    settings = load_settings(config, layers)
-    configure_logs(settings.service.log_level, settings.service.log_format)
-    return settings
-
-
 @cli.command()
 def run(
     config: ConfigFile = None,
     roles: Annotated[str | None, typer.Option(help="producer,consumer,api or some of them")] = None,
-    source: Annotated[str | None, typer.Option(help="replay or none")] = None,
+    source: Annotated[str | None, typer.Option(help="replay, coinbase, kraken or none")] = None,
     path: Annotated[str | None, typer.Option(help="recording to replay")] = None,
+    symbols: Symbols = None,
+    ws_url: WsUrl = None,
+    rest_url: RestUrl = None,
     transport: Annotated[str | None, typer.Option(help="memory or kafka")] = None,
     speed: Speed = None,
     port: Annotated[int | None, typer.Option(help="port of the HTTP server")] = None,
 ) -> None:
     """Run the daemon."""
     load = partial(
-        _settings,
+        settings_of,
         config,
         service__roles=roles,
         source__kind=source,
         source__path=path,
+        source__symbols=symbols,
+        source__ws_url=ws_url,
+        source__rest_url=rest_url,
         bus__transport=transport,
         replay__speed=speed,
         http__port=port,
     )
     settings = load()
-    _run_until_signal(lambda stop: _serve(settings, load, stop))
+    run_until_signal(lambda stop: _serve(settings, load, stop))
 
 
 async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
@@ -120,33 +119,6 @@ async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio
     await daemon.run(stop, ready)
 
 
-def _run_until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `work` with an event that the first SIGINT or SIGTERM sets; the second quits at once."""
-    import uvloop
-
-    async def watched() -> None:
-        stop = asyncio.Event()
-
-        def on_signal(number: int) -> None:
-            if stop.is_set():
-                os._exit(128 + number)
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-        await work(stop)
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(watched())
-    except BaseExceptionGroup as group:
-        # A part failed for good; the first reason is the one that matters.
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
-
-
 @cli.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
@@ -157,7 +129,7 @@ def replay(
     """Publish a recording to Kafka, then exit."""
     from volsvc.commands import replay_file
 
-    settings = _settings(
+    settings = settings_of(
         config,
         bus__transport="kafka",
         service__roles="producer",
@@ -166,7 +138,7 @@ def replay(
         source__default_symbol=symbol,
         replay__speed=speed,
     )
-    _run_until_signal(lambda stop: replay_file(settings, file, stop))
+    run_until_signal(lambda stop: replay_file(settings, file, stop))
 
 
 @cli.command()
@@ -200,7 +172,7 @@ def features(
     from volsvc.commands import features_file
     from volsvc.digest_commands import digests_file
 
-    settings = _settings(config, source__default_symbol=symbol, features__window_size=window_size)
+    settings = settings_of(config, source__default_symbol=symbol, features__window_size=window_size)
     features_file(settings, file, out)
     if digests is not None:
         digests_file(settings, file, digests)
@@ -244,7 +216,7 @@ def forecast(
     from volsvc.models import HORIZONS_S
 
     horizons = tuple(horizon or HORIZONS_S)
-    forecast_file(_settings(config), ForecastOrder(data, out, every, horizons, model))
+    forecast_file(settings_of(config), ForecastOrder(data, out, every, horizons, model))
 
 
 @cli.command()
@@ -262,7 +234,7 @@ def train(
     """Fit the model on recordings, write its artefact, log and register it."""
     from volsvc.model_commands import TrainOrder, train_model
 
-    settings = _settings(config)
+    settings = settings_of(config)
     target = out or settings.service.data_dir / "models" / f"ml-{model_version}.npz"
     train_model(settings, TrainOrder(data, until, target, model_version, compare, register))
 
@@ -293,7 +265,7 @@ def evaluate(
     order = EvaluateOrder(
         data, start, end, refit_days, model, leave_one_out, names, title, out, command
     )
-    evaluate_models(_settings(config), order)
+    evaluate_models(settings_of(config), order)
 
 
 keys = typer.Typer(help="API keys.", rich_markup_mode=None)
@@ -339,7 +311,7 @@ def openapi() -> None:
 @cli.command("config")
 def show_config(config: ConfigFile = None) -> None:
     """Print the resolved settings, secrets hidden."""
-    print(json.dumps(_settings(config).model_dump(mode="json"), indent=2))
+    print(json.dumps(settings_of(config).model_dump(mode="json"), indent=2))
 
 
 @cli.command()

@@ -38,6 +38,7 @@ from pydantic_settings import (
 )
 
 from volsvc.http_config import AuthSettings, HttpSettings, Section, Texts, split_list
+from volsvc.live_settings import LiveKeys
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
@@ -103,10 +104,10 @@ class ServiceSettings(Section):
     git_sha: str = "unknown"
 
 
-class SourceSettings(Section):
+class SourceSettings(Section, LiveKeys):
     """Where ticks come from. An empty path means the built-in generator."""
 
-    kind: Literal["replay", "none"] = "replay"
+    kind: Literal["replay", "coinbase", "kraken", "none"] = "replay"
     path: str = ""
     symbols: Texts = ()
     default_symbol: str = ""

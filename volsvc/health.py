@@ -20,11 +20,15 @@ class Check:
 
 @dataclass(slots=True)
 class Health:
-    """The checks of a daemon; `ready` once it serves, and not any more while it drains."""
+    """The checks of a daemon; `ready` once it serves, and not any more while it drains.
+
+    `silent` are symbols whose live feed is down or has fallen silent.
+    """
 
     checks: dict[str, Check] = field(default_factory=dict)
     ready: bool = False
     draining: bool = False
+    silent: set[str] = field(default_factory=set)
 
     def report(self, part: str, status: Status, detail: str = "") -> bool:
         """Note a part's state; true when its status changed."""

@@ -40,7 +40,7 @@ LATENCY_BUCKETS = (
 )
 ROW_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 INFERENCE_BUCKETS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.25)
-SOURCES = ("csv", "generator", "ndjson", "parquet", "other")
+SOURCES = ("coinbase", "csv", "generator", "kraken", "ndjson", "parquet", "other")
 """Where ticks come from; the topic's other producers may write anything there."""
 REJECTIONS = (
     "duplicate",

@@ -73,7 +73,8 @@ class _Count:
 
     def text(self, done: float) -> str:
         left = f", {self.seconds * (1 / done - 1):.0f} s left" if done > 0 else ""
-        return f"{self.rows:,} rows, {done:.0%}, {self.rate:,.0f}/s{left}"
+        share = f", {done:.0%}" if done > 0 else ""
+        return f"{self.rows:,} rows{share}, {self.rate:,.0f}/s{left}"
 
 
 def _say(text: str) -> None:

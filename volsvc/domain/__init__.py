@@ -6,6 +6,7 @@ Pure values and parsers without I/O. Nothing here knows of HTTP, Kafka, MLflow o
 from volsvc.domain.errors import (
     BusError,
     BusUnavailableError,
+    FeedError,
     InvalidTickError,
     NotATickError,
     SourceError,
@@ -36,6 +37,7 @@ __all__ = [
     "BusUnavailableError",
     "CalibrationSource",
     "FeatureRow",
+    "FeedError",
     "Forecast",
     "Frozen",
     "InvalidTickError",

@@ -35,6 +35,17 @@ class SourceError(VolsvcError):
     """A source that cannot be read at all: missing, empty, or without a needed column."""
 
 
+class FeedError(VolsvcError):
+    """A live feed broke or is refused; it may be tried again.
+
+    `reason` is a short, bounded label for metrics.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class StartupError(VolsvcError):
     """The daemon cannot start: a port in use, for example. It never starts half."""
 

@@ -36,7 +36,11 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
 
 
 class SourceRow(NamedTuple):
-    """A tick with its place in its source, so that a replay can go on where it stopped."""
+    """A tick with its place in its source, so that a replay can go on where it stopped.
+
+    `received_ns` is the wall-clock time at which a live source received it.
+    """
 
     position: int
     tick: Tick
+    received_ns: int | None = None

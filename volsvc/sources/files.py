@@ -9,7 +9,7 @@ import io
 import json
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -86,7 +86,8 @@ def text_of(raw: BinaryIO, path: Path, mode: Mode) -> Iterator[TextIO]:
     """The text inside a plain, gzip or zstd file, `mode` being `r` or `w`; closes `raw`."""
     stream: Any = raw
     if path.suffix == ".gz":
-        stream = gzip.GzipFile(fileobj=raw, mode=mode + "b")
+        # Without name and time inside, so that the same rows are the same bytes.
+        stream = gzip.GzipFile("", mode + "b", fileobj=raw, mtime=0)
     elif path.suffix == ".zst":
         stream = zstd.ZstdFile(raw, mode)
     with raw, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
@@ -163,10 +164,11 @@ class Recording:
                 schema = Schema.of_columns(header, self._default_symbol)
             except SourceError as error:
                 raise SourceError(f"{self.path}: {error}") from error
+            names = [name.strip() for name in header]
             for cells in reader:
                 if cells:
-                    record = dict(zip((h.strip() for h in header), cells, strict=False))
-                    yield FileRow(reader.line_num, _attempt(partial(schema.tick, record, "csv")))
+                    parse = partial(_csv_tick, names, cells, schema)
+                    yield FileRow(reader.line_num, _attempt(parse))
 
     def _json_rows(self) -> Row:
         with self._text() as file:
@@ -204,6 +206,14 @@ class Recording:
                 line += 1
                 record = dict(zip(names, cells, strict=True))
                 yield FileRow(line, _attempt(partial(schema.tick, record, "parquet")))
+
+
+def _csv_tick(names: Sequence[str], cells: Sequence[str], schema: Schema) -> Tick:
+    tick = schema.tick(dict(zip(names, cells, strict=False)), "csv")
+    # A row that a crash tore off may end inside a number, which would read as a wrong price.
+    if len(cells) < len(names):
+        raise InvalidTickError("row", f"has {len(cells)} cells, not {len(names)}", "row")
+    return tick
 
 
 def _hint(line: str) -> str:

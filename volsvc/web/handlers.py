@@ -18,7 +18,7 @@ from volsvc.models import SCHEMA_VERSION
 from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError, fault, invalid
 from volsvc.web.services import SERVICES
-from volsvc.web.views import latest_fields, now_text
+from volsvc.web.views import Freshness, latest_fields, now_text
 
 DEFAULT_HISTORY = 100
 
@@ -41,42 +41,39 @@ async def latest(request: web.Request) -> web.Response:
     """GET /latest/{symbol}: the newest features and forecasts of a symbol."""
     services = request.app[SERVICES]
     posted = services.board.get(request.match_info["symbol"])
-    stale_after_s = services.settings.http.stale_after_s
-    return _newest(
-        request, [posted], lambda now_s: latest_fields(posted, now_s, stale_after_s), stale_after_s
-    )
+    fresh = services.freshness
+    return _newest(request, [posted], lambda now_s: latest_fields(posted, now_s, fresh), fresh)
 
 
 async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest of every symbol."""
     services = request.app[SERVICES]
-    board = list(services.board)
-    stale_after_s = services.settings.http.stale_after_s
+    board, fresh = list(services.board), services.freshness
 
     def fields(now_s: float) -> dict[str, Any]:
-        symbols = [latest_fields(posted, now_s, stale_after_s) for posted in board]
+        symbols = [latest_fields(posted, now_s, fresh) for posted in board]
         return {"ts": now_text(), "symbols": symbols}
 
-    return _newest(request, board, fields, stale_after_s)
+    return _newest(request, board, fields, fresh)
 
 
 def _newest(
     request: web.Request,
     board: Sequence[Posted],
     fields: Callable[[float], dict[str, Any]],
-    stale_after_s: float,
+    fresh: Freshness,
 ) -> web.Response:
     """An answer made of what is on the board: 304 if the caller has it, 503 if it is too old."""
     now_s = time.time()
-    _check_age(request, board, now_s)
-    etag = _etag(board, now_s, stale_after_s)
+    _check_age(request, board, now_s, fresh)
+    etag = _etag(board, now_s, fresh)
     headers = {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
     if any(tag.value in (etag, "*") for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     return json_response(fields(now_s), headers=headers)
 
 
-def _etag(board: Sequence[Posted], now_s: float, stale_after_s: float) -> str:
+def _etag(board: Sequence[Posted], now_s: float, fresh: Freshness) -> str:
     """What changes whenever something else is known, or what is known becomes stale.
 
     It is weak: `ts` and `age_s` move on while all else stays.
@@ -84,12 +81,14 @@ def _etag(board: Sequence[Posted], now_s: float, stale_after_s: float) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for posted in board:
         row = posted.snapshot.row
-        stale = posted.age_s(now_s) > stale_after_s
+        stale = fresh.stale(posted, now_s)
         digest.update(f"{row.symbol} {row.time_ns} {posted.processed_s!r} {stale};".encode())
     return digest.hexdigest()
 
 
-def _check_age(request: web.Request, board: Sequence[Posted], now_s: float) -> None:
+def _check_age(
+    request: web.Request, board: Sequence[Posted], now_s: float, fresh: Freshness
+) -> None:
     text = request.query.get("max_age")
     if text is None:
         return
@@ -99,10 +98,10 @@ def _check_age(request: web.Request, board: Sequence[Posted], now_s: float) -> N
         most_s = math.nan
     if not (math.isfinite(most_s) and most_s >= 0):
         raise invalid([fault("#/max_age", "must be a number of seconds, 0 or more")])
-    old = [p for p in board if p.age_s(now_s) > most_s]
+    old = [p for p in board if fresh.age_s(p, now_s) > most_s]
     if old:
-        worst = max(old, key=lambda p: p.age_s(now_s))
-        detail = f"{worst.snapshot.row.symbol} is {worst.age_s(now_s):.3f} s old"
+        worst = max(old, key=lambda p: fresh.age_s(p, now_s))
+        detail = f"{worst.snapshot.row.symbol} is {fresh.age_s(worst, now_s):.3f} s old"
         raise ProblemError(STALE, detail, headers={"Retry-After": "1"})
 
 

@@ -12,11 +12,13 @@ from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.journal import Journal
 from volsvc.keys import Keyring
+from volsvc.live_settings import LIVE_KINDS
 from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder
 from volsvc.models.control import ModelControl
 from volsvc.scoreboard import Scoreboard
 from volsvc.streams import Hub
+from volsvc.web.views import Freshness
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,12 @@ class Services:
     journal: Journal | None
     keyring: Keyring
     hub: Hub
+
+    @property
+    def freshness(self) -> Freshness:
+        """How old answers of live symbols may be."""
+        live = self.settings.source.kind in LIVE_KINDS
+        return Freshness(self.settings.http.stale_after_s, live, self.health.silent)
 
 
 SERVICES = web.AppKey("services", Services)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from volsvc.board import Board, Posted
+from volsvc.board import Posted
 from volsvc.domain import is_symbol
 from volsvc.metrics import Metrics
 from volsvc.streams import Event, Listener
@@ -91,16 +91,16 @@ def _opening(services: Services, listener: Listener, last_id: str | None) -> lis
     snapshot = {
         "reason": "start" if last_id is None else "unknown-id",
         "ts": now_text(),
-        "symbols": _snapshot(services.board, listener, services.settings.http.stale_after_s),
+        "symbols": _snapshot(services, listener),
     }
     return [_frame("resync", hub.last_id, snapshot)]
 
 
-def _snapshot(board: Board, listener: Listener, stale_after_s: float) -> list[dict[str, Any]]:
-    now_s = time.time()
+def _snapshot(services: Services, listener: Listener) -> list[dict[str, Any]]:
+    now_s, board = time.time(), services.board
     wanted = listener.symbols
     posted = board if wanted is None else filter(None, map(board.find, sorted(wanted)))
-    return [latest_fields(one, now_s, stale_after_s) for one in posted]
+    return [latest_fields(one, now_s, services.freshness) for one in posted]
 
 
 def frame_of(event: Event, services: Services) -> bytes:
@@ -108,7 +108,7 @@ def frame_of(event: Event, services: Services) -> bytes:
     if event.frame is None:
         payload = event.payload
         if isinstance(payload, Posted):
-            payload = latest_fields(payload, time.time(), services.settings.http.stale_after_s)
+            payload = latest_fields(payload, time.time(), services.freshness)
         event.frame = _frame(event.kind, services.hub.id_of(event.seq), payload)
     return event.frame
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from volsvc.board import Posted
-from volsvc.domain import format_time
+from volsvc.domain import NS, format_time
 
 
 def now_text() -> str:
@@ -14,17 +16,38 @@ def now_text() -> str:
     return format_time(time.time_ns() // 1_000_000 * 1_000_000)
 
 
-def latest_fields(posted: Posted, now_s: float, stale_after_s: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old what is known of a symbol is, and whether that is too old.
+
+    Of a `live` source the way to us counts too; `silent` are symbols whose live feed is down.
+    """
+
+    stale_after_s: float
+    live: bool
+    silent: Collection[str]
+
+    def age_s(self, posted: Posted, now_s: float) -> float:
+        """Seconds since the tick was processed; of a live feed, since it happened."""
+        under_way = max(0.0, posted.processed_s - posted.snapshot.row.time_ns / NS)
+        return posted.age_s(now_s) + (under_way if self.live else 0.0)
+
+    def stale(self, posted: Posted, now_s: float) -> bool:
+        """Whether it is older than it may be, or its feed is down."""
+        silent = posted.snapshot.row.symbol in self.silent
+        return silent or self.age_s(posted, now_s) > self.stale_after_s
+
+
+def latest_fields(posted: Posted, now_s: float, freshness: Freshness) -> dict[str, Any]:
     """The newest features and forecasts of a symbol as JSON fields (`schemas.LatestResponse`)."""
     snapshot = posted.snapshot
     row = snapshot.row
-    age = posted.age_s(now_s)
     return {
         "symbol": row.symbol,
         "ts": now_text(),
         "as_of": format_time(row.time_ns),
-        "age_s": round(age, 6),
-        "stale": age > stale_after_s,
+        "age_s": round(freshness.age_s(posted, now_s), 6),
+        "stale": freshness.stale(posted, now_s),
         "price": row.price,
         "ret_mean": row.ret_mean,
         "ret_std": row.ret_std,

@@ -1,0 +1,126 @@
+"""A live source against the simulated exchange, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from prometheus_client import generate_latest
+
+from tests.daemon import eventually, metric_sum
+from volsvc.config import FeatureSettings, SourceSettings
+from volsvc.domain import NS, FeatureRow, SourceRow, Tick
+from volsvc.features import Order, SymbolTable
+from volsvc.feed_reporter import FeedReporter
+from volsvc.health import Health
+from volsvc.metrics import Metrics
+from volsvc.simulator import Fault, Script, Simulator, Tape
+from volsvc.sources.coinbase import Coinbase
+from volsvc.sources.live import LiveSource
+from volsvc.sources.venue import Venue
+
+START_NS = 1_790_000_000 * NS
+SYMBOL = "BTC-USD"
+WATCHED = {"heartbeat_timeout_s": 2.0, "data_timeout_s": 30, "reconnect_max_s": 0.3}
+"""Watchdogs quick enough for a test; the simulator's heartbeats come each 0.1 s."""
+
+
+def trades(steps: int, per_step: int = 2, symbol: str = SYMBOL) -> list[Tick]:
+    """Trades whose steps of a quarter of a second hold `per_step` of them each."""
+    made = []
+    for step in range(steps):
+        for part in range(per_step):
+            number = step * per_step + part
+            time_ns = START_NS + step * 250_000_000 + part * 1_000_000
+            price = 70_000 + 10 * math.sin(number / 7)
+            side = "sell" if number % 3 else "buy"
+            made.append(Tick(symbol, time_ns, price, size=0.25, side=side, trade_id=1_000 + number))
+    return made
+
+
+def exchange(
+    ticks: Sequence[Tick], *faults: Fault, speed: float = math.inf, **script: Any
+) -> Simulator:
+    """A simulated exchange over these ticks."""
+    made = Script(fault=faults, **{"heartbeat_s": 0.1, **script})
+    return Simulator(Tape(ticks, made.batch_ms), made, speed=speed)
+
+
+def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
+    """Settings of a source that goes to the simulator."""
+    urls = {"ws_url": simulator.ws_url, "rest_url": simulator.rest_url}
+    return SourceSettings(kind="coinbase", **{**urls, **WATCHED, **keys})
+
+
+class Feed:
+    """What a live source gave, through the engine that the daemon has."""
+
+    def __init__(self, settings: SourceSettings, symbols: Sequence[str], venue: Venue) -> None:
+        metrics = Metrics()
+        self.health = Health()
+        self.gaps: list[tuple[str, str, int]] = []
+        self.rows: list[SourceRow] = []
+        self.features: list[FeatureRow] = []
+        self.table = SymbolTable(FeatureSettings())
+        reporter = FeedReporter(metrics, self.health)
+        reporter.gap_listeners.append(lambda *gap: self.gaps.append(gap))
+        self._registry = metrics.registry
+        self.source = LiveSource(venue, symbols, settings, reporter)
+
+    async def run(self) -> None:
+        """Take ticks until cancelled."""
+        batches = self.source.batches(lambda row: False)
+        try:
+            async for batch in batches:
+                self.rows += batch
+                for row in batch:
+                    state = self.table.state_for(row.tick.symbol, row.tick.time_ns)
+                    if state.update(row.tick) is Order.NEW and state.row is not None:
+                        self.features.append(state.row)
+        finally:
+            await batches.aclose()  # type: ignore[attr-defined]
+
+    @property
+    def ids(self) -> list[int | None]:
+        """Trade ids in the order in which they came."""
+        return [row.tick.trade_id for row in self.rows]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        return metric_sum(generate_latest(self._registry).decode(), name)
+
+    async def until(self, state: Callable[[], bool], what: str, within_s: float = 15) -> None:
+        """Wait for a state."""
+
+        async def reached() -> bool:
+            return state()
+
+        await eventually(reached, within_s, what, every_s=0.005)
+
+
+@asynccontextmanager
+async def listening(
+    source_settings: SourceSettings,
+    symbols: Sequence[str] = (SYMBOL,),
+    venue: Venue | None = None,
+) -> AsyncIterator[Feed]:
+    """A source that runs while the context is open; fails with what the source failed with."""
+    feed = Feed(source_settings, symbols, venue or Coinbase(source_settings.feed))
+    task = asyncio.create_task(feed.run())
+    try:
+        yield feed
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def now_trades(steps: int) -> list[Tick]:
+    """Trades of which the first happens now."""
+    shift_ns = time.time_ns() - START_NS
+    return [msgspec.structs.replace(t, time_ns=t.time_ns + shift_ns) for t in trades(steps)]

@@ -1,0 +1,113 @@
+"""Kraken's WebSocket v2 and REST trades, as far as a feed of trades needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from volsvc.domain import Tick, format_time
+
+
+class KrakenServer:
+    """Sends trades one by one, all but those at `unsent`; drops the client before `drop_at`."""
+
+    def __init__(self, trades: Sequence[Tick], unsent: frozenset[int], drop_at: int) -> None:
+        self._trades = trades
+        self._unsent = unsent
+        self._drop_at = drop_at
+        self._next = 0
+        self.port = 0
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Settings of a source that goes here."""
+        urls = {"ws_url": f"ws://127.0.0.1:{self.port}/v2"}
+        return {"kind": "kraken", **urls, "rest_url": f"http://127.0.0.1:{self.port}"}
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        """Subscriptions, then trades and heartbeats."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        status = {"system": "online", "api_version": "v2"}
+        await socket.send_json({"channel": "status", "type": "update", "data": [status]})
+        subscribe = await socket.receive()
+        assert subscribe.type is WSMsgType.TEXT
+        params = json.loads(subscribe.data)["params"]
+        for symbol in params["symbol"]:
+            known = symbol == "BTC/USD"
+            receipt = _receipt(params["channel"], symbol) if known else _refusal(symbol)
+            await socket.send_json(receipt)
+        while self._next < len(self._trades):
+            index, self._next = self._next, self._next + 1
+            if index == self._drop_at:
+                await socket.close()
+                return socket
+            if index not in self._unsent:
+                data = [_trade(self._trades[index])]
+                await socket.send_json({"channel": "trade", "type": "update", "data": data})
+        # Goes on talking whatever the client says, a goodbye included, until the client has gone.
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await socket.send_json({"channel": "heartbeat"})
+                await asyncio.sleep(0.1)
+        return socket
+
+    async def trades(self, request: web.Request) -> web.Response:
+        """Trades later than `since`, oldest first."""
+        assert request.query["pair"] == "XBTUSD"
+        since = int(request.query["since"])
+        rows = [_rest(t) for t in self._trades[: self._next] if t.time_ns > since]
+        return web.json_response({"error": [], "result": {"XXBTZUSD": rows, "last": "0"}})
+
+
+def _receipt(channel: str, symbol: str) -> dict[str, Any]:
+    result = {"channel": channel, "snapshot": True, "symbol": symbol}
+    return {"method": "subscribe", "result": result, "success": True}
+
+
+def _refusal(symbol: str) -> dict[str, Any]:
+    error = f"Currency pair not supported {symbol}"
+    return {"method": "subscribe", "success": False, "error": error, "symbol": symbol}
+
+
+def _trade(tick: Tick) -> dict[str, Any]:
+    return {
+        "symbol": tick.symbol.replace("-", "/"),
+        "side": tick.side,
+        "price": tick.price,
+        "qty": tick.size,
+        "ord_type": "market",
+        "trade_id": tick.trade_id,
+        "timestamp": format_time(tick.time_ns),
+    }
+
+
+def _rest(tick: Tick) -> list[Any]:
+    seconds = float(f"{tick.time_ns / 1e9:.7f}")
+    side = {"buy": "b", "sell": "s"}[tick.side or "buy"]
+    return [repr(tick.price), repr(tick.size), seconds, side, "l", "", tick.trade_id]
+
+
+@asynccontextmanager
+async def kraken(
+    trades: Sequence[Tick], unsent: frozenset[int], drop_at: int
+) -> AsyncIterator[KrakenServer]:
+    """A running server."""
+    server = KrakenServer(trades, unsent, drop_at)
+    app = web.Application()
+    app.router.add_get("/v2", server.socket)
+    app.router.add_get("/0/public/Trades", server.trades)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.port = runner.addresses[0][1]
+    try:
+        yield server
+    finally:
+        await runner.cleanup()

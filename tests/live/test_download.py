@@ -1,0 +1,156 @@
+"""Historical trades and candles over REST: whole, once, and resumed to the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import command, eventually, launch
+from tests.live.feed import START_NS, trades
+from volsvc.domain import NS, Tick, format_time
+from volsvc.simulator import Fault, Script, Simulator, Tape
+from volsvc.training.bars import read_bars
+
+SYMBOLS = ("BTC-USD", "ETH-USD")
+STEPS = 8_000
+START, END = (format_time(START_NS + s * NS) for s in (60, 1_860))
+BOTH = ",".join(SYMBOLS)
+
+
+def history() -> list[Tick]:
+    return [tick for symbol in SYMBOLS for tick in trades(STEPS, 2, symbol)]
+
+
+def venue(ticks: Sequence[Tick], *faults: Fault) -> Simulator:
+    """An exchange that remembers these trades, and has none to come."""
+    script = Script(fault=faults)
+    return Simulator(Tape([], script.batch_ms, ticks), script)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with venue(history()) as running:
+        yield running
+
+
+def ordered(simulator: Simulator, out: str, kind: str, symbols: str = BOTH) -> tuple[str, ...]:
+    span = ("--start", START, "--end", END, "--symbols", symbols)
+    return ("download", *span, "--kind", kind, "--out", out, "--rest-url", simulator.rest_url)
+
+
+FAST = {"VOLSVC_SOURCE__REST_PER_S": "1000"}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+async def test_trades(simulator: Simulator, tmp_path: Path) -> None:
+    """Every trade of the time asked for, from start inclusive to end exclusive, merged by time."""
+    code, out, err = await command(*ordered(simulator, "t.csv", "trades"), env=FAST, cwd=tmp_path)
+    assert (code, out) == (0, ""), err
+    assert "done" in err
+    rows = rows_of(tmp_path / "t.csv")
+    inside = [t for t in history() if START <= format_time(t.time_ns) < END]
+    assert len(rows) == len(inside) == 2 * 2 * 4 * 1_800
+    for symbol in SYMBOLS:
+        ids = [int(row["trade_id"]) for row in rows if row["symbol"] == symbol]
+        assert ids == [tick.trade_id for tick in inside if tick.symbol == symbol]
+    assert all(one["time"] <= other["time"] for one, other in pairwise(rows))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
+    """A bar for every minute of every symbol, as `volsvc train` reads them."""
+    code, _, err = await command(*ordered(simulator, "c.csv", "candles"), env=FAST, cwd=tmp_path)
+    assert code == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.csv"]
+    rows = rows_of(tmp_path / "c.csv")
+    assert list(rows[0]) == ["symbol", "ts", "open", "high", "low", "close", "volume"]
+    # The start is no whole minute, so the first bar begins in the minute after it.
+    assert len(rows) == 2 * 30
+    assert START <= rows[0]["ts"] < rows[-1]["ts"] < END
+    for symbol, bars in read_bars(tmp_path / "c.csv").items():
+        assert len(bars) == 30
+        ticks = trades(STEPS, 2, symbol)
+        first = [tick.price for tick in ticks if tick.time_ns // (60 * NS) == bars[0].minute]
+        assert (bars[0].close, bars[0].high) == (first[-1], max(first))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.parquet"])
+async def test_resumed(name: str, simulator: Simulator, tmp_path: Path) -> None:
+    """Killed again and again, and resumed, it gives the bytes of one undisturbed run."""
+    whole = tmp_path / f"whole-{name}"
+    arguments = ordered(simulator, whole.name, "trades")
+    assert (await command(*arguments, env=FAST, cwd=tmp_path))[0] == 0
+    slow = {"VOLSVC_SOURCE__REST_PER_S": "60"}
+    arguments = ordered(simulator, name, "trades")
+    for symbol in SYMBOLS:
+        journal = tmp_path / f".{name}.{symbol}.trades.part"
+        process = await launch(*arguments, env=slow, cwd=tmp_path)
+
+        async def under_way(journal: Path = journal) -> bool:
+            return journal.exists() and len(journal.read_bytes().splitlines()) > 3
+
+        await eventually(under_way, 20, "some pages", every_s=0.005)
+        process.kill()
+        await asyncio.wait_for(process.communicate(), 10)
+        assert not (tmp_path / name).exists()
+        # As if the kill had torn the last page.
+        journal.write_bytes(journal.read_bytes()[:-100])
+    code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
+    assert code == 0, err
+    assert (tmp_path / name).read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, whole.name])
+
+
+async def test_busy_venue(tmp_path: Path) -> None:
+    """429 is waited for as long as Retry-After says, and changes nothing of the result."""
+    ticks = trades(STEPS)
+    async with venue(ticks, Fault(kind="rest_429", at=0, count=3, seconds=1)) as simulator:
+        started = asyncio.get_running_loop().time()
+        arguments = ordered(simulator, "t.csv", "trades", "BTC-USD")
+        code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
+        assert code == 0, err
+        assert asyncio.get_running_loop().time() - started > 3
+    assert len(rows_of(tmp_path / "t.csv")) == 2 * 4 * 1_800
+
+
+async def test_another_order_under_the_same_name(simulator: Simulator, tmp_path: Path) -> None:
+    """An unfinished download is not mixed with another one."""
+    (tmp_path / ".t.csv.BTC-USD.trades.part").write_text('["trades","BTC-USD",1,2]\n')
+    arguments = ordered(simulator, "t.csv", "trades", "BTC-USD")
+    code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
+    assert code == 1
+    assert "unfinished other download; remove it" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "fault"),
+    [
+        ({"--start": "soon"}, 2, "--start: 'soon'"),
+        ({"--end": START}, 2, "--end"),
+        ({"--end": "2099-01-01T00:00:00Z"}, 2, "--end"),
+        ({"--symbols": "a b"}, 2, "'a b'"),
+        ({"--out": "none/t.csv"}, 1, "no folder none"),
+        ({"--out": "t.xls"}, 1, "extension"),
+        ({"--rest-url": "ftp://x"}, 2, "source.rest_url"),
+        ({"--kind": "orders"}, 2, "orders"),
+    ],
+    ids=range(8),
+)
+async def test_mistakes(changes: dict[str, str], code: int, fault: str, tmp_path: Path) -> None:
+    """A mistake is one line that names it; nothing is left behind."""
+    options = {"--start": START, "--end": END, "--out": "t.csv", "--symbols": "BTC-USD"} | changes
+    arguments = [part for option in options.items() for part in option]
+    found, out, err = await command("download", *arguments, cwd=tmp_path)
+    assert (found, out) == (code, "")
+    (line,) = err.strip().splitlines()
+    assert fault in line
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,231 @@
+"""A live run through the exchange and a replay of the same ticks are one, to the last bit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import generate_latest
+
+from tests.daemon import RunningDaemon, eventually, metric_sum, running
+from tests.live.feed import START_NS, Feed, exchange, listening, settings
+from tests.recordings import TEN_MINUTES
+from volsvc.app import Daemon
+from volsvc.config import FeatureSettings, ReplaySettings, load_settings
+from volsvc.domain import FeatureRow, InvalidTickError, SourceRow, Tick
+from volsvc.features import Order, SymbolTable
+from volsvc.simulator import Fault
+from volsvc.sources.files import Recording
+from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.recorder import Limits, Recorder
+from volsvc.sources.replay import FileSource
+
+SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+TICKS = 6_000
+
+
+def generated() -> list[Tick]:
+    spec = GeneratorSpec(SYMBOLS, 3, START_NS)
+    return [made.tick for made in islice(Generator(spec).ticks(), TICKS)]
+
+
+def as_trades(ticks: Sequence[Tick]) -> list[Tick]:
+    """What the channel of trades tells of ticks: all but the quotes."""
+    return [msgspec.structs.replace(t, best_bid=None, best_ask=None) for t in ticks]
+
+
+def as_tickers(ticks: Sequence[Tick]) -> list[Tick]:
+    """What the channel of tickers tells of ticks: price and quotes."""
+    plain = {"size": None, "side": None, "trade_id": None, "sequence": None}
+    return [msgspec.structs.replace(t, **plain) for t in ticks]
+
+
+def replayed(ticks: Sequence[Tick]) -> tuple[list[FeatureRow], SymbolTable]:
+    """The rows that the engine makes of ticks, and what it is left with."""
+    table, rows = SymbolTable(FeatureSettings()), []
+    for tick in ticks:
+        state = table.state_for(tick.symbol, tick.time_ns)
+        if state.update(tick) is Order.NEW and state.row is not None:
+            rows.append(state.row)
+    return rows, table
+
+
+def by_symbol(rows: Sequence[FeatureRow]) -> dict[str, list[FeatureRow]]:
+    """Rows of each symbol; between symbols the venue keeps no order inside a quarter second."""
+    symbols = sorted({row.symbol for row in rows})
+    return {symbol: [row for row in rows if row.symbol == symbol] for symbol in symbols}
+
+
+def assert_same(live: Feed, ticks: Sequence[Tick]) -> None:
+    """Rows, multi-scale features and the whole state of each symbol are equal."""
+    rows, table = replayed(ticks)
+    assert by_symbol(live.features) == by_symbol(rows)
+    for symbol in {tick.symbol for tick in ticks}:
+        one, other = live.table.get(symbol), table.get(symbol)
+        assert np.array_equal(one.scales(), other.scales(), equal_nan=True)
+        assert one.quality() == other.quality()
+        assert one.dump() == other.dump()
+
+
+@pytest.mark.parametrize("most", [50, 1], ids=["one connection", "a connection each"])
+@pytest.mark.parametrize("feed", ["trades", "ticker"])
+async def test_generated_markets(feed: str, most: int) -> None:
+    """On either channel, on one connection or several."""
+    ticks = {"trades": as_trades, "ticker": as_tickers}[feed](generated())
+    options = {"feed": feed, "symbols_per_connection": most}
+    async with (
+        exchange(ticks, wait_for=SYMBOLS) as simulator,
+        listening(settings(simulator, **options), SYMBOLS) as live,
+    ):
+        await live.until(lambda: len(live.rows) == TICKS, "all ticks")
+    assert_same(live, ticks)
+
+
+@pytest.mark.parametrize("path", TEN_MINUTES, ids=lambda path: path.name)
+async def test_real_recordings(path: Path) -> None:
+    """What was recorded of the real venue goes through its protocol unchanged."""
+    ticks = [row.tick for row in Recording(path, "BTC-USD").rows() if isinstance(row.tick, Tick)]
+    feed = "ticker" if any(tick.best_bid for tick in ticks) else "trades"
+    ticks = as_tickers(ticks) if feed == "ticker" else ticks
+    symbols = sorted({tick.symbol for tick in ticks})
+    async with (
+        exchange(ticks, wait_for=symbols) as simulator,
+        listening(settings(simulator, feed=feed), symbols) as live,
+    ):
+        await live.until(lambda: len(live.rows) == len(ticks), f"{len(ticks)} ticks")
+    if feed == "trades":
+        # The venue numbers what the recording does not.
+        ticks = [row.tick for row in live.rows]
+    rows, _ = replayed(ticks)
+    assert by_symbol(live.features) == by_symbol(rows)
+    assert len(rows) > 1_000
+
+
+class _Silent:
+    """Hears what a replay reports, of which there is nothing here."""
+
+    def rejected(self, path: str, line: int, error: InvalidTickError) -> None:
+        raise error
+
+    def out_of_order(self, path: str, line: int, error: InvalidTickError) -> None:
+        raise error
+
+    def late(self, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.ndjson", "t.csv.gz", "t.ndjson.zst", "t.parquet"])
+async def test_recorded_and_replayed(name: str, tmp_path: Path) -> None:
+    """A recording holds the very ticks that were live, with the time of their receipt."""
+    ticks = as_trades(generated())[:2_000]
+    async with (
+        exchange(ticks, wait_for=SYMBOLS) as simulator,
+        listening(settings(simulator), SYMBOLS) as live,
+    ):
+        await live.until(lambda: len(live.rows) == len(ticks), "all ticks")
+    recorder = Recorder(tmp_path / name, Limits())
+    for start in range(0, len(live.rows), 300):
+        recorder.write(live.rows[start : start + 300])
+    recorder.close()
+    recording = Recording(tmp_path / name, None)
+    source = FileSource(recording, ReplaySettings(speed=math.inf), _Silent())
+    again = list(source.ticks())
+    assert_same(live, again)
+    assert {tick.source for tick in again} <= {"csv", "ndjson", "parquet"}
+    if name == "t.ndjson":
+        first = json.loads((tmp_path / name).read_text().splitlines()[0])
+        assert first["received_at"] > "2026-11"
+
+
+STORM = tuple(
+    Fault(kind=kind, at=60 * (place + 1), count=2, seconds=0)
+    for place, kind in enumerate(
+        ("skip", "duplicate", "reorder", "malformed", "sequence_reset", "snapshot", "disconnect")
+    )
+)
+"""Faults that cost messages, but no trade in the end."""
+
+
+@pytest.mark.parametrize("faults", [(), STORM], ids=["good venue", "bad venue"])
+async def test_digests(
+    faults: Sequence[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest of all that was said is the same live and replayed, whatever the venue did."""
+    monkeypatch.chdir(tmp_path)
+    ticks = as_trades(generated())[:4_000]
+    recorder = Recorder(tmp_path / "t.ndjson", Limits())
+    recorder.write([SourceRow(index, tick) for index, tick in enumerate(ticks)])
+    recorder.close()
+    async with exchange(ticks, *faults, wait_for=SYMBOLS) as simulator:
+        live = settings(simulator, symbols=SYMBOLS).model_dump(exclude_unset=True)
+        said = await digests(len(ticks), {"source": live})
+    replay = {"source": {"path": "t.ndjson"}, "replay": {"speed": "max"}}
+    assert await digests(len(ticks), replay) == said
+    assert all(digest["closed"] is not None for digest in said.values())
+
+
+async def digests(ticks: int, keys: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The digest of every symbol when a daemon has processed so many ticks."""
+    rest: dict[str, Any] = {"http": {"port": 0}, "model": {"import_packaged": False}}
+    daemon = Daemon(load_settings(None, {**keys, **rest}))
+    stop = asyncio.Event()
+    run = asyncio.create_task(daemon.run(stop, lambda url: None))
+
+    async def processed() -> bool:
+        text = generate_latest(daemon.metrics.registry).decode()
+        return metric_sum(text, "volsvc_ticks_total") == ticks
+
+    await eventually(processed, 20, f"{ticks} ticks")
+    stop.set()
+    async with asyncio.timeout(10):
+        await run
+    return {symbol: daemon.table.get(symbol).digest.dump() for symbol in SYMBOLS}
+
+
+async def test_daemon_live_and_daemon_replaying(tmp_path: Path) -> None:
+    """Two daemons, one on the live feed and one on its recording, say the same."""
+    ticks = as_trades(generated())[:3_000]
+    recorder = Recorder(tmp_path / "t.ndjson", Limits())
+    env = {"VOLSVC_FEATURES__HISTORY": "5000", "VOLSVC_HTTP__PORT": "0"}
+    async with exchange(ticks, wait_for=SYMBOLS) as simulator:
+        urls = ("--ws-url", simulator.ws_url, "--rest-url", simulator.rest_url)
+        live = ("--source", "coinbase", "--symbols", ",".join(SYMBOLS), *urls)
+        async with running(*live, env=env, cwd=tmp_path) as daemon:
+            said = await _everything(daemon, len(ticks))
+            assert await daemon.metric('volsvc_ticks_total{source="coinbase"}') == len(ticks)
+            assert await daemon.stop() == 0
+    async with (
+        exchange(ticks, wait_for=SYMBOLS) as simulator,
+        listening(settings(simulator), SYMBOLS) as feed,
+    ):
+        await feed.until(lambda: len(feed.rows) == len(ticks), "all ticks")
+    recorder.write(feed.rows)
+    recorder.close()
+    replay = ("--path", "t.ndjson", "--speed", "max")
+    async with running(*replay, env=env, cwd=tmp_path) as daemon:
+        assert await _everything(daemon, len(ticks)) == said
+        assert await daemon.stop() == 0
+
+
+async def _everything(daemon: RunningDaemon, ticks: int) -> object:
+    """What a daemon says of all symbols when it has processed its ticks, but for the clock."""
+
+    async def processed() -> bool:
+        return await daemon.metric("volsvc_ticks_total") == ticks
+
+    await eventually(processed, 20, f"{ticks} ticks")
+    clock = {"ts", "age_s", "stale"}
+    said = []
+    for symbol in SYMBOLS:
+        latest = await daemon.get(f"/latest/{symbol}")
+        said.append({name: value for name, value in latest.items() if name not in clock})
+        said.append(await daemon.get(f"/history/{symbol}?limit=5000"))
+    return said
