@@ -8,21 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import volsvc
 from volsvc.board import Board
-from volsvc.config import Settings, SourceSettings
+from volsvc.config import Settings
 from volsvc.consumer import Consumer
-from volsvc.domain import BusError, InvalidTickError
+from volsvc.domain import BusError
 from volsvc.features import SymbolTable
-from volsvc.feed_reporter import FeedReporter
 from volsvc.health import Health
 from volsvc.instance import InstanceName
 from volsvc.keys import Keyring
-from volsvc.live_settings import LIVE_KINDS
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.model_log import ModelLog
@@ -31,121 +27,23 @@ from volsvc.models import PACKAGED, ModelEvent
 from volsvc.producer import Producer
 from volsvc.registration import register_packaged
 from volsvc.replica import Replica
+from volsvc.reporter import Reporter
 from volsvc.scoreboard import Scoreboard
-from volsvc.sources.base import Source, SourceEvents
-from volsvc.sources.files import Recording
-from volsvc.sources.replay import FileSource, GeneratorSource
+from volsvc.source_setup import build_source
 from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
-from volsvc.transport import Bus, Lag
+from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
 from volsvc.web.app import create_app
 from volsvc.web.server import Server
 from volsvc.web.services import Services
 
-DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
-LOGGED_ROWS = 10
-"""Faulty rows of a file that are logged one by one; the rest is counted."""
 LOOP_CHECK_S = 0.5
 CONSUMER_SHARE, SERVER_SHARE = 0.4, 0.3
 """Shares of shutdown_timeout_s for what was published and for requests in flight; the rest is for
 clients of a broker that may not answer."""
 
 log = get_logger(__name__)
-
-
-class Reporter:
-    """Turns what the parts report into health, metrics and one log line a change."""
-
-    def __init__(self, metrics: Metrics, health: Health) -> None:
-        self.feed = FeedReporter(metrics, health)
-        self._metrics = metrics
-        self._health = health
-        self._rows: dict[tuple[str, str], int] = {}
-
-    def connected(self, part: str, up: bool, reason: str) -> None:
-        """A client part reached the broker or lost it."""
-        if not up:
-            self._metrics.kafka_retries.labels(part).inc()
-        if self._health.report(f"kafka:{part}", "ok" if up else "degraded", reason):
-            if up:
-                log.info("kafka_connected", part=part)
-            else:
-                log.warning("kafka_unreachable", part=part, reason=reason)
-        parts = [c.status for name, c in self._health.checks.items() if name.startswith("kafka:")]
-        self._metrics.kafka_connected.set(all(status == "ok" for status in parts))
-
-    def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
-        """How far each partition is behind its end."""
-        self._metrics.set_lag(topic, lags)
-
-    def rebalanced(self) -> None:
-        """The assignment changed."""
-        self._metrics.rebalances.inc()
-
-    def rejected(self, path: str, line: int, error: InvalidTickError) -> None:
-        """A row of a file was skipped."""
-        self._metrics.rejected.labels(error.reason).inc()
-        self._row("row_skipped", path, line, error)
-
-    def out_of_order(self, path: str, line: int, error: InvalidTickError) -> None:
-        """A row's time goes back; the consumer skips and counts it."""
-        self._row("row_out_of_order", path, line, error)
-
-    def _row(self, event: str, path: str, line: int, error: InvalidTickError) -> None:
-        count = self._rows[event, path] = self._rows.get((event, path), 0) + 1
-        if count <= LOGGED_ROWS:
-            more = {"further": "counted, not logged"} if count == LOGGED_ROWS else {}
-            log.warning(event, file=path, line=line, field=error.field, error=error.detail, **more)
-
-    def late(self, seconds: float) -> None:
-        """How far a paced replay is behind."""
-        self._metrics.replay_lateness.set(seconds)
-
-    def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
-        """A part failed and will run again."""
-        self._metrics.restarts.labels(part).inc()
-        log.warning("part_restarts", part=part, error=str(error), delay_s=round(delay_s, 3))
-
-
-def build_source(settings: Settings, events: Reporter) -> Source | None:
-    """The configured source; raises SourceError when there is no tick in it."""
-    source, replay = settings.source, settings.replay
-    if source.kind == "none":
-        return None
-    if source.kind in LIVE_KINDS:
-        return live_source(source, events)
-    if not source.path:
-        return GeneratorSource(
-            source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns
-        )
-    return file_source(settings, Path(source.path), events)
-
-
-def live_source(source: SourceSettings, events: Reporter) -> Source:
-    """A venue's live ticks; raises SourceError for a name that cannot be a symbol."""
-    from volsvc.sources.coinbase import Coinbase
-    from volsvc.sources.kraken import Kraken
-    from volsvc.sources.live import LiveSource
-
-    venue = Kraken(source.feed) if source.kind == "kraken" else Coinbase(source.feed)
-    return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events.feed)
-
-
-def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
-    """A recording as a source; raises SourceError when there is no tick in it."""
-    source, replay = settings.source, settings.replay
-    default = source.default_symbol or (source.symbols or DEFAULT_SYMBOLS)[0]
-    recording = Recording(path, default)
-    recording.check()
-    return FileSource(
-        recording,
-        replay,
-        events,
-        symbols=frozenset(source.symbols),
-        loop=source.loop,
-        start_ns=time.time_ns() if replay.clock == "now" else None,
-    )
 
 
 def build_bus(settings: Settings, reporter: Reporter, instance: str) -> Bus:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from volsvc.app import Reporter, build_bus, file_source
+from volsvc.app import build_bus
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import (
     NS,
@@ -28,6 +28,8 @@ from volsvc.metrics import Metrics
 from volsvc.models import PACKAGED, Baseline, Model, read_artefact
 from volsvc.producer import Producer
 from volsvc.progress import progress_bar
+from volsvc.reporter import Reporter
+from volsvc.source_setup import file_source
 from volsvc.sources.files import file_format, open_raw, recordings_in, text_of
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.replay import FileSource

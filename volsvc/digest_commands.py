@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.app import Reporter, file_source
 from volsvc.commands import write_rows
 from volsvc.config import Settings
 from volsvc.domain import InvalidTickError, SourceError
@@ -17,6 +16,8 @@ from volsvc.metrics import Metrics
 from volsvc.model_setup import build_holder
 from volsvc.models import HORIZONS_S, LiveForecasts, Model, moment_now, moments_ended
 from volsvc.progress import progress_bar
+from volsvc.reporter import Reporter
+from volsvc.source_setup import file_source
 from volsvc.sources.files import open_raw, text_of
 from volsvc.sources.replay import FileSource
 

@@ -12,7 +12,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.app import DEFAULT_SYMBOLS, Reporter, file_source, live_source
 from volsvc.commands import write_rows
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import SourceError, SourceRow, Tick, is_symbol, parse_time
@@ -20,6 +19,8 @@ from volsvc.health import Health
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.progress import progress_bar
+from volsvc.reporter import Reporter
+from volsvc.source_setup import DEFAULT_SYMBOLS, file_source, live_source
 from volsvc.sources.coinbase import Coinbase
 from volsvc.sources.download import (
     CANDLE_COLUMNS,

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from volsvc.app import Reporter, file_source
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import Tick, VolsvcError, format_time, parse_time
 from volsvc.features import MINUTE_NS, MinuteBar
@@ -34,6 +33,8 @@ from volsvc.models import (
 from volsvc.models.base import SCALES_FROM, Array, matrix_of_scales
 from volsvc.progress import progress_bar
 from volsvc.registration import tracking_uri
+from volsvc.reporter import Reporter
+from volsvc.source_setup import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.bars import is_bars, read_bars

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.daemon import eventually
-from volsvc.app import Daemon, Reporter, file_source
+from volsvc.app import Daemon
 from volsvc.commands import generate_file
 from volsvc.config import Settings, load_settings
 from volsvc.domain import FeatureRow
@@ -19,6 +19,8 @@ from volsvc.metrics import Metrics
 from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
 from volsvc.models.base import matrix_of_scales
 from volsvc.packing import unpack
+from volsvc.reporter import Reporter
+from volsvc.source_setup import file_source
 from volsvc.training.dataset import load_panel
 
 SYMBOLS = ("BTC-USD", "ETH-USD")

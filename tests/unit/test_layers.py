@@ -18,6 +18,8 @@ ROWS = (
     ("ownership", "replica", "scoreboard"),
     ("producer", "consumer", "web", "training", "registration", "model_log"),
     ("model_setup", "feed_reporter", "simulator"),
+    ("reporter",),
+    ("source_setup",),
     ("app",),
     (
         *("commands", "model_commands", "model_admin", "digest_commands", "feed_commands"),
