@@ -23,7 +23,6 @@ from pydantic import (
     PlainSerializer,
     PositiveFloat,
     PositiveInt,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -38,6 +37,7 @@ from pydantic_settings import (
 )
 
 from volsvc.http_config import AuthSettings, HttpSettings, Section, Texts, split_list
+from volsvc.kafka_config import KafkaSettings
 from volsvc.live_settings import LiveKeys
 
 Role = Literal["producer", "consumer", "api"]
@@ -127,40 +127,6 @@ class BusSettings(Section):
 
     transport: Literal["memory", "kafka"] = "memory"
     queue_max_records: PositiveInt = 10_000
-
-
-class KafkaSecurity(Section):
-    """TLS and SASL towards the broker; plain text by default."""
-
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    ca_file: str = ""
-
-
-class KafkaSettings(Section):
-    """The broker and our topics on it."""
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    topic: str = Field("ticks.raw", min_length=1)
-    features_topic: str = Field("ticks.features", min_length=1)
-    dead_letter_topic: str = Field("ticks.dlq", min_length=1)
-    outcomes_topic: str = Field("ticks.outcomes", min_length=1)
-    group_id: str = Field("volsvc", min_length=1)
-    partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
-    replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
-    create_topics: bool = True
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
-    session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
-    heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
-    commit_interval_s: PositiveFloat = 1.0
-    restore_timeout_s: PositiveFloat = 60.0
-    stall_timeout_s: PositiveFloat = 30.0
-    retry_backoff_ms: PositiveInt = 100
-    retry_backoff_max_ms: PositiveInt = 5_000
-    request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
-    security: KafkaSecurity = KafkaSecurity()
 
 
 class FeatureSettings(Section):

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from volsvc.board import Board
-from volsvc.config import KafkaSettings
 from volsvc.domain import (
     NS,
     BusUnavailableError,
@@ -21,6 +20,7 @@ from volsvc.domain import (
     format_time,
 )
 from volsvc.features import Order, SymbolState, SymbolTable
+from volsvc.kafka_config import KafkaSettings
 from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.models import (

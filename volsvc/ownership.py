@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 
-from volsvc.config import KafkaSettings
 from volsvc.domain import BusError, InvalidTickError, UnknownSymbolError
 from volsvc.features import StateError, SymbolState, SymbolTable
+from volsvc.kafka_config import KafkaSettings
 from volsvc.logs import get_logger
 from volsvc.transport import Bus, Position, Record
 from volsvc.transport.codec import decode_state

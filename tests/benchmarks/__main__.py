@@ -19,10 +19,11 @@ import msgspec
 import numpy as np
 
 from volsvc.board import Board
-from volsvc.config import FeatureSettings, KafkaSettings
+from volsvc.config import FeatureSettings
 from volsvc.consumer import Consumer
 from volsvc.domain import Tick
 from volsvc.features import MinuteBar, MultiScale, ReturnWindow, SymbolTable
+from volsvc.kafka_config import KafkaSettings
 from volsvc.metrics import Metrics
 from volsvc.models import (
     FEATURES,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.daemon import running
 from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
-from volsvc.config import KafkaSettings
+from volsvc.kafka_config import KafkaSettings
 from volsvc.transport import Lag, OutRecord
 from volsvc.transport.kafka import KafkaBus
 from volsvc.transport.stated import headers_of

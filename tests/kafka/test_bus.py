@@ -8,7 +8,7 @@ import pytest
 
 from tests.bus_contract import BusContract
 from tests.kafka.broker import Broker
-from volsvc.config import KafkaSettings
+from volsvc.kafka_config import KafkaSettings
 from volsvc.transport import Lag
 from volsvc.transport.kafka import KafkaBus
 

@@ -9,7 +9,8 @@ import volsvc
 
 ROWS = (
     ("live_settings",),
-    ("domain", "config", "http_config"),
+    ("http_config",),
+    ("domain", "config", "kafka_config"),
     ("packing",),
     ("quality", "evidence"),
     ("features", "metrics", "logs", "board", "supervisor", "health", "instance", "journal"),
@@ -33,7 +34,7 @@ ROWS = (
 HEAVY = {"aiokafka": ("transport",), "aiohttp": ("web", "models", "sources", "simulator")}
 ROOT = Path(volsvc.__file__).parent
 ALLOWED = {
-    ("config", "http_config"),
+    ("config", "kafka_config"),
     ("commands", "progress"),
     ("feed_commands", "commands"),
     ("feed_commands", "progress"),

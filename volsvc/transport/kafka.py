@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from volsvc.config import KafkaSettings
 from volsvc.domain import BusError, BusUnavailableError
+from volsvc.kafka_config import KafkaSettings
 from volsvc.transport.bus import Assignee, BusEvents, OutRecord, Record
 from volsvc.transport.kafka_client import client_options, ensure_topics, let_go, retrying
 from volsvc.transport.kafka_reader import KafkaReader

@@ -20,8 +20,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from volsvc.config import KafkaSettings
 from volsvc.domain import BusError
+from volsvc.kafka_config import KafkaSettings
 from volsvc.supervisor import Backoff
 from volsvc.transport.bus import BusEvents
 

@@ -14,8 +14,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from volsvc.config import KafkaSettings
 from volsvc.domain import BusUnavailableError
+from volsvc.kafka_config import KafkaSettings
 from volsvc.transport.bus import BusEvents, Record
 from volsvc.transport.kafka_client import client_options, let_go
 from volsvc.transport.kafka_progress import Watchdog

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from volsvc.config import KafkaSettings
 from volsvc.domain import BusUnavailableError
+from volsvc.kafka_config import KafkaSettings
 from volsvc.supervisor import Backoff
 from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
 from volsvc.transport.kafka_client import client_options, let_go, retrying, unless
