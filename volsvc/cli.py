@@ -209,7 +209,10 @@ def forecast(
         list[float] | None,
         typer.Option(min=1, max=86_400, help="seconds ahead; repeatable; default: 60 to 3600"),
     ] = None,
-    model: Annotated[str, typer.Option(help="ml, baseline, or the path of an artefact")] = "ml",
+    model: Annotated[
+        str,
+        typer.Option(help="ml (packaged), baseline, registry, registry:VERSION, or an artefact"),
+    ] = "ml",
 ) -> None:
     """Write the forecasts of recordings of bars or ticks, each from what was known then."""
     from volsvc.commands import ForecastOrder, forecast_file

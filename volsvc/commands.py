@@ -25,7 +25,8 @@ from volsvc.domain import (
 from volsvc.features import Order, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
-from volsvc.models import PACKAGED, Baseline, Model, read_artefact
+from volsvc.model_setup import registered_model
+from volsvc.models import BASELINE, PACKAGED, Model, read_artefact
 from volsvc.producer import Producer
 from volsvc.progress import progress_bar
 from volsvc.reporter import Reporter
@@ -133,7 +134,7 @@ def forecast_file(settings: Settings, order: ForecastOrder) -> None:
     """Write what the service would have said of recordings of bars or ticks."""
     from volsvc.training.batch import COLUMNS
 
-    model = _named_model(order.model)
+    model = _named_model(settings, order.model)
     files = [file for path in order.data for file in recordings_in(path)]
     done = 0
 
@@ -149,10 +150,16 @@ def forecast_file(settings: Settings, order: ForecastOrder) -> None:
         write_rows(order.out, COLUMNS, rows(advance))
 
 
-def _named_model(name: str) -> Model:
-    """`ml` from the package, `baseline`, or an artefact's path; raises ArtefactError."""
+def _named_model(settings: Settings, name: str) -> Model:
+    """`ml` from the package, `baseline`, `registry` or `registry:VERSION`, an artefact's path.
+
+    Raises ArtefactError or RegistryAwayError.
+    """
     if name == "baseline":
-        return Baseline()
+        return BASELINE
+    source, _, version = name.partition(":")
+    if source == "registry":
+        return asyncio.run(registered_model(settings, version or None))
     return read_artefact(PACKAGED if name == "ml" else Path(name)).model
 
 

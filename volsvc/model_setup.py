@@ -61,8 +61,24 @@ def build_remote(settings: Settings) -> Remote:
 
 def build_control(settings: Settings, holder: ModelHolder, events: ModelLog) -> ModelControl:
     """Who changes what serves."""
-    depot = Depot(settings.model, build_remote(settings), build_cache(settings))
-    return ModelControl(settings.model, holder, depot, events)
+    return ModelControl(settings.model, holder, build_depot(settings), events)
+
+
+def build_depot(settings: Settings) -> Depot:
+    """Versions of the registry, with the cache on disk before it."""
+    return Depot(settings.model, build_remote(settings), build_cache(settings))
+
+
+async def registered_model(settings: Settings, version: str | None) -> Model:
+    """A version of the registry, None for where the alias `ml` points.
+
+    Raises RegistryAwayError, or ArtefactError when there is none that may serve.
+    """
+    depot = build_depot(settings)
+    try:
+        return await depot.obtain(await depot.entry(version))
+    finally:
+        await depot.close()
 
 
 def open_journal(settings: Settings) -> tuple[Journal | None, str]:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.daemon import eventually, running
+from tests.daemon import command, eventually, running
+from tests.simulated import constant, write_bars
 from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, read_artefact
 from volsvc.models.registry import Registry, RegistryError, candidates_of
 
@@ -71,6 +72,29 @@ def test_loaded_model_gives_the_daemons_numbers(variant: str, store: str) -> Non
 def golden_rows() -> np.ndarray[Any, Any]:
     with np.load(PACKAGED, allow_pickle=False) as file:
         return np.asarray(file["golden"])
+
+
+async def test_batch_scoring_by_a_registered_model(store: str, tmp_path: Path) -> None:
+    """`volsvc forecast` takes a version of the registry, and says which."""
+    write_bars(tmp_path / "AAA-USD.csv", constant(5e-4, 120), seed=1)
+    results = []
+    for model in ("registry", "ml"):
+        arguments = ("--data", "AAA-USD.csv", "--out", f"{model}.csv", "--model", model)
+        code, _, err = await command(
+            "forecast", *arguments, cwd=tmp_path, env={"MLFLOW_TRACKING_URI": store}
+        )
+        assert code == 0, err
+        frame = pd.read_csv(tmp_path / f"{model}.csv", dtype={"version": str})
+        results.append(frame.drop(columns="version"))
+        expected = mlflow.MlflowClient(store).get_model_version_by_alias("volsvc", "ml").version
+        assert set(frame["version"]) == {str(expected) if model == "registry" else "1"}
+    assert results[0].equals(results[1])
+    missing = ("--data", "AAA-USD.csv", "--out", "x.csv", "--model", "registry:99")
+    code, _, err = await command(
+        "forecast", *missing, cwd=tmp_path, env={"MLFLOW_TRACKING_URI": store}
+    )
+    assert code == 1
+    assert "no version '99'" in err
 
 
 def test_entering_it_again_changes_nothing(store: str) -> None:
