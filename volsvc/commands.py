@@ -26,7 +26,7 @@ from volsvc.features import Order, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.model_setup import registered_model
-from volsvc.models import BASELINE, PACKAGED, Model, read_artefact
+from volsvc.models import BASELINE, Model, packaged, read_artefact
 from volsvc.producer import Producer
 from volsvc.progress import progress_bar
 from volsvc.reporter import Reporter
@@ -160,7 +160,7 @@ def _named_model(settings: Settings, name: str) -> Model:
     source, _, version = name.partition(":")
     if source == "registry":
         return asyncio.run(registered_model(settings, version or None))
-    return read_artefact(PACKAGED if name == "ml" else Path(name)).model
+    return (packaged() if name == "ml" else read_artefact(Path(name))).model
 
 
 def _forecasts(

@@ -9,7 +9,7 @@ from volsvc.config import Settings
 from volsvc.journal import Journal
 from volsvc.logs import get_logger
 from volsvc.model_log import ModelLog
-from volsvc.models import ArtefactError, Model, ModelHolder, Wish, read_artefact
+from volsvc.models import ArtefactError, Model, ModelHolder, Wish, packaged
 from volsvc.models.cache import ModelCache
 from volsvc.models.control import ModelControl
 from volsvc.models.depot import Depot
@@ -33,7 +33,7 @@ def build_holder(settings: Settings) -> ModelHolder:
     """
     wish = Wish(settings.model.variant, None)
     try:
-        wish = replace(wish, fitted=_last_good(settings) or read_artefact().model)
+        wish = replace(wish, fitted=_last_good(settings) or packaged().model)
     except ArtefactError as error:
         wish = replace(wish, lacking=str(error))
     return ModelHolder(wish, shadow=settings.model.shadow)

@@ -16,7 +16,7 @@ import pytest
 from tests.daemon import eventually
 from volsvc.app import Daemon
 from volsvc.config import load_settings
-from volsvc.models import HORIZONS_S, Baseline, read_artefact
+from volsvc.models import HORIZONS_S, Baseline, packaged
 from volsvc.models.ml import MlModel
 from volsvc.training.scores import qlike
 
@@ -138,7 +138,7 @@ async def test_a_planted_bad_model_is_stopped(
     """Ten times the baseline's variance: its QLIKE says so at once, and the guard falls back."""
     monkeypatch.chdir(tmp_path)
     write_walk(tmp_path / "walk.ndjson")
-    parts = read_artefact().model.parts
+    parts = packaged().model.parts
     daemon, outcomes = await replayed(
         tmp_path / "walk.ndjson", 240, TenfoldModel(parts, "9", "bad")
     )

@@ -33,7 +33,7 @@ from volsvc.models import (
     Model,
     ModelHolder,
     Wish,
-    read_artefact,
+    packaged,
 )
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.transport import OutRecord
@@ -86,7 +86,7 @@ def bench_window(ticks: Sequence[Tick]) -> None:
 def bench_pipeline(ticks: Sequence[Tick], model: Model) -> None:
     """Ticks through the in-process bus and the consumer, against decoding their JSON alone."""
     records = [encode_tick(tick) for tick in ticks]
-    fitted = model if model.variant == "ml" else read_artefact().model
+    fitted = model if model.variant == "ml" else packaged().model
 
     def through(*, shadow: bool) -> None:
         wish = Wish(model.variant, fitted)
@@ -157,7 +157,7 @@ def bench_engine() -> None:
 
 def bench_model() -> None:
     """Rows of live symbols through the fitted model, against the baseline."""
-    model, baseline = read_artefact().model, Baseline()
+    model, baseline = packaged().model, Baseline()
     rows = np.tile(golden_rows(), (20, 1))
 
     def fitted() -> None:
@@ -206,7 +206,7 @@ def main() -> None:
     print("| path | volsvc | reference | ratio |\n| --- | --- | --- | --- |")
     bench_window(ticks)
     bench_pipeline(ticks, Baseline())
-    bench_pipeline(ticks, read_artefact().model)
+    bench_pipeline(ticks, packaged().model)
     bench_engine()
     bench_model()
     bench_predict()

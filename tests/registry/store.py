@@ -21,7 +21,7 @@ import mlflow
 import numpy as np
 
 from tests.daemon import eventually
-from volsvc.models import PACKAGED, read_artefact, write_artefact
+from volsvc.models import PACKAGED, packaged, write_artefact
 from volsvc.models.ml import Parts
 from volsvc.models.registry import Candidate, Registry
 from volsvc.models.trees import Forest
@@ -42,7 +42,7 @@ def golden() -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def write_candidate(folder: Path, kind: str, factor: float = 1.0) -> Path:
     """An artefact: good, corrupt, nan, slow, or of another schema."""
-    parts, path = read_artefact().model.parts, folder / f"{kind}-{factor:g}.npz"
+    parts, path = packaged().model.parts, folder / f"{kind}-{factor:g}.npz"
     if kind == "slow":
         heads = [replace(head, forest=_grown(head.forest, 25)) for head in parts.heads]
         parts = replace(parts, heads=tuple(heads))

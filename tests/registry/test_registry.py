@@ -15,7 +15,7 @@ import pytest
 
 from tests.daemon import command, eventually, running
 from tests.simulated import constant, write_bars
-from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, read_artefact
+from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, packaged
 from volsvc.models.registry import Registry, RegistryError, candidates_of
 
 pytestmark = [
@@ -44,7 +44,7 @@ def test_two_variants_with_metrics(store: str) -> None:
         run = client.get_run(str(version.run_id))
         assert run.data.tags["variant"] == variant
         assert {f"held_out_qlike_{h:g}s" for h in HORIZONS_S} <= set(run.data.metrics)
-    digest = read_artefact().model.digest
+    digest = packaged().model.digest
     assert client.get_model_version_by_alias("volsvc", "ml").tags["volsvc.digest"] == digest
     run_id = client.get_model_version_by_alias("volsvc", "ml").run_id
     params = client.get_run(str(run_id)).data.params
@@ -57,7 +57,7 @@ def test_loaded_model_gives_the_daemons_numbers(variant: str, store: str) -> Non
     """MLflow loads it by alias, and a forecast is the one that the daemon would make."""
     mlflow.set_tracking_uri(store)
     loaded = mlflow.pyfunc.load_model(f"models:/volsvc@{variant}")
-    model = Baseline() if variant == "baseline" else read_artefact().model
+    model = Baseline() if variant == "baseline" else packaged().model
     golden = golden_rows()
     for horizon in HORIZONS_S:
         theirs = loaded.predict(
@@ -101,7 +101,7 @@ def test_entering_it_again_changes_nothing(store: str) -> None:
     """The same models are found by their digest; no second version appears."""
     registry = Registry(store, "volsvc")
     before = len(mlflow.MlflowClient(store).search_model_versions("name = 'volsvc'"))
-    for candidate in candidates_of(read_artefact(), PACKAGED):
+    for candidate in candidates_of(packaged(), PACKAGED):
         registry.register(candidate)
     after = len(mlflow.MlflowClient(store).search_model_versions("name = 'volsvc'"))
     assert before == after == 2
@@ -109,7 +109,7 @@ def test_entering_it_again_changes_nothing(store: str) -> None:
 
 def test_a_registry_that_is_away_is_said() -> None:
     """No answer is one error of ours, and soon."""
-    (baseline, _) = candidates_of(read_artefact(), PACKAGED)
+    (baseline, _) = candidates_of(packaged(), PACKAGED)
     with pytest.raises(RegistryError, match="refuses"):
         Registry("http://127.0.0.1:9", "volsvc").register(baseline)
 

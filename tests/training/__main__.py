@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.simulated import bars, jump
-from tests.training.test_simulations import SIGMA, forecasts, minutes_of, packaged
-from volsvc.models import HORIZONS_S
+from tests.training.test_simulations import SIGMA, forecasts, minutes_of
+from volsvc.models import HORIZONS_S, packaged
 from volsvc.training.plots import plot_recovery
 from volsvc.training.walkforward import DAY, calibrated, trailing_log_limit
 
@@ -22,9 +22,9 @@ def main() -> None:
     sigmas = jump(SIGMA, 3.0, BEFORE, AFTER + 60)
     minutes = minutes_of(bars(sigmas, seed=4))
     at = np.arange(3 * DAY, BEFORE + AFTER)
-    variance = forecasts(packaged(), minutes)[at]
+    variance = forecasts(packaged().model, minutes)[at]
     limits = np.column_stack([trailing_log_limit(minutes, h, at) for h in HORIZONS_S])
-    _, low, high = calibrated(packaged(), minutes, at, variance, limits)
+    _, low, high = calibrated(packaged().model, minutes, at, variance, limits)
     shown = slice(BEFORE - 60 - at[0], None)
     unit = 1e4 / np.sqrt(HORIZONS_S[COLUMN] / 60)
     OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from tests.simulated import START, garch, write_bars
 from volsvc.config import load_settings
 from volsvc.domain import Tick, parse_time
 from volsvc.features import MINUTE_NS, SymbolTable
-from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
+from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, packaged
 from volsvc.sources.files import Recording
 from volsvc.training.bars import read_bars
 from volsvc.training.batch import COLUMNS, due_of_bars, forecast_rows
@@ -50,7 +50,7 @@ async def test_bars_are_scored_as_the_evaluation_scores_them(bars: Path, tmp_pat
     assert tuple(rows[0]) == COLUMNS
     (symbol,) = load_panel([bars], tmp_path / "cache", lambda path: iter(()))
     at = np.arange(len(symbol))
-    expected = np.sqrt(model_variances(read_artefact().model, symbol, at))
+    expected = np.sqrt(model_variances(packaged().model, symbol, at))
     said = {(row["ts"], float(row["horizon_s"])): row for row in rows}
     assert len(said) == len(rows)
     for row in rows:
@@ -86,14 +86,14 @@ def test_size_of_a_call_changes_nothing(bars: Path, monkeypatch: pytest.MonkeyPa
     for size in (1, 7, 512):
         monkeypatch.setattr("volsvc.training.batch.CHUNK", size)
         due = due_of_bars("AAA-USD", recorded, 60)
-        results.append(list(forecast_rows(read_artefact().model, due, HORIZONS_S, bars=True)))
+        results.append(list(forecast_rows(packaged().model, due, HORIZONS_S, bars=True)))
     assert results[0] == results[1] == results[2]
 
 
 async def test_ticks_are_scored_as_the_daemon_scores_them(recording: Path, tmp_path: Path) -> None:
     """At each grid time, what a daemon says that has seen the ticks before it and no other."""
     rows = await forecast(tmp_path, "--data", str(recording), "--every", "20", "--horizon", "300")
-    model = read_artefact().model
+    model = packaged().model
     settings = load_settings(None)
     ticks = [r.tick for r in Recording(recording, None).rows() if isinstance(r.tick, Tick)]
     for row in rows[:: len(rows) // 7]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.simulated import bars, garch
 from volsvc.features import MinuteBar
-from volsvc.models import HORIZONS_S, read_artefact
+from volsvc.models import HORIZONS_S, packaged
 from volsvc.models.base import matrix_of_scales
 from volsvc.training.causality import CausalityError, check_causality
 from volsvc.training.dataset import bar_rows
@@ -28,7 +28,7 @@ def features(seen: Iterator[MinuteBar]) -> Sequence[Array]:
 
 def forecasts(seen: Iterator[MinuteBar]) -> Sequence[Array]:
     rows = np.array(features(seen))
-    return list(read_artefact().model.variances(matrix_of_scales(rows), HORIZONS_S))
+    return list(packaged().model.variances(matrix_of_scales(rows), HORIZONS_S))
 
 
 @pytest.mark.parametrize("rows", [features, forecasts])

@@ -16,7 +16,7 @@ from volsvc.domain import FeatureRow
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
-from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, read_artefact
+from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, packaged
 from volsvc.models.base import matrix_of_scales
 from volsvc.packing import unpack
 from volsvc.reporter import Reporter
@@ -66,7 +66,7 @@ async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon
 async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path: Path) -> None:
     """Minute rows of the trainer's data set, and everything that /latest says."""
     settings = settings_of(recording, tmp_path)
-    model = read_artefact().model
+    model = packaged().model
 
     # The trainer's path.
     def ticks_of(path: Path):  # type: ignore[no-untyped-def]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.simulated import START, bars, constant, garch, jump
 from volsvc.features import MinuteBar
-from volsvc.models import HORIZONS_S, Model, read_artefact
+from volsvc.models import HORIZONS_S, Model, packaged
 from volsvc.models.base import matrix_of_scales
 from volsvc.models.baseline import Baseline
 from volsvc.training.dataset import Minutes, bar_rows
@@ -21,11 +20,6 @@ from volsvc.training.walkforward import DAY, calibrated, trailing_log_limit
 Array = NDArray[np.float64]
 SIGMA = 5e-4
 """Per sqrt(minute): five basis points, an ordinary hour of a large market."""
-
-
-@cache
-def packaged() -> Model:
-    return read_artefact().model
 
 
 def minutes_of(seen: list[MinuteBar]) -> Minutes:
@@ -47,7 +41,7 @@ def calm() -> Minutes:
 @pytest.mark.parametrize("model", [Baseline(), None], ids=["baseline", "ml"])
 def test_constant_volatility(model: Model | None, calm: Minutes) -> None:
     """Sigma is unbiased, within what the law of real markets that it was fitted on allows."""
-    model = model or packaged()
+    model = model or packaged().model
     variance = forecasts(model, calm)[8 * DAY :]
     ratio = np.sqrt(variance.mean(axis=0) / (SIGMA**2 * np.array(HORIZONS_S) / 60))
     assert np.abs(ratio - 1).max() < 0.06, ratio
@@ -56,7 +50,7 @@ def test_constant_volatility(model: Model | None, calm: Minutes) -> None:
 def test_scale(calm: Minutes) -> None:
     """Three times the volatility gives three times the sigma."""
     louder = minutes_of(bars(constant(3 * SIGMA, 20 * DAY), seed=1))
-    one, three = (forecasts(packaged(), m)[5 * DAY : 10 * DAY] for m in (calm, louder))
+    one, three = (forecasts(packaged().model, m)[5 * DAY : 10 * DAY] for m in (calm, louder))
     assert np.sqrt(three / one) == pytest.approx(np.full(one.shape, 3.0), rel=1e-3)
 
 
@@ -64,7 +58,7 @@ def test_garch() -> None:
     """On a market that it was not fitted on it is unbiased, and better than the level alone."""
     sigmas = garch(SIGMA, 30 * DAY, seed=2)
     minutes = minutes_of(bars(sigmas, seed=3))
-    variance = forecasts(packaged(), minutes)
+    variance = forecasts(packaged().model, minutes)
     for column, horizon in enumerate(HORIZONS_S):
         ahead = round(horizon / 60)
         total = np.concatenate(([0.0], np.cumsum(sigmas**2)))
@@ -79,9 +73,9 @@ def test_garch() -> None:
 def test_intervals_cover(calm: Minutes) -> None:
     """Once a symbol's own law is known, 90 % intervals cover within the binomial band."""
     at = np.arange(5 * DAY, 20 * DAY - 60)
-    variance = forecasts(packaged(), calm)[at]
+    variance = forecasts(packaged().model, calm)[at]
     limits = np.column_stack([trailing_log_limit(calm, h, at) for h in HORIZONS_S])
-    _, low, high = calibrated(packaged(), calm, at, variance, limits)
+    _, low, high = calibrated(packaged().model, calm, at, variance, limits)
     for column, horizon in enumerate(HORIZONS_S):
         ahead = round(horizon / 60)
         # Horizons that do not overlap, after the law has been learnt.
@@ -96,7 +90,7 @@ def test_recovery_after_a_jump() -> None:
     """The volatility trebles: short forecasts are half way there in a quarter of an hour."""
     before = 10 * DAY
     minutes = minutes_of(bars(jump(SIGMA, 3.0, before, DAY), seed=4))
-    sigma = np.sqrt(forecasts(packaged(), minutes) / (np.array(HORIZONS_S) / 60))
+    sigma = np.sqrt(forecasts(packaged().model, minutes) / (np.array(HORIZONS_S) / 60))
     assert sigma[before - 60 : before].mean(axis=0) == pytest.approx(SIGMA, rel=0.15)
     assert (sigma[before + 10 : before + 20].mean(axis=0)[:2] > 2 * SIGMA).all()
     hour = sigma[before + 30 : before + 60].mean(axis=0)

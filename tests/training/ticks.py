@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, Tick, VolsvcError, parse_time
 from volsvc.features import FLOOR_PER_MINUTE
-from volsvc.models import Baseline, Model, read_artefact
+from volsvc.models import Baseline, Model, packaged
 from volsvc.sources.files import Recording, recordings_in
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.training.batch import due_of_ticks, forecast_rows
@@ -249,7 +249,7 @@ within 30 s: an EWMA tuned to each of them can use that; the model does not coun
 
 def main() -> None:
     """Write the report."""
-    models: list[Model] = [read_artefact().model, Baseline()]
+    models: list[Model] = [packaged().model, Baseline()]
     real, hours = [], 0.0
     for path in recordings_in(Path(sys.argv[1])):
         try:

@@ -17,6 +17,7 @@ from volsvc.models import (
     HORIZONS_S,
     PACKAGED,
     ArtefactError,
+    packaged,
     read_artefact,
     write_artefact,
 )
@@ -49,7 +50,7 @@ def bytes_of(array: object) -> bytes:
 
 def test_packaged_model() -> None:
     """It is small, says what it was made of, and proves itself."""
-    artefact = read_artefact()
+    artefact = packaged()
     assert PACKAGED.stat().st_size < 4_000_000
     assert artefact.model.variant == "ml"
     assert {"trained_until", "data", "spec", "packages", "metrics"} <= set(artefact.facts)
@@ -60,7 +61,7 @@ def test_packaged_model() -> None:
 
 def test_writing_what_was_read_gives_the_same_model(tmp_path: Path) -> None:
     """The parts that were read, written again, give the same file on every machine."""
-    artefact = read_artefact()
+    artefact = packaged()
     golden = array_of(entries()["golden.npy"])
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for path in paths:
@@ -132,10 +133,10 @@ def test_faults_are_refused(fault: str, tmp_path: Path) -> None:
 
 def test_other_bytes_than_expected(tmp_path: Path) -> None:
     """With a digest given, only that file will do; and no file at all is one line."""
-    good = read_artefact().model.digest
-    assert read_artefact(digest=good).model.digest == good
+    good = packaged().model.digest
+    assert read_artefact(PACKAGED, digest=good).model.digest == good
     with pytest.raises(ArtefactError, match="digest"):
-        read_artefact(digest="0" * 64)
+        read_artefact(PACKAGED, digest="0" * 64)
     with pytest.raises(ArtefactError, match="cannot be read"):
         read_artefact(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")

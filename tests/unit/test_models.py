@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
 from volsvc.features import SCALE_NAMES
-from volsvc.models import FEATURES, Baseline, Model, ModelHolder, Wish, read_artefact
+from volsvc.models import FEATURES, Baseline, Model, ModelHolder, Wish, packaged
 
-MODELS: tuple[Model, ...] = (Baseline(), read_artefact().model)
+MODELS: tuple[Model, ...] = (Baseline(), packaged().model)
 N_SCALES = len(SCALE_NAMES)
 SEASONS = slice(FEATURES.index("season_60s"), FEATURES.index("season_3600s") + 1)
 HORIZONS = (1.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0)

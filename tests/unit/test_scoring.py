@@ -20,7 +20,7 @@ from volsvc.models import (
     Scoring,
     moment_now,
     moments_ended,
-    read_artefact,
+    packaged,
 )
 from volsvc.sources.generator import Generator, GeneratorSpec
 
@@ -56,7 +56,7 @@ def chunks(items: Sequence[Tick], size: int) -> Iterator[Sequence[Tick]]:
 
 def test_a_restart_changes_no_score() -> None:
     """State through JSON at any batch, other sizes of batches: the same outcomes and scores."""
-    recording, model, baseline = ticks(40_000), read_artefact().model, Baseline()
+    recording, model, baseline = ticks(40_000), packaged().model, Baseline()
     whole, parts = (SymbolState("BTC-USD", FeatureSettings()) for _ in range(2))
     expected = [o for c in chunks(recording, 500) for o in work(whole, c, model, baseline)]
     found = []
@@ -74,7 +74,7 @@ def test_a_restart_changes_no_score() -> None:
 
 def test_either_serves_and_both_are_judged_alike() -> None:
     """Which variant serves does not change a single score: the shadow is judged the same way."""
-    recording, model, baseline = ticks(4_000), read_artefact().model, Baseline()
+    recording, model, baseline = ticks(4_000), packaged().model, Baseline()
     states = [SymbolState("BTC-USD", FeatureSettings()) for _ in range(2)]
     for chunk in chunks(recording, 500):
         work(states[0], chunk, model, baseline)

@@ -1,6 +1,13 @@
 """Models of volatility, and the holder that says which one serves."""
 
-from volsvc.models.artefact import PACKAGED, Artefact, ArtefactError, read_artefact, write_artefact
+from volsvc.models.artefact import (
+    PACKAGED,
+    Artefact,
+    ArtefactError,
+    packaged,
+    read_artefact,
+    write_artefact,
+)
 from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
 from volsvc.models.baseline import Baseline
 from volsvc.models.holder import BASELINE, ModelEvent, ModelHolder, Serving, Wish, surely
@@ -33,6 +40,7 @@ __all__ = [
     "Wish",
     "moment_now",
     "moments_ended",
+    "packaged",
     "read_artefact",
     "surely",
     "write_artefact",

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +91,7 @@ def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
     file.writestr(info, data)
 
 
-def read_artefact(path: Path = PACKAGED, digest: str | None = None) -> Artefact:
+def read_artefact(path: Path, digest: str | None = None) -> Artefact:
     """Read and prove a model; with `digest` (SHA-256) only that very file.
 
     Raises ArtefactError, which says what is wrong with it.
@@ -111,6 +112,15 @@ def read_artefact(path: Path = PACKAGED, digest: str | None = None) -> Artefact:
     except _FAULTS as error:
         raise ArtefactError(f"{path.name}: is no model artefact: {error!r}") from error
     return artefact
+
+
+@cache
+def packaged() -> Artefact:
+    """The model that comes with the package, read once a process: its trees' tables are large.
+
+    Raises ArtefactError.
+    """
+    return read_artefact(PACKAGED)
 
 
 def _unzip(data: bytes) -> tuple[Mapping[str, Any], dict[str, NDArray[np.generic]]]:

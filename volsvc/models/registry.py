@@ -33,7 +33,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # no
 
 import volsvc  # noqa: E402
 from volsvc.domain import VolsvcError  # noqa: E402
-from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Artefact, Baseline, read_artefact  # noqa: E402
+from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Artefact, Baseline, packaged  # noqa: E402
 from volsvc.models.remote import DIGEST_TAG, VARIANT_TAG  # noqa: E402
 
 EXPERIMENT: Final = "volsvc"
@@ -188,8 +188,8 @@ def main() -> None:
     """Enter the packaged models; the argument is the name, MLFLOW_TRACKING_URI says where."""
     try:
         registry = Registry(os.environ["MLFLOW_TRACKING_URI"], sys.argv[1])
-        packaged = candidates_of(read_artefact(PACKAGED), PACKAGED)
-        versions = {c.variant: registry.enter(c) for c in packaged}
+        candidates = candidates_of(packaged(), PACKAGED)
+        versions = {c.variant: registry.enter(c) for c in candidates}
     except RegistryError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
