@@ -304,6 +304,24 @@ def new_api_key(
 
 
 @cli.command()
+def monitoring(
+    slo: Annotated[Path, typer.Option(help="file of objectives and alerts")] = Path(
+        "deploy/slo.yaml"
+    ),
+    out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
+    faster: Annotated[
+        int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
+    ] = 1,
+) -> None:
+    """Write the configuration and the rules of Prometheus and Alertmanager."""
+    from volsvc.monitoring.files import write
+    from volsvc.monitoring.spec import read_spec
+
+    for path in write(read_spec(slo, faster=faster), out or slo.parent):
+        print(path)
+
+
+@cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
     from volsvc.web.openapi import document
