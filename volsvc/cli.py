@@ -32,6 +32,7 @@ from volsvc.config import Settings, SettingsError
 from volsvc.domain import StartupError, VolsvcError
 from volsvc.logs import configure_logs, get_logger
 from volsvc.model_cli import models
+from volsvc.watch_cli import watch
 
 log = get_logger(__name__)
 
@@ -44,6 +45,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models)
 cli.add_typer(feed_cli.cli)
+cli.add_typer(watch)
 
 
 def main() -> None:
@@ -301,24 +303,6 @@ def new_api_key(
         print(f"\nAdd to the file that auth.keys_file names, then SIGHUP the service:\n\n{entry}")
     else:
         print(f"Its SHA-256 is in {file}; SIGHUP the service to read it.")
-
-
-@cli.command()
-def monitoring(
-    slo: Annotated[Path, typer.Option(help="file of objectives and alerts")] = Path(
-        "deploy/slo.yaml"
-    ),
-    out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
-    faster: Annotated[
-        int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
-    ] = 1,
-) -> None:
-    """Write the configuration and the rules of Prometheus and Alertmanager."""
-    from volsvc.monitoring.files import write
-    from volsvc.monitoring.spec import read_spec
-
-    for path in write(read_spec(slo, faster=faster), out or slo.parent):
-        print(path)
 
 
 @cli.command()

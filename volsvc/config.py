@@ -199,6 +199,16 @@ class QualitySettings(Section):
     least_forecasts: PositiveInt = 240
 
 
+class DriftSettings(Section):
+    """What inputs and scores are compared with, and how often; an empty path is the packaged."""
+
+    enabled: bool = True
+    reference: str = ""
+    interval_s: Annotated[float, Field(ge=60)] = 86_400.0
+    min_rows: Annotated[int, Field(ge=30)] = 720
+    false_alarms_per_week: Annotated[float, Field(gt=0, le=7)] = 0.1
+
+
 class Settings(BaseSettings):
     """The whole configuration of a daemon."""
 
@@ -214,6 +224,7 @@ class Settings(BaseSettings):
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
+    drift: DriftSettings = DriftSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from volsvc.domain import (
     BusUnavailableError,
     InvalidTickError,
     NotATickError,
+    Snapshot,
     Tick,
     format_time,
 )
@@ -43,6 +44,13 @@ from volsvc.transport.stated import Stated
 COMMIT_RECORDS = 4_000
 
 log = get_logger(__name__)
+
+
+Watch = Callable[[Snapshot], None]
+
+
+def _nobody(snapshot: Snapshot) -> None:
+    """Watches nothing."""
 
 
 class _Due(NamedTuple):
@@ -100,6 +108,11 @@ class Consumer:
         self._dirty: dict[str, SymbolState] = {}
         self._pending_records = 0
         self._flushed_at = 0.0
+        self._watch: Watch = _nobody
+
+    def watch_with(self, watch: Watch) -> None:
+        """`watch` hears each snapshot of the publishing grid, which event time alone decides."""
+        self._watch = watch
 
     def use_horizon(self, horizon_s: float) -> None:
         """The horizon whose score stands at the top of `/latest`."""
@@ -236,6 +249,7 @@ class Consumer:
                 continue
             if on_grid:
                 moment.state.digest.say(snapshot)
+                self._watch(snapshot)
             stored = {**state, **moment.state.dump_learnt()}
             records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
         judged += [encode_outcome(symbol, outcome) for symbol, outcome in scoring.outcomes]

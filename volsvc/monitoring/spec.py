@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from volsvc.domain import VolsvcError
 
+T = TypeVar("T")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = r"[1-9][0-9]*[smhd]"
 Duration = Annotated[str, Field(pattern=f"^{_DURATION}$")]
@@ -130,13 +132,23 @@ def short_duration(total: int) -> str:
 
 def read_spec(path: Path, **changes: Any) -> Spec:
     """The file with some keys changed; raises SpecError."""
-    import yaml
 
-    try:
-        raw = yaml.safe_load(path.read_text())
+    def checked(raw: Any) -> Spec:
         if not isinstance(raw, dict):
             raise SpecError(f"{path}: is not a mapping")
         return Spec.model_validate({**raw, **changes})
+
+    return read_yaml(path, checked)
+
+
+def read_yaml(path: Path, checked: Callable[[Any], T]) -> T:
+    """A YAML file, checked; raises SpecError, which names the file and the place."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise SpecError("this needs an extra: pip install 'volsvc[monitoring]'") from error
+    try:
+        return checked(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
     except yaml.YAMLError as error:

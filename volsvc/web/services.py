@@ -8,6 +8,7 @@ from aiohttp import web
 
 from volsvc.board import Board
 from volsvc.config import Settings
+from volsvc.drift_watch import DriftWatch
 from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.journal import Journal
@@ -36,6 +37,7 @@ class Services:
     journal: Journal | None
     keyring: Keyring
     hub: Hub
+    drift: DriftWatch | None
 
     @property
     def freshness(self) -> Freshness:
