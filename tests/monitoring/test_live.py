@@ -78,8 +78,8 @@ async def test_failures_reach_the_receiver_and_so_does_their_end(tmp_path: Path)
     replay = ("--path", str(tmp_path / "ticks.ndjson"), "--speed", "max", "--port", str(port))
     async with monitoring(tmp_path / "monitoring", [port]) as heard:
         async with running(*replay, env=drift, cwd=tmp_path) as daemon:
-            failing = asyncio.create_task(fail(daemon))
             await heard.wait_for("firing", "VolsvcFeedStale")
+            failing = asyncio.create_task(fail(daemon))
             assert await activate(daemon, 999) == 409
             await heard.wait_for("firing", *bad)
             failing.cancel()

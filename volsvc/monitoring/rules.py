@@ -80,7 +80,7 @@ def _ratio(window: str) -> str:
 
 
 def _over(spec: Spec, query: str | None, window: str) -> str:
-    return f"({spec.expression((query or '').replace('$window', window))})"
+    return f"({spec.expression(query or '').replace('$window', window)})"
 
 
 def _budget(spec: Spec, objective: Objective) -> Iterable[Rule]:
