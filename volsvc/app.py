@@ -33,6 +33,7 @@ from volsvc.scoreboard import Scoreboard
 from volsvc.source_setup import build_source
 from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
+from volsvc.tracing import build_tracer
 from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
 from volsvc.vitals import Vitals
@@ -69,6 +70,7 @@ class Daemon:
         self._on_kafka = settings.bus.transport == "kafka"
         self.keyring = Keyring(settings.auth)
         self.metrics = Metrics()
+        self.tracer = build_tracer(settings)
         self.health = Health()
         reporter = self._reporter = Reporter(self.metrics, self.health)
         roles = settings.service.roles
@@ -100,6 +102,8 @@ class Daemon:
         self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
+        if self._producer is not None:
+            self._producer.trace_with(self.tracer)
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
         self._replica = self._new_replica()
@@ -115,6 +119,7 @@ class Daemon:
             self.bus, self.settings.kafka, self.table, self.holder, self.board, self.metrics
         )
         consumer.use_horizon(self.settings.model.horizon_s)
+        consumer.trace_with(self.tracer)
         if self.drift is not None:
             consumer.watch_with(self.drift.see)
         return consumer
@@ -143,6 +148,7 @@ class Daemon:
             keyring=self.keyring,
             hub=self.hub,
             drift=self.drift,
+            tracer=self.tracer,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
@@ -187,6 +193,7 @@ class Daemon:
             if self._server:
                 await self._server.close()
             await self.bus.stop()
+            await asyncio.to_thread(self.tracer.close)
             if self._name:
                 self._name.release()
             self.holder.tell("stop", "settings")

@@ -209,6 +209,14 @@ class DriftSettings(Section):
     false_alarms_per_week: Annotated[float, Field(gt=0, le=7)] = 0.1
 
 
+class TracingSettings(Section):
+    """Spans for an OpenTelemetry collector."""
+
+    enabled: bool = False
+    endpoint: str = "http://127.0.0.1:4318/v1/traces"
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
 class Settings(BaseSettings):
     """The whole configuration of a daemon."""
 
@@ -225,6 +233,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
     drift: DriftSettings = DriftSettings()
+    tracing: TracingSettings = TracingSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
 

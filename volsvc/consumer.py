@@ -37,6 +37,7 @@ from volsvc.models import (
 )
 from volsvc.ownership import Ownership
 from volsvc.supervisor import Backoff
+from volsvc.tracing import OFF, Tracer, parent_of
 from volsvc.transport import Bus, OutRecord, Position, Record, Subscription
 from volsvc.transport.codec import dead_letter, decode_tick, encode_features, encode_outcome
 from volsvc.transport.stated import Stated
@@ -109,10 +110,15 @@ class Consumer:
         self._pending_records = 0
         self._flushed_at = 0.0
         self._watch: Watch = _nobody
+        self._tracer: Tracer = OFF
 
     def watch_with(self, watch: Watch) -> None:
         """`watch` hears each snapshot of the publishing grid, which event time alone decides."""
         self._watch = watch
+
+    def trace_with(self, tracer: Tracer) -> None:
+        """Process each batch in a span of the trace that its first record names."""
+        self._tracer = tracer
 
     def use_horizon(self, horizon_s: float) -> None:
         """The horizon whose score stands at the top of `/latest`."""
@@ -130,7 +136,9 @@ class Consumer:
         batches = subscription.batches()
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
-                await self._process(batch)
+                parent = parent_of(batch[0].headers) if batch else None
+                with self._tracer.span(f"process {self._topics.topic}", "consumer", parent=parent):
+                    await self._process(batch)
                 if not batch or self._flush_due():
                     await self.flush()
 

@@ -25,6 +25,7 @@ ROWS = (
         "journal",
         "monitoring",
         "drift_report",
+        "tracing",
     ),
     ("keys", "streams"),
     ("transport", "sources", "models"),

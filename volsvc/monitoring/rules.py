@@ -20,6 +20,7 @@ _PACES: Final[Mapping[Severity, str]] = {"page": "fast", "ticket": "steadily"}
 def prometheus_config(spec: Spec, rules_file: str) -> Mapping[str, Any]:
     """What Prometheus scrapes, which rules it evaluates, and whom it tells."""
     interval = spec.duration(spec.scrape_interval)
+    key = {"authorization": {"credentials_file": spec.key_file}} if spec.key_file else {}
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [rules_file],
@@ -29,6 +30,7 @@ def prometheus_config(spec: Spec, rules_file: str) -> Mapping[str, Any]:
                 "job_name": spec.job,
                 "scrape_timeout": interval if seconds(interval) < 10 else "10s",
                 "static_configs": [{"targets": [*spec.targets]}],
+                **key,
             }
         ],
     }

@@ -93,6 +93,7 @@ class Spec(Part):
     job: str
     targets: tuple[str, ...]
     alertmanagers: tuple[str, ...]
+    key_file: str = ""
     scrape_interval: Duration
     period: Duration
     runbook: str

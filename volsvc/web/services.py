@@ -19,6 +19,7 @@ from volsvc.models import ModelHolder
 from volsvc.models.control import ModelControl
 from volsvc.scoreboard import Scoreboard
 from volsvc.streams import Hub
+from volsvc.tracing import Tracer
 from volsvc.web.views import Freshness
 
 
@@ -38,6 +39,7 @@ class Services:
     keyring: Keyring
     hub: Hub
     drift: DriftWatch | None
+    tracer: Tracer
 
     @property
     def freshness(self) -> Freshness:
