@@ -39,6 +39,7 @@ from pydantic_settings import (
 from volsvc.http_config import AuthSettings, HttpSettings, Section, Texts, split_list
 from volsvc.kafka_config import KafkaSettings
 from volsvc.live_settings import LiveKeys
+from volsvc.watch_config import DriftSettings, TracingSettings
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
@@ -197,24 +198,6 @@ class QualitySettings(Section):
     window_days: Annotated[int, Field(ge=1, le=90)] = 7
     fallback_ratio: Annotated[float, Field(gt=1)] = 1.2
     least_forecasts: PositiveInt = 240
-
-
-class DriftSettings(Section):
-    """What inputs and scores are compared with, and how often; an empty path is the packaged."""
-
-    enabled: bool = True
-    reference: str = ""
-    interval_s: Annotated[float, Field(ge=60)] = 86_400.0
-    min_rows: Annotated[int, Field(ge=30)] = 720
-    false_alarms_per_week: Annotated[float, Field(gt=0, le=7)] = 0.1
-
-
-class TracingSettings(Section):
-    """Spans for an OpenTelemetry collector."""
-
-    enabled: bool = False
-    endpoint: str = "http://127.0.0.1:4318/v1/traces"
-    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
 class Settings(BaseSettings):

@@ -50,10 +50,6 @@ log = get_logger(__name__)
 Watch = Callable[[Snapshot], None]
 
 
-def _nobody(snapshot: Snapshot) -> None:
-    """Watches nothing."""
-
-
 class _Due(NamedTuple):
     """A moment with the state to publish beside it, as it was after that moment's tick.
 
@@ -109,7 +105,7 @@ class Consumer:
         self._dirty: dict[str, SymbolState] = {}
         self._pending_records = 0
         self._flushed_at = 0.0
-        self._watch: Watch = _nobody
+        self._watch: Watch = lambda snapshot: None
         self._tracer: Tracer = OFF
 
     def watch_with(self, watch: Watch) -> None:

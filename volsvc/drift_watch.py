@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from volsvc.config import DriftSettings, Settings
+from volsvc.config import Settings
 from volsvc.domain import NS, Snapshot, format_time
 from volsvc.drift import (
     DriftReferenceError,
@@ -29,6 +29,7 @@ from volsvc.health import Health
 from volsvc.logs import get_logger
 from volsvc.models import PACKAGED
 from volsvc.models.monitored import MONITORED, is_warm, monitored_of
+from volsvc.watch_config import DriftSettings
 
 LOOK_S: Final = 1.0
 KEPT: Final = 20

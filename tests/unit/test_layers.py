@@ -10,7 +10,7 @@ import volsvc
 ROWS = (
     ("live_settings",),
     ("http_config",),
-    ("domain", "config", "kafka_config"),
+    ("domain", "config", "kafka_config", "watch_config"),
     ("packing",),
     ("quality", "evidence"),
     (
@@ -48,6 +48,7 @@ HEAVY = {"aiokafka": ("transport",), "aiohttp": ("web", "models", "sources", "si
 ROOT = Path(volsvc.__file__).parent
 ALLOWED = {
     ("config", "kafka_config"),
+    ("config", "watch_config"),
     ("commands", "progress"),
     ("feed_commands", "commands"),
     ("feed_commands", "progress"),
