@@ -1,5 +1,5 @@
-# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java, Maven or
-# Chromium is missing.
+# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java, Maven,
+# Chromium, Prometheus or the like are missing.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,19 +48,29 @@ $(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/install-system.sh
 chromium:
 	@command -v google-chrome >/dev/null || sh tests/install-system.sh chromium=chromium
 
+.PHONY: prometheus
+prometheus:
+	@sh tests/install-system.sh prometheus=prometheus promtool=prometheus \
+	  prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager
+
 # The browser's driver and pytest-asyncio do not share a process.
 .PHONY: test
-test: $(VENV)/.dev kafka chromium ## Install what is needed and run every test
+test: $(VENV)/.dev kafka chromium prometheus ## Install what is needed and run every test
 	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev kafka ## Run the long forms of tests too
+test-long: $(VENV)/.dev kafka prometheus ## Run the long forms of tests too
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
 	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
+
+.PHONY: monitoring
+monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and docs/metrics.md
+	$(BIN)/volsvc monitoring
+	$(BIN)/python -m tests.monitoring.metrics_doc
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths

@@ -15,6 +15,7 @@ from volsvc.board import Board
 from volsvc.config import Settings
 from volsvc.consumer import Consumer
 from volsvc.domain import BusError
+from volsvc.drift_watch import build_drift_watch
 from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.instance import InstanceName
@@ -32,8 +33,10 @@ from volsvc.scoreboard import Scoreboard
 from volsvc.source_setup import build_source
 from volsvc.streams import Hub
 from volsvc.supervisor import Backoff, supervise
+from volsvc.tracing import build_tracer
 from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
+from volsvc.vitals import Vitals
 from volsvc.web.app import create_app
 from volsvc.web.server import Server
 from volsvc.web.services import Services
@@ -67,6 +70,7 @@ class Daemon:
         self._on_kafka = settings.bus.transport == "kafka"
         self.keyring = Keyring(settings.auth)
         self.metrics = Metrics()
+        self.tracer = build_tracer(settings)
         self.health = Health()
         reporter = self._reporter = Reporter(self.metrics, self.health)
         roles = settings.service.roles
@@ -87,11 +91,19 @@ class Daemon:
             self.table, self.board, self.holder, settings.quality, settings.model.horizon_s
         )
         self.metrics.registry.register(self.scoreboard)
+        self.metrics.registry.register(Vitals(self.board, self.health))
+        self.drift = build_drift_watch(
+            settings, self.health, self.metrics.registry, self.table.qualities
+        )
+        if self.drift is not None:
+            self.drift.listeners.append(lambda news: self.hub.publish("drift", None, news))
         self.metrics.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
         self._name = InstanceName(settings.service.instance_id) if self._on_kafka else None
         self.bus = build_bus(settings, reporter, self._name.name if self._name else "")
         topic = settings.kafka.topic
         self._producer = Producer(source, self.bus, topic, self.metrics) if source else None
+        if self._producer is not None:
+            self._producer.trace_with(self.tracer)
         self._consumer = self._new_consumer() if "consumer" in roles else None
         self._server = self._new_server() if "api" in roles else None
         self._replica = self._new_replica()
@@ -99,12 +111,17 @@ class Daemon:
     def _forget(self, symbol: str) -> None:
         self.board.drop(symbol)
         self.metrics.forget(symbol)
+        if self.drift is not None:
+            self.drift.forget(symbol)
 
     def _new_consumer(self) -> Consumer:
         consumer = Consumer(
             self.bus, self.settings.kafka, self.table, self.holder, self.board, self.metrics
         )
         consumer.use_horizon(self.settings.model.horizon_s)
+        consumer.trace_with(self.tracer)
+        if self.drift is not None:
+            consumer.watch_with(self.drift.see)
         return consumer
 
     def _new_replica(self) -> Replica | None:
@@ -130,6 +147,8 @@ class Daemon:
             journal=self.journal,
             keyring=self.keyring,
             hub=self.hub,
+            drift=self.drift,
+            tracer=self.tracer,
         )
         grace_s = self.settings.service.shutdown_timeout_s * SERVER_SHARE
         return Server(create_app(services), self.settings.http, grace_s)
@@ -174,6 +193,7 @@ class Daemon:
             if self._server:
                 await self._server.close()
             await self.bus.stop()
+            await asyncio.to_thread(self.tracer.close)
             if self._name:
                 self._name.release()
             self.holder.tell("stop", "settings")
@@ -217,6 +237,8 @@ class Daemon:
         parts = {"models": self.control.run()}
         if self._consumer:
             parts["quality"] = self.scoreboard.run()
+        if self.drift is not None:
+            parts["drift"] = self.drift.run()
         if self.settings.model.import_packaged and self.settings.model.variant == "ml":
             digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
             parts["registration"] = register_packaged(self.settings, digest, self.health)

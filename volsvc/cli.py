@@ -32,6 +32,7 @@ from volsvc.config import Settings, SettingsError
 from volsvc.domain import StartupError, VolsvcError
 from volsvc.logs import configure_logs, get_logger
 from volsvc.model_cli import models
+from volsvc.watch_cli import watch
 
 log = get_logger(__name__)
 
@@ -44,6 +45,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models)
 cli.add_typer(feed_cli.cli)
+cli.add_typer(watch)
 
 
 def main() -> None:

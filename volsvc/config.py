@@ -39,6 +39,7 @@ from pydantic_settings import (
 from volsvc.http_config import AuthSettings, HttpSettings, Section, Texts, split_list
 from volsvc.kafka_config import KafkaSettings
 from volsvc.live_settings import LiveKeys
+from volsvc.watch_config import DriftSettings, TracingSettings
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
@@ -214,6 +215,8 @@ class Settings(BaseSettings):
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
+    drift: DriftSettings = DriftSettings()
+    tracing: TracingSettings = TracingSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from volsvc.domain import (
     BusUnavailableError,
     InvalidTickError,
     NotATickError,
+    Snapshot,
     Tick,
     format_time,
 )
@@ -36,6 +37,7 @@ from volsvc.models import (
 )
 from volsvc.ownership import Ownership
 from volsvc.supervisor import Backoff
+from volsvc.tracing import OFF, Tracer, parent_of
 from volsvc.transport import Bus, OutRecord, Position, Record, Subscription
 from volsvc.transport.codec import dead_letter, decode_tick, encode_features, encode_outcome
 from volsvc.transport.stated import Stated
@@ -43,6 +45,9 @@ from volsvc.transport.stated import Stated
 COMMIT_RECORDS = 4_000
 
 log = get_logger(__name__)
+
+
+Watch = Callable[[Snapshot], None]
 
 
 class _Due(NamedTuple):
@@ -100,6 +105,16 @@ class Consumer:
         self._dirty: dict[str, SymbolState] = {}
         self._pending_records = 0
         self._flushed_at = 0.0
+        self._watch: Watch = lambda snapshot: None
+        self._tracer: Tracer = OFF
+
+    def watch_with(self, watch: Watch) -> None:
+        """`watch` hears each snapshot of the publishing grid, which event time alone decides."""
+        self._watch = watch
+
+    def trace_with(self, tracer: Tracer) -> None:
+        """Process each batch in a span of the trace that its first record names."""
+        self._tracer = tracer
 
     def use_horizon(self, horizon_s: float) -> None:
         """The horizon whose score stands at the top of `/latest`."""
@@ -117,7 +132,9 @@ class Consumer:
         batches = subscription.batches()
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
-                await self._process(batch)
+                parent = parent_of(batch[0].headers) if batch else None
+                with self._tracer.span(f"process {self._topics.topic}", "consumer", parent=parent):
+                    await self._process(batch)
                 if not batch or self._flush_due():
                     await self.flush()
 
@@ -236,6 +253,7 @@ class Consumer:
                 continue
             if on_grid:
                 moment.state.digest.say(snapshot)
+                self._watch(snapshot)
             stored = {**state, **moment.state.dump_learnt()}
             records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
         judged += [encode_outcome(symbol, outcome) for symbol, outcome in scoring.outcomes]

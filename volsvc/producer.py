@@ -11,6 +11,7 @@ from volsvc.logs import get_logger
 from volsvc.metrics import Metrics
 from volsvc.sources.base import Skip, Source
 from volsvc.supervisor import Backoff
+from volsvc.tracing import OFF, Tracer
 from volsvc.transport import Bus, OutRecord
 from volsvc.transport.codec import decode_position, encode_position, encode_tick
 
@@ -29,6 +30,11 @@ class Producer:
         self._bus = bus
         self._topic = topic
         self._metrics = metrics
+        self._tracer: Tracer = OFF
+
+    def trace_with(self, tracer: Tracer) -> None:
+        """Publish each batch in a span, which its records name."""
+        self._tracer = tracer
 
     async def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Publish until the source ends; `progress` hears how many ticks each step published."""
@@ -38,7 +44,8 @@ class Producer:
         published = 0
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
-                await self._publish(batch)
+                with self._tracer.span(f"publish {self._topic}", "producer"):
+                    await self._publish(batch)
                 published += len(batch)
                 self._metrics.ticks_published.inc(len(batch))
                 if progress is not None:
@@ -60,7 +67,9 @@ class Producer:
                 pending = [row for row in pending if not arrived(row)]
 
     def _record(self, row: SourceRow) -> OutRecord:
-        return encode_tick(row.tick, encode_position(self._source.identity, row.position))
+        position = encode_position(self._source.identity, row.position)
+        record, trace = encode_tick(row.tick, position), self._tracer.headers()
+        return record._replace(headers=(*record.headers, *trace)) if trace else record
 
     async def _arrived(self) -> Skip:
         """What the log already holds of this source.

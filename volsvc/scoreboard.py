@@ -155,15 +155,19 @@ class Scoreboard(Collector):
         coverage = GaugeMetricFamily(
             "volsvc_interval_coverage_ratio", "Share of outcomes inside the interval", labels=labels
         )
+        judged = GaugeMetricFamily(
+            "volsvc_forecasts_judged", "Matured forecasts in the window", labels=labels
+        )
         for state in self._table:
             for variant in VARIANTS:
                 for at, horizon in enumerate(HORIZONS_S):
                     tally = state.scores.tally(variant, at)
                     if tally.n:
                         place = (state.symbol, f"{horizon:g}", variant)
+                        judged.add_metric(place, tally.n)
                         qlike.add_metric(place, tally.qlike / tally.n)
                         coverage.add_metric(place, tally.covered / tally.n)
-        yield from (qlike, coverage, self._sigmas())
+        yield from (judged, qlike, coverage, self._sigmas())
 
     def _sigmas(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily(

@@ -10,13 +10,26 @@ import volsvc
 ROWS = (
     ("live_settings",),
     ("http_config",),
-    ("domain", "config", "kafka_config"),
+    ("domain", "config", "kafka_config", "watch_config"),
     ("packing",),
     ("quality", "evidence"),
-    ("features", "metrics", "logs", "board", "supervisor", "health", "instance", "journal"),
+    (
+        "features",
+        "drift",
+        "metrics",
+        "logs",
+        "board",
+        "supervisor",
+        "health",
+        "instance",
+        "journal",
+        "monitoring",
+        "drift_report",
+        "tracing",
+    ),
     ("keys", "streams"),
     ("transport", "sources", "models"),
-    ("ownership", "replica", "scoreboard"),
+    ("ownership", "replica", "scoreboard", "drift_watch", "vitals"),
     ("producer", "consumer", "web", "training", "registration", "model_log"),
     ("model_setup", "feed_reporter", "simulator"),
     ("reporter",),
@@ -24,9 +37,9 @@ ROWS = (
     ("app",),
     (
         *("commands", "model_commands", "model_admin", "digest_commands", "feed_commands"),
-        *("progress", "command_line"),
+        *("drift_commands", "doctor", "progress", "command_line"),
     ),
-    ("model_cli", "feed_cli"),
+    ("model_cli", "feed_cli", "watch_cli"),
     ("cli",),
 )
 """A part imports from rows above its own only; parts in one row do not import one another."""
@@ -35,11 +48,13 @@ HEAVY = {"aiokafka": ("transport",), "aiohttp": ("web", "models", "sources", "si
 ROOT = Path(volsvc.__file__).parent
 ALLOWED = {
     ("config", "kafka_config"),
+    ("config", "watch_config"),
     ("commands", "progress"),
     ("feed_commands", "commands"),
     ("feed_commands", "progress"),
     ("model_commands", "progress"),
     ("digest_commands", "progress"),
+    ("drift_commands", "progress"),
     ("digest_commands", "commands"),
     ("quality", "evidence"),
 }
@@ -96,6 +111,6 @@ def test_pure_parts_do_no_io() -> None:
     """Domain and features import neither a clock nor anything that does I/O."""
     banned = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
     for path in MODULES:
-        if part_of(path) in ("domain", "features", "quality", "evidence", "packing"):
+        if part_of(path) in ("domain", "features", "drift", "quality", "evidence", "packing"):
             found = {name.split(".")[0] for name in imported(path)} & banned
             assert not found, f"{path} imports {found}"

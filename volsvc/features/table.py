@@ -33,6 +33,15 @@ class SymbolTable:
     def __iter__(self) -> Iterator[SymbolState]:
         return iter(self._states.values())
 
+    def qualities(self) -> list[dict[str, Any]]:
+        """Counts of each symbol's feed, as rows of a table."""
+        rows = []
+        for state in sorted(self, key=lambda state: state.symbol):
+            quality = state.quality()
+            row = {"symbol": state.symbol, "gaps": quality.gaps, "duplicates": quality.duplicates}
+            rows.append({**row, "late": quality.late, "verdict": quality.verdict})
+        return rows
+
     def get(self, symbol: str) -> SymbolState:
         """The state of a known symbol; raises UnknownSymbolError with the nearest names."""
         state = self._states.get(symbol)

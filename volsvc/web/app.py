@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from volsvc.web import handlers, model_routes, openapi
+from volsvc.web import drift_routes, handlers, model_routes, openapi
 from volsvc.web.admission import GATE, WORKERS, Gate, Workers
 from volsvc.web.assets import files_of, page_of
 from volsvc.web.auth import Access
@@ -55,6 +55,8 @@ def create_app(services: Services) -> web.Application:
             web.post("/models/rollback", model_routes.rollback),
             web.get("/models/history", model_routes.history),
             web.get("/quality", model_routes.quality),
+            web.get("/drift", drift_routes.drift),
+            web.get("/drift/report", drift_routes.report),
             web.get("/metrics", handlers.metrics),
             web.get("/problems/{slug}", handlers.problem_kind),
             web.get("/openapi.json", openapi_json),

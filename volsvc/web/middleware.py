@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import AbstractContextManager
+from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from volsvc.logs import get_logger
+from volsvc.tracing import OFF, TRACEPARENT
 from volsvc.web.admission import GATE
 from volsvc.web.auth import Access
 from volsvc.web.browser import cors_headers, preflight, refuse_forgery
@@ -50,7 +53,8 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     services.metrics.active_requests.inc()
     with structlog.contextvars.bound_contextvars(**bound):
         try:
-            response = await _answer(request, handler, request_id)
+            with _span(request, services):
+                response = await _answer(request, handler, request_id)
         finally:
             services.metrics.active_requests.dec()
             gate.left(request.protocol)
@@ -65,6 +69,20 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         # A kept-alive connection would be cut at the end of the drain, with a request on it.
         response.force_close()
     return compress(request, response)
+
+
+def _span(request: web.Request, services: Services) -> AbstractContextManager[Any]:
+    """The span of a request, which goes on with its caller's trace."""
+    if services.tracer is OFF:
+        return services.tracer.span("")
+    route = _route(request)
+    parent = request.headers.get(TRACEPARENT, "")
+    return services.tracer.span(
+        f"{request.method} {route}" if request.method in _METHODS else "HTTP",
+        "server",
+        {"http.request.method": request.method, "http.route": route},
+        parent if _TRACEPARENT.fullmatch(parent) else None,
+    )
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

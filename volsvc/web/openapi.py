@@ -12,6 +12,7 @@ from aiohttp import web
 
 from volsvc.http_config import Scope
 from volsvc.web import examples, schemas
+from volsvc.web.drift_schemas import DriftResponse
 from volsvc.web.openapi_document import build
 from volsvc.web.route import Route, header, query
 
@@ -205,6 +206,8 @@ ROUTES = (
         parameters=(ONE_SYMBOL,),
         problems=(404,),
     ),
+    Route("get", "/drift", "What the newest check of drift found", DriftResponse),
+    Route("get", "/drift/report", "Its report as a page", "text/html", problems=(404,)),
     Route("get", "/metrics", "Prometheus metrics", "text/plain"),
     Route(
         "get",

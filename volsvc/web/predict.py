@@ -67,10 +67,11 @@ async def predict(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     lenient = _LENIENT.search(request.headers.get("Prefer", "")) is not None
     job = _Job(await request.read(), lenient, services.holder.current, services)
-    if len(job.body) > INLINE_BYTES:
-        body, fallback = await request.app[WORKERS].run(partial(_answer, job))
-    else:
-        body, fallback = _answer(job)
+    with services.tracer.span("predict"):
+        if len(job.body) > INLINE_BYTES:
+            body, fallback = await request.app[WORKERS].run(partial(_answer, job))
+        else:
+            body, fallback = _answer(job)
     headers = {"Cache-Control": "no-store"}
     if fallback:
         headers[FALLBACK_HEADER] = "true"

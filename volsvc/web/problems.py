@@ -46,6 +46,12 @@ UNKNOWN_SYMBOL = Kind(
     "unknown-symbol", 404, "No such symbol", "GET /latest lists the symbols that are known."
 )
 NOT_FOUND = Kind("not-found", 404, "No such route", "GET /openapi.json lists the routes.")
+NO_REPORT = Kind(
+    "no-report",
+    404,
+    "No report has been made",
+    "One is made after each check of drift, where Evidently is installed.",
+)
 METHOD = Kind(
     "method-not-allowed",
     405,
@@ -116,6 +122,7 @@ KINDS = {
         FORBIDDEN,
         UNKNOWN_SYMBOL,
         NOT_FOUND,
+        NO_REPORT,
         METHOD,
         TIMEOUT,
         REFUSED,

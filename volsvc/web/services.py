@@ -8,6 +8,7 @@ from aiohttp import web
 
 from volsvc.board import Board
 from volsvc.config import Settings
+from volsvc.drift_watch import DriftWatch
 from volsvc.features import SymbolTable
 from volsvc.health import Health
 from volsvc.journal import Journal
@@ -18,6 +19,7 @@ from volsvc.models import ModelHolder
 from volsvc.models.control import ModelControl
 from volsvc.scoreboard import Scoreboard
 from volsvc.streams import Hub
+from volsvc.tracing import Tracer
 from volsvc.web.views import Freshness
 
 
@@ -36,6 +38,8 @@ class Services:
     journal: Journal | None
     keyring: Keyring
     hub: Hub
+    drift: DriftWatch | None
+    tracer: Tracer
 
     @property
     def freshness(self) -> Freshness:

@@ -1,0 +1,126 @@
+"""A real Prometheus and a real Alertmanager on loopback, and a webhook that hears of alerts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from tests.daemon import eventually
+from tests.kafka.broker import free_port
+from volsvc.monitoring.dashboards import read_dashboards
+from volsvc.monitoring.files import write
+from volsvc.monitoring.spec import read_spec
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FASTER = 60
+STALE = "(volsvc_forecast_age_seconds) > 60"
+START_S = 20.0
+
+
+class Heard:
+    """What a receiver was told: the states of each alert in their order, by name and slo."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[str]] = defaultdict(list)
+        self.places: dict[str, str] = {}
+
+    async def take(self, request: web.Request) -> web.Response:
+        """One notification."""
+        for alert in (await request.json())["alerts"]:
+            labels = alert["labels"]
+            name = " ".join(filter(None, (labels["alertname"], labels.get("slo"))))
+            self.told[name].append(alert["status"])
+            self.places[name] = request.path
+        return web.Response()
+
+    async def wait_for(self, status: str, *names: str, within_s: float = 60) -> None:
+        """Until the newest that was told of each alert is this status."""
+
+        async def told() -> bool:
+            return all(self.told[name][-1:] == [status] for name in names)
+
+        def missing() -> str:
+            return f"{status}: {names}, told: {dict(self.told)}"
+
+        try:
+            await eventually(told, within_s, status)
+        except AssertionError as error:
+            raise AssertionError(missing()) from error
+
+
+@asynccontextmanager
+async def program(*command: str, ready: str) -> AsyncIterator[None]:
+    """A program that runs until the end; `ready` is the URL that says that it does."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with aiohttp.ClientSession() as client:
+
+            async def answers() -> bool:
+                assert process.returncode is None, f"{command[0]} has ended"
+                try:
+                    async with client.get(ready) as response:
+                        return response.status == 200
+                except aiohttp.ClientError:
+                    return False
+
+            await eventually(answers, START_S, f"{command[0]} is ready")
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Heard]:
+    """Everything that deploy/ describes, sixty times as fast, over daemons on these ports."""
+    heard, prometheus, alertmanager = Heard(), free_port(), free_port()
+    application = web.Application()
+    application.router.add_post("/{severity}", heard.take)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    hook = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    spec = read_spec(
+        DEPLOY / "slo.yaml",
+        faster=FASTER,
+        targets=[f"127.0.0.1:{port}" for port in targets],
+        alertmanagers=[f"127.0.0.1:{alertmanager}"],
+        receivers={severity: f"{hook}/{severity}" for severity in ("page", "ticket")},
+    )
+    write(spec, read_dashboards(DEPLOY / "dashboards.yaml"), folder)
+    rules = folder / "prometheus/rules.yml"
+    text = rules.read_text()
+    assert STALE in text
+    rules.write_text(text.replace(STALE, STALE.replace("60", "3")))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        await stack.enter_async_context(
+            program(
+                "prometheus-alertmanager",
+                f"--config.file={folder / 'alertmanager/alertmanager.yml'}",
+                f"--storage.path={folder / 'alerts'}",
+                f"--web.listen-address=127.0.0.1:{alertmanager}",
+                "--cluster.listen-address=",
+                ready=f"http://127.0.0.1:{alertmanager}/-/ready",
+            )
+        )
+        await stack.enter_async_context(
+            program(
+                "prometheus",
+                f"--config.file={folder / 'prometheus/prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'series'}",
+                f"--web.listen-address=127.0.0.1:{prometheus}",
+                ready=f"http://127.0.0.1:{prometheus}/-/ready",
+            )
+        )
+        yield heard

@@ -1,0 +1,43 @@
+"""The doctor finds what was broken, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.daemon import command, running
+from tests.kafka.broker import free_port
+
+
+async def test_a_healthy_service_has_no_fault(tmp_path: Path) -> None:
+    """Beside a running daemon every part is looked at, and the exit code is 0."""
+    async with running(cwd=tmp_path) as daemon:
+        code, out, error = await command("doctor", "--url", daemon.url, cwd=tmp_path)
+    assert (code, error) == (0, "")
+    for part in ("config", "disk", "model", "drift", "broker", "registry", "clock", "scrape"):
+        assert f" {part}: " in out
+    assert "fail" not in out
+
+
+async def test_each_fault_is_named_with_its_remedy(tmp_path: Path) -> None:
+    """A broker that is away, a broken reference and a service that is not there."""
+    env = {
+        "VOLSVC_BUS__TRANSPORT": "kafka",
+        "VOLSVC_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "VOLSVC_DRIFT__REFERENCE": "none.npz",
+        "VOLSVC_HTTP__PORT": str(free_port()),
+    }
+    code, out, _ = await command("doctor", env=env, cwd=tmp_path)
+    assert code == 1
+    assert "fail  broker: 127.0.0.1:" in out
+    assert "kafka.bootstrap_servers" in out
+    assert "fail  drift: none.npz" in out
+    assert "warn  service: nothing answers" in out
+
+
+async def test_a_broken_config_is_the_first_fault(tmp_path: Path) -> None:
+    """With settings that cannot be used nothing else is looked at."""
+    (tmp_path / "config.toml").write_text("[http]\nporrt = 1\n")
+    code, out, _ = await command("doctor", "--config", "config.toml", cwd=tmp_path)
+    assert code == 1
+    assert out.startswith("fail  config: http.porrt: unknown key")
+    assert out.count("\n") == 2

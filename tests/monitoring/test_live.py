@@ -1,0 +1,91 @@
+"""Failures of a real daemon become alerts at a real receiver, and go again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import pytest
+
+from tests.daemon import RunningDaemon, running
+from tests.kafka.broker import free_port
+from tests.monitoring.rig import monitoring
+from volsvc.drift import summarise
+from volsvc.models.monitored import MONITORED
+
+TICK_S = 20
+HOURS = 28
+"""A symbol counts from its second day on."""
+
+
+def slow_day(path: Path) -> None:
+    """More than a day of one symbol, a tick every 20 s."""
+    rng = np.random.default_rng(8)
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    prices = 100 * np.exp(np.cumsum(rng.normal(0, 2e-4, HOURS * 3600 // TICK_S)))
+    with path.open("w") as file:
+        for index, price in enumerate(prices):
+            time = (start + timedelta(seconds=TICK_S * index)).isoformat()
+            file.write(json.dumps({"time": time, "symbol": "BTC-USD", "price": price}) + "\n")
+
+
+def foreign_reference(path: Path) -> None:
+    """A reference in which every feature is about 50."""
+    rows = np.random.default_rng(9).normal(50, 1, (20_000, len(MONITORED)))
+    path.write_bytes(summarise(MONITORED, [rows]).dump())
+
+
+async def fail(daemon: RunningDaemon) -> None:
+    """Ask for answers that are newer than any, without end: 503."""
+    async with aiohttp.ClientSession(daemon.url) as client:
+        while True:
+            async with client.get("/latest/BTC-USD", params={"max_age": "0"}) as response:
+                assert response.status == 503
+            await asyncio.sleep(0.05)
+
+
+async def activate(daemon: RunningDaemon, version: int) -> int:
+    """The status of the wish for a version."""
+    body = {"variant": "ml", "version": version}
+    async with (
+        aiohttp.ClientSession(daemon.url) as client,
+        client.put("/models/active", json=body) as response,
+    ):
+        return response.status
+
+
+@pytest.mark.timeout(180)
+async def test_failures_reach_the_receiver_and_so_does_their_end(tmp_path: Path) -> None:
+    """5xx, a stale feed, a bad model and drift alert with their severity, and are resolved."""
+    slow_day(tmp_path / "ticks.ndjson")
+    foreign_reference(tmp_path / "reference.npz")
+    port = free_port()
+    drift = {
+        "VOLSVC_DRIFT__REFERENCE": str(tmp_path / "reference.npz"),
+        "VOLSVC_DRIFT__INTERVAL_S": "3600",
+        "VOLSVC_DRIFT__MIN_ROWS": "50",
+    }
+    bad = (
+        "VolsvcErrorBudgetFastBurn availability",
+        "VolsvcFeedStale",
+        "VolsvcModelRefused",
+        "VolsvcDrift",
+    )
+    replay = ("--path", str(tmp_path / "ticks.ndjson"), "--speed", "max", "--port", str(port))
+    async with monitoring(tmp_path / "monitoring", [port]) as heard:
+        async with running(*replay, env=drift, cwd=tmp_path) as daemon:
+            await heard.wait_for("firing", "VolsvcFeedStale")
+            failing = asyncio.create_task(fail(daemon))
+            assert await activate(daemon, 999) == 409
+            await heard.wait_for("firing", *bad)
+            failing.cancel()
+            await asyncio.wait({failing})
+            assert await daemon.stop() == 0
+        assert heard.places["VolsvcFeedStale"] == "/page"
+        assert heard.places["VolsvcDrift"] == "/ticket"
+        async with running("--port", str(port), cwd=tmp_path):
+            await heard.wait_for("resolved", *bad)

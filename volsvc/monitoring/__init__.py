@@ -1,0 +1,1 @@
+"""Rules, alerts and dashboards, made from one file of objectives."""

@@ -1,0 +1,87 @@
+"""The commands that watch over the service: drift, doctor, monitoring."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volsvc.config import SettingsError, load_settings
+from volsvc.logs import configure_logs
+
+watch = typer.Typer()
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file")]
+
+
+@watch.command()
+def drift(
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="recordings, or a saved reference (.npz); default: the packaged one"),
+    ] = None,
+    current: Annotated[
+        list[Path] | None, typer.Option(help="recording of bars or ticks, or a folder of them")
+    ] = None,
+    config: ConfigFile = None,
+    start: Annotated[
+        str | None, typer.Option(help="date; the reference's bars from then on")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="report to write (.html, and .json)")] = None,
+    save_reference: Annotated[Path | None, typer.Option(help="reference to write (.npz)")] = None,
+    summary: Annotated[Path | None, typer.Option(help="table of days to write (.md)")] = None,
+) -> None:
+    """Say which features and scores of recordings differ from a reference."""
+    from volsvc.drift_commands import DriftOrder
+    from volsvc.drift_commands import drift as compare
+
+    if not current and save_reference is None:
+        raise SettingsError("--current: name recordings to compare, or --save-reference a file")
+    settings = load_settings(config)
+    configure_logs("warning", "console")
+    compare(
+        settings,
+        DriftOrder(reference or [], current or [], start, out, save_reference, summary),
+    )
+
+
+@watch.command()
+def doctor(
+    config: ConfigFile = None,
+    url: Annotated[
+        str | None, typer.Option(help="of a running daemon; default: the config's address")
+    ] = None,
+) -> None:
+    """Look at everything the service needs; say what is wrong and how to put it right."""
+    from volsvc.doctor import examine
+
+    configure_logs("error", "console")
+    faults = 0
+    for finding in examine(config, url):
+        faults += finding.status == "fail"
+        remedy = f"\n       {finding.remedy}" if finding.remedy else ""
+        print(f"{finding.status:4}  {finding.part}: {finding.detail}{remedy}")
+    if faults:
+        sys.exit(1)
+
+
+@watch.command()
+def monitoring(
+    slo: Annotated[Path, typer.Option(help="file of objectives and alerts")] = Path(
+        "deploy/slo.yaml"
+    ),
+    out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
+    faster: Annotated[
+        int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
+    ] = 1,
+) -> None:
+    """Write what Prometheus, Alertmanager and Grafana read; dashboards.yaml is beside the file."""
+    from volsvc.monitoring.dashboards import read_dashboards
+    from volsvc.monitoring.files import write
+    from volsvc.monitoring.spec import read_spec
+
+    dashboards = read_dashboards(slo.with_name("dashboards.yaml"))
+    for path in write(read_spec(slo, faster=faster), dashboards, out or slo.parent):
+        print(path)

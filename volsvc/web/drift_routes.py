@@ -1,0 +1,34 @@
+"""The routes of drift: what the newest check found, and its report."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from volsvc.drift_report import POLICY
+from volsvc.web.handlers import json_response
+from volsvc.web.problems import NO_REPORT, ProblemError
+from volsvc.web.services import SERVICES
+from volsvc.web.views import now_text
+
+REPORT_HEADERS = {
+    # A sandbox gives the page an origin of its own: its scripts cannot act as the reader.
+    "Content-Security-Policy": f"{POLICY}; sandbox allow-scripts",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+async def drift(request: web.Request) -> web.Response:
+    """GET /drift: the result of the newest check, and what is gathered for the next."""
+    watch = request.app[SERVICES].drift
+    state = watch.state() if watch is not None else {}
+    return json_response({"ts": now_text(), "enabled": watch is not None, **state})
+
+
+async def report(request: web.Request) -> web.FileResponse:
+    """GET /drift/report: the newest report as a page."""
+    watch = request.app[SERVICES].drift
+    path = watch.report() if watch is not None else None
+    if path is None:
+        raise ProblemError(NO_REPORT, "no check of drift has made a report yet")
+    return web.FileResponse(path, headers=REPORT_HEADERS)
