@@ -19,7 +19,7 @@ from volsvc.domain import VolsvcError
 from volsvc.drift import DriftReferenceError
 from volsvc.drift_watch import PACKAGED_REFERENCE, read_reference
 from volsvc.model_setup import build_remote
-from volsvc.models import ArtefactError, read_artefact
+from volsvc.models import ArtefactError, packaged
 from volsvc.web.probe import Answer, ask
 
 LEAST_FREE_BYTES: Final = 1024**3
@@ -67,7 +67,7 @@ def _disk(settings: Settings) -> Finding:
 
 def _model() -> Finding:
     try:
-        model = read_artefact().model
+        model = packaged().model
     except ArtefactError as error:
         return Finding("fail", "model", str(error), "install the package anew")
     return Finding("ok", "model", f"the packaged {model.variant}-{model.version} proves itself")

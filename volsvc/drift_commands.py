@@ -21,7 +21,7 @@ from volsvc.drift_report import HTML, JSON, ReportError, available, make_report
 from volsvc.drift_watch import read_reference
 from volsvc.health import Health
 from volsvc.metrics import Metrics
-from volsvc.models import Model, read_artefact
+from volsvc.models import Model, packaged
 from volsvc.models.monitored import MONITORED
 from volsvc.progress import progress_bar
 from volsvc.reporter import Reporter
@@ -95,7 +95,7 @@ def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -
     """Rows a symbol, by the model that the package brings."""
     from volsvc.training.monitored import streams_of
 
-    model: Model = read_artefact().model
+    model: Model = packaged().model
 
     def ticks_of(path: Path) -> Iterator[Tick]:
         yield from file_source(settings, path, Reporter(Metrics(), Health())).ticks()

@@ -28,7 +28,7 @@ def test_a_damaged_artefact_leaves_the_baseline(monkeypatch: pytest.MonkeyPatch)
     def damaged(*_: Path) -> None:
         raise ArtefactError("ml.npz: is no model artefact")
 
-    monkeypatch.setattr("volsvc.model_setup.read_artefact", damaged)
+    monkeypatch.setattr("volsvc.model_setup.packaged", damaged)
     serving = build_holder(load_settings(None, {"model": {"variant": "ml"}})).current
     assert (serving.model.variant, serving.requested) == ("baseline", "ml")
     assert serving.fallback_reason == "ml.npz: is no model artefact"
