@@ -129,14 +129,19 @@ def _varies(column: np.ndarray[Any, Any]) -> bool:
     return len(known) > 1 and bool(np.ptp(known) > 1e-6 * np.abs(known).max())
 
 
-def with_our_part(page: str, result: Mapping[str, Any]) -> str:
-    """The page with our verdicts on top, and with a policy that lets it ask nobody."""
+def with_our_part(page: str, result: Mapping[str, Any] | None) -> str:
+    """The page with our verdicts on top, and with a policy that lets it ask nobody.
+
+    None stands for a check that is still to come.
+    """
     head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{_STYLE}</style>'
     page = page.replace("<head>", f"<head>{head}", 1)
     return page.replace("<body>", f"<body>{_our_part(result)}", 1)
 
 
-def _our_part(result: Mapping[str, Any]) -> str:
+def _our_part(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return '<section id="volsvc"><h1>Drift</h1><p>No window is over yet.</p></section>'
     drifted = ", ".join(result["drifted"]) or "none"
     features = [
         (f["feature"], f["verdict"], f["ks"], f["psi"], f["p_value"], f["shift"], f["missing"])

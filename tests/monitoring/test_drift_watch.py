@@ -36,8 +36,8 @@ async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
         "VOLSVC_DRIFT__FALSE_ALARMS_PER_WEEK": "1",
     }
     async with running("--path", str(ticks), "--speed", "max", env=env, cwd=tmp_path) as daemon:
-        before = await daemon.get("/drift")
-        assert before["enabled"]
+        assert (await daemon.get("/drift"))["enabled"]
+        assert await daemon.status("/drift/report") == 200, "a page that says what is to come"
 
         async def reported() -> bool:
             return bool((await daemon.get("/drift"))["report"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from volsvc.drift_report import POLICY
+from volsvc.drift_report import EMPTY, POLICY, with_our_part
 from volsvc.web.handlers import json_response
 from volsvc.web.problems import NO_REPORT, ProblemError
 from volsvc.web.services import SERVICES
@@ -25,10 +25,13 @@ async def drift(request: web.Request) -> web.Response:
     return json_response({"ts": now_text(), "enabled": watch is not None, **state})
 
 
-async def report(request: web.Request) -> web.FileResponse:
-    """GET /drift/report: the newest report as a page."""
+async def report(request: web.Request) -> web.StreamResponse:
+    """GET /drift/report: the newest report as a page; without Evidently, our verdicts alone."""
     watch = request.app[SERVICES].drift
-    path = watch.report() if watch is not None else None
-    if path is None:
-        raise ProblemError(NO_REPORT, "no check of drift has made a report yet")
-    return web.FileResponse(path, headers=REPORT_HEADERS)
+    if watch is None:
+        raise ProblemError(NO_REPORT, "drift is not checked here: see /health, and drift.enabled")
+    path = watch.report()
+    if path is not None:
+        return web.FileResponse(path, headers=REPORT_HEADERS)
+    page = with_our_part(EMPTY, watch.last)
+    return web.Response(text=page, content_type="text/html", headers=REPORT_HEADERS)

@@ -49,8 +49,8 @@ NOT_FOUND = Kind("not-found", 404, "No such route", "GET /openapi.json lists the
 NO_REPORT = Kind(
     "no-report",
     404,
-    "No report has been made",
-    "One is made after each check of drift, where Evidently is installed.",
+    "No report is made here",
+    "Ask an instance that consumes ticks and has drift.enabled = true.",
 )
 METHOD = Kind(
     "method-not-allowed",
