@@ -115,7 +115,8 @@ async def test_an_instance_that_only_answers(proxy: Proxy, recording: Path, tmp_
     """It owns no partition, knows every symbol, and goes on answering when the broker is away."""
     _, newest = await undisturbed(recording, tmp_path)
     servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
-    env = environment(servers, name)
+    # Its one client may be waiting for an answer when the network is back.
+    env = environment(servers, name, VOLSVC_KAFKA__REQUEST_TIMEOUT_MS="2000")
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as owner:
         await caught_up(owner, newest, 60)
         assert await owner.stop() == 0

@@ -43,7 +43,8 @@ async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: P
         started = time.monotonic()
 
         async def restored() -> bool:
-            return await daemon.metric("volsvc_symbols") == MANY
+            # In the log: to ask for the metrics of so many symbols is work of its own.
+            return f'"symbols": {MANY}' in daemon.log
 
         await eventually(restored, 60, "every state is restored", 0.1)
         took = time.monotonic() - started
