@@ -21,6 +21,7 @@ from volsvc.domain import is_symbol
 from volsvc.metrics import Metrics
 from volsvc.streams import Event, Listener
 from volsvc.web.admission import GATE, overloaded
+from volsvc.web.handlers import whole_number
 from volsvc.web.problems import fault, invalid
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import latest_fields, now_text
@@ -42,7 +43,8 @@ _encode = msgspec.json.Encoder().encode
 async def stream(request: web.Request) -> web.StreamResponse:
     """GET /stream: forecasts, gaps, model changes and drift as they come."""
     services = request.app[SERVICES]
-    symbols, most = _symbols(request), _most(request)
+    symbols = _symbols(request)
+    most = whole_number(request, "limit", MAX_EVENTS, MAX_EVENTS)
     if len(services.hub) >= services.settings.http.max_streams:
         raise overloaded(f"{len(services.hub)} streams are open", HEARTBEAT_S)
     response = web.StreamResponse(headers=STREAM_HEADERS)
@@ -73,13 +75,6 @@ def _symbols(request: web.Request) -> frozenset[str] | None:
     if not 1 <= len(names) <= MAX_FILTER or not all(is_symbol(name) for name in names):
         raise invalid([fault("#/symbols", f"must name 1 to {MAX_FILTER} symbols with commas")])
     return frozenset(names)
-
-
-def _most(request: web.Request) -> int:
-    text = request.query.get("limit", str(MAX_EVENTS))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_EVENTS):
-        raise invalid([fault("#/limit", f"must be a whole number from 1 to {MAX_EVENTS}")])
-    return int(text)
 
 
 def _opening(services: Services, listener: Listener, last_id: str | None) -> list[bytes]:
