@@ -52,16 +52,35 @@ def test_joined_forests_are_the_forests() -> None:
     assert (both[:, 1] == FOREST.predict(moved[:500])[:, 0]).all()
 
 
-def test_what_is_no_tree_is_refused() -> None:
-    """A node that leads to itself, and more leaves than there are bits."""
-    loop: dict[str, NDArray[Any]] = {
-        "feature": np.zeros((1, 3), dtype=np.int16),
-        "threshold": np.zeros((1, 3), dtype=np.float32),
-        "left": np.zeros((1, 3), dtype=np.uint8),
-        "right": np.ones((1, 3), dtype=np.uint8),
-        "value": np.zeros((1, 3), dtype=np.float32),
+def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, NDArray[Any]]:
+    nothing = np.zeros((1, len(feature)), dtype=np.float32)
+    return {
+        "feature": np.array([feature], dtype=np.int16),
+        "threshold": nothing,
+        "left": np.array([left], dtype=np.uint8),
+        "right": np.array([right], dtype=np.uint8),
+        "value": nothing,
     }
-    with pytest.raises(ValueError, match="no tree of 16 leaves"):
-        Forest(loop, [0.0])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [([0, 0, 0], [1, 0, 0]), ([1, 0, 0], [1, 0, 0]), ([1, 0, 0], [9, 0, 0])],
+    ids=["to itself", "twice to one", "to none"],
+)
+def test_what_is_no_tree_is_refused(left: list[int], right: list[int]) -> None:
+    """Nodes that do not branch."""
+    with pytest.raises(ValueError, match="no tree"):
+        Forest(_tree([0, -1, -1], left, right), [0.0])
+
+
+def test_too_large_a_tree_is_refused() -> None:
+    """A chain of more leaves than there are bits, and groups of trees that cannot be equal."""
+    inner = list(range(0, 32, 2))
+    feature = [0 if node in inner else -1 for node in range(33)]
+    left = [node + 1 if node in inner else 0 for node in range(33)]
+    right = [node + 2 if node in inner else 0 for node in range(33)]
+    with pytest.raises(ValueError, match="more than 16 leaves"):
+        Forest(_tree(feature, left, right), [0.0])
     with pytest.raises(ValueError, match="equal size"):
         Forest(FOREST.arrays, [0.0] * 7)
