@@ -47,6 +47,16 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, BusUnavailableError)
 
 
+def asked_to_end() -> bool:
+    """Whether the current task is being cancelled.
+
+    A CancelledError without it comes from beneath: a library's own task was cancelled, and someone
+    waited for it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def supervise(
     name: str, part: Callable[[], Awaitable[None]], backoff: Backoff, listener: RestartListener
 ) -> None:
@@ -57,11 +67,16 @@ async def supervise(
         try:
             await part()
             return
+        except asyncio.CancelledError:
+            if asked_to_end():
+                raise
+            failure: Exception = BusUnavailableError("a task of the client's was cancelled")
         except Exception as error:
             if not is_transient(error):
                 raise
-            if clock() - started > backoff.max_s:
-                backoff.reset()
-            delay = backoff.delay_s()
-            listener.restarting(name, error, delay)
-            await asyncio.sleep(delay)
+            failure = error
+        if clock() - started > backoff.max_s:
+            backoff.reset()
+        delay = backoff.delay_s()
+        listener.restarting(name, failure, delay)
+        await asyncio.sleep(delay)

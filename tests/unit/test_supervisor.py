@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -56,6 +57,37 @@ async def test_any_other_error_is_fatal(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         await supervise("consumer", part, Backoff(0.001, 0.002), Listener())
+
+
+async def test_a_cancelled_task_beneath_restarts_the_part() -> None:
+    """A library's task that was cancelled takes the part that waits for it along only for now."""
+    listener, runs = Listener(), []
+
+    async def part() -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            beneath = asyncio.ensure_future(asyncio.sleep(9))
+            beneath.cancel()
+            await beneath
+
+    await supervise("replica", part, Backoff(0.001, 0.002), listener)
+    assert listener.restarts == ["replica"] * 2
+
+
+async def test_a_part_ends_when_it_is_cancelled() -> None:
+    """Cancelling what runs a part ends it, and no restart follows."""
+    listener, started = Listener(), asyncio.Event()
+
+    async def part() -> None:
+        started.set()
+        await asyncio.sleep(9)
+
+    task = asyncio.ensure_future(supervise("replica", part, Backoff(0.001, 0.002), listener))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not listener.restarts
 
 
 def test_backoff_grows_jitters_and_is_bounded() -> None:

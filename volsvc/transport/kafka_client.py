@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -22,8 +21,11 @@ from aiokafka.errors import (
 
 from volsvc.domain import BusError
 from volsvc.kafka_config import KafkaSettings
-from volsvc.supervisor import Backoff
+from volsvc.logs import get_logger
+from volsvc.supervisor import Backoff, asked_to_end
 from volsvc.transport.bus import BusEvents
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -94,8 +96,7 @@ async def retrying(
 def _heed_cancellation(error: Exception) -> None:
     # Before Python 3.12 asyncio.wait_for, which the client uses, loses a cancellation that comes
     # together with an error; a retry would then outlive the stop of the daemon.
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if asked_to_end():
         raise asyncio.CancelledError from error
 
 
@@ -115,9 +116,14 @@ async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
 
 async def let_go(close: Awaitable[Any]) -> None:
     """Close a client; one that gets no answer is left as it is, for others to time out."""
-    with contextlib.suppress(Exception):
+    try:
         async with asyncio.timeout(CLOSE_S):
             await close
+    except asyncio.CancelledError:
+        if asked_to_end():
+            raise
+    except Exception as error:  # noqa: BLE001
+        log.debug("kafka_client_left", error=repr(error))
 
 
 async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
