@@ -116,7 +116,7 @@ def read_artefact(path: Path, digest: str | None = None) -> Artefact:
 
 @cache
 def packaged() -> Artefact:
-    """The model that comes with the package, read once a process: its trees' tables are large.
+    """The model that comes with the package, read once a process.
 
     Raises ArtefactError.
     """
