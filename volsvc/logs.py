@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
+
+log_scope: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
+    "log_scope", default=None
+)
+"""What tells the fields of every event of a request; asked only when there is an event."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -26,7 +33,7 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
         )
     )
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _merge_scope,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -60,6 +67,11 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # A malformed request line is the client's failure; aiohttp logs a traceback for it.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+
+
+def _merge_scope(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    scope = log_scope.get()
+    return event if scope is None else {**scope(), **event}
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

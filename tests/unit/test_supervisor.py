@@ -20,7 +20,7 @@ from volsvc.domain import (
     UnknownSymbolError,
 )
 from volsvc.health import Health
-from volsvc.logs import configure_logs, get_logger
+from volsvc.logs import configure_logs, get_logger, log_scope
 from volsvc.supervisor import Backoff, supervise
 
 
@@ -139,10 +139,11 @@ def test_one_event_is_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     try:
         configure_logs("info", "json", out)
-        with structlog.contextvars.bound_contextvars(request_id="abc"):
-            get_logger("volsvc.test").info("swap", variant="ml")
-            get_logger("volsvc.test").debug("not shown")
-            get_logger("volsvc.test").error("failed", exc_info=ValueError("two\nlines"))
+        scope = log_scope.set(lambda: {"request_id": "abc"})
+        get_logger("volsvc.test").info("swap", variant="ml")
+        get_logger("volsvc.test").debug("not shown")
+        get_logger("volsvc.test").error("failed", exc_info=ValueError("two\nlines"))
+        log_scope.reset(scope)
         logging.getLogger("some.library").warning("careful: %s", "x")
     finally:
         structlog.reset_defaults()

@@ -11,8 +11,7 @@ from aiohttp import web
 from volsvc.web import drift_routes, handlers, model_routes, openapi
 from volsvc.web.admission import GATE, WORKERS, Gate, Workers
 from volsvc.web.assets import files_of, page_of
-from volsvc.web.auth import Access
-from volsvc.web.middleware import ACCESS, add_headers, around
+from volsvc.web.middleware import Around
 from volsvc.web.predict import predict
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.sse import stream
@@ -23,12 +22,13 @@ STATIC = Path(str(files("volsvc.web") / "static"))
 def create_app(services: Services) -> web.Application:
     """The application over the daemon's parts."""
     http = services.settings.http
-    app = web.Application(middlewares=[around], client_max_size=http.max_body_bytes)
+    gate = Gate(http.max_inflight)
+    around = Around(services, gate)
+    app = web.Application(middlewares=[around.serve], client_max_size=http.max_body_bytes)
     app[SERVICES] = services
-    app[GATE] = Gate(http.max_inflight)
-    app[ACCESS] = Access(services.keyring, services.metrics)
+    app[GATE] = gate
     app[WORKERS] = Workers()
-    app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(around.add_headers)
     app.on_cleanup.append(_close_workers)
     document = msgspec.json.encode(openapi.document())
 

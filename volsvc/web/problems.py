@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from typing import Any, NamedTuple
 
 import msgspec
@@ -220,7 +220,7 @@ def problem_response(problem: ProblemError, request_id: str) -> web.Response:
 
 def new_request_id() -> str:
     """An id for a request that brings none."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def invalid(faults: list[dict[str, str]]) -> ProblemError:
