@@ -4,7 +4,14 @@ The same code runs in replay, live, after a restart and in training. It is pure:
 clock. A symbol's features depend on its own accepted ticks alone.
 """
 
-from volsvc.features.calibration import LEVELS, Calibration, ResidualLaw, ResidualLaws, storm_weight
+from volsvc.features.calibration import (
+    LEVELS,
+    STORM_FROM,
+    Calibration,
+    ResidualLaw,
+    ResidualLaws,
+    storm_weight,
+)
 from volsvc.features.digest import ClosedWindow, Digest
 from volsvc.features.history import HISTORY_COLUMNS, History
 from volsvc.features.minutes import MINUTE_NS, MinuteBuilder, Ohlcv, bar_of_prices
@@ -30,6 +37,7 @@ __all__ = [
     "MINUTE_NS",
     "SCALE_NAMES",
     "SEASON_HORIZONS_S",
+    "STORM_FROM",
     "Calibration",
     "ClosedWindow",
     "Digest",

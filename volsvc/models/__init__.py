@@ -15,6 +15,7 @@ from volsvc.models.live import LiveForecasts, Moment, moment_now, moments_ended
 from volsvc.models.ml import MlModel, Parts
 from volsvc.models.ranged import Ranged
 from volsvc.models.scoring import Scoring
+from volsvc.models.window import WindowForecast, forecast_window
 
 __all__ = [
     "BASELINE",
@@ -37,7 +38,9 @@ __all__ = [
     "Ranged",
     "Scoring",
     "Serving",
+    "WindowForecast",
     "Wish",
+    "forecast_window",
     "moment_now",
     "moments_ended",
     "packaged",

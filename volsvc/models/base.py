@@ -25,6 +25,8 @@ from volsvc.features import (
 )
 
 Array = NDArray[np.float64]
+Window = tuple[float, float, float, float]
+"""ret_mean, ret_std, n, span_s: the columns of WINDOW_NAMES; `span_s` is NaN where not known."""
 
 WINDOW_NAMES: Final = ("ret_mean", "ret_std", "n", "span_s")
 FEATURES: Final[tuple[str, ...]] = WINDOW_NAMES + SCALE_NAMES
@@ -80,6 +82,13 @@ class Model(ABC):
     def head_variances(self, features: Array) -> Array:
         """Expected realised variance over HORIZONS_S, shape (rows, 4); not bounded yet."""
 
+    def window_variances(self, window: Window, count: int) -> list[float]:
+        """The first `count` numbers that `head_variances` gives for a row of a window alone."""
+        row = np.full((1, len(FEATURES)), np.nan)
+        row[0, :SCALES_FROM] = window
+        variances: list[float] = self.head_variances(row)[0, :count].tolist()
+        return variances
+
     def variances(self, features: Array, horizons_s: Sequence[float]) -> Array:
         """Expected realised variance for rows of shape (rows, len(FEATURES)), at each horizon.
 
@@ -122,9 +131,9 @@ class Model(ABC):
             limit = np.where(np.isnan(given), limit, 2 * np.log(given))
             shown = np.where(np.isnan(given), shown, given)
         residual, live = limit - centre, known_scales(features)
-        read = _law_table(self.coarse_laws, horizon_s).read(residual, storm)
+        read = law_table(self.coarse_laws, horizon_s).read(residual, storm)
         if live.any():
-            read = np.where(live, _law_table(self.laws, horizon_s).read(residual, storm), read)
+            read = np.where(live, law_table(self.laws, horizon_s).read(residual, storm), read)
         probability, low, high = read
         return Forecast(
             horizon_s=horizon_s,
@@ -149,7 +158,7 @@ def bracket(horizon_s: float) -> tuple[int, int, float]:
     return low, high, math.log(horizon_s / HORIZONS_S[low]) / span
 
 
-class _LawTable(NamedTuple):
+class LawTable(NamedTuple):
     """The laws of calm and storm at one horizon, and the bounds of the interval at STORM_GRID."""
 
     calm: ResidualLaw
@@ -164,7 +173,8 @@ class _LawTable(NamedTuple):
 
 
 @lru_cache(256)
-def _law_table(laws: tuple[ResidualLaws, ...], horizon_s: float) -> _LawTable:
+def law_table(laws: tuple[ResidualLaws, ...], horizon_s: float) -> LawTable:
+    """The laws at a horizon, between the fitted ones mixed by their distance."""
     low, high, weight = bracket(horizon_s)
     first, last = laws[low], laws[high]
     both = ResidualLaws(
@@ -172,7 +182,7 @@ def _law_table(laws: tuple[ResidualLaws, ...], horizon_s: float) -> _LawTable:
         (1 - weight) * first.cumulated + weight * last.cumulated,
     )
     bounds = np.array([both.mixed(weight).bounds() for weight in STORM_GRID])
-    return _LawTable(both.mixed(0.0), both.mixed(1.0), bounds)
+    return LawTable(both.mixed(0.0), both.mixed(1.0), bounds)
 
 
 def normal_laws(moments: Sequence[tuple[float, float]]) -> tuple[ResidualLaws, ...]:
@@ -206,7 +216,15 @@ def window_rate(features: Array) -> Array:
     return rate
 
 
-def window_columns(row: FeatureRow) -> tuple[float, float, float, float]:
+def rate_of(window: Window) -> float:
+    """`window_rate` of one window, in plain numbers."""
+    mean, std, n, span_s = window
+    covered = n * SECONDS_PER_TICK if math.isnan(span_s) or span_s <= 0 else span_s
+    squares = max(n - 1, 1.0) * (std * std) + n * (mean * mean)
+    return squares / max(covered, SECONDS_PER_TICK)
+
+
+def window_columns(row: FeatureRow) -> Window:
     """The first columns of a row of the feature matrix."""
     return row.ret_mean, row.ret_std, float(row.n), row.span_s
 

@@ -18,9 +18,11 @@ from volsvc.models.base import (
     HORIZONS_S,
     Array,
     Model,
+    Window,
     known_scales,
     level_variances,
     normal_laws,
+    rate_of,
     window_rate,
 )
 
@@ -56,3 +58,8 @@ class Baseline(Model):
         live = level_variances(features) * np.exp(features[:, _VARIANCE_AT])
         posted = window_rate(features)[:, None] * np.array(HORIZONS_S)
         return np.where(known_scales(features)[:, None], live, posted)
+
+    def window_variances(self, window: Window, count: int) -> list[float]:
+        """Variances of one window; see `Model.window_variances`."""
+        rate = rate_of(window)
+        return [rate * horizon for horizon in HORIZONS_S[:count]]

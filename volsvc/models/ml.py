@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,9 +19,11 @@ from volsvc.models.base import (
     SECONDS_PER_TICK,
     Array,
     Model,
+    Window,
     known_scales,
     level_variances,
     normal_laws,
+    rate_of,
     window_rate,
 )
 from volsvc.models.heads import Head, Heads, variance_over_range, weighted
@@ -51,6 +54,16 @@ def window_terms(features: Array) -> Array:
     span = np.log(covered / SHORTEST_SPAN_S)
     rate = np.log(np.clip(window_rate(features), 1e-12, 1.0) / PRIOR_LEVEL_RATE)
     return np.column_stack((np.ones(len(features)), rate, rate * span, span))
+
+
+def terms_of(window: Window) -> Window:
+    """`window_terms` of one window, in plain numbers."""
+    _, _, n, span_s = window
+    covered = n * SECONDS_PER_TICK if math.isnan(span_s) else span_s
+    covered = min(max(covered, SHORTEST_SPAN_S), LONGEST_SPAN_S)
+    span = float(np.log(covered / SHORTEST_SPAN_S))
+    rate = float(np.log(min(max(rate_of(window), 1e-12), 1.0) / PRIOR_LEVEL_RATE))
+    return 1.0, rate, rate * span, span
 
 
 def plain_share(scales: Array) -> Array:
@@ -90,6 +103,7 @@ class MlModel(Model):
         self.digest = digest
         self.parts = parts
         self._heads = Heads(parts.heads)
+        self._lines = [window.tolist() for window in parts.windows]
         self.laws = normal_laws(FINE_LAW)
         self.coarse_laws = parts.laws
         self.spike_log_ratios = parts.spike_log_ratios
@@ -108,6 +122,15 @@ class MlModel(Model):
             terms = window_terms(features[~live])
             lines = np.column_stack([weighted(terms, line) for line in self.parts.windows])
             result[~live] = np.exp(lines) * PRIOR_LEVEL_RATE * np.array(HORIZONS_S)
+        return result
+
+    def window_variances(self, window: Window, count: int) -> list[float]:
+        """Variances of one window; see `Model.window_variances`."""
+        one, rate, product, span = terms_of(window)
+        result = []
+        for horizon, line in zip(HORIZONS_S[:count], self._lines, strict=False):
+            logarithm = one * line[0] + rate * line[1] + product * line[2] + span * line[3]
+            result.append(float(np.exp(logarithm)) * PRIOR_LEVEL_RATE * horizon)
         return result
 
 

@@ -13,20 +13,23 @@ from typing import Any
 import msgspec
 import numpy as np
 from aiohttp import web
-from numpy.typing import NDArray
 
-from volsvc.domain import COVERAGE, Forecast, format_time
+from volsvc.domain import COVERAGE
 from volsvc.domain.forecast import SECONDS_PER_YEAR
-from volsvc.models import Model, Serving, surely
+from volsvc.models import Model, Serving, WindowForecast, forecast_window, surely
 from volsvc.web.admission import WORKERS
 from volsvc.web.problems import MEDIA_TYPE, ProblemError
 from volsvc.web.rows import Asked, PostedRow, read_request
 from volsvc.web.services import SERVICES, Services
+from volsvc.web.views import now_text
 
 FALLBACK_HEADER = "X-Model-Fallback"
 """On answers of another model than was asked for; they name the one that gave them."""
 INLINE_BYTES = 32 * 1024
 """Bodies above this size (some 500 rows) are answered in a thread: a millisecond and more."""
+
+FEW = 4
+"""Up to so many windows are forecast one by one, which is then the quicker way."""
 
 _LENIENT = re.compile(r"(^|[,;\s])handling\s*=\s*\"?lenient\"?\s*($|[,;])", re.IGNORECASE)
 _BODY_TYPES = frozenset(
@@ -99,13 +102,9 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
         metrics.predictions.labels(variant, "invalid").inc()
         raise
     horizon_s = asked.horizon_s or services.settings.model.horizon_s
-    threshold = asked.threshold or _thresholds(asked.rows, horizon_s, services)
+    thresholds = _thresholds(asked, horizon_s, services)
     started = time.perf_counter()
-    # A row may claim anything; what overflows is bounded by the model.
-    with np.errstate(over="ignore"):
-        model, forecast = surely(
-            serving, lambda model: model.predict(asked.matrix, horizon_s, threshold)
-        )
+    model, forecasts = surely(serving, lambda model: _said(model, asked, horizon_s, thresholds))
     variant, fallback = model.variant, serving.fallback or model is not serving.model
     metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
     outcome = "fallback" if fallback else "ok"
@@ -113,17 +112,33 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
     if asked.faults:
         metrics.predictions.labels(variant, "invalid").inc(asked.count - len(asked.rows))
     metrics.predict_rows.observe(asked.count)
-    return msgspec.json.encode(_fields(asked, forecast, model)), fallback
+    return msgspec.json.encode(_fields(asked, forecasts, model, horizon_s)), fallback
 
 
-def _fields(asked: Asked, forecast: Forecast, model: Model) -> dict[str, Any]:
+def _said(
+    model: Model, asked: Asked, horizon_s: float, thresholds: Sequence[float]
+) -> Sequence[WindowForecast]:
+    """The model's forecast for each valid row; few windows are not worth an array."""
+    if len(asked.rows) <= FEW and not asked.scales:
+        pairs = zip(asked.windows, thresholds, strict=True)
+        return [forecast_window(model, window, horizon_s, given) for window, given in pairs]
+    # A row may claim anything; what overflows is bounded by the model.
+    with np.errstate(over="ignore"):
+        said = model.predict(asked.matrix, horizon_s, np.array(thresholds))
+    columns = (said.sigma2, said.p_spike, said.lo, said.hi, said.threshold)
+    return list(map(WindowForecast._make, zip(*map(np.ndarray.tolist, columns), strict=True)))
+
+
+def _fields(
+    asked: Asked, forecasts: Sequence[WindowForecast], model: Model, horizon_s: float
+) -> dict[str, Any]:
     fields = {
-        "scores": _placed(forecast.p_spike.tolist(), asked),
+        "scores": _placed([forecast.p_spike for forecast in forecasts], asked),
         "model_variant": model.variant,
         "version": model.version,
-        "ts": format_time(time.time_ns() // 1_000_000 * 1_000_000),
-        "horizon_s": forecast.horizon_s,
-        "predictions": _placed(_predictions(forecast, asked.rows), asked),
+        "ts": now_text(),
+        "horizon_s": horizon_s,
+        "predictions": _placed(_predictions(forecasts, asked.rows, horizon_s), asked),
     }
     if asked.faults:
         fields["errors"] = asked.faults
@@ -138,23 +153,18 @@ def _placed(values: list[Any], asked: Asked) -> list[Any]:
     return [by_place.get(place) for place in range(asked.count)]
 
 
-def _predictions(forecast: Forecast, rows: Sequence[PostedRow]) -> list[_RowPrediction]:
-    sigma = np.sqrt(forecast.sigma2)
-    columns = zip(
-        sigma.tolist(),
-        (sigma * math.sqrt(SECONDS_PER_YEAR / forecast.horizon_s)).tolist(),
-        forecast.lo.tolist(),
-        forecast.hi.tolist(),
-        forecast.threshold.tolist(),
-        rows,
-        strict=True,
-    )
-    return [
-        _RowPrediction(
-            sigma, annual, lo, hi, COVERAGE, threshold, "ok" if _timed(row) else "degraded"
+def _predictions(
+    forecasts: Sequence[WindowForecast], rows: Sequence[PostedRow], horizon_s: float
+) -> list[_RowPrediction]:
+    a_year = math.sqrt(SECONDS_PER_YEAR / horizon_s)
+    predictions = []
+    for (sigma2, _, lo, hi, threshold), row in zip(forecasts, rows, strict=True):
+        sigma = math.sqrt(sigma2)
+        quality = "ok" if _timed(row) else "degraded"
+        predictions.append(
+            _RowPrediction(sigma, sigma * a_year, lo, hi, COVERAGE, threshold, quality)
         )
-        for sigma, annual, lo, hi, threshold, row in columns
-    ]
+    return predictions
 
 
 def _timed(row: PostedRow) -> bool:
@@ -162,16 +172,17 @@ def _timed(row: PostedRow) -> bool:
     return bool(row.span_s or row.features)
 
 
-def _thresholds(
-    rows: Sequence[PostedRow], horizon_s: float, services: Services
-) -> NDArray[np.float64]:
-    """A known symbol lends its rows its own idea of a spike; NaN for the others."""
+def _thresholds(asked: Asked, horizon_s: float, services: Services) -> list[float]:
+    """What counts as a spike, by row: as asked, or a known symbol's own idea of it, or NaN."""
+    if asked.threshold:
+        return [asked.threshold] * len(asked.rows)
     rates: dict[Any, float] = {}
-    for symbol in {row.symbol for row in rows if row.symbol}:
+    for symbol in {row.symbol for row in asked.rows if row.symbol}:
         posted = services.board.find(symbol)
         if posted is None:
             continue
         predictions = posted.snapshot.predictions
         nearest = min(predictions, key=lambda p: abs(math.log(p.horizon_s / horizon_s)))
         rates[symbol] = nearest.threshold / math.sqrt(nearest.horizon_s)
-    return np.array([rates.get(row.symbol, math.nan) for row in rows]) * math.sqrt(horizon_s)
+    root = math.sqrt(horizon_s)
+    return [rates.get(row.symbol, math.nan) * root for row in asked.rows]

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from volsvc.features import SCALE_NAMES
 from volsvc.models import FEATURES
-from volsvc.models.base import WINDOW_NAMES
+from volsvc.models.base import WINDOW_NAMES, Window
 from volsvc.web.problems import INVALID_JSON, MAX_ERRORS, ProblemError, fault, faults_of, invalid
 from volsvc.web.schemas import LONGEST_HORIZON_S, PredictEnvelope, Row
 
@@ -76,16 +76,33 @@ _encode = msgspec.json.Encoder().encode
 class Asked:
     """A request: its valid rows with their `places` among `count` rows, and the others' faults.
 
-    `matrix` has the shape (valid rows, len(FEATURES)).
+    `scales` are the published maps as columns, by place.
     """
 
     rows: Sequence[PostedRow]
     places: Sequence[int]
     count: int
-    matrix: NDArray[np.float64]
+    scales: Mapping[int, Sequence[float]]
     horizon_s: float | None
     threshold: float | None
     faults: list[dict[str, str]]
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows of the valid rows."""
+        return [
+            (row.ret_mean, row.ret_std, float(row.n), row.span_s or math.nan) for row in self.rows
+        ]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The valid rows as a feature matrix, of shape (valid rows, len(FEATURES))."""
+        matrix = np.full((len(self.rows), len(FEATURES)), np.nan)
+        matrix[:, :_COLUMNS] = np.reshape(self.windows, (-1, _COLUMNS))
+        for index, place in enumerate(self.places):
+            if place in self.scales:
+                matrix[index, _COLUMNS:] = self.scales[place]
+        return matrix
 
 
 def read_request(body: bytes, most: int, *, lenient: bool) -> Asked:
@@ -192,16 +209,8 @@ def _asked(
     bad = {int(item["pointer"].split("/")[2]) for item in more}
     places = [place for place in rows if place not in bad]
     valid = [rows[place] for place in places]
-    matrix = np.full((len(valid), len(FEATURES)), np.nan)
-    matrix[:, 0] = [row.ret_mean for row in valid]
-    matrix[:, 1] = [row.ret_std for row in valid]
-    matrix[:, 2] = [row.n for row in valid]
-    matrix[:, 3] = [row.span_s or math.nan for row in valid]
-    for index, place in enumerate(places):
-        if place in scales:
-            matrix[index, _COLUMNS:] = scales[place]
     horizon_s, threshold = options.horizon_s or None, options.threshold or None
-    return Asked(valid, places, count, matrix, horizon_s, threshold, faults)
+    return Asked(valid, places, count, scales, horizon_s, threshold, faults)
 
 
 def _scales_of(
