@@ -145,6 +145,7 @@ class Model(ABC):
         )
 
 
+@lru_cache(1024)
 def bracket(horizon_s: float) -> tuple[int, int, float]:
     """The fitted horizons around one, and how far it lies between them in ln horizon."""
     high = int(np.searchsorted(HORIZONS_S, horizon_s))

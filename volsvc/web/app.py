@@ -23,12 +23,12 @@ def create_app(services: Services) -> web.Application:
     """The application over the daemon's parts."""
     http = services.settings.http
     gate = Gate(http.max_inflight)
-    around = Around(services, gate)
-    app = web.Application(middlewares=[around.serve], client_max_size=http.max_body_bytes)
+    app = web.Application(
+        middlewares=[Around(services, gate).serve], client_max_size=http.max_body_bytes
+    )
     app[SERVICES] = services
     app[GATE] = gate
     app[WORKERS] = Workers()
-    app.on_response_prepare.append(around.add_headers)
     app.on_cleanup.append(_close_workers)
     document = msgspec.json.encode(openapi.document())
 

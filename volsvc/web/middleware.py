@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 from contextlib import AbstractContextManager
-from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +17,7 @@ from volsvc.web.admission import Gate
 from volsvc.web.auth import Access
 from volsvc.web.browser import cors_headers, preflight, refuse_forgery
 from volsvc.web.compression import compress
+from volsvc.web.connection import Connection
 from volsvc.web.openapi import is_stream, scope_of
 from volsvc.web.problems import (
     INTERNAL,
@@ -33,7 +32,8 @@ from volsvc.web.services import Services
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-_EXTRA = web.RequestKey("extra_headers", dict[str, str])
+HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict[str, str])
+"""The headers that the answer gets; a stream, which is sent from its handler, takes them itself."""
 
 log = get_logger(__name__)
 _levels = logging.getLogger(__name__)
@@ -49,16 +49,15 @@ class Around:
         self._http = services.settings.http
         self._active = 0
         services.metrics.active_requests.set_function(lambda: self._active)
-        self._durations = cache(services.metrics.request_duration.labels)
 
     @web.middleware
     async def serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware."""
-        # A request that waited for its turn took that long for its client.
-        started = getattr(request.protocol, "arrived_s", None) or time.perf_counter()
-        self._gate.came(request.protocol)
         about = _About(request)
-        request[_EXTRA] = {
+        # A request that waited for its turn took that long for its client.
+        started = about.connection.arrived_s
+        self._gate.came(about.connection)
+        headers = request[HEADERS] = {
             "X-Request-ID": about.request_id,
             "X-Content-Type-Options": "nosniff",
         }
@@ -73,22 +72,19 @@ class Around:
                 log.debug("request", route=route, status=response.status, duration_ms=took * 1e3)
         finally:
             self._active -= 1
-            self._gate.left(request.protocol)
+            self._gate.left(about.connection)
             log_scope.reset(scope)
         if not is_stream(route):
             # A stream's life is not the time that somebody waited for an answer.
             method = request.method if request.method in _METHODS else "_OTHER"
-            self._durations(method, route, response.status).observe(took)
+            self._services.metrics.time_request(method, route, response.status).observe(took)
         if self._services.health.draining:
             # A kept-alive connection would be cut at the end of the drain, with a request on it.
             response.force_close()
+        if not response.prepared:
+            response.headers.update(headers)
+            response.headers.extend(cors_headers(request, self._http))
         return compress(request, response)
-
-    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """The headers that every answer has, just before it is sent."""
-        response.headers.update(request.get(_EXTRA, ()))
-        for name, value in cors_headers(request, self._http).items():
-            response.headers.add(name, value)
 
     def _span(self, request: web.Request, route: str) -> AbstractContextManager[Any]:
         """The span of a request, which goes on with its caller's trace."""
@@ -111,12 +107,13 @@ class Around:
             if early is not None:
                 return early
             self._enter(request, about)
+            if is_stream(route):
+                return await handler(request)
             limit_s = self._http.request_timeout_s
-            async with asyncio.timeout(None if is_stream(route) else limit_s):
-                started = time.perf_counter()
-                response = await handler(request)
-                self._gate.took(time.perf_counter() - started)
-                return response
+            started = time.perf_counter()
+            response = await about.connection.within(limit_s, handler(request))
+            self._gate.took(time.perf_counter() - started)
+            return response
         except web.HTTPException as error:
             if error.status < 400:
                 raise
@@ -141,15 +138,17 @@ class Around:
         self._gate.check(request.protocol)
         quota = self._access.spend(key)
         if quota is not None:
-            request[_EXTRA].update(quota_headers(quota))
+            request[HEADERS].update(quota_headers(quota))
 
 
 class _About:
-    """What the log says with every event of a request."""
+    """A request's connection and id, and what the log says with each of its events."""
 
-    __slots__ = ("_request", "key", "request_id")
+    __slots__ = ("_request", "connection", "key", "request_id")
 
     def __init__(self, request: web.Request) -> None:
+        assert isinstance(request.protocol, Connection), "every request comes to our own server"
+        self.connection = request.protocol
         given = request.headers.get("X-Request-ID")
         taken = given is not None and _REQUEST_ID.fullmatch(given)
         self.request_id = given if given and taken else new_request_id()

@@ -99,18 +99,18 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
     try:
         asked = read_request(job.body, services.settings.http.max_rows, lenient=job.lenient)
     except Exception:
-        metrics.predictions.labels(variant, "invalid").inc()
+        metrics.count_predicted(variant, "invalid").inc()
         raise
     horizon_s = asked.horizon_s or services.settings.model.horizon_s
     thresholds = _thresholds(asked, horizon_s, services)
     started = time.perf_counter()
     model, forecasts = surely(serving, lambda model: _said(model, asked, horizon_s, thresholds))
     variant, fallback = model.variant, serving.fallback or model is not serving.model
-    metrics.inference_duration.labels(variant).observe(time.perf_counter() - started)
+    metrics.time_inference(variant).observe(time.perf_counter() - started)
     outcome = "fallback" if fallback else "ok"
-    metrics.predictions.labels(variant, outcome).inc(len(asked.rows))
+    metrics.count_predicted(variant, outcome).inc(len(asked.rows))
     if asked.faults:
-        metrics.predictions.labels(variant, "invalid").inc(asked.count - len(asked.rows))
+        metrics.count_predicted(variant, "invalid").inc(asked.count - len(asked.rows))
     metrics.predict_rows.observe(asked.count)
     return msgspec.json.encode(_fields(asked, forecasts, model, horizon_s)), fallback
 

@@ -112,8 +112,11 @@ def read_request(body: bytes, most: int, *, lenient: bool) -> Asked:
     """
     request = _read_fast(body)
     if request is not None:
-        _check_count(len(request.rows), most)
-        return _asked(dict(enumerate(request.rows)), request, len(request.rows), [], lenient)
+        count = len(request.rows)
+        _check_count(count, most)
+        if any(isinstance(row.features, dict) for row in request.rows):
+            return _asked(dict(enumerate(request.rows)), request, count, [], lenient)
+        return Asked(request.rows, range(count), count, {}, *_options(request), [])
     _check_shape(body, most)
     envelope = PredictEnvelope.model_validate_json(body)
     _check_count(len(envelope.rows), most)
@@ -209,8 +212,12 @@ def _asked(
     bad = {int(item["pointer"].split("/")[2]) for item in more}
     places = [place for place in rows if place not in bad]
     valid = [rows[place] for place in places]
-    horizon_s, threshold = options.horizon_s or None, options.threshold or None
-    return Asked(valid, places, count, scales, horizon_s, threshold, faults)
+    return Asked(valid, places, count, scales, *_options(options), faults)
+
+
+def _options(options: _Request | PredictEnvelope) -> tuple[float | None, float | None]:
+    """Horizon and threshold, as far as they were given."""
+    return options.horizon_s or None, options.threshold or None
 
 
 def _scales_of(

@@ -14,13 +14,11 @@ from aiohttp import web
 from volsvc.domain import StartupError
 from volsvc.http_config import HttpSettings
 from volsvc.web.admission import GATE
-from volsvc.web.connection import Connection, Door
+from volsvc.web.connection import CHECK_S, Connection, Door
 from volsvc.web.services import SERVICES
 
 LAME_DUCK_S = 0.5
 """How long a drained server waits for idle connections to be used once more or closed."""
-CHECK_S = 0.5
-"""How often slow clients are looked for."""
 BACKLOG = 4_096
 
 
