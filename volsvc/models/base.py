@@ -48,6 +48,8 @@ PRIOR_LEVEL_RATE: Final = (4e-4) ** 2 / 60
 STORM_GRID: Final = tuple(step / 10 for step in range(11))
 """Storm weights at which intervals are computed; between them they are interpolated."""
 
+_STORMS = np.array(STORM_GRID)
+
 FINE_LAW: Final = ((-0.4, 1.0), (-0.1, 0.7), (-0.1, 0.6), (0.0, 0.6))
 """Mean and standard deviation of ln RV - ln forecast of symbols seen from ticks, at each of
 HORIZONS_S: rounded from two days of generated ticks and two hours of real ones."""
@@ -82,11 +84,15 @@ class Model(ABC):
     def head_variances(self, features: Array) -> Array:
         """Expected realised variance over HORIZONS_S, shape (rows, 4); not bounded yet."""
 
+    def first_variances(self, features: Array, count: int) -> Array:
+        """The first `count` columns of `head_variances`."""
+        return self.head_variances(features)[:, :count]
+
     def window_variances(self, window: Window, count: int) -> list[float]:
         """The first `count` numbers that `head_variances` gives for a row of a window alone."""
         row = np.full((1, len(FEATURES)), np.nan)
         row[0, :SCALES_FROM] = window
-        variances: list[float] = self.head_variances(row)[0, :count].tolist()
+        variances: list[float] = self.first_variances(row, count)[0].tolist()
         return variances
 
     def variances(self, features: Array, horizons_s: Sequence[float]) -> Array:
@@ -96,8 +102,10 @@ class Model(ABC):
         horizon, beyond them the variance per second stays; it never falls as the horizon grows.
         Raises ModelError when one is not finite.
         """
-        spans = np.array(HORIZONS_S)
-        heads = np.clip(self.head_variances(features), FLOOR_RATE * spans, GREATEST_RATE * spans)
+        count = 1 + max(bracket(horizon)[1] for horizon in horizons_s)
+        spans = np.array(HORIZONS_S[:count])
+        heads = self.first_variances(features, count)
+        heads = np.minimum(np.maximum(heads, FLOOR_RATE * spans), GREATEST_RATE * spans)
         if not np.isfinite(heads).all():
             raise ModelError(f"{self.variant}-{self.version} gives numbers that are not finite")
         heads = np.maximum.accumulate(heads, axis=1)
@@ -131,9 +139,12 @@ class Model(ABC):
             limit = np.where(np.isnan(given), limit, 2 * np.log(given))
             shown = np.where(np.isnan(given), shown, given)
         residual, live = limit - centre, known_scales(features)
-        read = law_table(self.coarse_laws, horizon_s).read(residual, storm)
-        if live.any():
-            read = np.where(live, law_table(self.laws, horizon_s).read(residual, storm), read)
+        if live.all():
+            read = law_table(self.laws, horizon_s).read(residual, storm)
+        else:
+            read = law_table(self.coarse_laws, horizon_s).read(residual, storm)
+            if live.any():
+                read = np.where(live, law_table(self.laws, horizon_s).read(residual, storm), read)
         probability, low, high = read
         return Forecast(
             horizon_s=horizon_s,
@@ -169,7 +180,7 @@ class LawTable(NamedTuple):
     def read(self, residual: Array, storm: Array) -> Array:
         """P(ln RV - ln forecast > residual), low and high bound: shape (3, rows)."""
         calm, stormy = self.calm.above(residual), self.stormy.above(residual)
-        low, high = (np.interp(storm, STORM_GRID, self.bounds[:, at]) for at in (0, 2))
+        low, high = (np.interp(storm, _STORMS, self.bounds[:, at]) for at in (0, 2))
         return np.array((calm + (stormy - calm) * storm, low, high))
 
 

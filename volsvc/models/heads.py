@@ -69,15 +69,14 @@ def inputs(scales: Array, mixture: Array) -> Array:
 
 
 def weighted(columns: Array, weights: Array) -> Array:
-    """Weighted sums along rows, added up column by column.
+    """Weighted sums along rows; a column without a weight does not count, whatever is in it.
 
     A matrix product would do, but its rounding depends on how many rows there are.
     """
-    total = np.zeros(len(columns))
-    for index, weight in enumerate(weights.tolist()):
-        if weight:
-            total += columns[:, index] * weight
-    return total
+    if not weights.all():
+        used = weights != 0
+        columns, weights = columns[:, used], weights[used]
+    return np.asarray(np.multiply(columns, weights, order="C").sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -163,22 +162,27 @@ class Heads:
         shared = list(range(len(INPUTS)))
         # They read the same columns but the last, which is each one's own mixture.
         columns = [[*shared, len(INPUTS) + index] for index in range(len(heads))]
-        self._forest = Forest.joined([head.forest for head in heads], columns)
-
-    def members(self, scales: Array) -> list[Array]:
-        """For each horizon what its members say: shape (rows, len(MEMBERS))."""
-        mixtures = [head.mixed(scales) for head in self.heads]
-        logs = np.log(np.column_stack(mixtures))
-        grown = self._forest.predict(np.concatenate((scales[:, _INPUT_AT], logs), axis=1))
-        return [
-            head.members(scales, mixture, grown[:, 2 * index : 2 * index + 2])
-            for index, (head, mixture) in enumerate(zip(self.heads, mixtures, strict=True))
+        forests = [head.forest for head in heads]
+        # Whoever asks for short horizons only does not pay for the trees of the long ones.
+        self._forests = [
+            Forest.joined(forests[:count], columns[:count]) for count in range(1, len(heads) + 1)
         ]
 
-    def variances(self, scales: Array) -> Array:
-        """Expected realised variance over each horizon, shape (rows, horizons)."""
-        members = self.members(scales)
-        pairs = zip(self.heads, members, strict=True)
+    def members(self, scales: Array, count: int) -> list[Array]:
+        """For each of the first `count` horizons what its members say: (rows, len(MEMBERS))."""
+        heads = self.heads[:count]
+        mixtures = [head.mixed(scales) for head in heads]
+        read = np.column_stack((scales[:, _INPUT_AT], *map(np.log, mixtures)))
+        grown = self._forests[count - 1].predict(read)
+        return [
+            head.members(scales, mixture, grown[:, 2 * index : 2 * index + 2])
+            for index, (head, mixture) in enumerate(zip(heads, mixtures, strict=True))
+        ]
+
+    def variances(self, scales: Array, count: int) -> Array:
+        """Expected realised variance over the first `count` horizons, shape (rows, count)."""
+        members = self.members(scales, count)
+        pairs = zip(self.heads[:count], members, strict=True)
         return np.column_stack([head.blend(said, scales) for head, said in pairs])
 
 

@@ -66,21 +66,21 @@ def terms_of(window: Window) -> Window:
     return 1.0, rate, rate * span, span
 
 
-def plain_share(scales: Array) -> Array:
-    """How much of the forecast at HORIZONS_S is the mean of plain averages, shape (rows, 4).
+def plain_share(scales: Array, count: int) -> Array:
+    """How much of the forecast is the mean of plain averages, shape (rows, count).
 
     The heads were fitted to bars, where a minute's variance is one squared return: they trust it
     little. Seen from ticks it rests on up to twelve returns and says more than they know. None at
     one return; at twelve 0.85 of the forecast a minute ahead and half of the one an hour ahead.
     """
     more = np.maximum(scales[:, _RESOLUTION_AT] - 1, 0.0)[:, None]
-    return np.asarray(more / (more + _ENOUGH))
+    return np.asarray(more / (more + _ENOUGH[:count]))
 
 
-def plain_variances(features: Array) -> Array:
-    """The mean of plain averages, times the daily pattern: variances at HORIZONS_S."""
+def plain_variances(features: Array, count: int) -> Array:
+    """The mean of plain averages, times the daily pattern: shape (rows, count)."""
     relative = np.exp(features[:, _PLAIN_AT]).mean(axis=1)
-    return np.asarray(level_variances(features) * relative[:, None])
+    return np.asarray(level_variances(features)[:, :count] * relative[:, None])
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,27 @@ class MlModel(Model):
 
     def head_variances(self, features: Array) -> Array:
         """Variances at HORIZONS_S; see `Model.head_variances`."""
+        return self.first_variances(features, len(HORIZONS_S))
+
+    def first_variances(self, features: Array, count: int) -> Array:
+        """Variances at the first of HORIZONS_S; see `Model.first_variances`."""
         live = known_scales(features)
-        result = np.empty((len(features), len(HORIZONS_S)))
+        if live.all():
+            return self._of_live(features, count)
+        result = np.empty((len(features), count))
         if live.any():
-            scales = features[live, SCALES_FROM:]
-            fitted = self._heads.variances(scales)
-            fitted[:, 0] *= variance_over_range(scales)
-            plain = plain_variances(features[live])
-            result[live] = fitted + (plain - fitted) * plain_share(scales)
-        if not live.all():
-            terms = window_terms(features[~live])
-            lines = np.column_stack([weighted(terms, line) for line in self.parts.windows])
-            result[~live] = np.exp(lines) * PRIOR_LEVEL_RATE * np.array(HORIZONS_S)
+            result[live] = self._of_live(features[live], count)
+        terms = window_terms(features[~live])
+        lines = np.column_stack([weighted(terms, line) for line in self.parts.windows[:count]])
+        result[~live] = np.exp(lines) * PRIOR_LEVEL_RATE * np.array(HORIZONS_S[:count])
         return result
+
+    def _of_live(self, features: Array, count: int) -> Array:
+        scales = features[:, SCALES_FROM:]
+        fitted = self._heads.variances(scales, count)
+        fitted[:, 0] *= variance_over_range(scales)
+        plain = plain_variances(features, count)
+        return np.asarray(fitted + (plain - fitted) * plain_share(scales, count))
 
     def window_variances(self, window: Window, count: int) -> list[float]:
         """Variances of one window; see `Model.window_variances`."""

@@ -116,7 +116,7 @@ def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldO
     earlier = rows.between(-math.inf, cut - round(horizon_s / 60))
     later = rows.between(cut, math.inf).grown()
     scout = _fit_members(earlier, horizon_s, spec)
-    members = Heads([scout]).members(later.scales)[0]
+    members = Heads([scout]).members(later.scales, 1)[0]
     ratio = later.realised / level_variance(later.scales, horizon_s)
     scout = replace(scout, weights=blend_weights(members, ratio))
     held_out = HeldOut(later, np.log(scout.blend(members, later.scales)))

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from volsvc.domain import COVERAGE
 from volsvc.domain.forecast import SECONDS_PER_YEAR
-from volsvc.models import Model, Serving, WindowForecast, forecast_window, surely
+from volsvc.models import Model, Serving, forecast_window, surely
 from volsvc.web.admission import WORKERS
 from volsvc.web.problems import MEDIA_TYPE, ProblemError
 from volsvc.web.rows import Asked, PostedRow, read_request
@@ -104,7 +105,7 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
     horizon_s = asked.horizon_s or services.settings.model.horizon_s
     thresholds = _thresholds(asked, horizon_s, services)
     started = time.perf_counter()
-    model, forecasts = surely(serving, lambda model: _said(model, asked, horizon_s, thresholds))
+    model, said = surely(serving, lambda model: _said(model, asked, horizon_s, thresholds))
     variant, fallback = model.variant, serving.fallback or model is not serving.model
     metrics.time_inference(variant).observe(time.perf_counter() - started)
     outcome = "fallback" if fallback else "ok"
@@ -112,40 +113,47 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
     if asked.faults:
         metrics.count_predicted(variant, "invalid").inc(asked.count - len(asked.rows))
     metrics.predict_rows.observe(asked.count)
-    return msgspec.json.encode(_fields(asked, forecasts, model, horizon_s)), fallback
+    return msgspec.json.encode(_fields(asked, said, model, horizon_s)), fallback
 
 
-def _said(
-    model: Model, asked: Asked, horizon_s: float, thresholds: Sequence[float]
-) -> Sequence[WindowForecast]:
-    """The model's forecast for each valid row; few windows are not worth an array."""
-    if len(asked.rows) <= FEW and not asked.scales:
+class _Said(NamedTuple):
+    """What a model says of the valid rows, a list for each number; see `Forecast`."""
+
+    sigma2: Sequence[float]
+    p_spike: Sequence[float]
+    lo: Sequence[float]
+    hi: Sequence[float]
+    threshold: Sequence[float]
+
+
+def _said(model: Model, asked: Asked, horizon_s: float, thresholds: Sequence[float]) -> _Said:
+    """The model's forecasts; few windows are not worth an array."""
+    if 0 < len(asked.rows) <= FEW and not asked.scales:
         pairs = zip(asked.windows, thresholds, strict=True)
-        return [forecast_window(model, window, horizon_s, given) for window, given in pairs]
+        forecasts = [forecast_window(model, window, horizon_s, given) for window, given in pairs]
+        return _Said(*zip(*forecasts, strict=True))
     # A row may claim anything; what overflows is bounded by the model.
     with np.errstate(over="ignore"):
         said = model.predict(asked.matrix, horizon_s, np.array(thresholds))
     columns = (said.sigma2, said.p_spike, said.lo, said.hi, said.threshold)
-    return list(map(WindowForecast._make, zip(*map(np.ndarray.tolist, columns), strict=True)))
+    return _Said(*(column.tolist() for column in columns))
 
 
-def _fields(
-    asked: Asked, forecasts: Sequence[WindowForecast], model: Model, horizon_s: float
-) -> dict[str, Any]:
+def _fields(asked: Asked, said: _Said, model: Model, horizon_s: float) -> dict[str, Any]:
     fields = {
-        "scores": _placed([forecast.p_spike for forecast in forecasts], asked),
+        "scores": _placed(said.p_spike, asked),
         "model_variant": model.variant,
         "version": model.version,
         "ts": now_text(),
         "horizon_s": horizon_s,
-        "predictions": _placed(_predictions(forecasts, asked.rows, horizon_s), asked),
+        "predictions": _placed(_predictions(said, asked.rows, horizon_s), asked),
     }
     if asked.faults:
         fields["errors"] = asked.faults
     return fields
 
 
-def _placed(values: list[Any], asked: Asked) -> list[Any]:
+def _placed(values: Sequence[Any], asked: Asked) -> Sequence[Any]:
     """One value a row of the request, None for rows that were not valid."""
     if len(values) == asked.count:
         return values
@@ -153,23 +161,20 @@ def _placed(values: list[Any], asked: Asked) -> list[Any]:
     return [by_place.get(place) for place in range(asked.count)]
 
 
-def _predictions(
-    forecasts: Sequence[WindowForecast], rows: Sequence[PostedRow], horizon_s: float
-) -> list[_RowPrediction]:
+def _predictions(said: _Said, rows: Sequence[PostedRow], horizon_s: float) -> list[_RowPrediction]:
+    sigmas = list(map(math.sqrt, said.sigma2))
     a_year = math.sqrt(SECONDS_PER_YEAR / horizon_s)
-    predictions = []
-    for (sigma2, _, lo, hi, threshold), row in zip(forecasts, rows, strict=True):
-        sigma = math.sqrt(sigma2)
-        quality = "ok" if _timed(row) else "degraded"
-        predictions.append(
-            _RowPrediction(sigma, sigma * a_year, lo, hi, COVERAGE, threshold, quality)
-        )
-    return predictions
-
-
-def _timed(row: PostedRow) -> bool:
-    """Whether the row says what time it covers."""
-    return bool(row.span_s or row.features)
+    columns = (
+        sigmas,
+        [sigma * a_year for sigma in sigmas],
+        said.lo,
+        said.hi,
+        repeat(COVERAGE),
+        said.threshold,
+        # A row that does not say what time it covers is taken at its word for less.
+        ["ok" if row.span_s or row.features else "degraded" for row in rows],
+    )
+    return list(map(_RowPrediction, *columns))
 
 
 def _thresholds(asked: Asked, horizon_s: float, services: Services) -> list[float]:
@@ -184,5 +189,7 @@ def _thresholds(asked: Asked, horizon_s: float, services: Services) -> list[floa
         predictions = posted.snapshot.predictions
         nearest = min(predictions, key=lambda p: abs(math.log(p.horizon_s / horizon_s)))
         rates[symbol] = nearest.threshold / math.sqrt(nearest.horizon_s)
+    if not rates:
+        return [math.nan] * len(asked.rows)
     root = math.sqrt(horizon_s)
     return [rates.get(row.symbol, math.nan) * root for row in asked.rows]

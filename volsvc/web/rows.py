@@ -98,7 +98,10 @@ class Asked:
     def matrix(self) -> NDArray[np.float64]:
         """The valid rows as a feature matrix, of shape (valid rows, len(FEATURES))."""
         matrix = np.full((len(self.rows), len(FEATURES)), np.nan)
-        matrix[:, :_COLUMNS] = np.reshape(self.windows, (-1, _COLUMNS))
+        matrix[:, 0] = [row.ret_mean for row in self.rows]
+        matrix[:, 1] = [row.ret_std for row in self.rows]
+        matrix[:, 2] = [row.n for row in self.rows]
+        matrix[:, 3] = [row.span_s or math.nan for row in self.rows]
         for index, place in enumerate(self.places):
             if place in self.scales:
                 matrix[index, _COLUMNS:] = self.scales[place]
