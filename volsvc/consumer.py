@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -43,6 +43,9 @@ from volsvc.transport.codec import dead_letter, decode_tick, encode_features, en
 from volsvc.transport.stated import Stated
 
 COMMIT_RECORDS = 4_000
+SLICE_MOMENTS = 40
+SLICE_RECORDS = 128
+"""What is done in one go, some milliseconds; then requests have their turn."""
 
 log = get_logger(__name__)
 
@@ -62,15 +65,30 @@ class _Due(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Step:
-    """What one batch of records came to: moments in their order, and the rest."""
+class _Out:
+    """What a batch of records gives to publish."""
 
-    due: list[_Due] = field(default_factory=list)
+    features: list[OutRecord] = field(default_factory=list)
     dead: list[OutRecord] = field(default_factory=list)
     judged: list[OutRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Step:
+    """What a slice of a batch came to: moments in their order, and the rest."""
+
+    records: int = 0
+    due: list[_Due] = field(default_factory=list)
+    dead: list[OutRecord] = field(default_factory=list)
     touched: dict[str, SymbolState] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is as much as may be done in one go."""
+        moments = len(self.due) + len(self.touched)
+        return moments >= SLICE_MOMENTS or self.records >= SLICE_RECORDS
 
 
 class Consumer:
@@ -141,24 +159,38 @@ class Consumer:
     # --- ticks ----------------------------------------------------------------------------
 
     async def _process(self, batch: Sequence[Record]) -> None:
-        step = _Step()
+        out, step = _Out(), _Step()
         self._mark_gaps()
         for record in batch:
+            step.records += 1
             try:
                 self._absorb(record, step)
             except (InvalidTickError, NotATickError) as error:
                 self._bury(record, error, step)
             self._uncommitted[record.partition] = record.offset + 1
+            if step.full:
+                self._conclude(step, out)
+                step = _Step()
+                await asyncio.sleep(0)
+        self._conclude(step, out)
         self._pending_records += len(batch)
+        await self._publish(out)
+
+    def _conclude(self, step: _Step, out: _Out) -> None:
+        """Count a slice, and forecast at its moments and for the symbols that it touched."""
         self._count(step)
-        records = self._tell(step.due, step.touched.values(), step.judged)
-        if step.dead:
-            await self._publish_surely(self._topics.dead_letter_topic, step.dead)
-        if step.judged:
+        out.dead += step.dead
+        newest = [_Due(moment_now(state), None) for state in step.touched.values()]
+        self._tell([*step.due, *newest], out)
+
+    async def _publish(self, out: _Out) -> None:
+        if out.dead:
+            await self._publish_surely(self._topics.dead_letter_topic, out.dead)
+        if out.judged:
             # Before the state that has forgotten them: an outcome may come twice, but is not lost.
-            await self._publish_surely(self._topics.outcomes_topic, step.judged)
-        if records:
-            await self._publish_surely(self._topics.features_topic, records)
+            await self._publish_surely(self._topics.outcomes_topic, out.judged)
+        if out.features:
+            await self._publish_surely(self._topics.features_topic, out.features)
 
     def _absorb(self, record: Record, step: _Step) -> None:
         """Take one record in; a redelivered one is inside the state already."""
@@ -221,27 +253,21 @@ class Consumer:
 
     # --- forecasts ------------------------------------------------------------------------
 
-    def _tell(
-        self, due: Sequence[_Due], touched: Iterable[SymbolState], judged: list[OutRecord]
-    ) -> list[OutRecord]:
-        """Forecast at every moment, put the newest on the board, and return what is to publish.
+    def _tell(self, moments: Sequence[_Due], out: _Out) -> None:
+        """Forecast at moments, put the newest on the board, and add what is to be published.
 
-        One call of one model for all; then each symbol's moments in their order. What has matured
-        is added to `judged`.
+        One call of one model for all; then each symbol's moments in their order.
         """
-        newest = [_Due(moment_now(state), None) for state in touched]
-        moments = [*due, *newest]
         if not moments:
-            return []
+            return
         rows = [item.moment for item in moments]
         started = time.perf_counter()
         model, forecasts = self._forecasts(rows)
         duration = time.perf_counter() - started
-        self._metrics.inference_duration.labels(model.variant).observe(duration)
+        self._metrics.time_inference(model.variant).observe(duration)
         shadow = self._holder.shadow
         scoring = Scoring(forecasts, shadow if shadow is not model else None, rows)
         now_ns = time.time_ns()
-        records = []
         for index, (moment, state, on_grid) in enumerate(moments):
             if moment.ended is not None:
                 scoring.learn(index)
@@ -255,9 +281,8 @@ class Consumer:
                 moment.state.digest.say(snapshot)
                 self._watch(snapshot)
             stored = {**state, **moment.state.dump_learnt()}
-            records.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
-        judged += [encode_outcome(symbol, outcome) for symbol, outcome in scoring.outcomes]
-        return records
+            out.features.append(encode_features(snapshot, stored, now_ns, self._bus.identity))
+        out.judged += [encode_outcome(symbol, outcome) for symbol, outcome in scoring.outcomes]
 
     def _forecasts(self, moments: Sequence[Moment]) -> tuple[Model, LiveForecasts]:
         """What serves says of moments, or the baseline where it fails."""
@@ -290,13 +315,13 @@ class Consumer:
         False when some of it is not ours any more.
         """
         dirty, self._dirty = self._dirty, {}
-        due = [
-            _Due(moment_now(state), state.dump())
-            for state in dirty.values()
-            if state.row is not None
-        ]
-        if due:
-            await self._publish_surely(self._topics.features_topic, self._tell(due, (), []))
+        out = _Out()
+        states = [state for state in dirty.values() if state.row is not None]
+        for start in range(0, len(states), SLICE_MOMENTS):
+            part = states[start : start + SLICE_MOMENTS]
+            self._tell([_Due(moment_now(state), state.dump()) for state in part], out)
+            await asyncio.sleep(0)
+        await self._publish(out)
         ours = True
         if self._uncommitted and self._subscription is not None:
             ours = await self._subscription.commit(dict(self._uncommitted))

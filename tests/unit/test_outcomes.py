@@ -81,6 +81,25 @@ def test_pooled_law_is_the_empirical_one() -> None:
     assert float(law.above(99.0)) == 0.0
 
 
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=len(LEVELS) - 1),
+    st.floats(0, 1),
+    st.one_of(st.floats(-20, 20), st.integers(0, len(LEVELS) - 1)),
+)
+def test_a_law_read_in_places_is_the_mixed_law(
+    masses: list[tuple[float, float]], storm: float, residual: float
+) -> None:
+    """To the last bit, in bins without mass and on the quantiles too."""
+    quantiles = np.linspace(-2, 3, len(LEVELS))
+    at = quantiles[residual] if isinstance(residual, int) else residual
+    cumulated = np.zeros((2, len(LEVELS)))
+    np.cumsum(np.array(masses[: len(LEVELS) - 1]).T, axis=1, out=cumulated[:, 1:])
+    own = ResidualLaws(quantiles, cumulated / np.maximum(cumulated[:, -1:], 1e-300))
+    reading, mixed = own.reading(storm), own.mixed(storm)
+    assert reading.bounds() == mixed.bounds()
+    assert reading.above(float(at)) == float(mixed.above(at))
+
+
 def test_laws_refuse_what_is_none() -> None:
     """Quantiles and probabilities have to rise."""
     good = laws()[0]

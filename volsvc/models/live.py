@@ -161,7 +161,7 @@ class LiveForecasts:
         horizon = self._horizons[at]
         centre, limit = self._logs[index][at], self._limits[index][at]
         widening = self._widenings[index][at]
-        law = calibration.laws(_nearest(horizon)).mixed(self._storms[index][at])
+        law = calibration.laws(_nearest(horizon)).reading(self._storms[index][at])
         low, middle, high = law.bounds()
         residual = middle + (limit - centre - middle) / widening
         return Prediction(
@@ -170,7 +170,7 @@ class LiveForecasts:
             lo=math.exp((centre + middle + (low - middle) * widening) / 2),
             hi=math.exp((centre + middle + (high - middle) * widening) / 2),
             threshold=math.exp(limit / 2),
-            score=float(law.above(residual)),
+            score=law.above(residual),
         )
 
 
