@@ -9,16 +9,18 @@ from typing import Any, Literal
 from volsvc.domain import Snapshot, UnknownSymbolError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Posted:
     """A snapshot on the board; `processed_s` is wall-clock time in seconds since the epoch.
 
-    `offset` is that of the tick behind it in the log.
+    `offset` is that of the tick behind it in the log. `written` keeps what of it does not change as
+    it goes over the wire, made once for all readers by the first that needs it.
     """
 
     snapshot: Snapshot
     processed_s: float
     offset: int = -1
+    written: bytes | None = None
 
     def age_s(self, now_s: float) -> float:
         """Seconds since the tick behind the snapshot was processed."""

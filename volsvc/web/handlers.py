@@ -18,20 +18,19 @@ from volsvc.models import SCHEMA_VERSION
 from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError, fault, invalid
 from volsvc.web.services import SERVICES
-from volsvc.web.views import Freshness, latest_fields, now_text
+from volsvc.web.views import Freshness, latest_json, now_text
 
 DEFAULT_HISTORY = 100
 
 
 def json_response(value: Any, **options: Any) -> web.Response:
     """An answer in JSON that nobody may keep."""
-    headers = {"Cache-Control": "no-store", **options.pop("headers", {})}
-    return web.Response(
-        body=msgspec.json.encode(value),
-        content_type=options.pop("content_type", "application/json"),
-        headers=headers,
-        **options,
-    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Type": "application/json",
+        **options.pop("headers", {}),
+    }
+    return web.Response(body=msgspec.json.encode(value), headers=headers, **options)
 
 
 # --- live symbols -------------------------------------------------------------------------
@@ -42,7 +41,7 @@ async def latest(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     posted = services.board.get(request.match_info["symbol"])
     fresh = services.freshness
-    return _newest(request, [posted], lambda now_s: latest_fields(posted, now_s, fresh), fresh)
+    return _newest(request, [posted], lambda now_s: latest_json(posted, now_s, fresh), fresh)
 
 
 async def latest_all(request: web.Request) -> web.Response:
@@ -50,17 +49,17 @@ async def latest_all(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     board, fresh = list(services.board), services.freshness
 
-    def fields(now_s: float) -> dict[str, Any]:
-        symbols = [latest_fields(posted, now_s, fresh) for posted in board]
+    def answer(now_s: float) -> dict[str, Any]:
+        symbols = [latest_json(posted, now_s, fresh) for posted in board]
         return {"ts": now_text(), "symbols": symbols}
 
-    return _newest(request, board, fields, fresh)
+    return _newest(request, board, answer, fresh)
 
 
 def _newest(
     request: web.Request,
     board: Sequence[Posted],
-    fields: Callable[[float], dict[str, Any]],
+    answer: Callable[[float], Any],
     fresh: Freshness,
 ) -> web.Response:
     """An answer made of what is on the board: 304 if the caller has it, 503 if it is too old."""
@@ -68,9 +67,14 @@ def _newest(
     _check_age(request, board, now_s, fresh)
     etag = _etag(board, now_s, fresh)
     headers = {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
-    if any(tag.value in (etag, "*") for tag in request.if_none_match or ()):
+    if "If-None-Match" in request.headers and _has(request, etag):
         return web.Response(status=304, headers=headers)
-    return json_response(fields(now_s), headers=headers)
+    return json_response(answer(now_s), headers=headers)
+
+
+def _has(request: web.Request, etag: str) -> bool:
+    """Whether the caller has this answer already."""
+    return any(tag.value in (etag, "*") for tag in request.if_none_match or ())
 
 
 def _etag(board: Sequence[Posted], now_s: float, fresh: Freshness) -> str:
@@ -89,6 +93,8 @@ def _etag(board: Sequence[Posted], now_s: float, fresh: Freshness) -> str:
 def _check_age(
     request: web.Request, board: Sequence[Posted], now_s: float, fresh: Freshness
 ) -> None:
+    if not request.query_string:
+        return
     text = request.query.get("max_age")
     if text is None:
         return

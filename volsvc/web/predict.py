@@ -76,12 +76,12 @@ async def predict(request: web.Request) -> web.Response:
             body, fallback = await request.app[WORKERS].run(partial(_answer, job))
         else:
             body, fallback = _answer(job)
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
     if fallback:
         headers[FALLBACK_HEADER] = "true"
     if lenient:
         headers["Preference-Applied"] = "handling=lenient"
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    return web.Response(body=body, headers=headers)
 
 
 def _check_type(request: web.Request) -> None:

@@ -26,7 +26,7 @@ from volsvc.web.handlers import whole_number
 from volsvc.web.middleware import HEADERS
 from volsvc.web.problems import fault, invalid
 from volsvc.web.services import SERVICES, Services
-from volsvc.web.views import latest_fields, now_text
+from volsvc.web.views import latest_json, now_text
 
 HEARTBEAT_S = 15.0
 RETRY_MS = 2_000
@@ -95,11 +95,11 @@ def _opening(services: Services, listener: Listener, last_id: str | None) -> lis
     return [_frame("resync", hub.last_id, snapshot)]
 
 
-def _snapshot(services: Services, listener: Listener) -> list[dict[str, Any]]:
+def _snapshot(services: Services, listener: Listener) -> list[msgspec.Raw]:
     now_s, board = time.time(), services.board
     wanted = listener.symbols
     posted = board if wanted is None else filter(None, map(board.find, sorted(wanted)))
-    return [latest_fields(one, now_s, services.freshness) for one in posted]
+    return [latest_json(one, now_s, services.freshness) for one in posted]
 
 
 def frame_of(event: Event, services: Services) -> bytes:
@@ -107,7 +107,7 @@ def frame_of(event: Event, services: Services) -> bytes:
     if event.frame is None:
         payload = event.payload
         if isinstance(payload, Posted):
-            payload = latest_fields(payload, time.time(), services.freshness)
+            payload = latest_json(payload, time.time(), services.freshness)
         event.frame = _frame(event.kind, services.hub.id_of(event.seq), payload)
     return event.frame
 

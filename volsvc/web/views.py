@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from volsvc.board import Posted
 from volsvc.domain import NS, format_time
 
@@ -38,16 +40,27 @@ class Freshness:
         return silent or self.age_s(posted, now_s) > self.stale_after_s
 
 
-def latest_fields(posted: Posted, now_s: float, freshness: Freshness) -> dict[str, Any]:
-    """The newest features and forecasts of a symbol as JSON fields (`schemas.LatestResponse`)."""
+def latest_json(posted: Posted, now_s: float, freshness: Freshness) -> msgspec.Raw:
+    """The newest features and forecasts of a symbol as JSON (`schemas.LatestResponse`).
+
+    Its age moves on with every reader; the rest is written once.
+    """
+    if posted.written is None:
+        posted.written = msgspec.json.encode(_settled(posted))
+    moving = {
+        "symbol": posted.snapshot.row.symbol,
+        "ts": now_text(),
+        "age_s": round(freshness.age_s(posted, now_s), 6),
+        "stale": freshness.stale(posted, now_s),
+    }
+    return msgspec.Raw(msgspec.json.encode(moving)[:-1] + b"," + posted.written[1:])
+
+
+def _settled(posted: Posted) -> dict[str, Any]:
     snapshot = posted.snapshot
     row = snapshot.row
     return {
-        "symbol": row.symbol,
-        "ts": now_text(),
         "as_of": format_time(row.time_ns),
-        "age_s": round(freshness.age_s(posted, now_s), 6),
-        "stale": freshness.stale(posted, now_s),
         "price": row.price,
         "ret_mean": row.ret_mean,
         "ret_std": row.ret_std,
