@@ -79,7 +79,7 @@ class _Lag(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         records = self._family("records", "Records between a partition's end and what is processed")
         seconds = self._family("seconds", "Age of the newest processed record while others wait")
-        for topic, lags in self.by_topic.items():
+        for topic, lags in list(self.by_topic.items()):
             for partition, (count, age_s) in lags.items():
                 records.add_metric((topic, str(partition)), count)
                 if age_s is not None:

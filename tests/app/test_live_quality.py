@@ -39,8 +39,8 @@ def write_walk(path: Path) -> list[float]:
 class TenfoldModel(MlModel):
     """A fitted model with a planted fault: it forecasts ten times the variance."""
 
-    def head_variances(self, features: Any) -> Any:
-        return 10 * Baseline().head_variances(features)
+    def head_variances(self, features: Any, count: int) -> Any:
+        return 10 * Baseline().head_variances(features, count)
 
 
 async def replayed(

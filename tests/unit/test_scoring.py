@@ -89,8 +89,8 @@ class Broken(Baseline):
 
     variant = "ml"
 
-    def head_variances(self, features: Any) -> Any:
-        return np.full((len(features), 4), np.nan)
+    def head_variances(self, features: Any, count: int) -> Any:
+        return np.full((len(features), count), np.nan)
 
 
 def test_a_failing_shadow_costs_nothing() -> None:

@@ -50,9 +50,9 @@ class Wordless(Model):
     laws = coarse_laws = MODELS["baseline"].laws
     spike_log_ratios = MODELS["baseline"].spike_log_ratios
 
-    def head_variances(self, features: np.ndarray) -> np.ndarray:
+    def head_variances(self, features: np.ndarray, count: int) -> np.ndarray:
         """No variance is known."""
-        return np.full((len(features), 4), np.nan)
+        return np.full((len(features), count), np.nan)
 
 
 def test_what_is_not_finite_is_refused() -> None:

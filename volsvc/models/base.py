@@ -81,18 +81,17 @@ class Model(ABC):
     spike_log_ratios: tuple[float, ...]
 
     @abstractmethod
-    def head_variances(self, features: Array) -> Array:
-        """Expected realised variance over HORIZONS_S, shape (rows, 4); not bounded yet."""
+    def head_variances(self, features: Array, count: int) -> Array:
+        """Expected realised variance over the first `count` of HORIZONS_S, not bounded yet.
 
-    def first_variances(self, features: Array, count: int) -> Array:
-        """The first `count` columns of `head_variances`."""
-        return self.head_variances(features)[:, :count]
+        The shape is (rows, count).
+        """
 
     def window_variances(self, window: Window, count: int) -> list[float]:
-        """The first `count` numbers that `head_variances` gives for a row of a window alone."""
+        """What `head_variances` gives for a row of which only the window is known."""
         row = np.full((1, len(FEATURES)), np.nan)
         row[0, :SCALES_FROM] = window
-        variances: list[float] = self.first_variances(row, count)[0].tolist()
+        variances: list[float] = self.head_variances(row, count)[0].tolist()
         return variances
 
     def variances(self, features: Array, horizons_s: Sequence[float]) -> Array:
@@ -104,7 +103,7 @@ class Model(ABC):
         """
         count = 1 + max(bracket(horizon)[1] for horizon in horizons_s)
         spans = np.array(HORIZONS_S[:count])
-        heads = self.first_variances(features, count)
+        heads = self.head_variances(features, count)
         heads = np.minimum(np.maximum(heads, FLOOR_RATE * spans), GREATEST_RATE * spans)
         if not np.isfinite(heads).all():
             raise ModelError(f"{self.variant}-{self.version} gives numbers that are not finite")
@@ -253,7 +252,7 @@ def known_scales(features: Array) -> NDArray[np.bool_]:
     return ~np.isnan(features[:, _LEVEL_AT])
 
 
-def level_variances(features: Array) -> Array:
-    """The symbol's slow level times the daily pattern over HORIZONS_S, shape (rows, 4)."""
-    seasons = features[:, _SEASON_AT : _SEASON_AT + len(HORIZONS_S)]
-    return np.asarray(features[:, _LEVEL_AT, None] * seasons * np.array(HORIZONS_S))
+def level_variances(features: Array, count: int) -> Array:
+    """The symbol's slow level times the daily pattern over HORIZONS_S: shape (rows, count)."""
+    seasons = features[:, _SEASON_AT : _SEASON_AT + count]
+    return np.asarray(features[:, _LEVEL_AT, None] * seasons * np.array(HORIZONS_S[:count]))

@@ -53,10 +53,10 @@ class Baseline(Model):
         self.coarse_laws = normal_laws(COARSE_LAW)
         self.spike_log_ratios = (float(np.log(SPIKE_RATIO)),) * len(HORIZONS_S)
 
-    def head_variances(self, features: Array) -> Array:
-        """Variances at HORIZONS_S; see `Model.head_variances`."""
-        live = level_variances(features) * np.exp(features[:, _VARIANCE_AT])
-        posted = window_rate(features)[:, None] * np.array(HORIZONS_S)
+    def head_variances(self, features: Array, count: int) -> Array:
+        """Variances at the first of HORIZONS_S; see `Model.head_variances`."""
+        live = level_variances(features, count) * np.exp(features[:, _VARIANCE_AT[:count]])
+        posted = window_rate(features)[:, None] * np.array(HORIZONS_S[:count])
         return np.where(known_scales(features)[:, None], live, posted)
 
     def window_variances(self, window: Window, count: int) -> list[float]:

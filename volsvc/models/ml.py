@@ -80,7 +80,7 @@ def plain_share(scales: Array, count: int) -> Array:
 def plain_variances(features: Array, count: int) -> Array:
     """The mean of plain averages, times the daily pattern: shape (rows, count)."""
     relative = np.exp(features[:, _PLAIN_AT]).mean(axis=1)
-    return np.asarray(level_variances(features)[:, :count] * relative[:, None])
+    return np.asarray(level_variances(features, count) * relative[:, None])
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,8 @@ class MlModel(Model):
         self.coarse_laws = parts.laws
         self.spike_log_ratios = parts.spike_log_ratios
 
-    def head_variances(self, features: Array) -> Array:
-        """Variances at HORIZONS_S; see `Model.head_variances`."""
-        return self.first_variances(features, len(HORIZONS_S))
-
-    def first_variances(self, features: Array, count: int) -> Array:
-        """Variances at the first of HORIZONS_S; see `Model.first_variances`."""
+    def head_variances(self, features: Array, count: int) -> Array:
+        """Variances at the first of HORIZONS_S; see `Model.head_variances`."""
         live = known_scales(features)
         if live.all():
             return self._of_live(features, count)

@@ -20,9 +20,9 @@ class Ranged(Model):
         self.laws = self.coarse_laws = model.coarse_laws
         self.spike_log_ratios = model.spike_log_ratios
 
-    def head_variances(self, features: Array) -> Array:
-        """Variances at HORIZONS_S; see `Model.head_variances`."""
-        variances = self._model.head_variances(features)
+    def head_variances(self, features: Array, count: int) -> Array:
+        """Variances at the first of HORIZONS_S; see `Model.head_variances`."""
+        variances = self._model.head_variances(features, count)
         live = known_scales(features)
         variances[live, 0] /= variance_over_range(features[live, SCALES_FROM:])
         return variances
