@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web_app
 from hypothesis import settings
 
 from volsvc.commands import generate_file
@@ -12,6 +14,13 @@ from volsvc.commands import generate_file
 # A busy machine is no fault of the code; speed is measured by the benchmarks.
 settings.register_profile("volsvc", deadline=None)
 settings.load_profile("volsvc")
+
+
+@pytest.fixture(autouse=True)
+def no_daemon_outlives_its_test() -> Iterator[None]:
+    """The server keeps the applications of the last thousand handlers that were asked for."""
+    yield
+    web_app._cached_build_middleware.cache_clear()
 
 
 @pytest.fixture(scope="session")
