@@ -184,7 +184,6 @@ class Metrics:
             buckets=INFERENCE_BUCKETS,
             registry=self.registry,
         )
-
         self.time_inference = cache(self.inference_duration.labels)
 
     def _feed(self) -> None:

@@ -70,7 +70,7 @@ def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, ND
 )
 def test_what_is_no_tree_is_refused(left: list[int], right: list[int]) -> None:
     """Nodes that do not branch."""
-    with pytest.raises(ValueError, match="no tree"):
+    with pytest.raises(ValueError, match="no tree: a node leads to"):
         Forest(_tree([0, -1, -1], left, right), [0.0])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from volsvc.http_config import HttpSettings
 from volsvc.logs import get_logger, log_scope
 from volsvc.tracing import OFF, TRACEPARENT
 from volsvc.web.admission import Gate
@@ -32,8 +33,7 @@ from volsvc.web.services import Services
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict[str, str])
-"""The headers that the answer gets; a stream, which is sent from its handler, takes them itself."""
+_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict[str, str])
 
 log = get_logger(__name__)
 _levels = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Around:
         # A request that waited for its turn took that long for its client.
         started = about.connection.arrived_s
         self._gate.came(about.connection)
-        headers = request[HEADERS] = {
+        request[_HEADERS] = {
             "X-Request-ID": about.request_id,
             "X-Content-Type-Options": "nosniff",
         }
@@ -82,8 +82,7 @@ class Around:
             # A kept-alive connection would be cut at the end of the drain, with a request on it.
             response.force_close()
         if not response.prepared:
-            response.headers.update(headers)
-            response.headers.extend(cors_headers(request, self._http))
+            add_headers(request, response, self._http)
         return compress(request, response)
 
     def _span(self, request: web.Request, route: str) -> AbstractContextManager[Any]:
@@ -138,7 +137,13 @@ class Around:
         self._gate.check(request.protocol)
         quota = self._access.spend(key)
         if quota is not None:
-            request[HEADERS].update(quota_headers(quota))
+            request[_HEADERS].update(quota_headers(quota))
+
+
+def add_headers(request: web.Request, response: web.StreamResponse, http: HttpSettings) -> None:
+    """The headers that every answer has; a stream, which its handler sends, is given them there."""
+    response.headers.update(request[_HEADERS])
+    response.headers.extend(cors_headers(request, http))
 
 
 class _About:

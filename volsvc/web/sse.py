@@ -21,9 +21,8 @@ from volsvc.domain import is_symbol
 from volsvc.metrics import Metrics
 from volsvc.streams import Event, Listener
 from volsvc.web.admission import GATE, overloaded
-from volsvc.web.browser import cors_headers
 from volsvc.web.handlers import whole_number
-from volsvc.web.middleware import HEADERS
+from volsvc.web.middleware import add_headers
 from volsvc.web.problems import fault, invalid
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import latest_json, now_text
@@ -50,8 +49,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if len(services.hub) >= services.settings.http.max_streams:
         raise overloaded(f"{len(services.hub)} streams are open", HEARTBEAT_S)
     response = web.StreamResponse(headers=STREAM_HEADERS)
-    response.headers.update(request[HEADERS])
-    response.headers.extend(cors_headers(request, services.settings.http))
+    add_headers(request, response, services.settings.http)
     if request.method == "HEAD":
         return response
     # It lasts, but costs little: it is bounded by max_streams and not by max_inflight.
