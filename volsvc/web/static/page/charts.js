@@ -4,7 +4,7 @@
 // minute until then, and the dot is what came. So the band reaches beyond the present by a horizon.
 
 import { byId, setText } from "./dom.js";
-import { clock, horizonName, percent, price, volatility, yearly } from "./format.js";
+import { band, clock, horizonName, percent, price, volatility, yearly } from "./format.js";
 import { Chart, readColours } from "./chart.js";
 
 const EVERY_MS = 100;
@@ -144,8 +144,8 @@ export class Charts {
     const said = nearest(series.said, time - this.horizon * 1000, (one) => one.time);
     const numbers = said?.by.get(this.horizon);
     if (numbers) {
-      const [sigma, lo, hi] = numbers.map((value) => volatility(yearly(value, this.horizon)));
-      words.push(`forecast ${sigma}, band ${lo} – ${hi}, by ${said.model}`);
+      const [sigma, lo, hi] = numbers.map((value) => yearly(value, this.horizon));
+      words.push(`forecast ${volatility(sigma)}, band ${band(lo, hi)}, by ${said.model}`);
     }
     const came = nearest(series.judged(this.horizon, variant), time, (one) => one.matured, 60_000);
     if (came) {

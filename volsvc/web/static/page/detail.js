@@ -1,7 +1,7 @@
 // The chosen symbol: its numbers, its charts, and how past forecasts of it turned out.
 
 import { bar, byId, fill, h, row, setText } from "./dom.js";
-import { age, clock, fixed, horizonName, NONE, percent, price, volatility, yearly } from "./format.js";
+import { age, band, clock, fixed, horizonName, NONE, percent, price, volatility, yearly } from "./format.js";
 import { Charts } from "./charts.js";
 import { Series } from "./series.js";
 import { backfill } from "./store.js";
@@ -75,6 +75,7 @@ export class Detail {
 
   setVariant(variant) {
     this.variant = variant;
+    this.#record();
     this.#draw();
   }
 
@@ -94,7 +95,7 @@ export class Detail {
       row([
         horizonName(one.horizon_s),
         volatility(one.sigma_annualised),
-        `${volatility(yearly(one.lo, one.horizon_s))} – ${volatility(yearly(one.hi, one.horizon_s))}`,
+        band(yearly(one.lo, one.horizon_s), yearly(one.hi, one.horizon_s)),
         `±${percent(one.sigma, 2)}`,
         percent(one.score, 0),
       ]),
@@ -165,9 +166,11 @@ export class Detail {
     const of = (variant, seconds) =>
       rows.find((one) => one.variant === variant && one.horizon_s === seconds);
     const horizons = [...new Set(rows.map((one) => one.horizon_s))].sort((a, b) => a - b);
-    const known = horizons.map((seconds) => [seconds, of("ml", seconds), of("baseline", seconds)]);
-    fill(byId("record").tBodies[0], known, ([seconds, ml, base]) => {
-      const serving = (this.variant === "ml" ? ml : base) ?? ml ?? base;
+    const scored = horizons.map((seconds) => {
+      const [ml, base] = [of("ml", seconds), of("baseline", seconds)];
+      return { seconds, ml, base, serving: of(this.variant, seconds) ?? ml ?? base };
+    });
+    fill(byId("record").tBodies[0], scored, ({ seconds, ml, base, serving }) => {
       const mlWins = ml?.qlike < base?.qlike;
       return row([
         horizonName(seconds),
@@ -192,7 +195,7 @@ export class Detail {
       row([
         clock(one.matured),
         volatility(yearly(one.sigma, seconds)),
-        `${volatility(yearly(one.lo, seconds))} – ${volatility(yearly(one.hi, seconds))}`,
+        band(yearly(one.lo, seconds), yearly(one.hi, seconds)),
         `${volatility(yearly(one.realised, seconds))}${one.covered ? "" : " (outside)"}`,
       ]),
     );

@@ -54,6 +54,11 @@ export function volatility(value) {
   return percent(value, value >= 0.9995 ? 0 : value >= 0.1 ? 1 : 2);
 }
 
+// A band of yearly volatilities, with the unit once.
+export function band(low, high) {
+  return `${volatility(low).replace(" %", "")} – ${volatility(high)}`;
+}
+
 export function count(value) {
   if (!Number.isFinite(value)) return NONE;
   if (value >= 1e6) return `${fixed(value / 1e6, 2)} M`;

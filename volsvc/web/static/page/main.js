@@ -216,12 +216,15 @@ const loadVersion = () => quietly(async () => {
   setText(byId("build"), `volsvc ${version.version}${version.sha ? ` · ${version.sha.slice(0, 9)}` : ""}`);
 });
 
-// The longest silent symbol, so that the service says whether it is stale.
+// Symbols that have been silent for long, so that the service says whether they are stale.
 const loadQuiet = () => quietly(async () => {
   const now = Date.now();
-  const [oldest] = [...store.symbols.values()].sort((a, b) => a.came - b.came);
-  if (!oldest || (now - oldest.came) / 1000 < QUIET_S) return;
-  heard(await api.get(`/latest/${encodeURIComponent(oldest.latest.symbol)}`), Date.now());
+  const quiet = [...store.symbols.values()].filter((entry) => now - entry.came > QUIET_S * 1000);
+  if (!quiet.length) return;
+  const [first] = quiet;
+  const one = async () => [await api.get(`/latest/${encodeURIComponent(first.latest.symbol)}`)];
+  const all = async () => (await api.get("/latest")).symbols;
+  for (const latest of await (quiet.length > 1 ? all() : one())) heard(latest, Date.now());
 });
 
 function loadAll() {

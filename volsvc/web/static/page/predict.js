@@ -1,7 +1,7 @@
 // The form that tries POST /predict.
 
 import { byId, h, pairs } from "./dom.js";
-import { horizonName, percent, volatility, yearly } from "./format.js";
+import { band, horizonName, percent, volatility, yearly } from "./format.js";
 
 export function tryForm(api, { newest, askKey }) {
   const form = byId("try");
@@ -37,7 +37,7 @@ async function send(api, form, askKey) {
     const list = h("dl", { class: "figures" });
     pairs(list, [
       ["Volatility a year", volatility(one.sigma_annualised)],
-      ["90 % band", `${volatility(yearly(one.lo, said.horizon_s))} – ${volatility(yearly(one.hi, said.horizon_s))}`],
+      ["90 % band", band(yearly(one.lo, said.horizon_s), yearly(one.hi, said.horizon_s))],
       ["Spike", percent(said.scores[0], 1)],
       ["Ahead", horizonName(said.horizon_s)],
       ["Model", `${said.model_variant}-${said.version}`],

@@ -26,6 +26,7 @@ export class Table {
     this.filter = "";
     this.horizons = [];
     this.horizon = 60;
+    this.chosen = null;
     this.sorted = 0;
     this.scroll = byId("table-scroll");
     byId("filter").addEventListener("input", (event) => {
@@ -61,10 +62,8 @@ export class Table {
   }
 
   setChosen(symbol) {
-    for (const [name, row] of this.rows) {
-      row.node.toggleAttribute("data-chosen", name === symbol);
-      row.button.setAttribute("aria-pressed", String(name === symbol));
-    }
+    this.chosen = symbol;
+    for (const [name, row] of this.rows) mark(row, name === symbol);
   }
 
   // Write what changed of a symbol.
@@ -165,6 +164,7 @@ export class Table {
     row.regime.append(row.meter, row.word);
     row.node.addEventListener("click", () => this.choose(symbol));
     row.node.dataset.symbol = symbol;
+    mark(row, symbol === this.chosen);
     this.rows.set(symbol, row);
     byId("rows").append(row.node);
     this.sorted = 0;
@@ -229,6 +229,11 @@ export class Table {
 
 export function said(entry, seconds) {
   return entry.latest.predictions.find((one) => one.horizon_s === seconds);
+}
+
+function mark(row, chosen) {
+  row.node.toggleAttribute("data-chosen", chosen);
+  row.button.setAttribute("aria-pressed", String(chosen));
 }
 
 function cell(node, value, format) {
