@@ -85,7 +85,7 @@ def test_how_forecasts_did(replayed: Served, open_page: Open) -> None:
             f"{ml['coverage'] * 100:.0f} %",
             f"{ml['qlike']:.3f}",
             f"{base['qlike']:.3f}",
-            f"{ml['skill'] * 100:.0f} %".replace("-", "−"),
+            f"{ml['skill'] * 100:.0f} %".replace("-", "\N{MINUS SIGN}"),
             str(ml["n"]),
         ]
     )
@@ -96,14 +96,18 @@ def test_how_forecasts_did(replayed: Served, open_page: Open) -> None:
     expect(newest.locator("th")).to_have_text(of_ml[-1]["matured"][11:19])
 
 
-def test_charts_show_something(replayed: Served, open_page: Open) -> None:
-    """Both canvases hold ink of more than a few colours, in light and in dark."""
-    for scheme in ("light", "dark"):
-        page = ready(open_page(replayed.url, color_scheme=scheme).page)
-        for plot in ("#plot-price", "#plot-vol"):
-            colours = "(n) => new Set(new Uint32Array(n.getContext('2d').getImageData(0, 0, n.width, n.height).data.buffer)).size"
-            canvas = page.locator(f"{plot} canvas")
-            eventually(lambda c=canvas: c.evaluate(colours) > 20, 5, f"{plot} is drawn")  # type: ignore[misc]
+COLOURS = """(canvas) => {
+  const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return new Set(new Uint32Array(image.data.buffer)).size;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("plot", ["#plot-price", "#plot-vol"])
+def test_charts_show_something(replayed: Served, open_page: Open, scheme: str, plot: str) -> None:
+    """A chart holds ink of more than a few colours."""
+    canvas = ready(open_page(replayed.url, color_scheme=scheme).page).locator(f"{plot} canvas")
+    eventually(lambda: int(canvas.evaluate(COLOURS)) > 20, 5, f"{plot} is drawn")
 
 
 def test_sort_and_filter(replayed: Served, open_page: Open) -> None:
