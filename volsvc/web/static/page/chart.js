@@ -114,7 +114,7 @@ export class Chart {
 
   #times(pen) {
     const { from, to } = this.frame;
-    const room = Math.max(2, (this.width - LEFT - RIGHT) / 90);
+    const room = Math.max(2, (this.width - LEFT - RIGHT) / 72);
     const step = TIME_STEPS.find((size) => (to - from) / size <= room) ?? TIME_STEPS.at(-1);
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";

@@ -1,7 +1,7 @@
 // The chosen symbol: its numbers, its charts, and how past forecasts of it turned out.
 
 import { bar, byId, fill, h, row, setText } from "./dom.js";
-import { age, band, clock, fixed, horizonName, NONE, percent, price, volatility, yearly } from "./format.js";
+import { age, band, clock, fixed, horizonName, NONE, percent, price, regimeOf, volatility, yearly } from "./format.js";
 import { Charts } from "./charts.js";
 import { Series } from "./series.js";
 import { backfill } from "./store.js";
@@ -9,6 +9,7 @@ import { backfill } from "./store.js";
 const REFRESH_MS = 20_000;
 const LEAST_REFRESH_MS = 2_000;
 const MOST_ROWS = 1_000;
+const FEW = 30; // judged forecasts, below which a mean says little
 
 export class Detail {
   constructor(store, api) {
@@ -90,6 +91,7 @@ export class Detail {
     const { latest } = entry;
     setText(byId("price"), price(latest.price));
     byId("price").dataset.value = String(latest.price);
+    this.#volatility(latest);
     this.#change();
     fill(byId("forecast").tBodies[0], latest.predictions, (one) =>
       row([
@@ -118,6 +120,7 @@ export class Detail {
     ];
     setText(byId("facts"), facts.filter(Boolean).join(" · "));
     byId("detail").toggleAttribute("data-stale", latest.stale);
+    document.title = `${byId("price").textContent} · ${byId("volatility").firstChild.textContent} · ${this.symbol}`;
     // Outcomes mature at the ends of minutes of event time; the stream does not tell of them.
     const minute = Math.floor(this.series.end / 60_000);
     const due = minute !== this.minute && now - this.refreshed > LEAST_REFRESH_MS;
@@ -148,6 +151,14 @@ export class Detail {
     if (this.series) this.charts.draw(this.series, this.store.get(this.symbol)?.latest, this.variant);
   }
 
+  #volatility({ predictions, score }) {
+    const one = predictions.find((said) => said.horizon_s === this.charts.horizon) ?? predictions[0];
+    const [number, words] = byId("volatility").children;
+    setText(number, volatility(one.sigma_annualised));
+    const regime = regimeOf(one.score ?? score).name;
+    setText(words, `a year expected over ${horizonName(one.horizon_s)} · ${regime}`);
+  }
+
   #change() {
     const { prices, end } = this.series;
     const from = prices.find(([time]) => time >= end - this.charts.windowMs);
@@ -171,15 +182,17 @@ export class Detail {
       return { seconds, ml, base, serving: of(this.variant, seconds) ?? ml ?? base };
     });
     fill(byId("record").tBodies[0], scored, ({ seconds, ml, base, serving }) => {
+      const few = serving.n < FEW;
       const mlWins = ml?.qlike < base?.qlike;
-      return row([
+      const cells = [
         horizonName(seconds),
         h("span", { class: "in-band" }, percent(serving.coverage, 0), bar(serving.coverage)),
-        h("span", { class: mlWins ? "best" : "" }, fixed(ml?.qlike, 3)),
-        h("span", { class: mlWins ? "" : "best" }, fixed(base?.qlike, 3)),
-        ml?.skill == null ? NONE : percent(ml.skill, 0),
+        h("span", { class: mlWins && !few ? "best" : "" }, fixed(ml?.qlike, 3)),
+        h("span", { class: mlWins || few ? "" : "best" }, fixed(base?.qlike, 3)),
+        few || ml?.skill == null ? NONE : percent(ml.skill, 0),
         fixed(serving.n, 0),
-      ]);
+      ];
+      return row(cells, few ? { "data-few": "", title: "too few to say much" } : {});
     });
     const note = horizons.length
       ? "90 % should be in the band. QLIKE is the loss on variances: lower is better; skill is what ml saves of the baseline's."

@@ -252,6 +252,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", () => document.hidden || (connection === "live" && loadAll()));
 setInterval(tick, 1_000);
 every(5, loadHealth);
+setTimeout(loadMetrics, 2_000); // rates need two looks
 every(10, loadMetrics);
 every(10, loadQuality);
 every(30, loadModels);
