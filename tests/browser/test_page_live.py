@@ -132,6 +132,25 @@ def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> No
             assert len(json.load(response)["symbols"]) == 50
 
 
+SHIFTS = """(seconds) => new Promise((resolve) => {
+  let sum = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) sum += entry.value;
+  }).observe({ type: "layout-shift" });
+  setTimeout(() => resolve(sum), seconds * 1000);
+})"""
+
+
+def test_nothing_jumps(tmp_path: Path, open_page: Open) -> None:
+    """While numbers move, nothing else does: the browser counts no shift of the layout."""
+    arguments = ("--port", "0", "--speed", "20")
+    with in_process(tmp_path, *arguments, env={"VOLSVC_MODEL__VARIANT": "baseline"}) as served:
+        page = open_page(served.url).page
+        expect(page.locator("#rows tr")).to_have_count(3, timeout=30_000)
+        expect(page.locator("#record tbody tr")).not_to_have_count(0, timeout=30_000)
+        assert page.evaluate(SHIFTS, WATCHED_S) < 0.02
+
+
 def good(page: Frames, idle: Frames) -> bool:
     enough = min(FRAMES_PER_S, idle.per_s * 2 / 3)
     return page.per_s >= enough and page.work_ms <= 1000 / FRAMES_PER_S / 2
