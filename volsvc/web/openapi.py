@@ -79,7 +79,7 @@ ONE_SYMBOL = query("symbol", "Scores of this symbol alone", {"type": "string", "
 NAMES = query(
     "name[]",
     "Only these series",
-    {"type": "array", "items": {"type": "string"}, "maxItems": 50},
+    {"type": "array", "items": {"type": "string"}},
 )
 UNCHANGED = {304: "What the caller has is the newest"}
 
