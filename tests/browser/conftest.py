@@ -37,16 +37,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty minutes of three generated markets."""
+    """Forty minutes of three generated markets: enough for scores that say something."""
     path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson.gz"
     symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
-    generate_file(path, minutes=20, seed=11, symbols=symbols, start="2026-01-05T14:00:00Z")
+    generate_file(path, minutes=40, seed=11, symbols=symbols, start="2026-01-05T14:00:00Z")
     return path
 
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Iterator[Served]:
-    """A daemon that has replayed twenty minutes of three markets and now is quiet."""
+    """A daemon that has replayed a recording of three markets and now is quiet."""
     settings = {"source": {"path": str(recording)}, "replay": {"speed": "max"}}
     with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
         with gzip.open(recording) as file:
