@@ -143,7 +143,7 @@ SHIFTS = """(seconds) => new Promise((resolve) => {
 
 def test_nothing_jumps(tmp_path: Path, open_page: Open) -> None:
     """While numbers move, nothing else does: the browser counts no shift of the layout."""
-    arguments = ("--port", "0", "--speed", "20")
+    arguments = ("--port", "0", "--speed", "40")
     with in_process(tmp_path, *arguments, env={"VOLSVC_MODEL__VARIANT": "baseline"}) as served:
         page = open_page(served.url).page
         expect(page.locator("#rows tr")).to_have_count(3, timeout=30_000)

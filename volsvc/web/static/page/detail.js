@@ -1,15 +1,15 @@
 // The chosen symbol: its numbers, its charts, and how past forecasts of it turned out.
 
-import { bar, byId, fill, h, row, setText } from "./dom.js";
-import { age, band, clock, fixed, horizonName, NONE, percent, price, regimeOf, volatility, yearly } from "./format.js";
+import { byId, fill, row, setText } from "./dom.js";
+import { age, band, clock, horizonName, percent, price, regimeOf, volatility, yearly } from "./format.js";
 import { Charts } from "./charts.js";
+import { showOutcomes, showRecord } from "./record.js";
 import { Series } from "./series.js";
 import { backfill } from "./store.js";
 
 const REFRESH_MS = 20_000;
 const LEAST_REFRESH_MS = 2_000;
 const MOST_ROWS = 1_000;
-const FEW = 30; // judged forecasts, below which a mean says little
 
 export class Detail {
   constructor(store, api) {
@@ -170,47 +170,12 @@ export class Detail {
   }
 
   #record() {
-    const all = this.quality;
-    if (!all) return;
-    const rows = all.symbols.filter((one) => one.symbol === this.symbol);
-    setText(byId("window"), `${this.symbol ?? ""}, last ${all.window_days} days`);
-    const of = (variant, seconds) =>
-      rows.find((one) => one.variant === variant && one.horizon_s === seconds);
-    const horizons = [...new Set(rows.map((one) => one.horizon_s))].sort((a, b) => a - b);
-    const scored = horizons.map((seconds) => {
-      const [ml, base] = [of("ml", seconds), of("baseline", seconds)];
-      return { seconds, ml, base, serving: of(this.variant, seconds) ?? ml ?? base };
-    });
-    fill(byId("record").tBodies[0], scored, ({ seconds, ml, base, serving }) => {
-      const few = serving.n < FEW;
-      const mlWins = ml?.qlike < base?.qlike;
-      const cells = [
-        horizonName(seconds),
-        h("span", { class: "in-band" }, percent(serving.coverage, 0), bar(serving.coverage)),
-        h("span", { class: mlWins && !few ? "best" : "" }, fixed(ml?.qlike, 3)),
-        h("span", { class: mlWins || few ? "" : "best" }, fixed(base?.qlike, 3)),
-        few || ml?.skill == null ? NONE : percent(ml.skill, 0),
-        fixed(serving.n, 0),
-      ];
-      return row(cells, few ? { "data-few": "", title: "too few to say much" } : {});
-    });
-    const note = horizons.length
-      ? "90 % should be in the band. QLIKE is the loss on variances: lower is better; skill is what ml saves of the baseline's."
-      : "No forecast of this symbol has matured yet: the first does after two minutes.";
-    setText(byId("record-note"), note);
+    if (this.quality) showRecord(this.quality, this.symbol, this.variant);
   }
 
   #outcomes() {
     if (!byId("outcomes").open || !this.series) return;
     const seconds = this.charts.horizon;
-    const newest = this.series.judged(seconds, this.variant).slice(-12).reverse();
-    fill(byId("outcomes").querySelector("tbody"), newest, (one) =>
-      row([
-        clock(one.matured),
-        volatility(yearly(one.sigma, seconds)),
-        band(yearly(one.lo, seconds), yearly(one.hi, seconds)),
-        `${volatility(yearly(one.realised, seconds))}${one.covered ? "" : " (outside)"}`,
-      ]),
-    );
+    showOutcomes(this.series.judged(seconds, this.variant), seconds);
   }
 }

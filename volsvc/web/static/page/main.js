@@ -14,7 +14,7 @@ import { Stream } from "./stream.js";
 import { Table } from "./table.js";
 import { SERIES, showChecks, showDrift, showFeed, showObjectives } from "./watch.js";
 
-const QUIET_S = 20; // a symbol without news for so long is asked for, so that it can say "stale"
+const QUIET_S = 10; // a symbol without news for so long is asked for, so that it can say "stale"
 const RATE_S = 5;
 
 const api = new Api();

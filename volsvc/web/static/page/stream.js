@@ -3,8 +3,8 @@
 // connection has died without a word (a laptop that slept, for example).
 
 const SILENT_MS = 40_000; // the service says something each 15 s
-const LEAST_MS = 250;
 const MOST_MS = 10_000;
+const LOCKED_MS = 60_000; // another key wakes it at once
 
 // Gives each event of a text that comes in pieces: (type, data, id).
 export function parser(onEvent, onRetry) {
@@ -46,10 +46,11 @@ export class Stream {
       try {
         await this.#once();
         this.onState("lost");
+        await this.#pause(this.retryMs); // the service has said when, and spreads its readers
       } catch (error) {
         this.onState(error.locked ? "locked" : "lost");
+        await this.#pause(error.locked ? LOCKED_MS : this.#backoff());
       }
-      await this.#pause();
     }
   }
 
@@ -84,10 +85,13 @@ export class Stream {
     }
   }
 
-  // Quick at first, then slower, and never all pages of a service at once.
-  #pause() {
-    const ceiling = Math.min(MOST_MS, Math.max(LEAST_MS, this.retryMs / 4) * 2 ** this.failures++);
-    const ms = ceiling * (0.5 + Math.random() / 2);
+  // Slower each time, and never all pages of a service at once.
+  #backoff() {
+    const ceiling = Math.min(MOST_MS, this.retryMs * 2 ** this.failures++);
+    return ceiling * (0.25 + 0.75 * Math.random());
+  }
+
+  #pause(ms) {
     return new Promise((resolve) => {
       this.wake = resolve;
       setTimeout(resolve, ms);

@@ -1,8 +1,8 @@
-// The table of symbols: one row each, made once; only cells that changed are written.
+// The table of symbols: which columns, in what order, and which rows are seen.
 
-import { byId, h, setData, setText } from "./dom.js";
-import { age, horizonName, percent, price, regimeOf, volatility } from "./format.js";
-import { spark } from "./chart.js";
+import { byId, h, setText } from "./dom.js";
+import { horizonName } from "./format.js";
+import { Row, said } from "./row.js";
 
 const SPARK_EVERY_MS = 1_000;
 const SORT_EVERY_MS = 2_000;
@@ -63,7 +63,7 @@ export class Table {
 
   setChosen(symbol) {
     this.chosen = symbol;
-    for (const [name, row] of this.rows) mark(row, name === symbol);
+    for (const [name, row] of this.rows) row.mark(name === symbol);
   }
 
   // Write what changed of a symbol.
@@ -71,16 +71,10 @@ export class Table {
     const entry = this.store.get(symbol);
     if (!entry || !this.horizons.length) return;
     const row = this.rows.get(symbol) ?? this.#make(symbol);
-    const { latest } = entry;
-    cell(row.price, latest.price, price);
-    for (const seconds of this.horizons) {
-      cell(row[`sigma-${seconds}`], said(entry, seconds)?.sigma_annualised, volatility);
-    }
-    this.#score(row, said(entry, this.horizon)?.score ?? latest.score);
-    this.#quality(row, latest.quality);
+    row.show(entry, this.horizons, this.horizon);
     if (now - row.drawn > SPARK_EVERY_MS && this.#visible(row.node)) {
       row.drawn = now;
-      spark(row.canvas, entry.spark);
+      row.line(entry.spark);
     }
   }
 
@@ -89,9 +83,7 @@ export class Table {
     for (const [symbol, row] of this.rows) {
       const entry = this.store.get(symbol);
       if (!entry) continue;
-      setText(row.age, age(this.store.age(entry, now)));
-      row.node.toggleAttribute("data-stale", entry.latest.stale);
-      if (entry.latest.stale) setText(row.age, `${row.age.textContent} · stale`);
+      row.showAge(this.store.age(entry, now), entry.latest.stale);
     }
     if (now - this.sorted > SORT_EVERY_MS) this.arrange();
   }
@@ -119,7 +111,7 @@ export class Table {
   }
 
   redraw() {
-    for (const [symbol, row] of this.rows) spark(row.canvas, this.store.get(symbol)?.spark ?? []);
+    for (const [symbol, row] of this.rows) row.line(this.store.get(symbol)?.spark ?? []);
   }
 
   #head(column) {
@@ -145,26 +137,9 @@ export class Table {
   }
 
   #make(symbol) {
-    const row = { drawn: 0, node: h("tr"), canvas: h("canvas", { "aria-hidden": true }) };
-    row.button = h("button", { type: "button", "aria-pressed": "false" }, symbol);
-    for (const column of this.columns) {
-      const kind = column.horizon ? " c-sigma" : "";
-      const node = h(column.id === "symbol" ? "th" : "td", { class: `c-${column.id}${kind}` });
-      if (column.id === "symbol") node.scope = "row";
-      row[column.id] = node;
-      row.node.append(node);
-    }
-    row.symbol.append(row.button);
-    row.spark.append(row.canvas);
-    row.number = h("span", { class: "score-number" });
-    row.fill = h("i");
-    row.score.append(row.number, h("span", { class: "score-bar", "aria-hidden": true }, row.fill));
-    row.meter = h("span", { class: "meter", "aria-hidden": true }, h("i"), h("i"), h("i"), h("i"));
-    row.word = h("span");
-    row.regime.append(row.meter, row.word);
+    const row = new Row(symbol, this.columns);
+    row.mark(symbol === this.chosen);
     row.node.addEventListener("click", () => this.choose(symbol));
-    row.node.dataset.symbol = symbol;
-    mark(row, symbol === this.chosen);
     this.rows.set(symbol, row);
     byId("rows").append(row.node);
     this.sorted = 0;
@@ -174,25 +149,6 @@ export class Table {
   #drop(symbol) {
     this.rows.get(symbol).node.remove();
     this.rows.delete(symbol);
-  }
-
-  #score(row, score) {
-    setData(row.score, "value", String(score));
-    setText(row.number, percent(score, 0));
-    const width = `${Math.round(score * 100)}%`;
-    if (row.fill.style.width !== width) row.fill.style.width = width;
-    const regime = regimeOf(score);
-    setText(row.word, regime.name);
-    setData(row.regime, "level", String(regime.level));
-  }
-
-  #quality(row, quality) {
-    const faults = ["gaps", "duplicates", "late", "future"].filter((name) => quality[name]);
-    const text = [quality.verdict, ...faults.slice(0, 1).map((name) => `${quality[name]} ${name}`)];
-    setText(row.quality, text.join(" · "));
-    const title = `gaps ${quality.gaps}, duplicates ${quality.duplicates}, late ${quality.late}, `
-      + `future ${quality.future}; ${quality.ticks} ticks`;
-    if (row.quality.title !== title) row.quality.title = title;
   }
 
   #visible(node) {
@@ -225,21 +181,4 @@ export class Table {
     const next = rows[Math.min(rows.length - 1, Math.max(0, at + step))];
     next.querySelector("button").focus();
   }
-}
-
-export function said(entry, seconds) {
-  return entry.latest.predictions.find((one) => one.horizon_s === seconds);
-}
-
-function mark(row, chosen) {
-  row.node.toggleAttribute("data-chosen", chosen);
-  row.button.setAttribute("aria-pressed", String(chosen));
-}
-
-function cell(node, value, format) {
-  if (value === undefined) return;
-  const text = String(value);
-  if (node.dataset.value === text) return;
-  node.dataset.value = text;
-  setText(node, format(value));
 }
