@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.served import Served, eventually, in_thread
+from tests.browser.served import Served, ServedHere, eventually, in_thread
 from tests.daemon import metric_sum
 from volsvc.commands import generate_file
 from volsvc.logs import configure_logs
@@ -45,7 +45,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Iterator[Served]:
+def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Iterator[ServedHere]:
     """A daemon that has replayed a recording of three markets and now is quiet."""
     settings = {"source": {"path": str(recording)}, "replay": {"speed": "max"}}
     with in_thread(tmp_path_factory.mktemp("var"), settings) as served:

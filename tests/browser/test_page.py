@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Watched
-from tests.browser.served import Served, eventually, in_thread
+from tests.browser.served import Served, ServedHere, eventually, in_thread
 from volsvc.keys import new_key
 
 Open = Callable[..., Watched]
@@ -136,6 +136,30 @@ def test_a_swap_shows_within_a_second(replayed: Served, open_page: Open) -> None
         expect(page.locator("#serving")).to_have_text(serving, timeout=1_000)
         expect(page.locator("#changes li").first).to_contain_text(serving, timeout=1_000)
         expect(page.locator("#model dd").first).to_have_text(serving, timeout=1_000)
+
+
+def test_swaps_and_gaps_are_marked(replayed: ServedHere, open_page: Open) -> None:
+    """What happens while the page is open is a mark on the charts, and a line in the list."""
+    page = ready(open_page(f"{replayed.url}/#BTC-USD").page)
+    hub = replayed.daemon.hub
+    replayed.call(lambda: hub.publish("gap", "BTC-USD", {"symbol": "BTC-USD", "trades": 7}))
+    expect(page.locator("#changes li").first).to_contain_text("BTC-USD, 7 trades lost")
+    assert "7 trades lost" in spoken_at_the_end(page)
+    page.reload()
+    ready(page)
+    for variant in ("baseline", "ml"):
+        replayed.ask("/models/active", "PUT", {"variant": variant})
+    expect(page.locator("#changes li").first).to_contain_text("ml-")
+    assert "serves (route)" in spoken_at_the_end(page)
+
+
+def spoken_at_the_end(page: Page) -> str:
+    """What the cursor says at the newest tick."""
+    cursor = page.locator("#cursor")
+    cursor.focus()
+    cursor.press("ArrowLeft")
+    cursor.press("ArrowRight")
+    return cursor.get_attribute("aria-valuetext") or ""
 
 
 def test_the_switch_takes_two_clicks(replayed: Served, open_page: Open) -> None:

@@ -64,6 +64,30 @@ def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
         eventually(lambda: shown_price(page) != kept, 20, "prices move again")
 
 
+def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
+    """A swap from before the page was opened is a mark too, where the forecasts changed hands."""
+    with in_thread(tmp_path, {"replay": {"speed": 40}}) as served:
+
+        def models() -> set[str]:
+            history = served.ask("/history/BTC-USD?limit=100")["forecasts"]
+            return {said["model_variant"] for said in history}
+
+        eventually(lambda: len(served.ask("/latest")["symbols"]) == 3, 20, "every symbol")
+        eventually(lambda: models() == {"ml"}, 20, "forecasts of ml")
+        served.ask("/models/active", "PUT", {"variant": "baseline"})
+        eventually(lambda: models() == {"ml", "baseline"}, 20, "forecasts of both")
+        page = open_page(f"{served.url}/#BTC-USD").page
+        expect(page.locator("#record tbody tr")).not_to_have_count(0, timeout=30_000)
+        cursor, spoken = page.locator("#cursor"), ""
+        cursor.focus()
+        for _ in range(60):
+            cursor.press("ArrowLeft")
+            spoken = cursor.get_attribute("aria-valuetext") or ""
+            if "ml-1 \N{RIGHTWARDS ARROW} baseline-2" in spoken:
+                break
+        assert "baseline-2" in spoken
+
+
 class Frames(NamedTuple):
     """What a page did for a while: frames a second, and milliseconds of its own work a frame."""
 
