@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,28 +97,34 @@ class Watcher:
         seen.changes = self._get("/models/history?limit=4")["entries"]
         names = "&".join(f"name[]={name}" for name in ASKED)
         seen.metrics = self._daemon.text("GET", f"/metrics?{names}")
-        seen.health = self._get("/health")
+        seen.health = self._health()
+
+    def _health(self) -> Any:
+        """The answer of /health, which is an error when the whole has failed."""
+        try:
+            return self._get("/health")
+        except DaemonError as error:
+            check = {"status": "fail", "detail": str(error)}
+            return {"status": "fail", "checks": {"service": check}}
 
 
-def run_top(settings: Settings, order: TopOrder, console: Console | None = None) -> None:
+def run_top(settings: Settings, order: TopOrder) -> None:
     """Show a daemon until Ctrl-C; raises DaemonError when the first and only look fails."""
     if order.sort not in SORTS:
         raise SettingsError(f"--sort: {order.sort!r} is none of {', '.join(SORTS)}")
     url = daemon_url(settings, order.url)
     watcher = Watcher(Daemon(url, order.key_file), url, order.symbols)
-    console = console or Console()
+    console = Console()
     if order.once:
         if not watcher.look(time.monotonic()):
             raise DaemonError(watcher.seen.fault)
         console.print(render(watcher.seen, Wanted(order.sort, order.horizon_s, 10_000)))
         return
     with contextlib.suppress(KeyboardInterrupt):
-        _show(watcher, order, console, time.sleep)
+        _show(watcher, order, console)
 
 
-def _show(
-    watcher: Watcher, order: TopOrder, console: Console, wait: Callable[[float], None]
-) -> None:
+def _show(watcher: Watcher, order: TopOrder, console: Console) -> None:
     backoff = Backoff(order.every_s, max(MOST_WAIT_S, order.every_s))
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -128,4 +134,4 @@ def _show(
             live.update(render(watcher.seen, wanted), refresh=True)
             if answered:
                 backoff.reset()
-            wait(order.every_s if answered else backoff.delay_s())
+            time.sleep(order.every_s if answered else backoff.delay_s())

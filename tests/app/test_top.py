@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
+import os
 import signal
+import struct
+import sys
+import termios
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.daemon import command, eventually, running
+from tests.web.serving import serving
 from volsvc.model_admin import Daemon
 from volsvc.top import Watcher
 from volsvc.top_view import Wanted, render
@@ -61,6 +68,44 @@ async def test_it_survives_the_daemon(tmp_path: Path) -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "no connection for 1 min" in text
     assert all(symbol in text for symbol in SYMBOLS)
+
+
+async def test_a_failing_daemon_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that says of itself that it fails is no lost connection."""
+    monkeypatch.chdir(tmp_path)
+    async with serving() as (client, daemon):
+        daemon.health.report("consumer", "fail", "out of order")
+        url = str(client._base_url)
+        watcher = Watcher(Daemon(url), url)
+        assert await asyncio.to_thread(watcher.look, 0.0)
+        assert watcher.seen.lost_s is None
+        assert watcher.seen.health["status"] == "fail"
+
+
+async def test_the_screen(tmp_path: Path) -> None:
+    """In a terminal it goes on showing the markets until Ctrl-C, which is no failure."""
+    async with running(cwd=tmp_path) as daemon:
+        main, side = os.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+        top = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "volsvc", "top", "--url", daemon.url, "--every", "0.2"),
+            env={**os.environ, "TERM": "xterm"},
+            cwd=tmp_path,
+            stdout=side,
+        )
+        os.close(side)
+        shown = b""
+
+        async def drawn() -> bool:
+            nonlocal shown
+            shown += await asyncio.to_thread(os.read, main, 65_536)
+            return all(shown.count(symbol.encode()) > 1 for symbol in SYMBOLS)
+
+        await eventually(drawn, 20, "every symbol, twice")
+        top.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            assert await top.wait() == 0
+        os.close(main)
 
 
 async def test_mistakes(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ export class Chart {
     pen.lineWidth = 1;
     pen.textBaseline = "middle";
     pen.textAlign = "left";
-    for (const value of ticksOf(low, high, Math.max(2, (this.height - BOTTOM) / 44))) {
+    for (const value of ticksOf(low, high, Math.max(2, (this.height - BOTTOM) / 34))) {
       const y = Math.round(this.y(value)) + 0.5;
       line(pen, LEFT, y, right, y);
       pen.fillText(this.format(value, high - low), right + 8, y);
