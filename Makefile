@@ -111,6 +111,10 @@ reports: $(VENV)/.dev ## Make docs/evaluation again; BARS, OTHERS and TICKS name
 	test -z "$(TICKS)" || $(BIN)/python -m tests.training.ticks $(TICKS)
 	$(BIN)/python -m tests.training
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev chromium ## Take the pictures of the live page in docs/images
+	$(BIN)/python -m tests.browser.screenshots
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .

@@ -279,6 +279,7 @@ class Consumer:
                 continue
             if on_grid:
                 moment.state.digest.say(snapshot)
+                moment.state.trail.see(snapshot)
                 self._watch(snapshot)
             stored = {**state, **moment.state.dump_learnt()}
             out.features.append(encode_features(snapshot, stored, now_ns, self._bus.identity))

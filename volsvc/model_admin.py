@@ -43,17 +43,33 @@ class Daemon:
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON answer; raises DaemonError."""
+        try:
+            return json.loads(self.text(method, path, body))
+        except ValueError as error:
+            raise DaemonError(f"{self._url} does not answer as volsvc does") from error
+
+    def text(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> str:
+        """The answer as text; raises DaemonError."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self._url + path, data, self._headers, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-                return json.load(response)
+                answer: bytes = response.read()
+                return answer.decode()
         except urllib.error.HTTPError as error:
             raise DaemonError(_problem(error)) from error
         except (OSError, ValueError) as error:
             raise DaemonError(f"{self._url} cannot be reached: {error}") from error
+
+
+def daemon_url(settings: Settings, url: str | None) -> str:
+    """Where a daemon is: as given, or by its settings; raises SettingsError for any port."""
+    if url is None and settings.http.port == 0:
+        raise SettingsError("--url: say where the daemon is; http.port = 0 is any port")
+    host = settings.http.host
+    return url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
 
 
 def _problem(error: urllib.error.HTTPError) -> str:

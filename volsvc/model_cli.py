@@ -27,13 +27,6 @@ def _settings(config: Path | None) -> Settings:
     return settings
 
 
-def _url(settings: Settings, url: str | None) -> str:
-    if url is None and settings.http.port == 0:
-        raise SettingsError("--url: say where the daemon is; http.port = 0 is any port")
-    host = settings.http.host
-    return url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
-
-
 @models.command("list")
 def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Show the registry's versions; with --url what a daemon serves and holds."""
@@ -55,9 +48,9 @@ def activate(
     key_file: KeyFile = None,
 ) -> None:
     """Make a daemon serve a variant, or one version of it."""
-    from volsvc.model_admin import Daemon, show_state
+    from volsvc.model_admin import Daemon, daemon_url, show_state
 
-    daemon = Daemon(_url(_settings(config), url), key_file)
+    daemon = Daemon(daemon_url(_settings(config), url), key_file)
     body = {"variant": variant} | ({"version": version} if version else {})
     show_state(daemon.call("PUT", "/models/active", body))
 
@@ -65,9 +58,9 @@ def activate(
 @models.command()
 def rollback(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Make a daemon serve what it served before."""
-    from volsvc.model_admin import Daemon, show_state
+    from volsvc.model_admin import Daemon, daemon_url, show_state
 
-    daemon = Daemon(_url(_settings(config), url), key_file)
+    daemon = Daemon(daemon_url(_settings(config), url), key_file)
     show_state(daemon.call("POST", "/models/rollback"))
 
 

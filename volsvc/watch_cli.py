@@ -68,6 +68,32 @@ def doctor(
 
 
 @watch.command()
+def top(
+    config: ConfigFile = None,
+    url: Annotated[
+        str | None, typer.Option(help="of a running daemon; default: the config's address")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="file that holds a key of scope read")
+    ] = None,
+    symbols: Annotated[str, typer.Option(help="only these, with commas; default: all")] = "",
+    sort: Annotated[str, typer.Option(help="symbol, price, sigma, score or age")] = "symbol",
+    horizon: Annotated[
+        float | None, typer.Option(min=1, help="seconds ahead of spike and regime")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds between looks")] = 1.0,
+    once: Annotated[bool, typer.Option(help="look once, print, and exit")] = False,
+) -> None:
+    """Show the markets and the service in the terminal, as the live page does."""
+    from volsvc.top import TopOrder, run_top
+
+    settings = load_settings(config)
+    configure_logs("error", "console")
+    names = tuple(name.strip() for name in symbols.split(",") if name.strip())
+    run_top(settings, TopOrder(url, key_file, names, sort, horizon, every, once))
+
+
+@watch.command()
 def monitoring(
     slo: Annotated[Path, typer.Option(help="file of objectives and alerts")] = Path(
         "deploy/slo.yaml"

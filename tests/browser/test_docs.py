@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from volsvc.app import Daemon
-from volsvc.config import load_settings
+from tests.browser.served import in_thread
 from volsvc.web.openapi import ROUTES
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-sandbox"),
-)
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A daemon in a thread."""
-    given: dict[str, dict[str, Any]] = {
-        "service": {"data_dir": str(tmp_path_factory.mktemp("var"))},
-        "source": {"kind": "none"},
-        "model": {"variant": "baseline"},
-        "http": {"port": 0},
-    }
-    daemon, bound, loop = (
-        Daemon(load_settings(None, given)),
-        threading.Event(),
-        asyncio.new_event_loop(),
-    )
-    stop, urls = asyncio.Event(), list[str]()
-
-    def ready(url: str) -> None:
-        urls.append(url)
-        bound.set()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(daemon.run(stop, ready)))
-    thread.start()
-    assert bound.wait(30)
-    yield urls[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(20)
-    loop.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, without a profile."""
-    assert CHROMIUM is not None, "apt-get install chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
-        yield chromium
-        chromium.close()
+    settings = {"source": {"kind": "none"}, "model": {"variant": "baseline"}}
+    with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
+        yield served.url
 
 
 def test_the_page_works_offline(address: str, browser: Browser) -> None:

@@ -38,6 +38,7 @@ ROWS = (
     (
         *("commands", "model_commands", "model_admin", "digest_commands", "feed_commands"),
         *("drift_commands", "doctor", "progress", "command_line"),
+        *("top", "top_view", "top_objectives"),
     ),
     ("model_cli", "feed_cli", "watch_cli"),
     ("cli",),
@@ -57,6 +58,10 @@ ALLOWED = {
     ("drift_commands", "progress"),
     ("digest_commands", "commands"),
     ("quality", "evidence"),
+    ("top", "model_admin"),
+    ("top", "top_view"),
+    ("top", "top_objectives"),
+    ("top_view", "top_objectives"),
 }
 
 

@@ -248,7 +248,7 @@ async def test_other_sites_may_call_only_when_told() -> None:
 
 async def test_pages_are_locked_down(service: Client) -> None:
     """Pages run nothing but their own files, and stand in no frame."""
-    for path in ("/docs", "/docs/assets/start.js"):
+    for path in ("/docs", "/docs/assets/start.js", "/", "/assets/main.js"):
         async with service.get(path) as response:
             policy = response.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy

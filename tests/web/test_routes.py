@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate as validate_openapi
 
 from tests.daemon import metric_sum
+from volsvc.domain import parse_time
 
 ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
 GETS = (
@@ -182,6 +183,35 @@ async def test_unknown_places(service: Client) -> None:
         assert (status, problem["errors"][0]["pointer"]) == (422, "#/limit")
 
 
+async def test_history_tells_what_was_said_and_what_came(service: Client) -> None:
+    """Beside the rows stand forecasts, ten seconds apart at least, and how they turned out."""
+    _, history = await get(service, "/history/BTC-USD?limit=1000")
+    said, judged = history["forecasts"], history["outcomes"]
+    steps = [int(parse_time(f["time"])) // 10**10 for f in said]
+    assert steps == sorted(set(steps))
+    assert len(steps) > 5
+    assert [p["horizon_s"] for p in said[-1]["predictions"]] == [60, 300, 900, 3600]
+    assert all(p["lo"] < p["sigma"] < p["hi"] for f in said for p in f["predictions"])
+    assert judged
+    for outcome in judged:
+        ahead_ns = parse_time(outcome["matured"]) - parse_time(outcome["issued"])
+        assert ahead_ns == outcome["horizon_s"] * 1e9
+        inside = outcome["lo"] <= outcome["realised"] <= outcome["hi"]
+        assert outcome["covered"] is inside
+    _, short = await get(service, "/history/BTC-USD?limit=2")
+    assert (short["forecasts"], short["outcomes"]) == (said[-2:], judged[-2:])
+
+
+async def test_metrics_can_be_asked_for_by_name(service: Client) -> None:
+    """With `name[]` a scrape has those series alone; one that is not there is no error."""
+    names = ["volsvc_ticks_total", "volsvc_kafka_consumer_lag_records", "nobody_has_this"]
+    async with service.get("/metrics", params=[("name[]", name) for name in names]) as response:
+        assert response.status == 200
+        text = await response.text()
+    series = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert series == {"volsvc_ticks_total"}
+
+
 async def test_latest_is_one_consistent_answer(service: Client) -> None:
     """/latest has every promised field, and /history ends with the same row."""
     _, latest = await get(service, "/latest/BTC-USD")
@@ -236,8 +266,8 @@ async def test_the_document_holds(service: Client) -> None:
 
 async def test_docs_ask_nobody_else(service: Client) -> None:
     """The page and all that it loads come from this service."""
-    async with service.get("/") as response:
-        assert (response.status, response.url.path) == (200, "/docs")
+    async with service.get("/docs") as response:
+        assert response.status == 200
         page = await response.text()
         policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy

@@ -18,6 +18,7 @@ from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
 from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
+from volsvc.features.trail import Trail
 from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
 
 STATE_VERSION = 3
@@ -65,6 +66,7 @@ class SymbolState:
         "row",
         "scores",
         "symbol",
+        "trail",
     )
 
     def __init__(
@@ -74,6 +76,7 @@ class SymbolState:
         self.symbol = symbol
         self.order = OrderCheck(settings.late_tolerance_s, settings.future_tolerance_s)
         self.history = History(settings.history)
+        self.trail = Trail(settings.history)
         self.engine = MultiScale()
         self.outcomes = Outcomes()
         self.scores = SymbolScores(symbol, window_days)
@@ -233,7 +236,7 @@ class SymbolState:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `dump` gave; raises StateError when it does not fit.
 
-        The history ring starts empty: it is a convenience, not a state that features rest on.
+        History and trail start empty: conveniences, not state that features rest on.
         """
         if state.get("v") != STATE_VERSION:
             raise StateError(f"state version {state.get('v')} is not {STATE_VERSION}")

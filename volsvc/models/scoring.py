@@ -33,6 +33,7 @@ class Scoring:
         scores = moment.state.scores
         for settled in moment.ended.settled:
             judged = scores.settle(settled.minute, settled.log_realised)
+            moment.state.trail.judge(judged)
             self.outcomes += [(moment.state.symbol, outcome) for outcome in judged]
         self._serving.learn(index)
         self._serving.issue(index)

@@ -35,9 +35,6 @@ def create_app(services: Services) -> web.Application:
     async def openapi_json(request: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
 
-    async def root(request: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": "/docs"})
-
     app.add_routes(
         [
             web.post("/predict", predict),
@@ -62,7 +59,8 @@ def create_app(services: Services) -> web.Application:
             web.get("/openapi.json", openapi_json),
             web.get("/docs", page_of(STATIC / "docs" / "index.html")),
             web.get("/docs/assets/{name}", files_of(STATIC / "docs")),
-            web.get("/", root),
+            web.get("/", page_of(STATIC / "page" / "index.html")),
+            web.get("/assets/{name}", files_of(STATIC / "page")),
         ]
     )
     return app

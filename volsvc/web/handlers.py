@@ -113,13 +113,19 @@ def _check_age(
 
 
 async def history(request: web.Request) -> web.Response:
-    """GET /history/{symbol}: the newest feature rows of a symbol, oldest first."""
+    """GET /history/{symbol}: the newest feature rows, forecasts and outcomes, oldest first."""
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
     limit = whole_number(request, "limit", DEFAULT_HISTORY, MOST_ROWS)
     limit = min(limit, services.settings.features.history)
-    rows = services.table.get(symbol).history.newest(limit, symbol)
-    return json_response({"symbol": symbol, "rows": [row.fields() for row in rows]})
+    state = services.table.get(symbol)
+    answer = {
+        "symbol": symbol,
+        "rows": [row.fields() for row in state.history.newest(limit, symbol)],
+        "forecasts": state.trail.forecasts(limit),
+        "outcomes": state.trail.outcomes(limit),
+    }
+    return json_response(answer)
 
 
 def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
@@ -189,8 +195,11 @@ async def version(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """GET /metrics: Prometheus' text format, or OpenMetrics for who asks for it."""
+    """GET /metrics: Prometheus' text format, or OpenMetrics; with `name[]` those series alone."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    registry = request.app[SERVICES].metrics.registry
+    names = request.query.getall("name[]", ())
+    wanted = registry.restricted_registry(names) if names else registry
     # Of ten thousand symbols it takes a second and more.
-    body = await asyncio.to_thread(encode, request.app[SERVICES].metrics.registry)
+    body = await asyncio.to_thread(encode, wanted)
     return web.Response(body=body, headers={"Content-Type": content_type})

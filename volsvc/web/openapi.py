@@ -27,7 +27,7 @@ SYMBOL = {
 }
 LIMIT = query(
     "limit",
-    "How many rows at the most; no more are there than features.history",
+    "How many rows, forecasts and outcomes at the most; each is bounded by features.history",
     {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 100},
     5,
 )
@@ -76,6 +76,11 @@ ENTRIES = query(
     {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 50},
 )
 ONE_SYMBOL = query("symbol", "Scores of this symbol alone", {"type": "string", "maxLength": 64})
+NAMES = query(
+    "name[]",
+    "Only these series",
+    {"type": "array", "items": {"type": "string"}},
+)
 UNCHANGED = {304: "What the caller has is the newest"}
 
 LIVE_PATHS = ("/health/live", "/livez", "/ping", "/v2/health/live")
@@ -117,7 +122,7 @@ ROUTES = (
     Route(
         "get",
         "/history/{symbol}",
-        "The newest feature rows of a symbol, oldest first",
+        "The newest feature rows, forecasts and outcomes of a symbol, oldest first",
         schemas.HistoryResponse,
         parameters=(SYMBOL, LIMIT),
         problems=(404, 422),
@@ -208,7 +213,7 @@ ROUTES = (
     ),
     Route("get", "/drift", "What the newest check of drift found", DriftResponse),
     Route("get", "/drift/report", "Its report as a page", "text/html", problems=(404,)),
-    Route("get", "/metrics", "Prometheus metrics", "text/plain"),
+    Route("get", "/metrics", "Prometheus metrics", "text/plain", parameters=(NAMES,)),
     Route(
         "get",
         "/problems/{slug}",
@@ -230,13 +235,16 @@ ROUTES = (
         scope=None,
         bare=UNCHANGED,
     ),
+    Route("get", "/", "The live page", "text/html", scope=None, bare=UNCHANGED),
     Route(
         "get",
-        "/",
-        "Leads to a page",
-        "text/html",
+        "/assets/{name}",
+        "A file of that page",
+        "*/*",
+        parameters=({**NAME, "example": "main.js"},),
+        problems=(404,),
         scope=None,
-        bare={302: "To the page"},
+        bare=UNCHANGED,
     ),
 )
 

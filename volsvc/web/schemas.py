@@ -190,11 +190,49 @@ class HistoryRow(Answer):
     span_s: float
 
 
+class PastPrediction(Answer):
+    """What was said at one horizon, to six digits."""
+
+    horizon_s: float
+    sigma: float
+    lo: float
+    hi: float
+    score: float
+
+
+class PastForecast(Answer):
+    """What was said of a symbol, once in ten seconds of event time; `gaps` of its feed so far."""
+
+    time: Time
+    price: float
+    gaps: int
+    model_variant: str
+    version: str
+    predictions: list[PastPrediction]
+
+
+class PastOutcome(Answer):
+    """A forecast whose horizon is over, and the volatility that came, per sqrt(horizon_s)."""
+
+    issued: Time
+    matured: Time
+    horizon_s: float
+    model_variant: str
+    version: str
+    sigma: float
+    lo: float
+    hi: float
+    realised: float
+    covered: bool
+
+
 class HistoryResponse(Answer):
-    """The newest feature rows of a symbol, oldest first."""
+    """The newest of a symbol, oldest first: feature rows, forecasts, and how those turned out."""
 
     symbol: str
     rows: list[HistoryRow]
+    forecasts: list[PastForecast]
+    outcomes: list[PastOutcome]
 
 
 class CheckResult(Answer):

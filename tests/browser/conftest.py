@@ -1,0 +1,93 @@
+"""Chromium, and a daemon that has replayed a recording."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.served import Served, ServedHere, eventually, in_thread
+from tests.daemon import metric_sum
+from volsvc.commands import generate_file
+from volsvc.logs import configure_logs
+
+configure_logs("warning", "console")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+OPTIONS = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-sandbox"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a profile."""
+    assert CHROMIUM is not None, "apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty minutes of three generated markets: enough for scores that say something."""
+    path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson.gz"
+    symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
+    generate_file(path, minutes=40, seed=11, symbols=symbols, start="2026-01-05T14:00:00Z")
+    return path
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Iterator[ServedHere]:
+    """A daemon that has replayed a recording of three markets and now is quiet."""
+    settings = {"source": {"path": str(recording)}, "replay": {"speed": "max"}}
+    with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
+        with gzip.open(recording) as file:
+            rows = sum(1 for _ in file)
+        eventually(lambda: _replayed(served) == rows, 60, "the recording is replayed")
+        yield served
+
+
+def _replayed(served: Served) -> float:
+    return metric_sum(served.text("/metrics?name[]=volsvc_ticks_total"), "volsvc_ticks_total")
+
+
+class Watched:
+    """A page, what it asked for, and what it complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self._heard(message.type, message.text))
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """Opens an address in a profile of its own; keywords are those of `new_context`."""
+    contexts = []
+
+    def open_one(url: str, **options: Any) -> Watched:
+        options = {"viewport": {"width": 1440, "height": 900}, **options}
+        context = browser.new_context(**options)
+        contexts.append(context)
+        watched = Watched(context.new_page())
+        watched.page.goto(url)
+        return watched
+
+    yield open_one
+    for context in contexts:
+        context.close()

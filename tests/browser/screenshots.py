@@ -1,0 +1,95 @@
+"""Pictures of the live page for the docs: `make screenshots`.
+
+A daemon replays ninety minutes of generated markets in as many seconds; then the page is looked at
+in light, in dark, and on a phone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser.conftest import CHROMIUM, OPTIONS
+from tests.browser.served import Served, eventually, in_process
+from volsvc.commands import generate_file
+
+OUT = Path(__file__).parents[2] / "docs" / "images"
+NAMES = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK")
+SYMBOLS = tuple(f"{name}-USD" for name in NAMES)
+SPEED = 60
+MINUTES = 90
+BEFORE_S = 5.0
+"""Seconds before the end at which the page is opened: it shows some minutes that it has heard."""
+MOST_BYTES = 250_000
+DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {**DESKTOP, "color_scheme": "light"},
+    "dark": {**DESKTOP, "color_scheme": "dark"},
+    "phone": {**PHONE, "color_scheme": "light"},
+}
+
+
+def main() -> None:
+    """Write docs/images/page-{light,dark,phone}.png."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp())
+    recording = folder / "ticks.ndjson.gz"
+    generate_file(
+        recording, minutes=2 * MINUTES, seed=5, symbols=SYMBOLS, start="2026-11-24T13:00:00Z"
+    )
+    arguments = ("--port", "0", "--path", str(recording), "--speed", str(SPEED))
+    try:
+        with in_process(folder, *arguments, env={}) as served, sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+            _live_through(served)
+            for name, options in LOOKS.items():
+                _take(chromium, served, name, options)
+            chromium.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _live_through(served: Served) -> None:
+    """Most of the recording, with requests, and two swaps near its end."""
+    eventually(lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "all symbols")
+    ends = time.monotonic() + MINUTES * 60 / SPEED - BEFORE_S
+    while time.monotonic() < ends:
+        served.ask("/predict", "POST", {"rows": [{"ret_mean": 0, "ret_std": 3e-5, "n": 49}]})
+        time.sleep(0.1)
+    served.ask("/models/active", "PUT", {"variant": "baseline"})
+    time.sleep(1.5)
+    served.ask("/models/active", "PUT", {"variant": "ml"})
+
+
+def _take(chromium: Browser, served: Served, name: str, options: dict[str, Any]) -> None:
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    page.goto(f"{served.url}/#BTC-USD")
+    expect(page.locator("#record tbody tr").first).to_be_visible(timeout=20_000)
+    eventually(
+        lambda: page.locator("#feed dd").first.inner_text() not in ("", "\N{EN DASH}"),
+        10,
+        "a rate of ticks",
+    )
+    shot = page.screenshot(full_page=name != "phone")
+    context.close()
+    out = OUT / f"page-{name}.png"
+    # A palette is enough for a page of few colours, and a third of the size.
+    picture = Image.open(BytesIO(shot)).convert("RGB")
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    picture.quantize(256, method=method, dither=dither).save(out, optimize=True)
+    size = out.stat().st_size
+    print(f"{out.relative_to(OUT.parents[1])}: {size:,} bytes")
+    assert size < MOST_BYTES, f"{out} is larger than {MOST_BYTES} bytes"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+// The chosen symbol: its numbers, its charts, and how past forecasts of it turned out.
+
+import { byId, fill, row, setText } from "./dom.js";
+import { age, band, clock, horizonName, percent, price, regimeOf, volatility, yearly } from "./format.js";
+import { Charts } from "./charts.js";
+import { showOutcomes, showRecord } from "./record.js";
+import { Series } from "./series.js";
+import { backfill } from "./store.js";
+
+const REFRESH_MS = 20_000;
+const LEAST_REFRESH_MS = 2_000;
+const MOST_ROWS = 1_000;
+
+export class Detail {
+  constructor(store, api) {
+    this.store = store;
+    this.api = api;
+    this.series = null;
+    this.quality = null;
+    this.variant = "ml";
+    this.refreshed = 0;
+    this.minute = null;
+    this.charts = new Charts();
+    byId("outcomes").addEventListener("toggle", () => this.#outcomes());
+  }
+
+  get symbol() {
+    return this.series?.symbol ?? null;
+  }
+
+  async choose(symbol) {
+    if (symbol === this.symbol) return;
+    this.series = new Series(symbol);
+    setText(byId("symbol"), symbol);
+    this.charts.forget();
+    const entry = this.store.get(symbol);
+    if (entry) this.series.add(entry.latest);
+    this.update();
+    this.#record();
+    await this.reload();
+  }
+
+  // What the service remembers of the past, in front of what was heard since.
+  async reload() {
+    const series = this.series;
+    if (!series) return;
+    this.refreshed = Date.now();
+    try {
+      const history = await this.#history(series.symbol, MOST_ROWS);
+      if (series !== this.series) return;
+      series.load(history);
+      const entry = this.store.get(series.symbol);
+      if (entry) backfill(entry, history.forecasts);
+      this.#draw();
+      this.#outcomes();
+    } catch {
+      // Another instance owns the symbol, or the key does not read: what comes from now on is shown.
+    }
+  }
+
+  // An event of the stream has come for this symbol.
+  add(latest) {
+    this.series.add(latest);
+  }
+
+  mark(kind, text) {
+    if (this.series?.end) this.series.mark(this.series.end, kind, text);
+    this.#draw();
+  }
+
+  setHorizon(seconds) {
+    this.charts.setHorizon(seconds);
+    this.update();
+    this.#outcomes();
+  }
+
+  setVariant(variant) {
+    this.variant = variant;
+    this.#record();
+    this.#draw();
+  }
+
+  setQuality(quality) {
+    this.quality = quality;
+    this.#record();
+  }
+
+  update() {
+    const entry = this.store.get(this.symbol);
+    if (!entry) return;
+    const { latest } = entry;
+    setText(byId("price"), price(latest.price));
+    byId("price").dataset.value = String(latest.price);
+    this.#volatility(latest);
+    this.#change();
+    fill(byId("forecast").tBodies[0], latest.predictions, (one) =>
+      row([
+        horizonName(one.horizon_s),
+        volatility(one.sigma_annualised),
+        band(yearly(one.lo, one.horizon_s), yearly(one.hi, one.horizon_s)),
+        `±${percent(one.sigma, 2)}`,
+        percent(one.score, 0),
+      ]),
+    );
+    this.#draw();
+  }
+
+  // Once a second.
+  async tick(now) {
+    const entry = this.store.get(this.symbol);
+    if (!entry) return;
+    const { latest } = entry;
+    const { quality } = latest;
+    const facts = [
+      `as of ${clock(entry.time)} UTC`,
+      latest.stale ? `stale, ${age(this.store.age(entry, now))} old` : null,
+      `${latest.model_variant}-${latest.version}`,
+      quality.verdict === "warming" ? "warming up" : quality.verdict,
+      `${quality.calibration} calibration`,
+    ];
+    setText(byId("facts"), facts.filter(Boolean).join(" · "));
+    byId("detail").toggleAttribute("data-stale", latest.stale);
+    document.title = `${byId("price").textContent} · ${byId("volatility").firstChild.textContent} · ${this.symbol}`;
+    // Outcomes mature at the ends of minutes of event time; the stream does not tell of them.
+    const minute = Math.floor(this.series.end / 60_000);
+    const due = minute !== this.minute && now - this.refreshed > LEAST_REFRESH_MS;
+    if (due || now - this.refreshed > REFRESH_MS) {
+      this.minute = minute;
+      await this.#refresh();
+    }
+  }
+
+  async #refresh() {
+    const series = this.series;
+    this.refreshed = Date.now();
+    try {
+      const history = await this.#history(series.symbol, 30);
+      series.addOutcomes(history.outcomes);
+      this.#draw();
+      this.#outcomes();
+    } catch {
+      // The next one will tell.
+    }
+  }
+
+  #history(symbol, limit) {
+    return this.api.get(`/history/${encodeURIComponent(symbol)}?limit=${limit}`);
+  }
+
+  #draw() {
+    if (this.series) this.charts.draw(this.series, this.store.get(this.symbol)?.latest, this.variant);
+  }
+
+  #volatility({ predictions, score }) {
+    const one = predictions.find((said) => said.horizon_s === this.charts.horizon) ?? predictions[0];
+    const [number, words] = byId("volatility").children;
+    setText(number, volatility(one.sigma_annualised));
+    const regime = regimeOf(one.score ?? score).name;
+    setText(words, `a year expected over ${horizonName(one.horizon_s)} · ${regime}`);
+  }
+
+  #change() {
+    const { prices, end } = this.series;
+    const from = prices.find(([time]) => time >= end - this.charts.windowMs);
+    if (!from || from[0] === end) return setText(byId("change"), "");
+    const change = prices.at(-1)[1] / from[1] - 1;
+    const sign = change < 0 ? "−" : "+";
+    const minutes = Math.max(1, Math.round((end - from[0]) / 60_000));
+    setText(byId("change"), `${sign}${percent(Math.abs(change), 2)} in ${minutes} min`);
+  }
+
+  #record() {
+    if (this.quality) showRecord(this.quality, this.symbol, this.variant);
+  }
+
+  #outcomes() {
+    if (!byId("outcomes").open || !this.series) return;
+    const seconds = this.charts.horizon;
+    showOutcomes(this.series.judged(seconds, this.variant), seconds);
+  }
+}
