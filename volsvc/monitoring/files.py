@@ -23,7 +23,7 @@ def contents(spec: Spec, dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
         "alertmanager/alertmanager.yml": alertmanager_config(spec),
     }
     texts = {place: HEAD + _yaml(document) for place, document in documents.items()}
-    texts |= {place: _yaml(document) for place, document in provisioning().items()}
+    texts |= {place: _yaml(document) for place, document in provisioning(spec).items()}
     return {**texts, **dashboard_files(dashboards)}
 
 
