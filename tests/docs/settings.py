@@ -1,4 +1,4 @@
-"""`python -m tests.docs.settings` writes the table of settings in docs/setup.md from config.toml."""
+"""`python -m tests.docs.settings` writes the table of settings in docs/setup.md."""
 
 from __future__ import annotations
 
