@@ -77,9 +77,10 @@ test-fast: $(VENV)/.dev ## Run the tests that need no broker
 	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
 
 .PHONY: monitoring
-monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and docs/metrics.md
+monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and tables of docs/
 	$(BIN)/volsvc monitoring
 	$(BIN)/python -m tests.monitoring.metrics_doc
+	$(BIN)/python -m tests.docs.settings
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths
