@@ -39,3 +39,4 @@ operator=example/prometheus-operator-crd/monitoring.coreos.com
 definitions github.com/prometheus-operator/prometheus-operator@v0.79.2 \
   "${operator}_servicemonitors.yaml" "${operator}_prometheusrules.yaml"
 definitions github.com/kedacore/keda/v2@v2.16.1 config/crd/bases/keda.sh_scaledobjects.yaml
+rm -rf "$folder/go"
