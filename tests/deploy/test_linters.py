@@ -6,16 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from typer.main import get_command
 
 from tests.deploy.composition import ROOT, example_variables, resolve
 from tests.deploy.image import read_images
+from volsvc.cli import cli
 from volsvc.config import load_settings
 from volsvc.web.openapi import ROUTES
 
@@ -206,6 +208,26 @@ def test_kubernetes_settings_fit_the_service_and_one_another(
     assert trigger["metadata"]["bootstrapServers"] == settings.kafka.bootstrap_servers
     pod = of_kind(manifests, "StatefulSet")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > settings.service.shutdown_timeout_s + 5
+
+
+def taken(arguments: Sequence[str]) -> bool:
+    """Whether the command line takes these arguments; nothing is run."""
+    name, *options = arguments
+    with get_command(cli).commands[name].make_context(name, options):  # type: ignore[attr-defined]
+        return True
+
+
+def test_every_command_line_is_one_of_ours(manifests: list[dict[str, Any]]) -> None:
+    """What pods, compose and the unit call is a command of ours with options that it has."""
+    for kind, name in (("StatefulSet", "volsvc"), ("Deployment", "volsvc-feed")):
+        (container,) = of_kind(manifests, kind, name)["spec"]["template"]["spec"]["containers"]
+        assert taken(container["args"])
+    for profile in PROFILES:
+        for service in project(profile)["services"].values():
+            if service["image"].startswith("volsvc:"):
+                assert taken(service["command"])
+    unit = (DEPLOY / "systemd" / "volsvc.service").read_text()
+    assert taken(re.findall(r"^ExecStart=\S+/volsvc (.*)$", unit, re.MULTILINE)[0].split())
 
 
 def test_prometheus_rules_are_those_of_prometheus(manifests: list[dict[str, Any]]) -> None:
