@@ -20,7 +20,7 @@ SERVES = re.compile(
     r"^([A-Z_]+=\S+ )*(make run|volsvc (run|simulate|record)|prometheus(-alertmanager)?)( |$)"
 )
 """Commands that run until they are stopped."""
-READY = re.compile(rb"ready|listening|Listening|recording|ws://|[Cc]ompleted loading")
+READY = re.compile(rb"is ready|Listening on|exchange at|recording")
 READY_S, COMMAND_S, STOP_S = 45.0, 120.0, 20.0
 MADE = "-o .venv/.run -o .venv/.dev"
 """The reader's make installs; ours is installed already."""
@@ -61,7 +61,8 @@ class Stage:
         if command.startswith("prometheus-alertmanager "):
             command += " --web.listen-address=127.0.0.1:0 --cluster.listen-address="
         if command.startswith("volsvc simulate"):
-            command += " --port 0"
+            command += " --port 8765"
+        command = re.sub(r"--port \d+", "--port 0", command)
         command = command.replace("curl ", "curl --fail-with-body --retry 5 --retry-all-errors ")
         return re.sub(r"(^|\s)make ", rf"\1make {MADE} ", command)
 
