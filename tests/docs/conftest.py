@@ -92,7 +92,7 @@ def wait_published(stage: Stage) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A service on a real broker that has replayed a recording, and an exchange to listen to."""
     folder = tmp_path_factory.mktemp("stage")
