@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typer.main import get_command
 
 from tests.deploy.composition import ROOT, example_variables, resolve
 from tests.deploy.image import read_images
+from tests.docs.blocks import blocks
 from volsvc.cli import cli
 from volsvc.config import load_settings
 from volsvc.web.openapi import ROUTES
@@ -45,7 +47,7 @@ def project(profile: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def manifests() -> list[dict[str, Any]]:
     """What kustomize makes of the base."""
-    return list(yaml.safe_load_all(run(LINT / "bin" / "kustomize", "build", BASE)))
+    return built(BASE)
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str, name: str = "volsvc") -> dict[str, Any]:
@@ -208,6 +210,28 @@ def test_kubernetes_settings_fit_the_service_and_one_another(
     assert trigger["metadata"]["bootstrapServers"] == settings.kafka.bootstrap_servers
     pod = of_kind(manifests, "StatefulSet")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > settings.service.shutdown_timeout_s + 5
+
+
+def built(overlay: Path) -> list[dict[str, Any]]:
+    """What kustomize makes of a folder."""
+    return list(yaml.safe_load_all(run(LINT / "bin" / "kustomize", "build", overlay)))
+
+
+def test_a_cluster_without_operators_has_an_overlay(manifests: list[dict[str, Any]]) -> None:
+    """It holds all of the base but what the operators define."""
+    plain = built(BASE.parent / "without-operators")
+    assert plain == [m for m in manifests if not custom(m)]
+
+
+def test_the_overlay_of_the_setup_page_is_one(tmp_path: Path) -> None:
+    """The block of docs/setup.md, beside the base, builds, with its image in every pod."""
+    shutil.copytree(BASE, tmp_path / "base")
+    (block,) = [b for b in blocks(ROOT / "docs" / "setup.md") if b.language == "yaml"]
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "kustomization.yaml").write_text(block.text)
+    pods = [m for m in built(tmp_path / "ours") if m["kind"] in ("StatefulSet", "Deployment")]
+    images = {m["spec"]["template"]["spec"]["containers"][0]["image"] for m in pods}
+    assert images == {"registry.example/volsvc:0.1.0"}
 
 
 def taken(arguments: Sequence[str]) -> bool:
