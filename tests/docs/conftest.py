@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.docs.shell import ROOT, Stage
+from tests.docs.shell import ROOT, Stage, until, wait_ready
 from tests.kafka.broker import Broker, free_port
 from volsvc.commands import generate_file
 
@@ -22,7 +22,6 @@ RECORDINGS = ("ticks.ndjson.gz", "recording.ndjson.gz")
 LAST_MINUTE = b"2026-01-05T14:02:00.000Z"
 DAYS = 37
 """Of bars; a fit needs five weeks."""
-READY_S = 60.0
 REGISTRY = {"VOLSVC_MODEL__IMPORT_PACKAGED": "true", "VOLSVC_MODEL__POLL_S": "0.5"}
 
 
@@ -61,7 +60,7 @@ def write_files(folder: Path) -> None:
 
 
 @contextmanager
-def server(stage: Stage, log: Path, ready: str, *arguments: str) -> Iterator[None]:
+def server(stage: Stage, log: Path, ready: bytes, *arguments: str) -> Iterator[None]:
     """A volsvc command that serves, once its output matches `ready`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -72,11 +71,7 @@ def server(stage: Stage, log: Path, ready: str, *arguments: str) -> Iterator[Non
             stderr=output,
         )
     try:
-        deadline = time.monotonic() + READY_S
-        while ready not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        wait_ready(process, log, re.compile(ready))
         yield
     finally:
         process.terminate()
@@ -86,10 +81,11 @@ def server(stage: Stage, log: Path, ready: str, *arguments: str) -> Iterator[Non
 def wait_published(stage: Stage) -> None:
     """Until the topic of features has the recording's last whole minute."""
     export = ("kcat", "-C", "-e", "-q", "-b", stage.broker, "-t", "ticks.features")
-    deadline = time.monotonic() + READY_S
-    while LAST_MINUTE not in subprocess.run(export, capture_output=True, check=True).stdout:
-        assert time.monotonic() < deadline, "the recording is not published"
-        time.sleep(0.1)
+
+    def published() -> bool:
+        return LAST_MINUTE in subprocess.run(export, capture_output=True, check=True).stdout
+
+    until(published, lambda: "the recording is published")
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +101,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     path = ("--path", RECORDINGS[1], "--speed", "max", "--transport", "kafka")
     try:
         # The models get their numbers in the registry before the recording is replayed with them.
-        with server(made, folder / "first.log", "alias", "run", "--source", "none"):
+        with server(made, folder / "first.log", b"alias", "run", "--source", "none"):
             pass
         with (
-            server(made, folder / "venue.log", "exchange at", *simulate),
-            server(made, folder / "service.log", "source_ended", "run", *path),
+            server(made, folder / "venue.log", b"exchange at", *simulate),
+            server(made, folder / "service.log", b"source_ended", "run", *path),
         ):
             wait_published(made)
             yield made

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SERVES = re.compile(
 )
 """Commands that run until they are stopped."""
 READY = re.compile(rb"is ready|Listening on|exchange at|recording")
-READY_S, COMMAND_S, STOP_S = 45.0, 120.0, 20.0
+READY_S, COMMAND_S, STOP_S = 60.0, 120.0, 20.0
 MADE = "-o .venv/.run -o .venv/.dev"
 """The reader's make installs; ours is installed already."""
 ONCE = ("monitoring",)
@@ -74,8 +74,12 @@ class Stage:
         target = re.match(r"make ([a-z-]+)", command)
         if target and target[1] not in ONCE:
             command = command.replace("make ", "make -n ", 1)
+        self.call("bash", "-c", self.said(command))
+
+    def call(self, *command: str) -> None:
+        """Run a program to its end; raises AssertionError with what it said when it fails."""
         done = subprocess.run(
-            ["bash", "-c", self.said(command)],
+            command,
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
@@ -96,11 +100,7 @@ class Stage:
                 start_new_session=True,
             )
         try:
-            deadline = time.monotonic() + READY_S
-            while not READY.search(log.read_bytes()):
-                assert process.poll() is None, f"{command}\n{log.read_text()}"
-                assert time.monotonic() < deadline, f"not ready: {command}\n{log.read_text()}"
-                time.sleep(0.05)
+            wait_ready(process, log, READY)
             os.killpg(process.pid, signal.SIGINT)
             code = process.wait(STOP_S)
             ends = (0, -signal.SIGINT) if "make " in command else (0,)
@@ -109,6 +109,24 @@ class Stage:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def until(state: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Wait until a state holds; fails with `what` was waited for."""
+    deadline = time.monotonic() + READY_S
+    while not state():
+        assert time.monotonic() < deadline, f"not within {READY_S} s: {what()}"
+        time.sleep(0.05)
+
+
+def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[bytes]) -> None:
+    """Until a server's output says that it is ready; fails with its output, or when it ends."""
+
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        return ready.search(log.read_bytes()) is not None
+
+    until(is_ready, log.read_text)
 
 
 def apart() -> Mapping[str, str]:
