@@ -53,14 +53,23 @@ prometheus:
 	@sh tests/install-system.sh prometheus=prometheus promtool=prometheus \
 	  prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager
 
+# Compose's own loader, actionlint, kustomize: Go programs, built once.
+.PHONY: linters
+linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that are Go programs
+
+.cache/lint/.complete: $(BIN)/python $(wildcard tests/deploy/tools/*)
+	@sh tests/install-system.sh systemd-analyze=systemd
+	sh tests/deploy/tools/install.sh .cache/lint $(BIN)/python
+	@touch $@
+
 # The browser's driver and pytest-asyncio do not share a process.
 .PHONY: test
-test: $(VENV)/.dev kafka chromium prometheus ## Install what is needed and run every test
+test: $(VENV)/.dev kafka chromium prometheus linters ## Install what is needed and run every test
 	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev kafka prometheus ## Run the long forms of tests too
+test-long: $(VENV)/.dev kafka prometheus linters ## Run the long forms of tests too
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
 .PHONY: test-fast
@@ -68,9 +77,10 @@ test-fast: $(VENV)/.dev ## Run the tests that need no broker
 	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
 
 .PHONY: monitoring
-monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and docs/metrics.md
+monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and tables of docs/
 	$(BIN)/volsvc monitoring
 	$(BIN)/python -m tests.monitoring.metrics_doc
+	$(BIN)/python -m tests.docs.settings
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the speed of the hot paths
@@ -126,10 +136,14 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the pages of docs/ into site/, and check links
+	$(BIN)/mkdocs build --strict
+
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
 .PHONY: clean
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,5 +14,5 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
-# shellcheck disable=SC2086 -- a list of packages
+# shellcheck disable=SC2086 # a list of packages
 $sudo apt-get install -y -qq --no-install-recommends $missing

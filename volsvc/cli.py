@@ -259,6 +259,7 @@ def evaluate(
 ) -> None:
     """Walk forward over recordings: our forecasts against the field's models, with a report."""
     from volsvc.model_commands import ANCHOR_NAMES, EvaluateOrder, evaluate_models
+    from volsvc.training.anchors import CASCADE_HARS
 
     names = tuple(name.strip() for name in anchors.split(",") if name.strip()) or ANCHOR_NAMES
     if unknown := [name for name in names if name not in ANCHOR_NAMES]:
@@ -266,6 +267,8 @@ def evaluate(
         raise SettingsError(f"--anchors: {unknown[0]!r} is none of {known}")
     if "EWMA" not in names:
         raise SettingsError("--anchors: EWMA cannot be left out; every figure is relative to it")
+    if not set(names) & set(CASCADE_HARS):
+        raise SettingsError(f"--anchors: keep one of {', '.join(CASCADE_HARS)} to compare with")
     command = shlex.join(["volsvc", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])
     order = EvaluateOrder(
         data, start, end, refit_days, model, leave_one_out, names, title, out, command

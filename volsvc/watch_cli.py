@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from volsvc.config import SettingsError, load_settings
+from volsvc.http_config import split_list
 from volsvc.logs import configure_logs
 
 watch = typer.Typer()
@@ -99,15 +100,38 @@ def monitoring(
         "deploy/slo.yaml"
     ),
     out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
+    targets: Annotated[str | None, typer.Option(help="instances to scrape, with commas")] = None,
+    alertmanagers: Annotated[str | None, typer.Option(help="addresses, with commas")] = None,
+    prometheus: Annotated[str | None, typer.Option(help="URL that Grafana asks")] = None,
+    dashboards_folder: Annotated[
+        str | None, typer.Option(help="where Grafana finds grafana/dashboards")
+    ] = None,
+    key_file: Annotated[str | None, typer.Option(help="file with a key of scope read")] = None,
+    page: Annotated[str | None, typer.Option(help="webhook that wakes somebody")] = None,
+    ticket: Annotated[str | None, typer.Option(help="webhook for what can wait")] = None,
     faster: Annotated[
         int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
     ] = 1,
 ) -> None:
-    """Write what Prometheus, Alertmanager and Grafana read; dashboards.yaml is beside the file."""
+    """Write what Prometheus, Alertmanager and Grafana read; dashboards.yaml is beside the file.
+
+    Each option stands in for the key of its name in the file.
+    """
     from volsvc.monitoring.dashboards import read_dashboards
     from volsvc.monitoring.files import write
     from volsvc.monitoring.spec import read_spec
 
+    given = {
+        "targets": split_list(targets),
+        "alertmanagers": split_list(alertmanagers),
+        "prometheus": prometheus,
+        "dashboards_folder": dashboards_folder,
+        "key_file": key_file,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    spec = read_spec(slo, **changes, faster=faster)
+    told = {name: url for name, url in (("page", page), ("ticket", ticket)) if url is not None}
+    spec = spec.model_copy(update={"receivers": {**spec.receivers, **told}})
     dashboards = read_dashboards(slo.with_name("dashboards.yaml"))
-    for path in write(read_spec(slo, faster=faster), dashboards, out or slo.parent):
+    for path in write(spec, dashboards, out or slo.parent):
         print(path)

@@ -60,8 +60,13 @@ async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None
         (("features", "none.csv", "--out", "x.csv"), 1, "none.csv"),
         (("replay", "none.csv"), 1, "none.csv"),
         (("run", "--path", "none.csv", "--port", "0"), 1, "none.csv"),
+        (
+            ("evaluate", "--data", ".", "--start", "2026-01-01", "--anchors", "EWMA"),
+            2,
+            "one of HAR",
+        ),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
     """A mistake is one line that names it; nothing half is left behind."""

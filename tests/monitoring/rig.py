@@ -80,30 +80,38 @@ async def program(*command: str, ready: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Heard]:
-    """Everything that deploy/ describes, sixty times as fast, over daemons on these ports."""
-    heard, prometheus, alertmanager = Heard(), free_port(), free_port()
+async def receiver() -> AsyncIterator[tuple[Heard, str]]:
+    """A webhook that hears of alerts, and its URL; the path below it is the severity."""
+    heard = Heard()
     application = web.Application()
     application.router.add_post("/{severity}", heard.take)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    hook = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    spec = read_spec(
-        DEPLOY / "slo.yaml",
-        faster=FASTER,
-        targets=[f"127.0.0.1:{port}" for port in targets],
-        alertmanagers=[f"127.0.0.1:{alertmanager}"],
-        receivers={severity: f"{hook}/{severity}" for severity in ("page", "ticket")},
-    )
-    write(spec, read_dashboards(DEPLOY / "dashboards.yaml"), folder)
-    rules = folder / "prometheus/rules.yml"
-    text = rules.read_text()
-    assert STALE in text
-    rules.write_text(text.replace(STALE, STALE.replace("60", "3")))
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield heard, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Heard]:
+    """Everything that deploy/ describes, sixty times as fast, over daemons on these ports."""
+    prometheus, alertmanager = free_port(), free_port()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(runner.cleanup)
+        heard, hook = await stack.enter_async_context(receiver())
+        spec = read_spec(
+            DEPLOY / "slo.yaml",
+            faster=FASTER,
+            targets=[f"127.0.0.1:{port}" for port in targets],
+            alertmanagers=[f"127.0.0.1:{alertmanager}"],
+            receivers={severity: f"{hook}/{severity}" for severity in ("page", "ticket")},
+        )
+        write(spec, read_dashboards(DEPLOY / "dashboards.yaml"), folder)
+        rules = folder / "prometheus/rules.yml"
+        text = rules.read_text()
+        assert STALE in text
+        rules.write_text(text.replace(STALE, STALE.replace("60", "3")))
         await stack.enter_async_context(
             program(
                 "prometheus-alertmanager",

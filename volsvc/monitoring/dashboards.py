@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from volsvc.monitoring.spec import Part, read_yaml
+from volsvc.monitoring.spec import Part, Spec, read_yaml
 
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH, HEIGHT, ACROSS = 8, 8, 24
@@ -58,13 +58,13 @@ def dashboard_files(dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
     }
 
 
-def provisioning() -> Mapping[str, Mapping[str, Any]]:
+def provisioning(spec: Spec) -> Mapping[str, Mapping[str, Any]]:
     """Where Grafana finds its data and its dashboards, by place."""
     source = {
         "name": "Prometheus",
         "type": "prometheus",
         "uid": "prometheus",
-        "url": "http://127.0.0.1:9090",
+        "url": spec.prometheus,
         "access": "proxy",
         "isDefault": True,
     }
@@ -72,7 +72,7 @@ def provisioning() -> Mapping[str, Mapping[str, Any]]:
         "name": "volsvc",
         "folder": "volsvc",
         "type": "file",
-        "options": {"path": "/etc/grafana/dashboards/volsvc"},
+        "options": {"path": spec.dashboards_folder},
     }
     return {
         "grafana/provisioning/datasources/prometheus.yml": {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from volsvc.monitoring.alertmanager import alertmanager_config
 from volsvc.monitoring.dashboards import Dashboard, dashboard_files, provisioning
-from volsvc.monitoring.rules import prometheus_config, rules
+from volsvc.monitoring.rules import prometheus_config, prometheus_rule, rules
 from volsvc.monitoring.spec import Spec
 
 RULES: Final = "rules.yml"
@@ -21,9 +21,10 @@ def contents(spec: Spec, dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
         "prometheus/prometheus.yml": prometheus_config(spec, RULES),
         f"prometheus/{RULES}": rules(spec),
         "alertmanager/alertmanager.yml": alertmanager_config(spec),
+        "k8s/base/prometheusrule.yaml": prometheus_rule(spec),
     }
     texts = {place: HEAD + _yaml(document) for place, document in documents.items()}
-    texts |= {place: _yaml(document) for place, document in provisioning().items()}
+    texts |= {place: _yaml(document) for place, document in provisioning(spec).items()}
     return {**texts, **dashboard_files(dashboards)}
 
 

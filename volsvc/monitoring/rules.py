@@ -46,6 +46,16 @@ def rules(spec: Spec) -> Mapping[str, Any]:
     return {"groups": groups}
 
 
+def prometheus_rule(spec: Spec) -> Mapping[str, Any]:
+    """The rules as the Prometheus operator of a Kubernetes cluster takes them."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": spec.job},
+        "spec": rules(spec),
+    }
+
+
 def _objective_rules(spec: Spec, objective: Objective) -> list[Rule]:
     return [
         *_error_ratios(spec, objective),

@@ -94,6 +94,8 @@ class Spec(Part):
     targets: tuple[str, ...]
     alertmanagers: tuple[str, ...]
     key_file: str = ""
+    prometheus: str
+    dashboards_folder: str
     scrape_interval: Duration
     period: Duration
     runbook: str

@@ -1,0 +1,145 @@
+"""What deploy/compose.yaml describes, started without containers."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.daemon import eventually
+from tests.deploy.composition import ROOT, Composition, example_variables
+from tests.monitoring.rig import Heard, receiver
+from volsvc.commands import generate_file
+
+pytestmark = pytest.mark.timeout(180)
+
+SYMBOLS = ("BTC-USD", "ETH-USD")
+ROW = {"ret_mean": 1e-6, "ret_std": 3e-5, "n": 49, "span_s": 10.0}
+INSTANCES: dict[str, Sequence[str]] = {
+    "one": ("volsvc",),
+    "group": ("feed", "volsvc-1", "volsvc-2", "volsvc-3"),
+}
+
+
+class Running(NamedTuple):
+    """A started composition, its instances, a client's key, and what its receiver was told."""
+
+    composition: Composition
+    instances: Sequence[str]
+    key: str
+    heard: Heard
+
+    async def ask(self, service: str, inside: int, path: str, key: str = "", **body: Any) -> Any:
+        """Status and JSON of an answer; status 0 while nobody listens."""
+        url = f"http://127.0.0.1:{self.composition.port(service, inside)}{path}"
+        headers = {"X-API-Key": key} if key else {}
+        method = "POST" if body else "GET"
+        try:
+            async with aiohttp.request(method, url, headers=headers, json=body or None) as response:
+                return response.status, await response.json(content_type=None)
+        except aiohttp.ClientError:
+            return 0, {}
+
+    async def predicts(self, instance: str) -> tuple[int, str]:
+        """Status of a POST /predict, and which variant answered."""
+        status, answer = await self.ask(instance, 8000, "/predict", self.key, rows=[ROW])
+        return status, answer.get("model_variant", "")
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Path:
+    """A copy of deploy/ with its secrets made, and a recording to replay."""
+    folder = tmp_path / "deploy"
+    shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", "data"))
+    subprocess.run(["sh", folder / "secrets.sh"], check=True, capture_output=True)
+    path = folder / "data" / "ticks.ndjson.gz"
+    path.parent.mkdir()
+    generate_file(path, minutes=5, seed=3, symbols=SYMBOLS, start="2026-01-05T14:00:00Z")
+    return folder
+
+
+@pytest.fixture(params=["one", "group"])
+async def running(request: pytest.FixtureRequest, deployment: Path) -> AsyncIterator[Running]:
+    """Every service of a profile but Grafana; alerts sixty times as fast."""
+    instances = INSTANCES[request.param]
+    async with receiver() as (heard, hook):
+        variables = {
+            **example_variables(),
+            "COMPOSE_PROFILES": request.param,
+            "TARGETS": ",".join(f"{name}:8000" for name in instances),
+            "DATA_FILE": "/data/ticks.ndjson.gz",
+            "REPLAY_SPEED": "max",
+            "PAGE_URL": f"{hook}/page",
+            "TICKET_URL": f"{hook}/ticket",
+            "REHEARSAL": "60",
+        }
+        composition = Composition(deployment / "compose.yaml", deployment, variables)
+        try:
+            await composition.up()
+            key = (deployment / "secrets" / "client.key").read_text()
+            yield Running(composition, instances, key, heard)
+        finally:
+            await composition.stop()
+
+
+async def test_ticks_flow_alerts_arrive_and_the_variant_rolls_back(running: Running) -> None:
+    """A replay becomes answers, targets are up, a dead instance pages, MODEL_VARIANT rolls back."""
+    composition, last = running.composition, running.instances[-1]
+    for name in running.instances:
+        await answers_for_all(running, name)
+    assert (await running.ask(last, 8000, "/latest"))[0] == 401
+    assert await running.predicts(last) == (200, "ml")
+    await every_target_is_up(running)
+    await models_are_entered(running)
+
+    await composition.end(last, signal.SIGKILL)
+    await running.heard.wait_for("firing", "VolsvcDown")
+    assert running.heard.places["VolsvcDown"] == "/page"
+    await composition.recreate(last, MODEL_VARIANT="baseline")
+    assert await running.predicts(last) == (200, "baseline")
+    await running.heard.wait_for("resolved", "VolsvcDown")
+    await composition.recreate(last, MODEL_VARIANT="ml")
+    assert await running.predicts(last) == (200, "ml")
+    await answers_for_all(running, last)
+
+
+async def answers_for_all(running: Running, instance: str) -> None:
+    """Until an instance has the last tick of every symbol."""
+
+    async def has() -> bool:
+        _, answer = await running.ask(instance, 8000, "/latest", running.key)
+        newest = {each["symbol"]: each["as_of"] for each in answer.get("symbols", ())}
+        ended = all(at > "2026-01-05T14:04:50" for at in newest.values())
+        return set(newest) == set(SYMBOLS) and ended
+
+    await eventually(has, 60, f"{instance} answers for all: {running.composition.log(instance)}")
+
+
+async def every_target_is_up(running: Running) -> None:
+    """Until Prometheus scrapes every instance, with its key."""
+
+    async def up() -> bool:
+        _, answer = await running.ask("prometheus", 9090, "/api/v1/targets")
+        targets = answer.get("data", {}).get("activeTargets", ())
+        found = [target["health"] for target in targets]
+        return found == ["up"] * len(running.instances)
+
+    await eventually(up, 30, "every target is up")
+
+
+async def models_are_entered(running: Running) -> None:
+    """Until the registry has both packaged models, under their aliases."""
+    path = "/api/2.0/mlflow/registered-models/get?name=volsvc"
+
+    async def entered() -> bool:
+        status, answer = await running.ask("mlflow", 5000, path)
+        aliases = answer.get("registered_model", {}).get("aliases", ()) if status == 200 else ()
+        return {each["alias"] for each in aliases} == {"baseline", "ml"}
+
+    await eventually(entered, 60, "the models are entered")

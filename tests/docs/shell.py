@@ -1,0 +1,151 @@
+"""Runs the commands of a page as a reader would, beside a service that they can speak to."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+SERVES = re.compile(
+    r"^([A-Z_]+=\S+ )*(make run|volsvc (run|simulate|record)|prometheus(-alertmanager)?)( |$)"
+)
+"""Commands that run until they are stopped."""
+READY = re.compile(rb"is ready|Listening on|exchange at|recording")
+READY_S, COMMAND_S, STOP_S = 60.0, 120.0, 20.0
+MADE = "-o .venv/.run -o .venv/.dev"
+"""The reader's make installs; ours is installed already."""
+ONCE = ("monitoring",)
+"""Targets of make that are quick enough to be made; of others make says what it would do."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder with what the pages name, and where the servers are that they speak to."""
+
+    folder: Path
+    service: str
+    broker: str
+    venue: str
+
+    def environment(self) -> dict[str, str]:
+        """Of every command: our programs first, no setting of whoever runs the tests."""
+        ours = ("VOLSVC_", "KAFKA_", "MLFLOW_", "MODEL_")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        return {
+            **clean,
+            "PATH": f"{BIN}:{clean['PATH']}",
+            "VOLSVC_HTTP__PORT": self.service.rpartition(":")[2],
+            "VOLSVC_MODEL__IMPORT_PACKAGED": "false",
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker,
+            "VOLSVC_SOURCE__WS_URL": f"ws://{self.venue}",
+            "VOLSVC_SOURCE__REST_URL": f"http://{self.venue}",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def said(self, command: str) -> str:
+        """A command with the addresses of this stage."""
+        command = command.replace("http://127.0.0.1:8000", self.service)
+        command = command.replace("127.0.0.1:9092", self.broker).replace("0.0.0.0", "127.0.0.1")
+        if command.startswith("prometheus "):
+            command += " --web.listen-address=127.0.0.1:0 --storage.tsdb.path=series"
+        if command.startswith("prometheus-alertmanager "):
+            command += " --web.listen-address=127.0.0.1:0 --cluster.listen-address="
+        if command.startswith("volsvc simulate"):
+            command += " --port 8765"
+        command = re.sub(r"--port \d+", "--port 0", command)
+        command = command.replace("curl ", "curl --fail-with-body --retry 5 --retry-all-errors ")
+        return re.sub(r"(^|\s)make ", rf"\1make {MADE} ", command)
+
+    def run(self, command: str) -> None:
+        """Run one command; raises AssertionError with what it said when it fails."""
+        if SERVES.match(command):
+            self._serve(self.said(command))
+            return
+        target = re.match(r"make ([a-z-]+)", command)
+        if target and target[1] not in ONCE:
+            command = command.replace("make ", "make -n ", 1)
+        self.call("bash", "-c", self.said(command))
+
+    def call(self, *command: str) -> None:
+        """Run a program to its end; raises AssertionError with what it said when it fails."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            timeout=COMMAND_S,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
+
+    def _serve(self, command: str) -> None:
+        """Start a server, wait until it says that it is ready, and stop it as Ctrl-C would."""
+        log = self.folder / f"{uuid.uuid4().hex}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env={**self.environment(), **apart()},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            wait_ready(process, log, READY)
+            os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(STOP_S)
+            ends = (0, -signal.SIGINT) if "make " in command else (0,)
+            assert code in ends, f"{code}: {command}\n{log.read_text()}"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def until(state: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Wait until a state holds; fails with `what` was waited for."""
+    deadline = time.monotonic() + READY_S
+    while not state():
+        assert time.monotonic() < deadline, f"not within {READY_S} s: {what()}"
+        time.sleep(0.05)
+
+
+def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[bytes]) -> None:
+    """Until a server's output says that it is ready; fails with its output, or when it ends."""
+
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        return ready.search(log.read_bytes()) is not None
+
+    until(is_ready, log.read_text)
+
+
+def apart() -> Mapping[str, str]:
+    """Topics, a group and a port of its own for a server that a page starts."""
+    name = uuid.uuid4().hex[:8]
+    return {
+        "VOLSVC_HTTP__PORT": "0",
+        "KAFKA_TOPIC": f"{name}.raw",
+        "VOLSVC_KAFKA__FEATURES_TOPIC": f"{name}.features",
+        "VOLSVC_KAFKA__DEAD_LETTER_TOPIC": f"{name}.dlq",
+        "VOLSVC_KAFKA__OUTCOMES_TOPIC": f"{name}.outcomes",
+        "VOLSVC_KAFKA__GROUP_ID": name,
+        "VOLSVC_SERVICE__DATA_DIR": f"var-{name}",
+    }
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a block: one a line, without comments; a backslash goes on."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True, posix=False)
+        if words:
+            yield " ".join(words)

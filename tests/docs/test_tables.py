@@ -1,0 +1,117 @@
+"""The tables of the pages name what the code has: no more, no less."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from typing import get_args
+
+from typer.main import get_command
+
+from tests.docs.blocks import ROOT
+from tests.docs.settings import CONFIG, PAGE, settings, written
+from tests.monitoring.metrics_doc import FILE, document
+from volsvc.cli import cli
+from volsvc.config import SHORT_NAMES, Settings, known_keys
+from volsvc.monitoring.rules import rules
+from volsvc.monitoring.spec import read_spec
+from volsvc.simulator.script import Kind
+from volsvc.web.openapi import ROUTES
+
+DOCS = ROOT / "docs"
+
+
+def leaves() -> set[str]:
+    """Every key of the configuration that is no section."""
+    keys = known_keys(Settings)
+    return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
+
+
+def test_every_setting_is_in_config_toml() -> None:
+    """config.toml has every key that the code reads, commented out or not, with its meaning."""
+    assert {setting.key for setting in settings()} == leaves(), CONFIG
+
+
+def test_every_setting_is_in_the_setup_page() -> None:
+    """The table of docs/setup.md is that of config.toml."""
+    assert PAGE.read_text() == written(PAGE.read_text()), "run python -m tests.docs.settings"
+
+
+def test_defaults_are_those_of_the_code() -> None:
+    """config.toml shows the default that holds without it; the console format alone differs."""
+
+    def default(key: str) -> object:
+        value: object = Settings()
+        for part in key.split("."):
+            value = getattr(value, part)
+        return value
+
+    told = tomllib.loads(CONFIG.read_text())
+    different = {}
+    for key in leaves():
+        *sections, name = key.split(".")
+        place = told
+        for section in sections:
+            place = place[section]
+        if name in place and plain(place[name]) != plain(default(key)):
+            different[key] = (place[name], default(key))
+    assert set(different) == {"service.log_format"}, different
+
+
+def plain(value: object) -> object:
+    """A setting as text: a path, a list or a number alike."""
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return float(value) if isinstance(value, (int, float)) else str(value)
+
+
+def test_short_names_are_told() -> None:
+    """Variables that work without the prefix are in the setup page and in config.toml."""
+    for text in (PAGE.read_text(), CONFIG.read_text()):
+        assert {name for name in SHORT_NAMES if name not in text} == set()
+
+
+def test_every_route_is_in_the_api_page() -> None:
+    """Each route of the document stands in the table of docs/api.md, with its scope."""
+    rows = [line for line in (DOCS / "api.md").read_text().splitlines() if line.startswith("| `")]
+    table = "\n".join(rows)
+    named = set(re.findall(r"(/[a-z0-9_/{}.-]*)(?:[`?]|$)", table))
+    assert {route.path for route in ROUTES} - named - {"/assets/{name}", "/docs/assets/{name}"} == set()
+
+
+def test_every_metric_is_in_the_metrics_page() -> None:
+    """docs/metrics.md is what the code says of its metrics."""
+    assert FILE.read_text() == document(), "run make monitoring"
+
+
+def test_every_alert_has_its_section() -> None:
+    """Each alert of the rules has a section of its own in the runbook."""
+    groups = rules(read_spec(ROOT / "deploy" / "slo.yaml"))["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    sections = re.findall(r"^## (Volsvc\w+)$", (DOCS / "runbook.md").read_text(), re.MULTILINE)
+    assert set(sections) == alerts
+    assert len(sections) == len(alerts)
+
+
+def test_every_fault_that_is_injected_is_in_the_runbook() -> None:
+    """Each kind of fault of the simulator is told in a section on faults, with tests that exist."""
+    text = (DOCS / "runbook.md").read_text()
+    faults = text[text.index("## Fault: ") :]
+    assert {kind for kind in get_args(Kind) if f"`{kind}`" not in faults} == set()
+    tests = set(re.findall(r"`(?:tests/(\w+)/)?(test_\w+\.py)`", faults))
+    known = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for _, name in tests} <= known
+    for section in faults.split("\n## ")[1:]:
+        assert re.search(r"Tests?:\s", section), section[:80]
+
+
+def test_every_command_is_told() -> None:
+    """docs/commands.md has each command of the command line and each target that make lists."""
+    text = (DOCS / "commands.md").read_text()
+    commands = get_command(cli).commands  # type: ignore[attr-defined]
+    assert {name for name in commands if f"{name}" not in text} == set()
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    targets = set(re.findall(r"^([a-z-]+) ", listed.stdout, re.MULTILINE))
+    own = {"help", "kafka", "linters", "wheel", "clean"}
+    assert {target for target in targets - own if f"make {target}`" not in text} == set()
