@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import http, inference
+from tests.benchmarks import inference, serving, stream
 from tests.benchmarks.figures import Results
 from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
@@ -30,9 +30,11 @@ from tests.load.tools import need
 PEERS = Path(".cache/benchmarks/venv/bin/python")
 RESULTS = Path("var/benchmarks")
 PAGE, IMAGES = Path("docs/performance.md"), "images/performance"
-PARTS: Mapping[str, Callable[[Bench], Results | Awaitable[Results]]] = {
-    "http": http.measure,
+Part = Callable[[Bench], Results | Awaitable[Results]]
+PARTS: Mapping[str, Part] = {
+    "http": serving.measure,
     "inference": inference.measure,
+    "stream": stream.measure,
 }
 ON_A_BROKER = {"stream", "latency", "instances"}
 
