@@ -20,12 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import inference, serving, stream
+from tests.benchmarks import engine, inference, instances, processes, serving, stream
 from tests.benchmarks.figures import Results
 from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
 from tests.kafka.broker import Broker
 from tests.load.tools import need
+from volsvc.logs import configure_logs
 
 PEERS = Path(".cache/benchmarks/venv/bin/python")
 RESULTS = Path("var/benchmarks")
@@ -34,7 +35,10 @@ Part = Callable[[Bench], Results | Awaitable[Results]]
 PARTS: Mapping[str, Part] = {
     "http": serving.measure,
     "inference": inference.measure,
+    "engine": engine.measure,
     "stream": stream.measure,
+    "instances": instances.measure,
+    "processes": processes.measure,
 }
 ON_A_BROKER = {"stream", "latency", "instances"}
 
@@ -116,6 +120,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     need("taskset", "wrk")
     stay_off_server_cpu()
+    configure_logs("error", "console")
     peers = PEERS.absolute() if PEERS.exists() and not options.quick else None
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)

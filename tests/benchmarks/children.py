@@ -29,6 +29,7 @@ def environment(**more: str) -> dict[str, str]:
     """One thread for each library: a processor is what is measured."""
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    clean["VOLSVC_MODEL__IMPORT_PACKAGED"] = "false"
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
@@ -63,9 +64,11 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def server(*command: str | Path, cwd: Path, **env: str) -> AsyncIterator[Service]:
+async def server(
+    *command: str | Path, cwd: Path, cpu: str = SERVER_CPU, **env: str
+) -> AsyncIterator[Service]:
     """A server that prints `ready at URL`."""
-    process = await start(*command, cwd=cwd, env=env)
+    process = await start(*command, cwd=cwd, env=env, cpu=cpu)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(START_S):

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.benchmarks.children import job
-from tests.benchmarks.figures import Curve, Figure, Results, Row, at_least
+from tests.benchmarks.figures import Figure, Results, Row, at_least
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import Bench, turns_of
 from tests.kafka.filling import Quiet, settings_of
 from tests.kafka.fleet import PARTITIONS
 from tests.kafka.log import create_topic
-from tests.load.tools import LOAD_CPU, SERVER_CPU
 from volsvc.transport.kafka import KafkaBus
 
 SYMBOLS, PER_S = 12, 20.0
@@ -29,21 +28,21 @@ Took = tuple[float, float]
 """Ticks a second, and µs of processor time a tick."""
 
 
-async def filled(servers: str, count: int) -> tuple[str, int]:
-    """A topic of ticks, and how many it holds."""
-    name = uuid.uuid4().hex[:8]
+async def fill(servers: str, name: str, count: int) -> int:
+    """Put ticks into the topic of a name; how many they are."""
     bus = KafkaBus(settings_of(servers, name), Quiet(), "filler")
     await bus.ready()
     records = tick_records(SYMBOLS, count // SYMBOLS, PER_S)
     for start in range(0, len(records), 2_000):
         await bus.publish(f"{name}.raw", records[start : start + 2_000])
     await bus.stop()
-    return f"{name}.raw", len(records)
+    return len(records)
 
 
 async def measure(bench: Bench) -> Results:
     """Every job over the same topic, in turns."""
-    topic, count = await filled(bench.servers, bench.sizes.kafka_ticks)
+    name = uuid.uuid4().hex[:8]
+    topic, count = f"{name}.raw", await fill(bench.servers, name, bench.sizes.kafka_ticks)
     jobs = {name: (Path(sys.executable), script) for name, script in SCRIPTS.items()}
     if bench.peers is not None:
         jobs |= {name: (bench.peers, script) for name, script in PEERS.items()}
@@ -76,13 +75,5 @@ def _rows(rates: dict[str, Figure], costs: dict[str, Figure]) -> list[Row]:
     rows = []
     for name, theirs in rates.items():
         rows.append(Row(what, ours, theirs, at_least(0.6 if name == "copy of the log" else 1)))
-    for name, theirs in costs.items():
-        rows.append(Row(f"{what}: processor time a tick", cost, theirs))
-    return rows
-
-
-async def instances(bench: Bench) -> Results:
-    """One, two and three instances of one group, on all processors beside the broker."""
-    topic, count = await filled(bench.servers, bench.sizes.kafka_ticks)
-    points: list[tuple[float, float]] = []
-    return Results([], [Curve("instances", "Instances of one group", "instances", "", {})])
+    what = f"{what}: processor time a tick"
+    return [*rows, *(Row(what, cost, theirs) for theirs in costs.values())]
