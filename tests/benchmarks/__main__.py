@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import engine, inference, instances, processes, serving, stream
-from tests.benchmarks.figures import Results
+from tests.benchmarks import engine, inference, instances, latency, processes, serving, stream
+from tests.benchmarks.figures import Results, rounded
 from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
 from tests.kafka.broker import Broker
@@ -38,6 +38,7 @@ PARTS: Mapping[str, Part] = {
     "engine": engine.measure,
     "stream": stream.measure,
     "instances": instances.measure,
+    "latency": latency.measure,
     "processes": processes.measure,
 }
 ON_A_BROKER = {"stream", "latency", "instances"}
@@ -98,7 +99,12 @@ def keep(results: Results, said: str) -> None:
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     value = {"machine": said, **msgspec.to_builtins(results)}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
-    print(f"\n{said}\n\n{table_of(results.rows)}\n\nrounds: {path}")
+    print(f"\n{said}\n\n{table_of(results.rows)}\n")
+    for curve in results.curves:
+        print(f"{curve.title}, {curve.y} at {curve.x}")
+        for name, points in curve.lines.items():
+            print(f"  {name}: " + ", ".join(f"{rounded(y)} at {x:,g}" for x, y in points))
+    print(f"\nrounds: {path}")
 
 
 def publish(results: Results, said: str) -> None:

@@ -20,7 +20,9 @@ from volsvc.metrics import Metrics
 from volsvc.models import ModelHolder, Wish, packaged
 from volsvc.transport.memory import MemoryBus
 
-CHUNK = 512
+CHUNK = 300
+KEPT = 600
+"""Records that the bus keeps; full of one symbol's before others come, so that they add none."""
 
 
 def rss() -> int:
@@ -31,15 +33,16 @@ def rss() -> int:
 
 async def main(symbols: int, each: int) -> None:
     """Bring symbols in, beside one that was there, and say what each added."""
-    bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
+    topics, table = KafkaSettings(), SymbolTable(FeatureSettings())
+    bus = MemoryBus(queue_max_records=KEPT)
     parts = (ModelHolder(Wish("ml", packaged().model)), Board(), Metrics())
     task = asyncio.create_task(Consumer(bus, topics, table, *parts).run())
     await asyncio.sleep(0)
-    await bus.publish(topics.topic, tick_records(1, 600))
-    before = 0
-    for start in range(600, 600 + each, 10):
-        if start == 600:
-            before = rss()
+    warm = 2 * KEPT
+    for start in range(0, warm, CHUNK):
+        await bus.publish(topics.topic, tick_records(1, CHUNK, start=start))
+    before = rss()
+    for start in range(warm, warm + each, 10):
         records = tick_records(symbols, 10, start=start)
         for first in range(0, len(records), CHUNK):
             await bus.publish(topics.topic, records[first : first + CHUNK])

@@ -32,4 +32,5 @@ def main(servers: str, topic: str, out: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]))
+    servers, topic, out, count = sys.argv[1:]
+    main(servers, topic, out, int(count))
