@@ -20,7 +20,16 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import engine, inference, instances, latency, processes, serving, stream
+from tests.benchmarks import (
+    engine,
+    fitting,
+    inference,
+    instances,
+    latency,
+    processes,
+    serving,
+    stream,
+)
 from tests.benchmarks.figures import Results, rounded
 from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
@@ -39,6 +48,7 @@ PARTS: Mapping[str, Part] = {
     "stream": stream.measure,
     "instances": instances.measure,
     "latency": latency.measure,
+    "fitting": fitting.measure,
     "processes": processes.measure,
 }
 ON_A_BROKER = {"stream", "latency", "instances"}
