@@ -51,6 +51,7 @@ PARTS: Mapping[str, Part] = {
     "fitting": fitting.measure,
     "processes": processes.measure,
 }
+QUICK_PARTS = ("http", "inference", "engine", "stream", "latency")
 ON_A_BROKER = {"stream", "latency", "instances"}
 
 
@@ -140,7 +141,7 @@ def main() -> None:
     peers = PEERS.absolute() if PEERS.exists() and not options.quick else None
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)
-        results = measure(options.parts or list(PARTS), bench)
+        results = measure(options.parts or (QUICK_PARTS if options.quick else list(PARTS)), bench)
     said = machine("make bench-quick" if options.quick else "make bench")
     keep(results, said)
     if options.page:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import cProfile
 import pstats
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tests.benchmarks.figures import Figure, Results, Row
 from tests.benchmarks.market import START_NS
-from tests.benchmarks.rounds import Bench, on_server_cpu
+from tests.benchmarks.rounds import Bench, on_server_cpu, turns
 from volsvc.domain import NS
 from volsvc.training.dataset import Minutes, load_panel
 from volsvc.training.fit import FitSpec
@@ -53,27 +51,20 @@ def measure(bench: Bench) -> Results:
         end = panel[0].start + len(panel[0])
         fit_horizon(panel, HORIZON_S, end, FitSpec())
 
+    panel = table()
+    built, fitted = turns(bench.sizes.rounds, table, lambda: fit(panel))
     with on_server_cpu():
-        built, panel = timed(table)
-        fitted, _ = timed(lambda: fit(panel))
         notes = [
             f"Where the time of {what} goes: {profiled(work)}."
             for what, work in (("the training table", table), ("the fit", lambda: fit(panel)))
         ]
     return Results(
         [
-            Row(f"training table of {rows:,} minutes", Figure("volsvc", "s", [built])),
-            Row(f"one fit ({HORIZON_S:g} s) on it", Figure("volsvc", "s", [fitted])),
+            Row(f"training table of {rows:,} minutes", Figure("volsvc", "s", built)),
+            Row(f"one fit ({HORIZON_S:g} s) on it", Figure("volsvc", "s", fitted)),
         ],
         notes=notes,
     )
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came of it."""
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
 
 
 def profiled(work: Callable[[], object]) -> str:

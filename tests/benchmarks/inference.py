@@ -68,7 +68,7 @@ def one_row(bench: Bench) -> Results:
     """One live symbol, one horizon, with probability and interval."""
     model, rows = packaged().model, live_rows()
     trees = len(model.parts.heads[0].forest.arrays["feature"])
-    theirs = as_large(trees if bench.sizes.rounds > 1 else 20)
+    theirs = as_large(bench.sizes.trees or trees)
     singles = [rows[at % len(rows)][None, :] for at in range(CALLS)]
     many = np.tile(rows, (1_000 // len(rows) + 1, 1))[:1_000]
 

@@ -32,6 +32,9 @@ class Sizes:
     ring_symbols: int
     training_rows: int
     instances: tuple[int, ...]
+    registries: bool
+    trees: int | None = None
+    """Of scikit-learn; as many as ours where it is not said."""
 
 
 FULL = Sizes(
@@ -45,24 +48,26 @@ FULL = Sizes(
     bodies=(1, 10, 100, 1_000, 10_000),
     moments=1_000,
     latency_s=6,
-    ring_symbols=150,
+    ring_symbols=60,
     training_rows=100_000,
     instances=(1, 2, 3),
+    registries=True,
 )
 QUICK = Sizes(
     rounds=3,
     http_s=1,
-    ticks=6_000,
-    kafka_ticks=20_000,
+    ticks=4_000,
+    kafka_ticks=12_000,
     symbols=(1, 100, 1_000),
     windows=(50, 5_000),
     batches=(1, 500),
     bodies=(1, 1_000),
     moments=1_000,
-    latency_s=2,
-    ring_symbols=20,
+    latency_s=1,
+    ring_symbols=10,
     training_rows=5_000,
     instances=(1, 2),
+    registries=False,
 )
 SMOKE = Sizes(
     rounds=1,
@@ -74,10 +79,12 @@ SMOKE = Sizes(
     batches=(1, 50),
     bodies=(1, 50),
     moments=20,
-    latency_s=0.5,
+    latency_s=0.1,
     ring_symbols=2,
     training_rows=1_500,
     instances=(1,),
+    registries=False,
+    trees=10,
 )
 
 
