@@ -130,6 +130,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where none is named")
     parser.add_argument("--quick", action="store_true", help="a minute, without the peers")
+    parser.add_argument(
+        "--join", type=Path, action="append", default=[], help="rounds of an earlier run to add"
+    )
     parser.add_argument("--page", action="store_true", help=f"write {PAGE}")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
@@ -139,9 +142,14 @@ def main() -> None:
     stay_off_server_cpu()
     configure_logs("error", "console")
     peers = PEERS.absolute() if PEERS.exists() and not options.quick else None
+    results = Results()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)
-        results = measure(options.parts or (QUICK_PARTS if options.quick else list(PARTS)), bench)
+        for path in options.join:
+            results.add(msgspec.json.decode(path.read_bytes(), type=Results))
+        results.add(
+            measure(options.parts or (QUICK_PARTS if options.quick else list(PARTS)), bench)
+        )
     said = machine("make bench-quick" if options.quick else "make bench")
     keep(results, said)
     if options.page:
