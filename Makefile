@@ -55,7 +55,7 @@ prometheus:
 
 # The browser's driver and pytest-asyncio do not share a process.
 .PHONY: test
-test: $(VENV)/.dev kafka chromium prometheus ## Install what is needed and run every test
+test: $(VENV)/.dev kafka chromium prometheus wrk ## Install what is needed and run every test
 	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
 

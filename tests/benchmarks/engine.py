@@ -16,6 +16,7 @@ from tests.benchmarks.children import job
 from tests.benchmarks.figures import Curve, Figure, Results, Row, at_least, at_most, rates
 from tests.benchmarks.market import tick_records, ticks, walk, warm_table
 from tests.benchmarks.rounds import Bench, on_server_cpu, turns, turns_of
+from tests.daemon import eventually
 from volsvc.board import Board
 from volsvc.config import FeatureSettings
 from volsvc.consumer import Consumer
@@ -34,7 +35,7 @@ PACES = (1.0, 4.0, 20.0, 100.0, 1_000.0)
 CHUNK = 512
 MOST_ROUNDS = 3
 """Of the points of a curve of the whole way, which take seconds each."""
-LOOK_S = 0.001
+LOOK_S, WARM_S = 0.001, 60.0
 SLOW = 2_000
 """Prices for what takes a tenth of a millisecond each."""
 
@@ -151,8 +152,11 @@ async def _through(
     await asyncio.sleep(0)  # the group has to be there before the first record
     for start in range(0, len(before), chunk):
         await bus.publish(topics.topic, before[start : start + chunk])
-    while sum(state.order.accepted for state in table) < len(before):
-        await asyncio.sleep(LOOK_S)
+
+    async def warm() -> bool:
+        return sum(state.order.accepted for state in table) == len(before)
+
+    await eventually(warm, WARM_S, "the ticks before", LOOK_S)
     started = time.perf_counter()
     for start in range(0, len(records), chunk):
         await bus.publish(topics.topic, records[start : start + chunk])
@@ -243,7 +247,6 @@ def against_pace(bench: Bench) -> Results:
 
 def against_batch(bench: Bench) -> Results:
     """More ticks at once: each symbol's newest is forecast once a batch."""
-
     records = tick_records(SYMBOLS, bench.sizes.ticks // 2 // SYMBOLS, PER_S)
 
     def work(size: float) -> Callable[[], object]:
