@@ -37,15 +37,22 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def start(
-    *command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, cpu: str = SERVER_CPU
+    *command: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    cpu: str = SERVER_CPU,
+    read: bool = True,
 ) -> asyncio.subprocess.Process:
-    """Start a command in a group of its own; its errors go to a file in `cwd`."""
+    """Start a command in a group of its own; its errors go to a file in `cwd`.
+
+    So does what it prints unless somebody will `read` it: a full pipe would stop it.
+    """
     with (cwd / "stderr.log").open("ab") as errors:
         return await asyncio.create_subprocess_exec(
             *("taskset", "-c", cpu, *map(str, command)),
             cwd=cwd,
             env=environment(**(env or {})),
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if read else errors,
             stderr=errors,
             start_new_session=True,
         )
@@ -85,7 +92,7 @@ async def silent_server(
     *command: str | Path, url: str, probe: str, cwd: Path, **env: str
 ) -> AsyncIterator[Service]:
     """A server that says nothing; it is up when `probe` is answered with 200."""
-    process = await start(*command, cwd=cwd, env=env)
+    process = await start(*command, cwd=cwd, env=env, read=False)
     try:
         await answered(url + probe, process)
         yield Service(url, process.pid)

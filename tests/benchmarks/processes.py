@@ -38,9 +38,9 @@ async def starts(bench: Bench) -> list[Row]:
         async def once() -> float:
             port = free_port()
             began = time.perf_counter()
-            process = await start(
-                *(*RUN, "--port", str(port)), cwd=bench.folder, env={"MODEL_VARIANT": variant}
-            )
+            command = (*RUN, "--port", str(port))
+            env = {"MODEL_VARIANT": variant}
+            process = await start(*command, cwd=bench.folder, env=env, read=False)
             try:
                 await answered(f"http://127.0.0.1:{port}/health/ready", process, every_s=0.01)
                 return time.perf_counter() - began

@@ -160,6 +160,8 @@ async def wrk(
     quantiles = [re.search(rf"{at}%\s+([\d.]+)(us|ms|s)\b", out) for at in (50, 99)]
     if rate is None or None in quantiles or "Non-2xx" in out or "Socket errors" in out:
         raise ValueError(f"wrk says: {out}")
+    if float(rate[1]) == 0:
+        raise ValueError(f"{url} answered nothing in {seconds} s: {out}")
     in_ms = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     p50, p99 = (float(found[1]) * in_ms[found[2]] for found in quantiles if found)
     return Throughput(float(rate[1]), p50, p99)
