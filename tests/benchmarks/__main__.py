@@ -125,31 +125,42 @@ def publish(results: Results, said: str) -> None:
     PAGE.write_text(written_into(PAGE.read_text(), section(results, said, IMAGES)))
 
 
-def main() -> None:
-    """Run what was asked for."""
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where none is named")
     parser.add_argument("--quick", action="store_true", help="a minute, without the peers")
     parser.add_argument(
-        "--join", type=Path, action="append", default=[], help="rounds of an earlier run to add"
+        "--join",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="rounds of an earlier run to add; alone, nothing else is measured",
     )
     parser.add_argument("--page", action="store_true", help=f"write {PAGE}")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if not (options.parts or options.join):
+        options.parts = QUICK_PARTS if options.quick else list(PARTS)
+    return options
+
+
+def main() -> None:
+    """Run what was asked for."""
+    options = parsed()
     need("taskset", "wrk")
     stay_off_server_cpu()
     configure_logs("error", "console")
     peers = PEERS.absolute() if PEERS.exists() and not options.quick else None
     results = Results()
+    for path in options.join:
+        results.add(msgspec.json.decode(path.read_bytes(), type=Results))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)
-        for path in options.join:
-            results.add(msgspec.json.decode(path.read_bytes(), type=Results))
-        results.add(
-            measure(options.parts or (QUICK_PARTS if options.quick else list(PARTS)), bench)
-        )
+        results.add(measure(options.parts, bench))
     said = machine("make bench-quick" if options.quick else "make bench")
     keep(results, said)
     if options.page:

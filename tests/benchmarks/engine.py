@@ -114,7 +114,7 @@ def over_the_bus(bench: Bench) -> list[Row]:
         lambda: through(records, SymbolTable(FeatureSettings()), shadow=True),
         decoded,
     )
-    what = "the same on the in-process bus"
+    what = "tick in, full state, features out, on the in-process bus"
     count = len(records)
     ours = rates("volsvc", "ticks/s", count, shadowed)
     return [

@@ -129,7 +129,7 @@ async def longest_hold(bench: Bench) -> Row:
 
 
 async def _held(table: SymbolTable, symbols: int) -> float:
-    bus, topics = MemoryBus(), KafkaSettings()
+    bus, topics, records = MemoryBus(), KafkaSettings(), tick_records(symbols, 1, start=61)
     holder = ModelHolder(Wish("ml", packaged().model))
     consumer = Consumer(bus, topics, table, holder, Board(), Metrics())
     task = asyncio.create_task(consumer.run())
@@ -145,7 +145,7 @@ async def _held(table: SymbolTable, symbols: int) -> float:
     await asyncio.sleep(0)
     heart = asyncio.create_task(beat())
     await asyncio.sleep(0)
-    await bus.publish(topics.topic, tick_records(symbols, 1, start=61))
+    await bus.publish(topics.topic, records)
     await bus.close()
     await task
     await heart
