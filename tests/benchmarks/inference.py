@@ -14,7 +14,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from tests.benchmarks.figures import Figure, Results, Row, at_most
 from tests.benchmarks.market import tick_records, warm_table
 from tests.benchmarks.rounds import Bench, on_server_cpu, turns
+from tests.daemon import eventually
 from volsvc.board import Board
+from volsvc.config import FeatureSettings
 from volsvc.consumer import Consumer
 from volsvc.features import SymbolTable
 from volsvc.kafka_config import KafkaSettings
@@ -30,12 +32,15 @@ from volsvc.models import (
     packaged,
 )
 from volsvc.models.base import SCALES_FROM
+from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
 Array = NDArray[np.float64]
 
 CALLS = 200
 HEARTBEAT_S = 0.0005
+WARM, PER_S = 60, 20.0
+TAKEN_S = 60.0
 
 
 def live_rows() -> Array:
@@ -120,33 +125,47 @@ def all_at_once(bench: Bench) -> Results:
 
 async def longest_hold(bench: Bench) -> Row:
     """How long the consumer keeps the event loop while a tick of each symbol comes at once."""
-    symbols = bench.sizes.moments
-    tables = [warm_table(symbols, 60) for _ in range(bench.sizes.rounds)]
+    symbols, rounds = bench.sizes.moments, bench.sizes.rounds
     with on_server_cpu():
-        held = [1e3 * await _held(table, symbols) for table in tables]
+        held = [1e3 * each for each in await _holds(symbols, rounds)]
     what = f"longest hold of the event loop while {symbols:,} symbols tick at once"
     return Row(what, Figure("volsvc", "ms", held), None, at_most(5, "figure"))
 
 
-async def _held(table: SymbolTable, symbols: int) -> float:
-    bus, topics, records = MemoryBus(), KafkaSettings(), tick_records(symbols, 1, start=61)
+async def _holds(symbols: int, rounds: int) -> list[float]:
+    """Seconds of the longest hold of each round, from the ticks to the commit after them."""
+    bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
     holder = ModelHolder(Wish("ml", packaged().model))
     consumer = Consumer(bus, topics, table, holder, Board(), Metrics())
     task = asyncio.create_task(consumer.run())
-    longest = 0.0
-
-    async def beat() -> None:
-        nonlocal longest
-        while not task.done():
-            asked = time.perf_counter()
-            await asyncio.sleep(HEARTBEAT_S)
-            longest = max(longest, time.perf_counter() - asked - HEARTBEAT_S)
-
     await asyncio.sleep(0)
-    heart = asyncio.create_task(beat())
-    await asyncio.sleep(0)
-    await bus.publish(topics.topic, records)
+    await _taken(bus, table, tick_records(symbols, WARM, PER_S))
+    ticks = [tick_records(symbols, 1, PER_S, start=WARM + turn) for turn in range(rounds)]
+    held = []
+    for records in ticks:
+        heart = asyncio.create_task(_longest_beat())
+        await _taken(bus, table, records)
+        held.append(await heart)
     await bus.close()
     await task
-    await heart
+    return held
+
+
+async def _taken(bus: MemoryBus, table: SymbolTable, records: Sequence[OutRecord]) -> None:
+    """Publish, and wait until all of it is inside the states."""
+    wanted = sum(state.order.accepted for state in table) + len(records)
+    await bus.publish(KafkaSettings().topic, records)
+
+    async def taken() -> bool:
+        return sum(state.order.accepted for state in table) == wanted
+
+    await eventually(taken, TAKEN_S, "the ticks")
+
+
+async def _longest_beat() -> float:
+    """The longest that the loop was late, until a moment after the next commit."""
+    longest, until = 0.0, time.perf_counter() + 2 * KafkaSettings().commit_interval_s
+    while (asked := time.perf_counter()) < until:
+        await asyncio.sleep(HEARTBEAT_S)
+        longest = max(longest, time.perf_counter() - asked - HEARTBEAT_S)
     return longest
