@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks import (
+    curves,
     engine,
     fitting,
     inference,
@@ -45,13 +46,14 @@ PARTS: Mapping[str, Part] = {
     "http": serving.measure,
     "inference": inference.measure,
     "engine": engine.measure,
+    "curves": curves.measure,
     "stream": stream.measure,
     "instances": instances.measure,
     "latency": latency.measure,
     "fitting": fitting.measure,
     "processes": processes.measure,
 }
-QUICK_PARTS = ("http", "inference", "engine", "stream", "latency")
+QUICK_PARTS = ("http", "inference", "engine", "curves", "stream", "latency")
 ON_A_BROKER = {"stream", "latency", "instances"}
 
 

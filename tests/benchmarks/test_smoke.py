@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tests.benchmarks import engine, fitting, inference, latency, page, processes, serving
+from tests.benchmarks import curves, engine, fitting, inference, latency, page, processes, serving
 from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import SMOKE, Bench
@@ -31,6 +31,7 @@ PARTS = [
     pytest.param(serving.measure, marks=NEEDS_WRK, id="http"),
     pytest.param(inference.measure, id="inference"),
     pytest.param(engine.measure, id="engine"),
+    pytest.param(curves.measure, id="curves"),
     pytest.param(latency.in_process, id="latency"),
     pytest.param(processes.measure, id="processes"),
     pytest.param(fitting.measure, id="fitting"),
