@@ -114,16 +114,9 @@ async def answered(url: str, process: asyncio.subprocess.Process, every_s: float
             await asyncio.sleep(every_s)
 
 
-async def job(
-    python: str | Path,
-    script: str,
-    *arguments: object,
-    cwd: Path,
-    cpu: str = SERVER_CPU,
-    **env: str,
-) -> dict[str, Any]:
+async def job(python: str | Path, script: str, *arguments: object, cwd: Path) -> dict[str, Any]:
     """What a job prints as one line of JSON; `script` is a file below this folder."""
-    process = await start(python, HERE / script, *map(str, arguments), cwd=cwd, env=env, cpu=cpu)
+    process = await start(python, HERE / script, *map(str, arguments), cwd=cwd)
     try:
         async with asyncio.timeout(JOB_S):
             assert process.stdout is not None
