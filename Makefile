@@ -64,7 +64,7 @@ linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that
 
 # The browser's driver and pytest-asyncio do not share a process.
 .PHONY: test
-test: $(VENV)/.dev kafka chromium prometheus linters ## Install what is needed and run every test
+test: $(VENV)/.dev kafka chromium prometheus linters wrk ## Install what is needed and run every test
 	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -83,8 +83,22 @@ monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read,
 	$(BIN)/python -m tests.docs.settings
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure the speed of the hot paths
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/.dev kafka wrk .cache/benchmarks/.complete ## Measure speed beside peers and write docs/performance.md
+	$(BIN)/python -m tests.benchmarks --page $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.dev kafka wrk ## A minute of it, without peers and without writing
+	$(BIN)/python -m tests.benchmarks --quick $(ARGS)
+
+.PHONY: wrk
+wrk:
+	@sh tests/install-system.sh wrk=wrk
+
+# What ours is measured against lives apart: its dependencies are none of ours.
+.cache/benchmarks/.complete: tests/benchmarks/peers/requirements.txt $(BIN)/python
+	$(PYTHON) -m venv .cache/benchmarks/venv
+	.cache/benchmarks/venv/bin/python -m pip install -q -r $<
+	@touch $@
 
 .PHONY: bench-scaling
 bench-scaling: $(VENV)/.dev kafka ## Measure one instance on a broker, and the arithmetic of a fleet

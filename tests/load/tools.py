@@ -20,6 +20,7 @@ from pathlib import Path
 SERVER_CPU, LOAD_CPU = "0", str(min(1, (os.cpu_count() or 1) - 1))
 ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49, "span_s": 10}
 BODY = json.dumps({"rows": [ROW]})
+ROWS_SCRIPT = Path(__file__).with_name("predict.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Service:
         """Resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def cpu_s(self) -> float:
+        """Processor seconds used so far, without children's."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def fds(self) -> int:
         """Open file descriptors."""
@@ -129,13 +135,38 @@ async def paced(name: str, url: str, rate: float, seconds: float, connections: i
     return await hey(name, url, "-z", f"{seconds:g}s", "-c", str(used), "-q", pace)
 
 
-async def capacity(url: str, seconds: int = 8, connections: int = 32) -> float:
-    """Requests a second that wrk gets out of the service; raises ValueError without a figure."""
-    script = Path(__file__).with_name("predict.lua")
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What wrk gets out of a server."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def wrk(
+    url: str, seconds: int, connections: int, rows: int = 0, script: Path = ROWS_SCRIPT
+) -> Throughput:
+    """Requests as fast as they are answered: GET, or POST of so many rows as the script has them.
+
+    Raises ValueError without a figure, and where an answer was none of 200.
+    """
+    post = ("-s", str(script)) if rows else ()
     out = await command(
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"{url}/predict"
+        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency"),
+        *(*post, url, "--", str(rows)),
     )
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    if found is None or "Non-2xx" in out:
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    quantiles = [re.search(rf"{at}%\s+([\d.]+)(us|ms|s)\b", out) for at in (50, 99)]
+    if rate is None or None in quantiles or "Non-2xx" in out or "Socket errors" in out:
         raise ValueError(f"wrk says: {out}")
-    return float(found[1])
+    if float(rate[1]) == 0:
+        raise ValueError(f"{url} answered nothing in {seconds} s: {out}")
+    in_ms = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+    p50, p99 = (float(found[1]) * in_ms[found[2]] for found in quantiles if found)
+    return Throughput(float(rate[1]), p50, p99)
+
+
+async def capacity(url: str, seconds: int = 8, connections: int = 32) -> float:
+    """Requests of one row a second that wrk gets out of the service; raises ValueError."""
+    return (await wrk(f"{url}/predict", seconds, connections, rows=1)).rate

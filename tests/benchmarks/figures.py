@@ -1,0 +1,117 @@
+"""What was measured, and what it is held against."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One thing measured in several rounds."""
+
+    name: str
+    unit: str
+    rounds: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return statistics.median(self.rounds)
+
+    def __str__(self) -> str:
+        return f"{rounded(self.median)} {self.unit}"
+
+    def over(self, other: Figure) -> float:
+        """The median of the rounds' ratios: neighbours in time met the same weather."""
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return statistics.median([mine / theirs if theirs else math.nan for mine, theirs in pairs])
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A bound on the ratio to the reference, or on our own figure."""
+
+    bound: Literal["at least", "at most"]
+    value: float
+    of: Literal["ratio", "figure"] = "ratio"
+
+    def __str__(self) -> str:
+        return f"{self.bound} {self.value:,g}{'x' if self.of == 'ratio' else ''}"
+
+    def met(self, value: float) -> bool:
+        """Whether a ratio or a figure is within the bound."""
+        return value >= self.value if self.bound == "at least" else value <= self.value
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Ours beside a reference of the same run, or beside nothing but a bound."""
+
+    what: str
+    ours: Figure
+    reference: Figure | None = None
+    target: Target | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over the reference's."""
+        return None if self.reference is None else self.ours.over(self.reference)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        value = self.ours.median if self.target.of == "figure" else self.ratio
+        return value is not None and self.target.met(value)
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """Lines over one quantity; `lines` are points (x, y) by name."""
+
+    slug: str
+    title: str
+    x: str
+    y: str
+    lines: dict[str, list[tuple[float, float]]]
+    from_zero: bool = True
+
+
+class Results(msgspec.Struct):
+    """Of one benchmark, or of a whole run."""
+
+    rows: list[Row] = []
+    curves: list[Curve] = []
+    notes: list[str] = []
+    """Sentences of what else was seen."""
+
+    def add(self, other: Results) -> None:
+        """Take in another benchmark's."""
+        self.rows += other.rows
+        self.curves += other.curves
+        self.notes += other.notes
+
+
+def at_least(value: float, of: Literal["ratio", "figure"] = "ratio") -> Target:
+    """A lower bound."""
+    return Target("at least", value, of)
+
+
+def at_most(value: float, of: Literal["ratio", "figure"] = "ratio") -> Target:
+    """An upper bound."""
+    return Target("at most", value, of)
+
+
+def rounded(value: float) -> str:
+    """Three digits that count, for people."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}"
+
+
+def rates(name: str, unit: str, count: float, seconds: Sequence[float]) -> Figure:
+    """So many things in each round's seconds, as things a second."""
+    return Figure(name, unit, [count / took for took in seconds])

@@ -1,0 +1,171 @@
+"""The fitted model for one live symbol and for a thousand, beside scikit-learn's own trees."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from tests.benchmarks.figures import Figure, Results, Row, at_most
+from tests.benchmarks.market import tick_records, warm_table
+from tests.benchmarks.rounds import Bench, on_server_cpu, turns
+from tests.daemon import eventually
+from volsvc.board import Board
+from volsvc.config import FeatureSettings
+from volsvc.consumer import Consumer
+from volsvc.features import SymbolTable
+from volsvc.kafka_config import KafkaSettings
+from volsvc.metrics import Metrics
+from volsvc.models import (
+    FEATURES,
+    HORIZONS_S,
+    PACKAGED,
+    LiveForecasts,
+    ModelHolder,
+    Wish,
+    moment_now,
+    packaged,
+)
+from volsvc.models.base import SCALES_FROM
+from volsvc.transport import OutRecord
+from volsvc.transport.memory import MemoryBus
+
+Array = NDArray[np.float64]
+
+CALLS = 200
+HEARTBEAT_S = 0.0005
+WARM, PER_S = 60, 20.0
+TAKEN_S = 60.0
+
+
+def live_rows() -> Array:
+    """The artefact's golden rows of live symbols, of shape (rows, len(FEATURES))."""
+    with np.load(PACKAGED, allow_pickle=False) as file:
+        golden = np.asarray(file["golden"], dtype=np.float64)
+    return golden[~np.isnan(golden[:, SCALES_FROM:]).any(axis=1)]
+
+
+def as_large(trees: int) -> HistGradientBoostingRegressor:
+    """Scikit-learn's trees, as many as one horizon of ours has, with as many leaves."""
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(4_000, len(FEATURES) - SCALES_FROM))
+    target = np.exp(rows[:, 0] * 0.5 + rng.normal(size=len(rows)) * 0.3)
+    model = HistGradientBoostingRegressor(
+        loss="gamma", max_iter=trees, max_leaf_nodes=16, learning_rate=0.05, early_stopping=False
+    )
+    return model.fit(rows, target)
+
+
+def measure(bench: Bench) -> Results:
+    """One row, many rows, and all symbols at once."""
+    results = one_row(bench)
+    results.add(all_at_once(bench))
+    results.rows.append(asyncio.run(longest_hold(bench)))
+    return results
+
+
+def one_row(bench: Bench) -> Results:
+    """One live symbol, one horizon, with probability and interval."""
+    model, rows = packaged().model, live_rows()
+    trees = len(model.parts.heads[0].forest.arrays["feature"])
+    theirs = as_large(bench.sizes.trees or trees)
+    singles = [rows[at % len(rows)][None, :] for at in range(CALLS)]
+    many = np.tile(rows, (1_000 // len(rows) + 1, 1))[:1_000]
+
+    def each(call: Any, columns: slice = slice(None)) -> Any:
+        return lambda: [call(row[:, columns]) for row in singles]
+
+    own = slice(SCALES_FROM, None)
+    found = turns(
+        bench.sizes.rounds,
+        each(lambda row: model.predict(row, 60.0)),
+        each(theirs.predict, own),
+        lambda: model.predict(many, 60.0),
+        lambda: theirs.predict(many[:, own]),
+    )
+    name = f"scikit-learn, {trees} trees"
+    one, one_theirs = (micros(n, found[at], CALLS) for at, n in enumerate(("volsvc", name)))
+    batch, batch_theirs = (micros(n, found[at + 2], 1_000) for at, n in enumerate(("volsvc", name)))
+    what = "ml, one live row, one horizon, probability and interval"
+    return Results(
+        [
+            Row(what, one, None, at_most(100, "figure")),
+            Row(what, one, one_theirs, at_most(0.1)),
+            Row("ml, 1,000 live rows in one call, a row", batch, batch_theirs),
+        ]
+    )
+
+
+def micros(name: str, seconds: Sequence[float], count: int) -> Figure:
+    """Microseconds of each of so many."""
+    return Figure(name, "µs", [1e6 * took / count for took in seconds])
+
+
+def all_at_once(bench: Bench) -> Results:
+    """All horizons of many symbols, from states to forecasts with intervals and probabilities."""
+    symbols = bench.sizes.moments
+    table = warm_table(symbols, 60)
+    model = packaged().model
+
+    def told() -> None:
+        forecasts = LiveForecasts(model, [moment_now(state) for state in table], HORIZONS_S)
+        for index in range(symbols):
+            forecasts.snapshot(index, HORIZONS_S[0])
+
+    (took,) = turns(bench.sizes.rounds, told)
+    ours = Figure("volsvc", "ms", [1e3 * each for each in took])
+    what = f"forecasts of all horizons for {symbols:,} symbols in one go"
+    return Results([Row(what, ours, None, at_most(60, "figure"))])
+
+
+async def longest_hold(bench: Bench) -> Row:
+    """How long the consumer keeps the event loop while a tick of each symbol comes at once."""
+    symbols, rounds = bench.sizes.moments, bench.sizes.rounds
+    with on_server_cpu():
+        held = [1e3 * each for each in await _holds(symbols, rounds)]
+    what = f"longest hold of the event loop while {symbols:,} symbols tick at once"
+    return Row(what, Figure("volsvc", "ms", held), None, at_most(5, "figure"))
+
+
+async def _holds(symbols: int, rounds: int) -> list[float]:
+    """Seconds of the longest hold of each round, from the ticks to the commit after them."""
+    bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
+    holder = ModelHolder(Wish("ml", packaged().model))
+    consumer = Consumer(bus, topics, table, holder, Board(), Metrics())
+    task = asyncio.create_task(consumer.run())
+    await asyncio.sleep(0)
+    await _taken(bus, table, tick_records(symbols, WARM, PER_S))
+    ticks = [tick_records(symbols, 1, PER_S, start=WARM + turn) for turn in range(rounds)]
+    held = []
+    for records in ticks:
+        heart = asyncio.create_task(_longest_beat())
+        await _taken(bus, table, records)
+        held.append(await heart)
+    await bus.close()
+    await task
+    return held
+
+
+async def _taken(bus: MemoryBus, table: SymbolTable, records: Sequence[OutRecord]) -> None:
+    """Publish, and wait until all of it is inside the states."""
+    wanted = sum(state.order.accepted for state in table) + len(records)
+    await bus.publish(KafkaSettings().topic, records)
+
+    async def taken() -> bool:
+        return sum(state.order.accepted for state in table) == wanted
+
+    await eventually(taken, TAKEN_S, "the ticks")
+
+
+async def _longest_beat() -> float:
+    """The longest that the loop was late, until a moment after the next commit."""
+    longest, until = 0.0, time.perf_counter() + 2 * KafkaSettings().commit_interval_s
+    while (asked := time.perf_counter()) < until:
+        await asyncio.sleep(HEARTBEAT_S)
+        longest = max(longest, time.perf_counter() - asked - HEARTBEAT_S)
+    return longest

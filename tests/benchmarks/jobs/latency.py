@@ -1,0 +1,101 @@
+"""A daemon whose ticks carry the time at which they were sent: how long until each is visible."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from tests.benchmarks.latency import paced
+from volsvc.app import Daemon
+from volsvc.board import Posted
+from volsvc.config import load_settings
+from volsvc.domain import NS
+from volsvc.kafka_config import KafkaSettings
+from volsvc.logs import configure_logs
+from volsvc.transport.codec import encode_tick
+
+CAUGHT_UP_S = 0.1
+WARM_UP_S = 1.0
+
+
+class Visible:
+    """Delays in ms from sending to the board, which /latest reads, once they have settled."""
+
+    def __init__(self, wanted: int) -> None:
+        self.delays_ms: list[float] = []
+        self.enough = asyncio.Event()
+        self._wanted = wanted
+        self._from_s = 0.0
+
+    def see(self, kind: str, symbol: str, posted: Any) -> None:
+        """Something is told to streams; a forecast has just been put on the board."""
+        if isinstance(posted, Posted):
+            now_ns = time.time_ns()
+            delay_s = (now_ns - posted.snapshot.row.time_ns) / NS
+            if self._from_s == 0 and delay_s < CAUGHT_UP_S:
+                self._from_s = now_ns / NS + WARM_UP_S
+            if self._from_s and now_ns / NS > self._from_s:
+                self.delays_ms.append(1e3 * delay_s)
+            if len(self.delays_ms) >= self._wanted:
+                self.enough.set()
+
+
+def settings_of(servers: str, name: str) -> dict[str, Any]:
+    """In process without servers, else on a broker."""
+    common = {
+        "service": {"log_level": "error", "instance_id": name},
+        "source": {"kind": "none"},
+        "http": {"port": 0},
+        "model": {"import_packaged": False},
+    }
+    if not servers:
+        return common
+    return {
+        **common,
+        "bus": {"transport": "kafka"},
+        "kafka": {
+            "bootstrap_servers": servers,
+            "topic": f"{name}.raw",
+            "features_topic": f"{name}.features",
+            "outcomes_topic": f"{name}.outcomes",
+            "dead_letter_topic": f"{name}.dlq",
+            "group_id": name,
+        },
+    }
+
+
+async def main(servers: str, name: str, wanted: int) -> None:
+    """Run until so many delays are known."""
+    daemon = Daemon(load_settings(None, settings_of(servers, name)))
+    visible, tell = Visible(wanted), daemon.board.tell
+
+    def told(kind: Any, symbol: str, payload: Any) -> None:
+        visible.see(kind, symbol, payload)
+        tell(kind, symbol, payload)
+
+    daemon.board.tell = told
+    stop = asyncio.Event()
+    task = asyncio.create_task(daemon.run(stop, lambda url: None))
+    feeding = None
+    if not servers:
+
+        async def send(ticks: list[Any]) -> None:
+            await daemon.bus.publish(KafkaSettings().topic, [encode_tick(tick) for tick in ticks])
+
+        feeding = asyncio.create_task(paced(send))
+    await visible.enough.wait()
+    if feeding is not None:
+        feeding.cancel()
+    stop.set()
+    await task
+    print(json.dumps({"delays_ms": visible.delays_ms[:wanted]}))
+
+
+if __name__ == "__main__":
+    configure_logs("error", "json")
+    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

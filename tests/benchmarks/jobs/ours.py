@@ -1,0 +1,55 @@
+"""The daemon's consumer on a broker: ticks in, full state, features and forecasts out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from tests.benchmarks.jobs.clock import Stopwatch
+from volsvc.app import Daemon
+from volsvc.config import load_settings
+from volsvc.logs import configure_logs
+
+EVERY_S = 0.005
+
+
+async def consume(servers: str, topic: str, name: str, count: int) -> None:
+    """Consume `count` ticks of a topic that holds them, then drain."""
+    daemon = Daemon(
+        load_settings(
+            None,
+            {
+                "service": {"roles": ["consumer"], "log_level": "error", "instance_id": name},
+                "source": {"kind": "none"},
+                "bus": {"transport": "kafka"},
+                "kafka": {
+                    "bootstrap_servers": servers,
+                    "topic": topic,
+                    "features_topic": f"{name}.features",
+                    "outcomes_topic": f"{name}.outcomes",
+                    "dead_letter_topic": f"{name}.dlq",
+                    "group_id": name,
+                },
+                "model": {"import_packaged": False},
+            },
+        )
+    )
+    stop, watch = asyncio.Event(), Stopwatch()
+    task = asyncio.create_task(daemon.run(stop, lambda url: None))
+    seen = 0
+    while seen < count and not task.done():
+        await asyncio.sleep(EVERY_S)
+        seen = sum(state.order.accepted for state in daemon.table)
+        if seen and not watch.running:
+            watch.start(seen)
+    stop.set()
+    await task
+    watch.say(seen)
+
+
+if __name__ == "__main__":
+    configure_logs("error", "json")
+    servers, topic, name, count = sys.argv[1:]
+    uvloop.run(consume(servers, topic, name, int(count)))

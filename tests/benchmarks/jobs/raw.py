@@ -1,0 +1,49 @@
+"""The ceiling on a broker: aiokafka consumes and produces in batches, and computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from tests.benchmarks.jobs.clock import Stopwatch
+
+MOST = 500
+WAIT_MS = 1_000
+
+
+async def copy(servers: str, topic: str, out: str, count: int) -> None:
+    """Write every record of a topic into another one, as it came."""
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, group_id=out, auto_offset_reset="earliest"
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4")
+    await consumer.start()
+    await producer.start()
+    watch, seen = Stopwatch(), 0
+    while seen < count:
+        polled = await consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST)
+        if polled and not watch.running:
+            watch.start()
+        sent = []
+        for place, records in polled.items():
+            batch: BatchBuilder = producer.create_batch()
+            for record in records:
+                while batch.append(key=record.key, value=record.value, timestamp=None) is None:
+                    sent.append(await producer.send_batch(batch, out, partition=place.partition))
+                    batch = producer.create_batch()
+            sent.append(await producer.send_batch(batch, out, partition=place.partition))
+            seen += len(records)
+        await asyncio.gather(*sent)
+    await producer.flush()
+    watch.say(seen)
+    await consumer.stop()
+    await producer.stop()
+
+
+if __name__ == "__main__":
+    servers, topic, out, count = sys.argv[1:]
+    uvloop.run(copy(servers, topic, out, int(count)))

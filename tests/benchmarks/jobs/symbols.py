@@ -1,0 +1,64 @@
+"""Resident memory that a symbol adds to a consumer at default settings."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.benchmarks.market import symbol_of, tick_records
+from volsvc.board import Board
+from volsvc.config import FeatureSettings
+from volsvc.consumer import Consumer
+from volsvc.features import SymbolTable
+from volsvc.kafka_config import KafkaSettings
+from volsvc.logs import configure_logs
+from volsvc.metrics import Metrics
+from volsvc.models import ModelHolder, Wish, packaged
+from volsvc.transport import OutRecord
+from volsvc.transport.memory import MemoryBus
+
+CHUNK, KEPT = 50, 100
+"""Records published at once, and those that the bus keeps."""
+FIRST = 20
+"""Symbols that come before, so that what a process takes once is not counted."""
+PER_S = 20.0
+
+
+def rss() -> int:
+    """Resident bytes of this process."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def publish(bus: MemoryBus, records: Sequence[OutRecord]) -> None:
+    """Publish in chunks; the bus waits for the consumer."""
+    for first in range(0, len(records), CHUNK):
+        await bus.publish(KafkaSettings().topic, records[first : first + CHUNK])
+
+
+async def main(symbols: int, each: int) -> None:
+    """Bring symbols in, beside those that were there, and say what each added."""
+    topics, table = KafkaSettings(), SymbolTable(FeatureSettings())
+    bus = MemoryBus(queue_max_records=KEPT)
+    parts = (ModelHolder(Wish("ml", packaged().model)), Board(), Metrics())
+    task = asyncio.create_task(Consumer(bus, topics, table, *parts).run())
+    await asyncio.sleep(0)
+    await publish(bus, tick_records(FIRST, each, PER_S))
+    known = {symbol_of(number).encode() for number in range(FIRST)}
+    records = tick_records(FIRST + symbols, each, PER_S)
+    size = rss()
+    await publish(bus, [record for record in records if record.key not in known])
+    size = rss() - size
+    await bus.close()
+    await task
+    print(json.dumps({"kb": size / symbols / 1024}))
+
+
+if __name__ == "__main__":
+    configure_logs("error", "json")
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
