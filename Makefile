@@ -65,7 +65,7 @@ test-long: $(VENV)/.dev kafka prometheus ## Run the long forms of tests too
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/client tests/app tests/live tests/training $(ARGS)
 
 .PHONY: monitoring
 monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and docs/metrics.md
