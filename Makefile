@@ -124,7 +124,12 @@ format: $(VENV)/.dev ## Format the code
 
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source distribution into dist/
+	rm -rf dist
 	$(BIN)/python -m build
+
+.PHONY: sbom
+sbom: wheel ## Write what the wheel consists of once installed (CycloneDX) into dist/
+	$(BIN)/python -m tests.release.sbom dist/*.whl dist/volsvc.cdx.json
 
 .PHONY: clean
 clean: ## Remove everything that make has made
