@@ -151,7 +151,7 @@ def test_help_is_there(programs: Path, tmp_path: Path) -> None:
     """Every command explains itself, from the wheel alone, without a traceback."""
 
     def said(*arguments: str) -> str:
-        command = (programs / "volsvc", *arguments, "--help")
+        command = (str(programs / "volsvc"), *arguments, "--help")
         done = subprocess.run(command, cwd=tmp_path, env=bare(), capture_output=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()

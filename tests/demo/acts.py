@@ -1,0 +1,185 @@
+"""The acts of the demo: each does something to the service, and says what came of it.
+
+An act that does not see what it claims raises AssertionError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from tests.daemon import command, eventually
+from tests.demo.market import STORM
+from tests.demo.stage import ROW, SPEED, Stage
+from tests.registry.store import digest_of, point, register, write_candidate
+from volsvc.client import LatestResponse
+
+ALERT_S = 90.0
+
+
+async def start(stage: Stage) -> None:
+    """The service is up: what serves, and what it knows already."""
+    await stage.act("The service starts, and goes on where yesterday ended")
+    tell = stage.narrator
+    tell.say(
+        f"`volsvc run --transport kafka --path today.csv --speed {SPEED}`: an hour of the market in"
+        " a minute. Yesterday's ticks were in the log; nothing but the log was kept."
+    )
+
+    async def known() -> bool:
+        symbols = (await stage.client.latest_all()).symbols
+        return len(symbols) == 3 and all(one.quality.verdict == "ok" for one in symbols)
+
+    await eventually(known, 60, "three symbols with a day behind them")
+    version = await stage.client.version()
+    tell.show("serves", f"{version.model}, digest {version.model_digest[:12]}")
+    for one in (await stage.client.latest_all()).symbols:
+        sigma = one.predictions[0].sigma_annualised
+        tell.show(one.symbol, f"price {one.price:,.2f}, volatility {sigma:.0%} a year")
+
+    async def entered() -> bool:
+        text = (await stage.client.health()).checks["model"].detail
+        return "registry" not in text or "entered" in text
+
+    await eventually(entered, 60, "the packaged models are in the registry")
+
+
+async def predict(stage: Stage) -> None:
+    """A forecast of posted returns, a live one, and the stream."""
+    await stage.act("A forecast from posted returns, and the live ones as they come")
+    tell = stage.narrator
+    answer = await stage.client.predict([ROW], horizon_s=300)
+    said = answer.predictions[0]
+    assert said is not None
+    tell.show("POST /predict", f"sigma {said.sigma:.2e} in 300 s, by {answer.model_variant}")
+    tell.show("90 % interval", f"{said.lo:.2e} to {said.hi:.2e}")
+    async with asyncio.timeout(30), aclosing(stage.client.stream(["BTC-USD"])) as stream:
+        seen = 0
+        async for event in stream:
+            if isinstance(event.data, LatestResponse):
+                minute = event.data.predictions[0]
+                score = f"score {minute.score:.2f}"
+                tell.show(f"event {event.id}", f"{event.data.symbol} {minute.sigma:.2e}, {score}")
+                seen += 1
+            if seen == 3:
+                break
+
+
+async def broker_fails(stage: Stage) -> None:
+    """The broker is killed and comes back: answers go on, an alert fires, nothing is lost."""
+    await stage.act("The broker is killed with SIGKILL")
+    tell, daemon = stage.narrator, stage.daemon
+    before, asked = await daemon.metric("volsvc_ticks_total"), stage.load.answered
+    stage.broker.kill()
+    tell.trouble("GET /health", (await stage.until_health("kafka:", "degraded"))[:66])
+    await stage.heard.wait_for("firing", "VolsvcKafkaDisconnected", within_s=ALERT_S)
+    tell.trouble("alert at the pager", "VolsvcKafkaDisconnected")
+    assert stage.load.answered > asked
+    tell.show("/predict meanwhile", f"{stage.load.answered - asked} answered, none refused")
+    await stage.act("The broker comes back")
+    stage.broker.start()
+    await stage.until_health("kafka:", "ok")
+    await stage.heard.wait_for("resolved", "VolsvcKafkaDisconnected", within_s=ALERT_S)
+    tell.show("alert at the pager", "VolsvcKafkaDisconnected is resolved")
+
+    async def caught_up() -> bool:
+        return (
+            await daemon.metric("volsvc_ticks_total") > before
+            and await daemon.metric("volsvc_kafka_consumer_lag_records") < 50
+        )
+
+    await eventually(caught_up, 60, "what was produced since is processed")
+    tell.show("ticks since the failure", round(await daemon.metric("volsvc_ticks_total") - before))
+    lost = await daemon.metric("volsvc_kafka_records_lost_total")
+    assert lost == 0
+    tell.show("ticks lost", round(lost))
+
+
+async def hot_swap(stage: Stage) -> None:
+    """A corrupt candidate is refused; a good one serves from one request to the next."""
+    await stage.act("Models change under load: a corrupt one is refused, a good one serves")
+    tell = stage.narrator
+    before = await stage.client.predict([ROW])
+    corrupt = await _register(stage, "corrupt")
+    tell.say(f"MLflow's alias `ml` is pointed at version {corrupt}, whose file is damaged.")
+    await asyncio.to_thread(point, stage.store, corrupt)
+    tell.trouble("GET /health", (await stage.until_health("model", "degraded"))[:66])
+    assert (await stage.client.predict([ROW])).scores == before.scores
+    tell.show("serves on", f"{before.model_variant}-{before.version}")
+    good = await _register(stage, "good")
+    tell.say(f"The alias is pointed at version {good}, which expects more of the same window.")
+    await asyncio.to_thread(point, stage.store, good)
+
+    async def serves() -> bool:
+        return (await stage.client.predict([ROW])).version == good
+
+    await eventually(serves, 30, f"version {good} serves")
+    after = await stage.client.predict([ROW])
+    tell.show("serves", f"{after.model_variant}-{after.version}")
+    tell.show(
+        "score of the same window", f"{before.scores[0]:.3f} before, {after.scores[0]:.3f} now"
+    )
+    assert after.scores != before.scores
+
+
+async def _register(stage: Stage, kind: str) -> str:
+    path = await asyncio.to_thread(write_candidate, stage.folder, kind, 1.5)
+    return await asyncio.to_thread(register, stage.store, path, digest_of(path))
+
+
+async def rollback(stage: Stage) -> None:
+    """One call, and what served before serves again."""
+    await stage.act("Back to what served before")
+    tell = stage.narrator
+    state = await stage.client.rollback()
+    tell.show("POST /models/rollback", f"{state.serving.model} serves")
+    for entry in (await stage.client.model_history(limit=3)).entries:
+        tell.show(f"journal {entry.seq}", f"{entry.kind} by {entry.trigger}: {entry.model}")
+    assert not stage.load.failed, stage.load.failed[:3]
+    tell.show("/predict since the start", f"{stage.load.answered} answered, 0 failed")
+
+
+async def drift(stage: Stage) -> None:
+    """The market changes; the next hourly check finds it and an alert is raised."""
+    await stage.act("A storm breaks, and inputs are no longer those of a calm week")
+    tell = stage.narrator
+    tell.say(
+        f"Today's recording turns {STORM:g} times as volatile at 03:00. Checked hourly: /drift"
+    )
+
+    async def stormy() -> bool:
+        last = (await stage.client.drift()).last
+        return last is not None and any("level" in name for name in last.drifted)
+
+    seen = await stage.client.drift()
+    if seen.last is not None:
+        tell.show(f"hour to {seen.last.end[11:16]}", f"{len(seen.last.drifted)} features drift")
+    await eventually(stormy, 200, "the storm is found", every_s=0.5)
+    last = (await stage.client.drift()).last
+    assert last is not None
+    tell.trouble(f"hour to {last.end[11:16]}", f"{len(last.drifted)} features drift")
+    for found in last.features[:3]:
+        tell.trouble(found.feature, f"median moved by {found.shift or 0:+.1f} interquartile ranges")
+    newest = await stage.client.latest("BTC-USD")
+    tell.show("BTC-USD forecast", f"{newest.predictions[0].sigma_annualised:.0%} a year")
+    await stage.heard.wait_for("firing", "VolsvcDrift", within_s=ALERT_S)
+    tell.trouble("alert, as a ticket", "VolsvcDrift")
+
+
+async def stop(stage: Stage) -> None:
+    """SIGTERM: it drains and ends; the journal is whole."""
+    await stage.act("The service is asked to stop")
+    tell = stage.narrator
+    answered, failed = stage.load.answered, list(stage.load.failed)
+    assert not failed, failed[:3]
+    tell.show("/predict, all in all", f"{answered} answered, {len(failed)} failed")
+    code = await stage.daemon.stop()
+    assert code == 0, stage.daemon.log[-2000:]
+    tell.show("SIGTERM", "drained, exit code 0")
+    verify = ("models", "history", "--verify")
+    _, out, error = await command(*verify, env=stage.env, cwd=stage.folder)
+    assert "whole" in out, error
+    tell.show("volsvc models history", out.splitlines()[-1])
+
+
+ACTS = (start, predict, broker_fails, hot_swap, rollback, drift, stop)
