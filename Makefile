@@ -91,6 +91,15 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 	@sh tests/install-system.sh wrk=wrk hey=hey
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
+.PHONY: demo
+demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in five minutes, and record it
+	@sh tests/install-system.sh ffmpeg=ffmpeg
+	$(BIN)/python -m tests.demo $(ARGS)
+
+.PHONY: report
+report: $(VENV)/.dev ## Put the figures of the newest runs into docs/report.md
+	$(BIN)/python -m tests.release.report
+
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and request reader
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -1,15 +1,17 @@
 """`make demo`: a day of operation in a few minutes, unattended, told and recorded.
 
 A real daemon on a real broker, with an MLflow store, Prometheus and Alertmanager; the terminal
-becomes docs/demo.cast, the live page docs/demo.webm.
+becomes docs/demo.cast, the live page docs/demo.webm; what was measured is added to docs/demo.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.demo.acts import ACTS
@@ -17,7 +19,14 @@ from tests.demo.narrator import Narrator
 from tests.demo.stage import staged
 
 MOST_S = 480.0
+MOST_RUNS = 5
 OUT = Path(__file__).parents[2] / "docs"
+
+
+def keep(path: Path, figures: Mapping[str, float]) -> None:
+    """Add the figures of this run to those of the runs before."""
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    path.write_text(json.dumps({"runs": [*runs, figures][-MOST_RUNS:]}, indent=1) + "\n")
 
 
 async def play(folder: Path, out: Path) -> None:
@@ -30,6 +39,7 @@ async def play(folder: Path, out: Path) -> None:
     narrator.say("")
     narrator.say(f"All of it was seen, in {narrator.elapsed_s:.0f} s.")
     narrator.save(out / "demo.cast")
+    keep(out / "demo.json", stage.figures)
     stage.film.develop(out / "demo.webm")
     for name in ("demo.cast", "demo.webm"):
         print(f"{out / name}: {(out / name).stat().st_size / 1e6:.2f} MB")

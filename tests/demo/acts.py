@@ -9,8 +9,7 @@ import asyncio
 from contextlib import aclosing
 
 from tests.daemon import command, eventually
-from tests.demo.market import STORM
-from tests.demo.stage import ROW, SPEED, Stage
+from tests.demo.stage import COARSE_FROM, ROW, SPEED, Stage
 from tests.registry.store import digest_of, point, register, write_candidate
 from volsvc.client import LatestResponse
 
@@ -22,8 +21,8 @@ async def start(stage: Stage) -> None:
     await stage.act("The service starts, and goes on where yesterday ended")
     tell = stage.narrator
     tell.say(
-        f"`volsvc run --transport kafka --path today.csv --speed {SPEED}`: an hour of the market in"
-        " a minute. Yesterday's ticks were in the log; nothing but the log was kept."
+        f"`volsvc run --transport kafka --path today.csv --speed {SPEED}`: an hour and a"
+        " half of the market in a minute. Yesterday's ticks were in the log; nothing but the log was kept."
     )
 
     async def known() -> bool:
@@ -71,28 +70,36 @@ async def broker_fails(stage: Stage) -> None:
     tell, daemon = stage.narrator, stage.daemon
     before, asked = await daemon.metric("volsvc_ticks_total"), stage.load.answered
     stage.broker.kill()
-    tell.trouble("GET /health", (await stage.until_health("kafka:", "degraded"))[:66])
+    with stage.timed("a broker is gone until /health says so"):
+        said = await stage.until_health("kafka:", "degraded")
+    tell.trouble("GET /health", said[:66])
     await stage.heard.wait_for("firing", "VolsvcKafkaDisconnected", within_s=ALERT_S)
     tell.trouble("alert at the pager", "VolsvcKafkaDisconnected")
     assert stage.load.answered > asked
     tell.show("/predict meanwhile", f"{stage.load.answered - asked} answered, none refused")
     await stage.act("The broker comes back")
-    stage.broker.start()
-    await stage.until_health("kafka:", "ok")
-    await stage.heard.wait_for("resolved", "VolsvcKafkaDisconnected", within_s=ALERT_S)
-    tell.show("alert at the pager", "VolsvcKafkaDisconnected is resolved")
-
-    async def caught_up() -> bool:
-        return (
-            await daemon.metric("volsvc_ticks_total") > before
-            and await daemon.metric("volsvc_kafka_consumer_lag_records") < 50
-        )
-
-    await eventually(caught_up, 60, "what was produced since is processed")
+    await asyncio.to_thread(stage.broker.start)
+    with stage.timed("the broker listens again until all is processed"):
+        await _caught_up(stage, before)
     tell.show("ticks since the failure", round(await daemon.metric("volsvc_ticks_total") - before))
+    await stage.until_health("kafka:", "ok")
     lost = await daemon.metric("volsvc_kafka_records_lost_total")
     assert lost == 0
     tell.show("ticks lost", round(lost))
+    await stage.heard.wait_for("resolved", "VolsvcKafkaDisconnected", within_s=ALERT_S)
+    tell.show("alert at the pager", "VolsvcKafkaDisconnected is resolved")
+
+
+async def _caught_up(stage: Stage, before: float) -> None:
+    """Until ticks flow again and none of them waits."""
+
+    async def flowing() -> bool:
+        return (
+            await stage.daemon.metric("volsvc_ticks_total") > before + 100
+            and await stage.daemon.metric("volsvc_kafka_consumer_lag_records") < 50
+        )
+
+    await eventually(flowing, 60, "what was produced since is processed")
 
 
 async def hot_swap(stage: Stage) -> None:
@@ -113,7 +120,8 @@ async def hot_swap(stage: Stage) -> None:
     async def serves() -> bool:
         return (await stage.client.predict([ROW])).version == good
 
-    await eventually(serves, 30, f"version {good} serves")
+    with stage.timed("an alias is moved until the new version answers"):
+        await eventually(serves, 30, f"version {good} serves")
     after = await stage.client.predict([ROW])
     tell.show("serves", f"{after.model_variant}-{after.version}")
     tell.show(
@@ -131,7 +139,8 @@ async def rollback(stage: Stage) -> None:
     """One call, and what served before serves again."""
     await stage.act("Back to what served before")
     tell = stage.narrator
-    state = await stage.client.rollback()
+    with stage.timed("a rollback"):
+        state = await stage.client.rollback()
     tell.show("POST /models/rollback", f"{state.serving.model} serves")
     for entry in (await stage.client.model_history(limit=3)).entries:
         tell.show(f"journal {entry.seq}", f"{entry.kind} by {entry.trigger}: {entry.model}")
@@ -140,28 +149,29 @@ async def rollback(stage: Stage) -> None:
 
 
 async def drift(stage: Stage) -> None:
-    """The market changes; the next hourly check finds it and an alert is raised."""
-    await stage.act("A storm breaks, and inputs are no longer those of a calm week")
+    """The feed changes; the next check finds it, and an alert is raised."""
+    await stage.act("A venue begins to send coarse prices: inputs drift")
     tell = stage.narrator
     tell.say(
-        f"Today's recording turns {STORM:g} times as volatile at 03:00. Checked hourly: /drift"
+        f"From {COARSE_FROM - 24:02}:00 on today's prices come in a few hundred steps. Every two"
+        " hours /drift compares with a calm week."
     )
+    shown: set[str] = set()
 
-    async def stormy() -> bool:
+    async def found() -> bool:
         last = (await stage.client.drift()).last
-        return last is not None and any("level" in name for name in last.drifted)
+        if last is not None and last.end not in shown:
+            shown.add(last.end)
+            speak = tell.trouble if last.drifted else tell.show
+            names = ", ".join(last.drifted) or "nothing"
+            speak(f"hours to {last.end[11:16]}", f"{names} drifts")
+        return last is not None and bool(last.drifted)
 
-    seen = await stage.client.drift()
-    if seen.last is not None:
-        tell.show(f"hour to {seen.last.end[11:16]}", f"{len(seen.last.drifted)} features drift")
-    await eventually(stormy, 200, "the storm is found", every_s=0.5)
+    await eventually(found, 300, "the change is found", every_s=0.5)
     last = (await stage.client.drift()).last
     assert last is not None
-    tell.trouble(f"hour to {last.end[11:16]}", f"{len(last.drifted)} features drift")
-    for found in last.features[:3]:
-        tell.trouble(found.feature, f"median moved by {found.shift or 0:+.1f} interquartile ranges")
-    newest = await stage.client.latest("BTC-USD")
-    tell.show("BTC-USD forecast", f"{newest.predictions[0].sigma_annualised:.0%} a year")
+    for one in last.features[: len(last.drifted)]:
+        tell.trouble(one.feature, f"median moved by {one.shift or 0:+.1f} interquartile ranges")
     await stage.heard.wait_for("firing", "VolsvcDrift", within_s=ALERT_S)
     tell.trouble("alert, as a ticket", "VolsvcDrift")
 
@@ -173,7 +183,9 @@ async def stop(stage: Stage) -> None:
     answered, failed = stage.load.answered, list(stage.load.failed)
     assert not failed, failed[:3]
     tell.show("/predict, all in all", f"{answered} answered, {len(failed)} failed")
-    code = await stage.daemon.stop()
+    stage.figures.update({"requests answered": answered, "requests failed": len(failed)})
+    with stage.timed("SIGTERM until the process has ended"):
+        code = await stage.daemon.stop()
     assert code == 0, stage.daemon.log[-2000:]
     tell.show("SIGTERM", "drained, exit code 0")
     verify = ("models", "history", "--verify")

@@ -1,55 +1,54 @@
-"""Recordings for the demo: calm markets, and the day on which a storm breaks."""
+"""Recordings for the demo: generated markets, thinned, whose prices turn coarse at some hour."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from volsvc.domain import NS, Tick, format_time, parse_time
+from volsvc.sources.generator import Generator, GeneratorSpec
 
-SYMBOLS: Final = {"BTC-USD": 68_000.0, "ETH-USD": 2_400.0, "SOL-USD": 150.0}
-TICK_S: Final = 6
-SIGMA: Final = 6e-4
-"""Of a minute, while it is calm."""
-STORM: Final = 6.0
-"""So many times that, in the storm."""
-MEMORY_MINUTES: Final = 30.0
-SPREAD: Final = 0.35
-"""Of the logarithm of a minute's volatility, which wanders and comes back."""
-LONGEST_HOURS: Final = 24 * 7
-START: Final = datetime(2026, 11, 23, tzinfo=UTC)
-
-Array = NDArray[np.float64]
+SYMBOLS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
+THINNED_S: Final = 5
+"""One tick of a symbol in this time is kept: enough for a forecast, and a day in a minute."""
+COARSE: Final = 400
+"""Steps that a price consists of once it is coarse: a tenth of a per cent each."""
+START_NS: Final = parse_time("2026-11-23T00:00:00Z")
+HOUR_NS: Final = 3600 * NS
 
 
-def write(path: Path, hours: range, seed: int, storm_from: int | None = None) -> None:
-    """Write ticks of all symbols in these hours after START as CSV.
+def write(path: Path, hours: range, seed: int, coarse_from: int | None = None) -> None:
+    """Write ticks in these hours after the start as CSV; coarse ones from an hour on.
 
-    What is written of one seed goes on where another recording of it ends, as long as both know of
-    the same storm.
+    Recordings of one seed go on where others end, as if they were cut from one.
     """
-    rng = np.random.default_rng(seed)
-    whole = np.arange(LONGEST_HOURS * 3600 // TICK_S) * TICK_S / 3600
-    weather = np.where(whole >= (LONGEST_HOURS if storm_from is None else storm_from), STORM, 1.0)
-    prices = {name: _prices(level, weather, rng) for name, level in SYMBOLS.items()}
+    first_ns, end_ns = START_NS + hours.start * HOUR_NS, START_NS + hours.stop * HOUR_NS
+    coarse_ns = end_ns if coarse_from is None else START_NS + coarse_from * HOUR_NS
+    steps: dict[str, float] = {}
     with path.open("w") as file:
         file.write("time,symbol,price,best_bid,best_ask,size\n")
-        for step in np.flatnonzero((whole >= hours.start) & (whole < hours.stop)).tolist():
-            time = (START + timedelta(seconds=step * TICK_S)).isoformat()
-            for name, column in prices.items():
-                mid = column[step]
-                file.write(f"{time},{name},{mid:.8g},{mid * 0.99995:.9g},{mid * 1.00005:.9g},1\n")
+        for tick in _thinned(seed, end_ns):
+            step = steps.setdefault(tick.symbol, tick.price / COARSE)
+            if tick.time_ns >= first_ns:
+                file.write(_row(tick, step if tick.time_ns >= coarse_ns else None))
 
 
-def _prices(level: float, factors: Array, rng: np.random.Generator) -> Array:
-    keep = 0.5 ** (TICK_S / 60 / MEMORY_MINUTES)
-    shocks = rng.normal(0, SPREAD * np.sqrt(1 - keep**2), len(factors))
-    mood, moods = 0.0, np.empty(len(factors))
-    for step, shock in enumerate(shocks):
-        mood = keep * mood + shock
-        moods[step] = mood
-    sigma = SIGMA * np.sqrt(TICK_S / 60) * factors * np.exp(moods)
-    path: Array = np.cumsum(rng.normal(0, 1, len(factors)) * sigma)
-    return level * np.exp(path)
+def _thinned(seed: int, end_ns: int) -> Iterator[Tick]:
+    spec = GeneratorSpec(symbols=SYMBOLS, seed=seed, start_ns=START_NS)
+    due = dict.fromkeys(SYMBOLS, START_NS)
+    for tick, _, _ in Generator(spec).ticks():
+        if tick.time_ns >= end_ns:
+            return
+        if tick.time_ns >= due[tick.symbol]:
+            due[tick.symbol] = tick.time_ns + THINNED_S * NS
+            yield tick
+
+
+def _row(tick: Tick, step: float | None) -> str:
+    prices = (tick.price, tick.best_bid or tick.price, tick.best_ask or tick.price)
+    if step is not None:
+        # Bid and ask of the same step, or the mid would be finer than they are.
+        prices = (round(tick.price / step) * step,) * 3
+    texts = ",".join(f"{price:.8g}" for price in prices)
+    return f"{format_time(tick.time_ns)},{tick.symbol},{texts},{tick.size or 0}\n"

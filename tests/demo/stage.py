@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +18,12 @@ from tests.kafka.broker import Broker, free_port
 from tests.monitoring.rig import Heard, monitoring
 from volsvc.client import AsyncClient, ClientError, Retries
 
-SPEED: Final = 60
+SPEED: Final = 90
+"""How much faster than it happened today is replayed."""
 REFERENCE_HOURS: Final = range(24 * 7)
 YESTERDAY: Final = range(25)
-TODAY: Final = range(25, 34)
-STORM_FROM: Final = 27
+TODAY: Final = range(25, 42)
+COARSE_FROM: Final = 28
 BEAT_S: Final = 0.1
 """Between two requests of the load."""
 ROW: Final = {"ret_mean": 0.0, "ret_std": 2e-4, "n": 49, "span_s": 300.0}
@@ -60,6 +62,15 @@ class Stage:
     film: Film
     load: Load
     env: Mapping[str, str]
+    figures: dict[str, float]
+    """What was measured, by what it is."""
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Measure how long something takes, in seconds."""
+        began = time.monotonic()
+        yield
+        self.figures[f"{what}, s"] = round(time.monotonic() - began, 2)
 
     async def act(self, title: str) -> None:
         """Begin a part, in the terminal and under the film."""
@@ -87,8 +98,8 @@ async def prepare(folder: Path, narrator: Narrator) -> None:
     """Recordings, and what a calm week of features looks like."""
     narrator.say("Before the start: a calm week to compare with, yesterday's ticks, and today's.")
     market.write(folder / "week.csv", REFERENCE_HOURS, seed=1)
-    market.write(folder / "yesterday.csv", YESTERDAY, seed=2, storm_from=STORM_FROM)
-    market.write(folder / "today.csv", TODAY, seed=2, storm_from=STORM_FROM)
+    market.write(folder / "yesterday.csv", YESTERDAY, seed=2, coarse_from=COARSE_FROM)
+    market.write(folder / "today.csv", TODAY, seed=2, coarse_from=COARSE_FROM)
     reference = ("--save-reference", "reference.npz")
     await _done(folder, {}, "drift", "--current", "week.csv", *reference)
 
@@ -106,7 +117,8 @@ def _environment(broker: Broker, store: str) -> dict[str, str]:
         "VOLSVC_MODEL__IMPORT_PACKAGED": "true",
         "VOLSVC_MODEL__POLL_S": "0.5",
         "VOLSVC_DRIFT__REFERENCE": "reference.npz",
-        "VOLSVC_DRIFT__INTERVAL_S": "3600",
+        "VOLSVC_DRIFT__INTERVAL_S": "7200",
+        "VOLSVC_DRIFT__FALSE_ALARMS_PER_WEEK": "3",
         "VOLSVC_DRIFT__MIN_ROWS": "50",
     }
 
@@ -133,7 +145,7 @@ async def staged(folder: Path, narrator: Narrator) -> AsyncIterator[Stage]:
         load = Load()
         calls = asyncio.create_task(load.run(daemon.url))
         try:
-            yield Stage(folder, broker, store, heard, daemon, client, narrator, film, load, env)
+            yield Stage(folder, broker, store, heard, daemon, client, narrator, film, load, env, {})
         finally:
             calls.cancel()
             await asyncio.wait({calls})
