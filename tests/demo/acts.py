@@ -21,8 +21,8 @@ async def start(stage: Stage) -> None:
     await stage.act("The service starts, and goes on where yesterday ended")
     tell = stage.narrator
     tell.say(
-        f"`volsvc run --transport kafka --path today.csv --speed {SPEED}`: an hour and a"
-        " half of the market in a minute. Yesterday's ticks were in the log; nothing but the log was kept."
+        f"`volsvc run --transport kafka --path today.csv --speed {SPEED}`: 90 minutes of the"
+        " market in a minute. Yesterday's ticks were in the log; nothing but the log was kept."
     )
 
     async def known() -> bool:
