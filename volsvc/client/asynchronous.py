@@ -31,7 +31,7 @@ def as_method(method: Callable[..., Any], build: Callable[..., Any], name: str) 
     )
 
 
-def _calling(
+def _awaited(
     build: Callable[P, Call[A]],
 ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, A]]:
     async def method(self: AsyncClient, /, *args: P.args, **options: P.kwargs) -> A:
@@ -72,18 +72,18 @@ class AsyncClient:
         """End its connections."""
         await self._exchange.close()
 
-    predict = _calling(calls.predict)
-    latest = _calling(calls.latest)
-    latest_all = _calling(calls.latest_all)
-    history = _calling(calls.history)
-    health = _calling(calls.health)
-    version = _calling(calls.version)
-    models = _calling(calls.models)
-    model_history = _calling(calls.model_history)
-    activate = _calling(calls.activate)
-    rollback = _calling(calls.rollback)
-    quality = _calling(calls.quality)
-    drift = _calling(calls.drift)
+    predict = _awaited(calls.predict)
+    latest = _awaited(calls.latest)
+    latest_all = _awaited(calls.latest_all)
+    history = _awaited(calls.history)
+    health = _awaited(calls.health)
+    version = _awaited(calls.version)
+    models = _awaited(calls.models)
+    model_history = _awaited(calls.model_history)
+    activate = _awaited(calls.activate)
+    rollback = _awaited(calls.rollback)
+    quality = _awaited(calls.quality)
+    drift = _awaited(calls.drift)
 
     async def send(self, call: Call[A]) -> A:
         """Make a call, again where that may help; raises the ClientError of the last attempt."""

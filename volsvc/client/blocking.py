@@ -21,7 +21,7 @@ A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
 
-def _calling(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]:
+def _waiting(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]:
     def method(self: Client, /, *args: P.args, **options: P.kwargs) -> A:
         return self.send(build(*args, **options))
 
@@ -71,18 +71,18 @@ class Client:
         self._thread.join()
         self._loop.close()
 
-    predict = _calling(calls.predict)
-    latest = _calling(calls.latest)
-    latest_all = _calling(calls.latest_all)
-    history = _calling(calls.history)
-    health = _calling(calls.health)
-    version = _calling(calls.version)
-    models = _calling(calls.models)
-    model_history = _calling(calls.model_history)
-    activate = _calling(calls.activate)
-    rollback = _calling(calls.rollback)
-    quality = _calling(calls.quality)
-    drift = _calling(calls.drift)
+    predict = _waiting(calls.predict)
+    latest = _waiting(calls.latest)
+    latest_all = _waiting(calls.latest_all)
+    history = _waiting(calls.history)
+    health = _waiting(calls.health)
+    version = _waiting(calls.version)
+    models = _waiting(calls.models)
+    model_history = _waiting(calls.model_history)
+    activate = _waiting(calls.activate)
+    rollback = _waiting(calls.rollback)
+    quality = _waiting(calls.quality)
+    drift = _waiting(calls.drift)
 
     @property
     def retried(self) -> int:
