@@ -92,7 +92,7 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
 .PHONY: demo
-demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in five minutes, and record it
+demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in three minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg
 	$(BIN)/python -m tests.demo $(ARGS)
 

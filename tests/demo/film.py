@@ -46,6 +46,11 @@ class Film:
         """What the bar at the foot of the page says from now on."""
         await self._page.evaluate(CAPTION, text)
 
+    async def open(self, url: str) -> None:
+        """Look at a page from now on."""
+        await self._page.goto(url)
+        await self._page.reload()
+
     async def roll(self) -> None:
         """Take pictures until cancelled."""
         clock = asyncio.get_running_loop().time
@@ -72,8 +77,8 @@ async def filming(url: str, folder: Path) -> AsyncIterator[Film]:
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
         page = await chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        await page.goto(url)
         film = Film(page, folder)
+        await film.open(url)
         camera = asyncio.create_task(film.roll())
         try:
             yield film

@@ -118,7 +118,7 @@ def _environment(broker: Broker, store: str) -> dict[str, str]:
         "VOLSVC_MODEL__POLL_S": "0.5",
         "VOLSVC_DRIFT__REFERENCE": "reference.npz",
         "VOLSVC_DRIFT__INTERVAL_S": "7200",
-        "VOLSVC_DRIFT__FALSE_ALARMS_PER_WEEK": "3",
+        "VOLSVC_DRIFT__FALSE_ALARMS_PER_WEEK": "0.5",
         "VOLSVC_DRIFT__MIN_ROWS": "50",
     }
 
@@ -141,7 +141,7 @@ async def staged(folder: Path, narrator: Narrator) -> AsyncIterator[Stage]:
         enter: Any = stack.enter_async_context
         daemon = await enter(running(*replay, "--port", str(port), env=env, cwd=folder))
         client = await enter(AsyncClient(daemon.url))
-        film = await enter(filming(f"{daemon.url}/#BTC-USD", folder / "film"))
+        film = await enter(filming(daemon.url, folder / "film"))
         load = Load()
         calls = asyncio.create_task(load.run(daemon.url))
         try:
