@@ -60,7 +60,7 @@ test: $(VENV)/.dev kafka chromium prometheus ## Install what is needed and run e
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev kafka prometheus ## Run the long forms of tests too
+test-long: $(VENV)/.dev kafka chromium prometheus ## Run the long forms of tests too
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
 .PHONY: test-fast
@@ -94,7 +94,8 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 .PHONY: demo
 demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in three minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg
-	$(BIN)/python -m tests.demo $(ARGS)
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_LOGGING_LEVEL=ERROR MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
+	  PYTHONWARNINGS=ignore $(BIN)/python -m tests.demo $(ARGS)
 
 .PHONY: report
 report: $(VENV)/.dev ## Put the figures of the newest runs into docs/report.md

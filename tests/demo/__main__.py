@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +49,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the recordings")
     out: Path = parser.parse_args().out
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with tempfile.TemporaryDirectory(prefix="volsvc-demo-") as folder:
         asyncio.run(play(Path(folder), out))
 

@@ -146,6 +146,9 @@ async def staged(folder: Path, narrator: Narrator) -> AsyncIterator[Stage]:
         calls = asyncio.create_task(load.run(daemon.url))
         try:
             yield Stage(folder, broker, store, heard, daemon, client, narrator, film, load, env, {})
+        except (AssertionError, ClientError):
+            print(f"the daemon's exit code: {daemon.process.returncode}\n{daemon.log[-4_000:]}")
+            raise
         finally:
             calls.cancel()
             await asyncio.wait({calls})
