@@ -92,7 +92,7 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
 .PHONY: demo
-demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in three minutes, and record it
+demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in about four minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_LOGGING_LEVEL=ERROR MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
 	  PYTHONWARNINGS=ignore $(BIN)/python -m tests.demo $(ARGS)

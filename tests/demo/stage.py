@@ -65,6 +65,11 @@ class Stage:
     figures: dict[str, float]
     """What was measured, by what it is."""
 
+    def rows(self) -> list[str]:
+        """The rows of the recordings, in the order in which they are published."""
+        files = (self.folder / name for name in ("yesterday.csv", "today.csv"))
+        return [row for file in files for row in file.read_text().splitlines()[1:]]
+
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
         """Measure how long something takes, in seconds."""

@@ -97,7 +97,7 @@ def _speed_row(row: Mapping[str, Any]) -> list[str]:
         turns = (a / b for a, b in zip(rounds, theirs["rounds"], strict=False))
         ratio = f"{median(turns):.3g}"
     unit = "x" if target["of"] == "ratio" else f" {ours['unit']}"
-    wanted = f"{target['bound']} {target['value']:,}{unit}"
+    wanted = f"{target['bound']} {target['value']:,g}{unit}"
     return [row["what"], figure, spread, reference, ratio, wanted]
 
 
