@@ -44,7 +44,7 @@ def write_candidate(folder: Path, kind: str, factor: float = 1.0) -> Path:
     """An artefact: good, corrupt, nan, slow, or of another schema."""
     parts, path = packaged().model.parts, folder / f"{kind}-{factor:g}.npz"
     if kind == "slow":
-        heads = [replace(head, forest=_grown(head.forest, 25)) for head in parts.heads]
+        heads = [replace(head, forest=_grown(head.forest, 45)) for head in parts.heads]
         parts = replace(parts, heads=tuple(heads))
     parts = scaled(parts, factor)
     write_artefact(path, parts, "1", golden(), {})

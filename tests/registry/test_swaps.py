@@ -110,7 +110,12 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
         for version, path in zip(numbers, good, strict=False):
             expected["ml", version] = score(read_artefact(path).model)
         point(uri, numbers[0])
-        limits = {"VOLSVC_MODEL__LOAD_TIMEOUT_S": "6", "VOLSVC_MODEL__POLL_S": "1"}
+        limits = {
+            "VOLSVC_MODEL__LOAD_TIMEOUT_S": "6",
+            "VOLSVC_MODEL__POLL_S": "1",
+            # The slow candidates take twice as long, the good ones a fifteenth.
+            "VOLSVC_MODEL__TIME_BUDGET_MS": "120",
+        }
         async with running(env=env(uri, **limits), cwd=tmp_path) as daemon:
             await until_serves(daemon, "ml", numbers[0])
             for version in numbers[:3]:
