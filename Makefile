@@ -69,12 +69,12 @@ test: $(VENV)/.dev kafka chromium prometheus linters wrk ## Install what is need
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev kafka prometheus linters ## Run the long forms of tests too
+test-long: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long forms of tests too
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/app tests/live tests/training $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/web tests/client tests/app tests/live tests/training $(ARGS)
 
 .PHONY: monitoring
 monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and tables of docs/
@@ -114,6 +114,16 @@ load: $(VENV)/.dev ## Put load on the service and write docs/load_report.md
 soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may leak
 	@sh tests/install-system.sh wrk=wrk hey=hey
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
+
+.PHONY: demo
+demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in about four minutes, and record it
+	@sh tests/install-system.sh ffmpeg=ffmpeg
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_LOGGING_LEVEL=ERROR MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
+	  PYTHONWARNINGS=ignore $(BIN)/python -m tests.demo $(ARGS)
+
+.PHONY: report
+report: $(VENV)/.dev ## Put the figures of the newest runs into docs/report.md
+	$(BIN)/python -m tests.release.report
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and request reader
@@ -156,7 +166,12 @@ docs: $(VENV)/.dev ## Build the pages of docs/ into site/, and check links
 
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source distribution into dist/
+	rm -rf dist
 	$(BIN)/python -m build
+
+.PHONY: sbom
+sbom: wheel ## Write what the wheel consists of once installed (CycloneDX) into dist/
+	$(BIN)/python -m tests.release.sbom dist/*.whl dist/volsvc.cdx.json
 
 .PHONY: clean
 clean: ## Remove everything that make has made

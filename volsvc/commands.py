@@ -16,13 +16,12 @@ from volsvc.app import build_bus
 from volsvc.config import Settings, SettingsError
 from volsvc.domain import (
     NS,
-    FeatureRow,
     InvalidTickError,
     SourceError,
     format_time,
     parse_time,
 )
-from volsvc.features import Order, SymbolTable
+from volsvc.features import Order, SymbolState, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.model_setup import registered_model
@@ -102,21 +101,23 @@ def features_file(settings: Settings, file: Path, out: Path) -> None:
     source = file_source(settings, file, Reporter(Metrics(), Health()))
     table = SymbolTable(settings.features)
     with progress_bar(f"reading {file.name}", lambda: source.fraction) as advance:
-        rows = ({k: r.fields()[k] for k in FEATURE_COLUMNS} for r in _rows(source, table, advance))
-        write_rows(out, FEATURE_COLUMNS, rows)
+        states = accepted(source, table, advance)
+        rows = (state.row.fields() for state in states if state.row is not None)
+        write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
 
 
-def _rows(
+def accepted(
     source: FileSource, table: SymbolTable, advance: Callable[[int], None]
-) -> Iterator[FeatureRow]:
+) -> Iterator[SymbolState]:
+    """The state of its symbol after each tick that is taken in."""
     for tick in source.ticks():
         advance(1)
         try:
             state = table.state_for(tick.symbol, tick.time_ns)
         except InvalidTickError:
             continue
-        if state.update(tick) is Order.NEW and state.row is not None:
-            yield state.row
+        if state.update(tick) is Order.NEW:
+            yield state
 
 
 @dataclass(frozen=True)

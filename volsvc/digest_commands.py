@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.commands import write_rows
+from volsvc.commands import accepted, write_rows
 from volsvc.config import Settings
-from volsvc.domain import InvalidTickError, SourceError
-from volsvc.features import ClosedWindow, Order, SymbolState, SymbolTable
+from volsvc.domain import SourceError
+from volsvc.features import ClosedWindow, SymbolState, SymbolTable
 from volsvc.health import Health
 from volsvc.metrics import Metrics
 from volsvc.model_setup import build_holder
@@ -41,15 +41,9 @@ def _windows(
     table = SymbolTable(settings.features)
     horizon_s = settings.model.horizon_s
     horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
-    for tick in source.ticks():
-        advance(1)
-        try:
-            state = table.state_for(tick.symbol, tick.time_ns)
-        except InvalidTickError:
-            continue
-        if state.update(tick) is Order.NEW:
-            for window in _said(state, model, horizons, horizon_s):
-                yield tick.symbol, window
+    for state in accepted(source, table, advance):
+        for window in _said(state, model, horizons, horizon_s):
+            yield state.symbol, window
 
 
 def _said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -102,7 +103,9 @@ class Stage:
         try:
             wait_ready(process, log, READY)
             os.killpg(process.pid, signal.SIGINT)
-            code = process.wait(STOP_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            code = process.poll()
             ends = (0, -signal.SIGINT) if "make " in command else (0,)
             assert code in ends, f"{code}: {command}\n{log.read_text()}"
         finally:

@@ -179,16 +179,21 @@ async def test_by_environment_by_route_and_by_command(tmp_path: Path) -> None:
         assert await daemon.stop() == 0
     assert "is whole" in await models("history", "--verify")
     assert "ml-3" in await models("history", "--at", at)
-    journal = tmp_path / "var" / "journal" / "models.jsonl"
-    journal.write_bytes(journal.read_bytes().replace(b"rollback", b"rollbacc", 1))
-    code, _, err = await command("models", "history", "--verify", env=baseline, cwd=tmp_path)
-    assert code == 1
-    assert "was changed" in err
+    await break_journal(tmp_path, baseline)
     # Pinned by MODEL_VERSION, whatever the alias says; the broken journal is put aside.
     async with running(env=env(uri, MODEL_VERSION="2"), cwd=tmp_path) as daemon:
         await until_serves(daemon, "ml", "2")
         assert "put aside" in (await daemon.get("/health"))["checks"]["journal"]["detail"]
         assert await daemon.stop() == 0
+
+
+async def break_journal(folder: Path, settings: dict[str, str]) -> None:
+    """Change one entry; the command says that it was changed."""
+    journal = folder / "var" / "journal" / "models.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"rollback", b"rollbacc", 1))
+    code, _, err = await command("models", "history", "--verify", env=settings, cwd=folder)
+    assert code == 1
+    assert "was changed" in err
 
 
 async def test_an_allowed_pickle_is_loaded(tmp_path: Path) -> None:

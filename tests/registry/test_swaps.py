@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -104,15 +104,11 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
         for kind in ("corrupt", "nan", "slow")
         for n in (0, 1)
     ]
-    expected = {("baseline", "2"): score(Baseline())}
     async with mlflow_server(tmp_path, port) as server:
-        await asyncio.to_thread(register, uri, None, Baseline().digest)
-        numbers = []
-        for path in (*good, *bad):
-            version = await asyncio.to_thread(register, uri, path, digest_of(path))
-            numbers.append(version)
-            if path in good:
-                expected["ml", version] = score(read_artefact(path).model)
+        numbers = await asyncio.to_thread(enter, uri, (*good, *bad))
+        expected = {("baseline", "2"): score(Baseline())}
+        for version, path in zip(numbers, good, strict=False):
+            expected["ml", version] = score(read_artefact(path).model)
         point(uri, numbers[0])
         limits = {
             "VOLSVC_MODEL__LOAD_TIMEOUT_S": "6",
@@ -129,19 +125,8 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
             await asyncio.sleep(1)
             load.p99()
             await asyncio.sleep(CALM_S)
-            calm, refused, before = load.p99(), list[int](), 0.0
-
-            plan = wishes(numbers[:3])
-            for index in range(SWAPS):
-                if index == SETTLED:
-                    before = resident_mb(daemon)
-                assert await swap(daemon, next(plan)) == 200
-                if index % 15 == 7:
-                    version = numbers[3:][len(refused) % len(bad)]
-                    refused.append((await put(daemon, {"variant": "ml", "version": version}))[0])
-            assert set(refused) == {409}
-            assert len(refused) >= 2 * len(bad)
-
+            calm = load.p99()
+            before = await swap_around(daemon, numbers[:3], numbers[3:])
             os.killpg(server.pid, signal.SIGSTOP)
             away = await without_registry(daemon, numbers[0])
             os.killpg(server.pid, signal.SIGKILL)
@@ -153,14 +138,40 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
             assert away == [503, 503]
             assert load.wrong == []
             assert load.seen == set(expected)
-            swaps = await daemon.metric('volsvc_model_swaps_total{result="ok",trigger="route"}')
-            swaps += await daemon.metric('volsvc_model_swaps_total{result="ok",trigger="rollback"}')
+            swaps = await swapped(daemon)
             print(f"{swaps:g} swaps, p99 calm {calm * 1e3:.1f} ms, busy {busy * 1e3:.1f} ms, "
                   f"{before:.0f} -> {after:.0f} MB")  # fmt: skip
             assert swaps >= SWAPS
             assert after - before < 15
             assert busy <= 2 * calm + LATER_S
             assert await daemon.stop() == 0
+
+
+async def swap_around(daemon: RunningDaemon, good: list[str], bad: list[str]) -> float:
+    """Swap among the good, with a bad one now and then; the memory once it has settled."""
+    refused, before, plan = list[int](), 0.0, wishes(good)
+    for index in range(SWAPS):
+        if index == SETTLED:
+            before = resident_mb(daemon)
+        assert await swap(daemon, next(plan)) == 200
+        if index % 15 == 7:
+            version = bad[len(refused) % len(bad)]
+            refused.append((await put(daemon, {"variant": "ml", "version": version}))[0])
+    assert set(refused) == {409}
+    assert len(refused) >= 2 * len(bad)
+    return before
+
+
+def enter(uri: str, paths: Sequence[Path]) -> list[str]:
+    """The versions of these artefacts in a registry that has the baseline too."""
+    register(uri, None, Baseline().digest)
+    return [register(uri, path, digest_of(path)) for path in paths]
+
+
+async def swapped(daemon: RunningDaemon) -> float:
+    """How many swaps came off."""
+    name = 'volsvc_model_swaps_total{{result="ok",trigger="{}"}}'
+    return sum([await daemon.metric(name.format(by)) for by in ("route", "rollback")])
 
 
 async def without_registry(daemon: RunningDaemon, version: str) -> list[int]:

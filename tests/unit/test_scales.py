@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volsvc.domain import NS
+from volsvc.domain.scales import WEEK
 from volsvc.features import SCALE_NAMES, MinuteBar, MinuteBuilder, MultiScale, Ohlcv, bar_of_prices
 from volsvc.features.diurnal import BINS, DAY_MINUTES, Diurnal
 from volsvc.features.minutes import GRID_NS, MINUTE_NS
-from volsvc.features.scales import FLOOR_PER_MINUTE, TINY, WEEK, parkinson
+from volsvc.features.scales import FLOOR_PER_MINUTE, TINY, parkinson
 from volsvc.packing import pack, unpack
 
 START = 29_459_520

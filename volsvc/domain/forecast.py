@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from volsvc.domain.times import format_time
+
+if TYPE_CHECKING:
+    # A client of the service imports this package, and needs no arrays.
+    import numpy as np
+    from numpy.typing import NDArray
 
 SECONDS_PER_YEAR = 31_557_600
 """A Julian year: crypto markets never close."""

@@ -4,6 +4,7 @@ The same code runs in replay, live, after a restart and in training. It is pure:
 clock. A symbol's features depend on its own accepted ticks alone.
 """
 
+from volsvc.domain.scales import SCALE_NAMES, SEASON_HORIZONS_S
 from volsvc.features.calibration import (
     LEVELS,
     STORM_FROM,
@@ -20,8 +21,6 @@ from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
 from volsvc.features.scales import (
     FLOOR_PER_MINUTE,
-    SCALE_NAMES,
-    SEASON_HORIZONS_S,
     MinuteBar,
     MultiScale,
     parkinson,

@@ -11,11 +11,27 @@ model fitted on some symbols holds for others. Formulas: docs/feature_spec.md.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volsvc.domain.scales import (
+    ACTIVE,
+    CALM,
+    DAY,
+    KERNELS,
+    LOGS,
+    ORDER,
+    QUARTIC,
+    RATIOS,
+    SCALE_NAMES,
+    SEASON_HORIZONS_S,
+    TRENDS,
+    VOLUMES,
+    WEEK,
+    Kernel,
+)
 from volsvc.features.diurnal import DAY_MINUTES, Diurnal
 from volsvc.packing import pack, unpack
 
@@ -25,9 +41,6 @@ FLOOR_PER_MINUTE = (0.5e-4) ** 2
 """Least variance of a minute: half a basis point."""
 TINY = FLOOR_PER_MINUTE * 1e-2
 """Where logarithms and denominators stop."""
-DAY: Final = 1440.0
-WEEK: Final = 10_080.0
-SEASON_HORIZONS_S = (60, 300, 900, 3600)
 MOST_RELATIVE = 50.0
 """Cap on a minute's squared return relative to the day's level, inside the daily pattern."""
 MOST_RATIO = 20.0
@@ -35,31 +48,6 @@ SILENCE_P = 1e-3
 """Silence that is less likely than this, for how active the symbol is, is a gap of the feed."""
 LEAST_SILENCE, MOST_SILENCE = 3.0, 60.0
 
-KERNELS: dict[str, tuple[float, ...]] = {
-    "variance": (1.5, 4, 10, 30, 90, 360, DAY, 4320, WEEK),
-    "cross": (4, 10, 30, 360),
-    "bipower": (4, 10, 30, 360, WEEK),
-    "down": (4, 10, 30, 360),
-    "range": (0.7, 2, 6, 30, 90, 360, WEEK),
-    "trend": (5, 30),
-    "volume": (2, 10, 60, 360, WEEK),
-    "active": (5, 30, DAY),
-    "raw": (DAY,),
-    "quartic": (360, WEEK),
-    "calm": (DAY, WEEK),
-    "returns": (30,),
-}
-"""Half-lives in minutes of what is averaged.
-
-variance: realised variance of the minute; cross: return times the one before; bipower: pi/2 times
-their absolute product; down: the part of the variance from falls; range: Parkinson's
-(ln high/low)**2 / (4 ln 2); trend: return; volume: size traded; active: 1 for a minute with trades;
-raw: realised variance with the daily pattern left in; quartic: Parkinson's variance squared; calm:
-the logarithm of the half-hour variance relative to the level, whose mean says how unequal calm and
-storm are for this symbol; returns: how many returns the variance rests on. What is made of squared
-prices is divided by the daily pattern, but for raw.
-"""
-ORDER = tuple((name, half) for name, halves in KERNELS.items() for half in halves)
 INVERSE: Vector = np.array([1 / half for _, half in ORDER])
 GAIN: Vector = 1 - np.exp2(-INVERSE)
 ONE_MINUTE: Vector = np.exp2(-INVERSE)
@@ -67,23 +55,15 @@ SOURCE = np.repeat(np.arange(len(KERNELS)), [len(halves) for halves in KERNELS.v
 PLACE = {key: index for index, key in enumerate(ORDER)}
 
 
-def _places(*keys: tuple[str, float]) -> NDArray[np.intp]:
+def _places(*keys: Kernel) -> NDArray[np.intp]:
     return np.array([PLACE[key] for key in keys], dtype=np.intp)
 
 
-_LOGS = [k for k in ORDER if k[0] == "variance" and k[1] != WEEK]
-_LOGS += [k for k in ORDER if k[0] == "range" and k[1] != WEEK]
-_RATIOS = [k for k in ORDER if k[0] in ("cross", "bipower", "down")]
-_VOLUMES = [k for k in ORDER if k[0] == "volume" and k[1] != WEEK]
-_ACTIVE = [k for k in ORDER if k[0] == "active"]
-_TRENDS = [k for k in ORDER if k[0] == "trend"]
-_LOG_AT, _RATIO_AT, _VOLUME_AT = _places(*_LOGS), _places(*_RATIOS), _places(*_VOLUMES)
-_ACTIVE_AT, _TREND_AT = _places(*_ACTIVE), _places(*_TRENDS)
-_QUARTIC = [k for k in ORDER if k[0] == "quartic"]
-_CALM = [k for k in ORDER if k[0] == "calm"]
-_QUARTIC_AT, _CALM_AT = _places(*_QUARTIC), _places(*_CALM)
-_SQUARED_AT = _places(*(("range", half) for _, half in _QUARTIC))
-_UNDER_AT = _places(*(("variance", half) for _, half in _RATIOS))
+_LOG_AT, _RATIO_AT, _VOLUME_AT = _places(*LOGS), _places(*RATIOS), _places(*VOLUMES)
+_ACTIVE_AT, _TREND_AT = _places(*ACTIVE), _places(*TRENDS)
+_QUARTIC_AT, _CALM_AT = _places(*QUARTIC), _places(*CALM)
+_SQUARED_AT = _places(*(("range", half) for _, half in QUARTIC))
+_UNDER_AT = _places(*(("variance", half) for _, half in RATIOS))
 _LEVEL_AT = PLACE["variance", WEEK]
 _VOLUME_LEVEL_AT = PLACE["volume", WEEK]
 _HALF_HOUR_AT = PLACE["variance", 30]
@@ -94,9 +74,7 @@ _HALF_HOUR_ACTIVE_AT = PLACE["active", 30]
 
 
 # What these are on most markets; a young symbol is taken for one of them.
-_RATIO_PRIOR: Vector = np.array(
-    [{"cross": 0.0, "bipower": 0.9, "down": 0.5}[n] for n, _ in _RATIOS]
-)
+_RATIO_PRIOR: Vector = np.array([{"cross": 0.0, "bipower": 0.9, "down": 0.5}[n] for n, _ in RATIOS])
 _QUARTIC_PRIOR: Vector = np.array([2.2, 2.8])
 _CALM_PRIOR: Vector = np.array([-0.55, -0.5])
 
@@ -104,34 +82,6 @@ _CALM_PRIOR: Vector = np.array([-0.55, -0.5])
 def _shrunk(values: Vector, priors: Vector, unseen: Vector) -> Vector:
     """Values drawn to priors by the share of their average that nothing is known of yet."""
     return values + (priors - values) * unseen
-
-
-def _name(key: tuple[str, float]) -> str:
-    return f"{key[0]}_{key[1]:g}m"
-
-
-CALENDAR = ("day_sin1", "day_cos1", "day_sin2", "day_cos2", "day_sin3", "day_cos3")
-SCALE_NAMES: tuple[str, ...] = (
-    "level",
-    *(f"season_{horizon}s" for horizon in SEASON_HORIZONS_S),
-    *map(_name, _LOGS),
-    *map(_name, _RATIOS),
-    *map(_name, _TRENDS),
-    *(f"abs_{_name(key)}" for key in _TRENDS),
-    *map(_name, _VOLUMES),
-    *map(_name, _ACTIVE),
-    *map(_name, _QUARTIC),
-    *map(_name, _CALM),
-    "silence",
-    "resolution",
-    "season_log",
-    "hour_minute",
-    "weekend",
-    "monday",
-    *CALENDAR,
-    "age",
-)
-"""Names of the row that `MultiScale.row` gives, in order."""
 
 
 def _calendar() -> NDArray[np.float64]:

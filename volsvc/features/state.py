@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from volsvc.config import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
+from volsvc.domain.scales import SCALE_NAMES
 from volsvc.features.calibration import Calibration, ResidualLaws
 from volsvc.features.digest import Digest
 from volsvc.features.history import History
@@ -17,7 +18,7 @@ from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.moments import ReturnWindow
 from volsvc.features.order import Order, OrderCheck
 from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
-from volsvc.features.scales import SCALE_NAMES, MinuteBar, MultiScale
+from volsvc.features.scales import MinuteBar, MultiScale
 from volsvc.features.trail import Trail
 from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
 

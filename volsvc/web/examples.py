@@ -6,6 +6,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
+import volsvc
+
 _ALL: dict[str, Any] = json.loads((files("volsvc.web") / "examples.json").read_text())
 
 PREDICT: dict[str, Any] = _ALL["predict"]
@@ -14,7 +16,7 @@ PREDICTED: dict[str, Any] = _ALL["predicted"]
 LATEST: dict[str, Any] = _ALL["latest"]
 HISTORY: dict[str, Any] = _ALL["history"]
 HEALTH: dict[str, Any] = _ALL["health"]
-VERSION: dict[str, Any] = _ALL["version"]
+VERSION: dict[str, Any] = {**_ALL["version"], "version": volsvc.__version__}
 STREAM = """\
 retry: 2000
 

@@ -259,6 +259,7 @@ def _sentence(detail: ErrorDetails) -> str:
         "extra_forbidden": "is not a known field",
         "missing": "is required",
         "finite_number": "must be a finite number",
+        "too_short": "must not be empty",
     }
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
     for words, sign in (

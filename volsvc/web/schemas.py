@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, WithJsonSchema
 
-from volsvc.features import SCALE_NAMES
+from volsvc.domain.scales import SCALE_NAMES
 
 FeatureName = Annotated[str, Field(max_length=64)]
 LONGEST_HORIZON_S = 86_400.0

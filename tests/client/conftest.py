@@ -1,0 +1,33 @@
+"""Daemons for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import RunningDaemon, eventually, running
+from volsvc.commands import generate_file
+
+
+@pytest.fixture(scope="session")
+def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four minutes of two generated markets."""
+    path = tmp_path_factory.mktemp("ticks") / "minutes.ndjson"
+    symbols = ("BTC-USD", "ETH-USD")
+    generate_file(path, minutes=4, seed=3, symbols=symbols, start="2026-01-05T14:00:00Z")
+    return path
+
+
+@pytest.fixture
+async def daemon(minutes: Path, tmp_path: Path) -> AsyncIterator[RunningDaemon]:
+    """A daemon in a process of its own that has replayed a recording."""
+    rows = len(minutes.read_text().splitlines())
+    async with running("--path", str(minutes), "--speed", "max", cwd=tmp_path) as started:
+
+        async def replayed() -> bool:
+            return await started.metric("volsvc_ticks_total") == rows
+
+        await eventually(replayed, 30, "the recording is replayed")
+        yield started

@@ -1,0 +1,218 @@
+"""Every call of both clients, beside what the service says to a plain request."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.scripted import Said, scripted
+from tests.daemon import RunningDaemon
+from tests.web.serving import ROW, serving
+from tests.web.test_auth import AUTH, CALLER, READER, STRANGER
+from volsvc.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+    Retries,
+    Row,
+    StaleDataError,
+    UnauthorizedError,
+    UnexpectedAnswerError,
+    calls,
+)
+
+ONCE = Retries(attempts=1)
+PLAIN = {
+    "latest_all": "/latest",
+    "health": "/health",
+    "version": "/version",
+    "models": "/models",
+    "model_history": "/models/history",
+    "quality": "/quality",
+    "drift": "/drift",
+}
+MOVING = {"ts", "age_s"}
+
+
+def still(value: Any) -> Any:
+    """An answer without what moves on with the clock."""
+    if isinstance(value, dict):
+        return {name: still(part) for name, part in value.items() if name not in MOVING}
+    return [still(part) for part in value] if isinstance(value, list) else value
+
+
+async def test_answers_are_what_the_service_says(daemon: RunningDaemon) -> None:
+    """Each answer holds every field of the JSON, in the types of the schemas."""
+    async with AsyncClient(daemon.url, retries=ONCE) as client:
+        for name, path in PLAIN.items():
+            answer = await getattr(client, name)()
+            assert still(answer.model_dump(exclude_unset=True)) == still(await daemon.get(path))
+        latest = await client.latest("BTC-USD")
+        assert still(latest.model_dump()) == still(await daemon.get("/latest/BTC-USD"))
+        history = await client.history("BTC-USD", limit=3)
+        assert history.model_dump() == await daemon.get("/history/BTC-USD?limit=3")
+
+
+async def test_predictions(daemon: RunningDaemon) -> None:
+    """Rows as objects and as mappings give the service's own answer; published features too."""
+    async with AsyncClient(daemon.url) as client:
+        answer = await client.predict([ROW, Row(ret_mean=0.05, ret_std=0.01, n=50)])
+        _, plain = await daemon.predict(rows=[ROW])
+        assert answer.scores == plain["scores"] * 2
+        latest = await client.latest("ETH-USD")
+        row = Row(
+            ret_mean=latest.ret_mean,
+            ret_std=latest.ret_std,
+            n=latest.n,
+            symbol="ETH-USD",
+            ts=latest.as_of,
+            features=latest.features,
+        )
+        again = (await client.predict([row], horizon_s=3600)).predictions[0]
+    assert again is not None
+    assert again.sigma == pytest.approx(latest.predictions[-1].sigma, rel=1e-9)
+
+
+async def test_the_blocking_client(daemon: RunningDaemon) -> None:
+    """Without asyncio the same calls give the same answers, and its errors are the same."""
+
+    def use() -> None:
+        with Client(daemon.url, retries=ONCE) as client:
+            assert client.latest("BTC-USD").symbol == "BTC-USD"
+            assert client.predict([ROW], horizon_s=300.0).horizon_s == 300
+            assert client.activate("baseline").serving.variant == "baseline"
+            assert client.rollback().serving.variant == "ml"
+            assert client.model_history(limit=1).entries[0].kind == "rollback"
+            with pytest.raises(NotFoundError, match="did you mean BTC-USD"):
+                client.latest("BTC-UDS")
+            event = next(client.stream())
+            assert event.kind == "resync"
+            assert client.retried == 0
+        client.close()
+        with pytest.raises(ClientError, match="closed"):
+            client.version()
+
+    await asyncio.to_thread(use)
+
+
+async def test_faults_have_pointers(daemon: RunningDaemon) -> None:
+    """What is wrong with a request is said of each place; a lenient one gets the rest."""
+    bad = {**ROW, "ret_std": -1.0}
+    async with AsyncClient(daemon.url) as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.predict([ROW, bad, {**ROW, "n": float("nan")}])
+        faults = [error.pointer for error in caught.value.errors]
+        assert faults == ["#/rows/1/ret_std", "#/rows/2/n"]
+        answer = await client.predict([ROW, bad], lenient=True)
+        assert client.retried == 0
+    assert answer.scores[1] is None
+    assert [error.pointer for error in answer.errors] == ["#/rows/1/ret_std"]
+
+
+async def test_other_refusals_have_classes(daemon: RunningDaemon) -> None:
+    """Data that is too old and a model that must not serve are errors of their own."""
+    async with AsyncClient(daemon.url, retries=ONCE) as client:
+        with pytest.raises(StaleDataError, match="s old") as stale:
+            await client.latest("BTC-USD", max_age_s=0.0)
+        assert (stale.value.retry_after_s, stale.value.status) == (1.0, 503)
+        with pytest.raises(RefusedError, match="no version '999'"):
+            await client.activate("ml", version=999)
+
+
+async def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key opens what its scopes allow, and the errors of the others say what is missing."""
+    monkeypatch.chdir(tmp_path)
+    async with serving(AUTH) as (session, _):
+        url = str(session._base_url)
+        async with AsyncClient(url, key=READER) as reader, AsyncClient(url) as nobody:
+            assert (await reader.version()).model.startswith("baseline-")
+            with pytest.raises(ForbiddenError, match="predict"):
+                await reader.predict([ROW])
+            with pytest.raises(UnauthorizedError):
+                await nobody.version()
+        async with AsyncClient(url, STRANGER) as stranger, AsyncClient(url, CALLER) as caller:
+            with pytest.raises(UnauthorizedError):
+                await stranger.version()
+            assert len((await caller.predict([ROW])).scores) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://a", "http://", "http://u:secret@a/", "http://a/?key=secret"]
+)
+def test_addresses_that_are_none(url: str) -> None:
+    """An address that is none, or carries a secret, is refused without showing it."""
+    with pytest.raises(ClientError, match=r"^url: must") as caught:
+        AsyncClient(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_the_key_stays_here() -> None:
+    """A redirect is not followed, no error shows the key, and a key with a line break is none."""
+    moved = Said(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
+    async with scripted(moved) as script, AsyncClient(script.url, "vsk_secret") as client:
+        with pytest.raises(UnexpectedAnswerError, match="leads to") as caught:
+            await client.version()
+        assert script.asked[0].headers["Authorization"] == "Bearer vsk_secret"
+        assert len(script.asked) == 1
+        assert "vsk_secret" not in f"{caught.value!r} {client!r} {vars(client)!r}"
+    with pytest.raises(ClientError, match="key: must be one word"):
+        AsyncClient("http://127.0.0.1", "a\r\nX-Evil: 1")
+
+
+async def test_a_newer_service_is_understood() -> None:
+    """Fields that this client does not know are left out; another service is an error."""
+    newer = Said(body=b'{"status": "ok", "checks": {}, "mood": "good"}')
+    async with scripted(newer, Said(body=b"<html>")) as script, AsyncClient(script.url) as client:
+        assert (await client.health()).status == "ok"
+        with pytest.raises(UnexpectedAnswerError, match="/health answers something else"):
+            await client.health()
+
+
+async def test_names_are_quoted() -> None:
+    """A symbol cannot lead out of its place in the path."""
+    async with scripted(Said(404, b"")) as script, AsyncClient(script.url) as client:
+        for symbol in ("../models", "a/b?c#d", "BTC USD", "é"):
+            with pytest.raises(NotFoundError):
+                await client.latest(symbol)
+        paths = [request.rel_url.raw_path_qs for request in script.asked]
+    assert paths == [
+        "/latest/..%2Fmodels",
+        "/latest/a%2Fb%3Fc%23d",
+        "/latest/BTC%20USD",
+        "/latest/%C3%A9",
+    ]
+
+
+@pytest.mark.parametrize("client", [AsyncClient, Client])
+def test_help_shows_the_call(client: type) -> None:
+    """Each call is a method of both clients, with the arguments and the words of the call."""
+    for name, build in vars(calls).items():
+        if getattr(build, "__module__", "") != calls.__name__ or not inspect.isfunction(build):
+            continue
+        if name.startswith("_") or name == "stream":
+            continue
+        method = getattr(client, name)
+        own, *rest = inspect.signature(method).parameters.values()
+        assert own.name == "self"
+        assert rest == list(inspect.signature(build).parameters.values())
+        assert method.__doc__ == build.__doc__
+
+
+def test_importing_it_is_light() -> None:
+    """It brings no arrays, no Kafka, no models, no settings."""
+    program = "import sys, volsvc.client; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    heavy = {"numpy", "aiokafka", "mlflow", "prometheus_client", "structlog", "uvloop", "typer"}
+    assert heavy & set(done.stdout.split()) == set()

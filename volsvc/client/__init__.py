@@ -1,0 +1,54 @@
+"""A client of the service, for asyncio (`AsyncClient`) and for plain code (`Client`).
+
+It speaks the schemas of the server, tries again where that may help, and goes on with a stream
+where it broke. Examples: docs/client.md.
+"""
+
+from volsvc.client.asynchronous import AsyncClient
+from volsvc.client.blocking import Client
+from volsvc.client.errors import (
+    AnswerError,
+    BusyError,
+    ClientError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+    StaleDataError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+from volsvc.client.events import Event
+from volsvc.client.retries import Retries
+from volsvc.web.schemas import HorizonPrediction, LatestResponse, PredictResponse, Row
+from volsvc.web.stream_schemas import DriftFound, Dropped, Gap, ModelChange, Resync
+
+__all__ = [
+    "AnswerError",
+    "AsyncClient",
+    "BusyError",
+    "Client",
+    "ClientError",
+    "DriftFound",
+    "Dropped",
+    "Event",
+    "ForbiddenError",
+    "Gap",
+    "HorizonPrediction",
+    "InvalidRequestError",
+    "LatestResponse",
+    "ModelChange",
+    "NotFoundError",
+    "PredictResponse",
+    "RefusedError",
+    "Resync",
+    "Retries",
+    "Row",
+    "StaleDataError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "UnreachableError",
+]
