@@ -6,7 +6,6 @@ Only this module names concrete implementations.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 
@@ -32,7 +31,7 @@ from volsvc.reporter import Reporter
 from volsvc.scoreboard import Scoreboard
 from volsvc.source_setup import build_source
 from volsvc.streams import Hub
-from volsvc.supervisor import Backoff, supervise
+from volsvc.supervisor import Backoff, finish, supervise
 from volsvc.tracing import build_tracer
 from volsvc.transport import Bus
 from volsvc.transport.memory import MemoryBus
@@ -226,11 +225,11 @@ class Daemon:
             self.hub.close()
             grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
             # Downstream: each stage ends before the one that it feeds.
-            await _finish(producer, within_s=0)
+            await finish(producer, within_s=0)
             await self.bus.close()
-            await _finish(consumer, within_s=grace_s)
+            await finish(consumer, within_s=grace_s)
             for task in (replica, *watchers, monitor):
-                await _finish(task, within_s=0)
+                await finish(task, within_s=0)
 
     def _watchers(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Who looks after the models beside the stream; nothing waits for them."""
@@ -275,14 +274,3 @@ class Daemon:
             await asyncio.sleep(LOOP_CHECK_S)
             self.metrics.event_loop_lag.set(max(0.0, loop.time() - due))
             self.metrics.tasks.set(len(asyncio.all_tasks()))
-
-
-async def _finish(task: asyncio.Task[None] | None, *, within_s: float) -> None:
-    """Wait for a task to end by itself for a while, then cancel it."""
-    if task is None:
-        return
-    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-        if within_s:
-            await asyncio.wait({task}, timeout=within_s)
-        task.cancel()
-        await asyncio.wait({task})

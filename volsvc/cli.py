@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shlex
@@ -115,6 +116,9 @@ async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio
             log.warning("reload_refused", error=str(error))
 
     def ready(url: str) -> None:
+        # What is there now stays: a full collection would visit it all, and hold up requests.
+        gc.collect()
+        gc.freeze()
         print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

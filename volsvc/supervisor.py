@@ -80,3 +80,18 @@ async def supervise(
         delay = backoff.delay_s()
         listener.restarting(name, failure, delay)
         await asyncio.sleep(delay)
+
+
+async def finish(task: asyncio.Task[None] | None, *, within_s: float, again_s: float = 2.0) -> None:
+    """Wait for a task to end by itself for a while, then cancel it until it has ended.
+
+    Once may not be enough: before Python 3.12 `asyncio.wait_for`, which Kafka's client uses, loses
+    a cancellation that comes together with a result.
+    """
+    if task is None:
+        return
+    if within_s:
+        await asyncio.wait({task}, timeout=within_s)
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=again_s)

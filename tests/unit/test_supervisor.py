@@ -21,7 +21,7 @@ from volsvc.domain import (
 )
 from volsvc.health import Health
 from volsvc.logs import configure_logs, get_logger, log_scope
-from volsvc.supervisor import Backoff, supervise
+from volsvc.supervisor import Backoff, finish, supervise
 
 
 class Listener:
@@ -32,6 +32,25 @@ class Listener:
 
     def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
         self.restarts.append(part)
+
+
+async def test_a_part_that_loses_a_cancellation_ends_all_the_same() -> None:
+    """It is asked again, for as long as it runs."""
+    asked = 0
+
+    async def deaf() -> None:
+        nonlocal asked
+        while asked < 3:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                asked += 1
+
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        await finish(task, within_s=0, again_s=0.01)
+    assert (asked, task.done()) == (3, True)
 
 
 async def test_a_transient_error_restarts_the_part() -> None:

@@ -44,12 +44,17 @@ def test_rows_do_not_touch_one_another(rows: list[list[float]]) -> None:
 
 
 def test_joined_forests_are_the_forests() -> None:
-    """Forests read in one pass, with their columns moved, give what each gives alone."""
+    """Forests read in one pass, with their columns moved, give what each gives alone.
+
+    So does the first of them, taken out again.
+    """
     moved = FEATURES[:, ::-1]
     joined = Forest.joined([FOREST, FOREST], [range(6), range(5, -1, -1)])
     both = joined.predict(FEATURES[:500])
     assert (both[:, 0] == FOREST.predict(FEATURES[:500])[:, 0]).all()
     assert (both[:, 1] == FOREST.predict(moved[:500])[:, 0]).all()
+    for rows in (1, 500):
+        assert (joined.leading(1).predict(FEATURES[:rows]) == both[:rows, :1]).all()
 
 
 def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Awaitable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -22,6 +24,8 @@ from volsvc.models.remote import Entry, RegistryAwayError, Remote
 ALIAS: Final = "ml"
 LATEST: Final = "latest"
 YIELD_S: Final = 2e-4
+KEPT: Final = 3
+"""Models that stay loaded, so that going back to one of them costs requests nothing."""
 T = TypeVar("T")
 
 
@@ -36,6 +40,7 @@ class Depot:
         self._remote = remote
         self._cache = cache
         self._alive: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
+        self._recent: deque[Model] = deque(maxlen=KEPT)
 
     async def target(self, wanted: str) -> str | None:
         """The version to serve: a number that is wanted, the latest, or where the alias points."""
@@ -63,22 +68,24 @@ class Depot:
             return BASELINE
         alive = self._alive.get((entry.version, entry.digest or ""))
         if alive is not None:
-            return alive
+            return self._kept(alive)
         cached = self._cache.find(entry.digest) if entry.digest else None
         if cached is not None:
-            return await self._load(cached, entry)
+            return await self._load(cached, entry, proved=True)
         with self._cache.incoming() as folder:
             path = await self._bounded(self._remote.fetch(entry, folder))
             if path is None:
                 raise ArtefactError(f"version {entry.version} holds no .npz artefact")
-            await self._prove(path, entry)
-            return await self._load(path, entry)
+            return await self._load(path, entry, proved=await self._prove(path, entry))
 
-    async def _prove(self, path: Path, entry: Entry) -> None:
-        """Try a new file out where it can do no harm; raises ArtefactError."""
+    async def _prove(self, path: Path, entry: Entry) -> bool:
+        """Try a new file out where it can do no harm; raises ArtefactError.
+
+        False for a pickle: one that is not allowed is refused without being read, and one that is
+        allowed is tried out where it is loaded.
+        """
         if path.suffix == ".pkl":
-            # Not allowed ones are refused without being read; allowed ones are trusted.
-            return
+            return False
         command = [sys.executable, "-m", "volsvc.models.loading", str(path), entry.digest or ""]
         command.append(self._settings.model_dump_json())
         limit_s = self._settings.load_timeout_s
@@ -93,15 +100,15 @@ class Depot:
         if ended.returncode:
             lines = ended.stderr.decode(errors="replace").strip().splitlines()
             raise ArtefactError(lines[-1] if lines else f"its proof ended by {ended.returncode}")
+        return True
 
-    async def _load(self, path: Path, entry: Entry) -> Model:
+    async def _load(self, path: Path, entry: Entry, *, proved: bool) -> Model:
         settings = self._settings
+        load = partial(load_model, path, entry.digest, entry.version, settings, proved=proved)
         try:
             async with asyncio.timeout(settings.load_timeout_s):
                 with _yielding():
-                    model = await asyncio.to_thread(
-                        load_model, path, entry.digest, entry.version, settings
-                    )
+                    model = await asyncio.to_thread(load)
                 await asyncio.to_thread(self._cache.keep, path)
         except TimeoutError as error:
             limit = f"model.load_timeout_s = {settings.load_timeout_s:g}"
@@ -109,6 +116,13 @@ class Depot:
         except OSError as error:
             raise ArtefactError(f"{path.name}: {error.strerror or error}") from error
         self._alive[model.version, model.digest] = model
+        return self._kept(model)
+
+    def _kept(self, model: Model) -> Model:
+        """Note that a model is in use, and let the one go that was not for longest."""
+        if model in self._recent:
+            self._recent.remove(model)
+        self._recent.append(model)
         return model
 
     def remember(self, model: Model, seen: str) -> None:

@@ -162,11 +162,11 @@ class Heads:
         shared = list(range(len(INPUTS)))
         # They read the same columns but the last, which is each one's own mixture.
         columns = [[*shared, len(INPUTS) + index] for index in range(len(heads))]
-        forests = [head.forest for head in heads]
+        whole = Forest.joined([head.forest for head in heads], columns)
+        groups = len(whole.offsets) // len(heads)
         # Whoever asks for short horizons only does not pay for the trees of the long ones.
-        self._forests = [
-            Forest.joined(forests[:count], columns[:count]) for count in range(1, len(heads) + 1)
-        ]
+        parts = [whole.leading(groups * count) for count in range(1, len(heads))]
+        self._forests = [*parts, whole]
 
     def members(self, scales: Array, count: int) -> list[Array]:
         """For each of the first `count` horizons what its members say: (rows, len(MEMBERS))."""

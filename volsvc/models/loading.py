@@ -34,12 +34,17 @@ from volsvc.models.base import (
 _WINDOWS: Final = ((0.0, 3e-5, 49.0, 10.0), (0.05, 0.01, 50.0, np.nan), (0.0, 0.0, 1.0, 0.0))
 _ROWS: Final = (1, 10, 100, 1000)
 """Calls of rising size: a slow model is seen before it has held a thread for long."""
+_WARM_ROWS: Final = _ROWS[:2]
+"""Enough for a file that was proved before: requests are forecast beside it."""
 
 
-def load_model(path: Path, digest: str | None, version: str, settings: ModelSettings) -> Model:
+def load_model(
+    path: Path, digest: str | None, version: str, settings: ModelSettings, *, proved: bool = False
+) -> Model:
     """Read, prove and warm up a candidate; it blocks, so call it in a thread.
 
-    Raises ArtefactError with the reason when it must not serve.
+    One that was `proved` elsewhere is tried out with few rows. Raises ArtefactError with the reason
+    when it must not serve.
     """
     if path.suffix == ".pkl":
         model = _unpickle(path, digest, settings.allowed_pickles)
@@ -47,7 +52,7 @@ def load_model(path: Path, digest: str | None, version: str, settings: ModelSett
         model = read_artefact(path, digest).model
     model.version = version
     try:
-        _try_out(model, settings.time_budget_ms / 1000)
+        _try_out(model, settings.time_budget_ms / 1000, _WARM_ROWS if proved else _ROWS)
     except ModelError as error:
         raise ArtefactError(str(error)) from error
     return model
@@ -84,10 +89,10 @@ def probe_rows() -> Array:
     return rows
 
 
-def _try_out(model: Model, budget_s: float) -> None:
-    """Forecast finite numbers, for a thousand rows within the budget; that also warms it up."""
-    rows = np.resize(probe_rows(), (_ROWS[-1], len(FEATURES)))
-    for count in _ROWS:
+def _try_out(model: Model, budget_s: float, counts: Sequence[int]) -> None:
+    """Forecast finite numbers, each number of rows within the budget; that also warms it up."""
+    rows = np.resize(probe_rows(), (counts[-1], len(FEATURES)))
+    for count in counts:
         started = time.perf_counter()
         forecast = model.predict(rows[:count], HORIZONS_S[0])
         took = time.perf_counter() - started
