@@ -67,6 +67,16 @@ class Load:
             if answer["scores"] != [self._expected[name]]:
                 self.wrong.append(answer)
 
+    async def calm(self) -> float:
+        """The 99 % quantile while nothing is swapped."""
+        # A full collection of this process is nothing that the service makes wait.
+        gc.collect()
+        gc.freeze()
+        await asyncio.sleep(1)
+        self.p99()
+        await asyncio.sleep(CALM_S)
+        return self.p99()
+
     def p99(self) -> float:
         """The 99 % quantile of what was measured since the last call, in seconds."""
         took, self.took = self.took, []
@@ -123,15 +133,9 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
             await until_serves(daemon, "ml", numbers[0])
             for version in numbers[:3]:
                 assert await swap(daemon, {"variant": "ml", "version": version}) == 200
-            # A full collection of this process is nothing that the service makes wait.
-            gc.collect()
-            gc.freeze()
             load = Load(daemon, expected)
             clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
-            await asyncio.sleep(1)
-            load.p99()
-            await asyncio.sleep(CALM_S)
-            calm = load.p99()
+            calm = await load.calm()
             before = await swap_around(daemon, numbers[:3], numbers[3:])
             os.killpg(server.pid, signal.SIGSTOP)
             away = await without_registry(daemon, numbers[0])
