@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bus_contract import BusContract, Owner, records
-from volsvc.transport import Record
-from volsvc.transport.memory import MemoryBus
+from volsvc.transport import OutRecord, Record
+from volsvc.transport.memory import UNREAD_BYTES, MemoryBus
 
 
 @pytest.fixture
@@ -51,6 +51,16 @@ async def test_what_was_published_is_delivered_after_the_stop() -> None:
     await bus.close()
     taken = [r async for batch in subscription.batches() for r in batch]
     assert len(taken) == 2_000
+
+
+async def test_topics_without_a_group_keep_no_more_than_memory_bears() -> None:
+    """Large records push older ones out sooner."""
+    bus, large = MemoryBus(partitions=1), 1 << 16
+    published = [OutRecord(b"BTC-USD", bytes([n % 251]) * large) for n in range(400)]
+    await bus.publish("features", published)
+    kept = [r.value async for batch in bus.read_all("features", [0]) for r in batch]
+    assert len(kept) * large <= UNREAD_BYTES + large
+    assert kept == [record.value for record in published[-len(kept) :]]
 
 
 async def test_topics_without_a_group_keep_the_newest() -> None:

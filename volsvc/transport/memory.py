@@ -20,6 +20,9 @@ from volsvc.transport.bus import Assignee, Offsets, OutRecord, Position, Record
 BATCH_RECORDS = 500
 """Records handed out at once: enough to spread the cost of a batch, little enough to be prompt."""
 
+UNREAD_BYTES = 8 << 20
+"""What a topic without a group keeps: a record with a symbol's state has some 30 kB."""
+
 QUIET_S = 1.0
 """After this long without a record an empty batch is handed out."""
 
@@ -45,6 +48,7 @@ class _Topic:
         self.committed: dict[str, list[int]] = {}
         self.waiting = 0
         self.retained = 0
+        self.size = 0
 
     def append(self, number: int, record: OutRecord) -> None:
         partition = self.partitions[number]
@@ -61,6 +65,7 @@ class _Topic:
         )
         partition.end += 1
         self.retained += 1
+        self.size += len(record.value or b"")
 
     def trim(self) -> None:
         """Let go of what every group has committed."""
@@ -69,12 +74,14 @@ class _Topic:
         for number, partition in enumerate(self.partitions):
             oldest = min(offsets[number] for offsets in self.committed.values())
             while partition.records and partition.records[0].offset < oldest:
-                partition.records.popleft()
-                self.retained -= 1
+                self._drop(partition)
 
     def drop_oldest(self) -> None:
-        longest = max(self.partitions, key=lambda p: len(p.records))
-        longest.records.popleft()
+        """Let the oldest record of the longest partition go."""
+        self._drop(max(self.partitions, key=lambda p: len(p.records)))
+
+    def _drop(self, partition: _Partition) -> None:
+        self.size -= len(partition.records.popleft().value or b"")
         self.retained -= 1
 
 
@@ -109,6 +116,8 @@ class MemoryBus:
         for record in records:
             if log.retained >= self._max_records:
                 await self._make_room(log)
+            while log.size > UNREAD_BYTES and not log.committed:
+                log.drop_oldest()
             if self.closed and log.committed:
                 raise BusError("the bus is closed")
             number = record.partition
