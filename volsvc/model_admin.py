@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
+from volsvc.client import Client, ClientError, ModelsResponse, Retries
 from volsvc.config import Settings, SettingsError
-from volsvc.domain import VolsvcError, format_time, parse_time
+from volsvc.domain import format_time, parse_time
 from volsvc.journal import entries, served_at, verify
 from volsvc.model_setup import build_remote, journal_folder
 from volsvc.models.remote import Entry, Remote
@@ -22,46 +19,23 @@ from volsvc.registration import tracking_uri
 TIMEOUT_S: Final = 15.0
 
 
-class DaemonError(VolsvcError):
-    """The daemon cannot be reached, or refuses; the text is its own."""
+def client_of(settings: Settings, url: str | None, key_file: Path | None) -> Client:
+    """A client of the daemon at `url` or where the settings say, which tries each call once.
 
-
-class Daemon:
-    """A running daemon, over HTTP; `key_file` holds the key for it, if it asks for one."""
-
-    def __init__(self, url: str, key_file: Path | None = None) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise SettingsError(f"--url = {url!r}: must begin with http:// or https://")
-        self._url = url.rstrip("/")
-        self._headers = {"Content-Type": "application/json"}
-        if key_file is not None:
-            try:
-                key = key_file.read_text().strip()
-            except OSError as error:
-                raise SettingsError(f"--key-file = {key_file}: {error.strerror}") from error
-            self._headers["Authorization"] = f"Bearer {key}"
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The JSON answer; raises DaemonError."""
-        try:
-            return json.loads(self.text(method, path, body))
-        except ValueError as error:
-            raise DaemonError(f"{self._url} does not answer as volsvc does") from error
-
-    def text(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> str:
-        """The answer as text; raises DaemonError."""
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self._url + path, data, self._headers, method=method
+    `key_file` holds the key, if the daemon asks for one. Raises SettingsError.
+    """
+    try:
+        key = None if key_file is None else key_file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"--key-file = {key_file}: {error.strerror}") from error
+    try:
+        return Client(
+            daemon_url(settings, url), key, timeout_s=TIMEOUT_S, retries=Retries(attempts=1)
         )
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-                answer: bytes = response.read()
-                return answer.decode()
-        except urllib.error.HTTPError as error:
-            raise DaemonError(_problem(error)) from error
-        except (OSError, ValueError) as error:
-            raise DaemonError(f"{self._url} cannot be reached: {error}") from error
+    except ClientError as error:
+        argument, _, fault = str(error).partition(": ")
+        option = {"url": "--url", "key": "--key-file"}[argument]
+        raise SettingsError(f"{option}: {fault}") from error
 
 
 def daemon_url(settings: Settings, url: str | None) -> str:
@@ -72,24 +46,16 @@ def daemon_url(settings: Settings, url: str | None) -> str:
     return url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
 
 
-def _problem(error: urllib.error.HTTPError) -> str:
-    try:
-        problem = json.load(error)
-        return f"{problem['title']}: {problem['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return f"the daemon answers {error.code} {error.reason}"
-
-
-def show_state(state: Mapping[str, Any]) -> None:
+def show_state(state: ModelsResponse) -> None:
     """What serves, as a few lines."""
-    serving = state["serving"]
-    print(f"serving   {serving['model']}  {serving['digest'][:12]}")
-    if serving["fallback"]:
-        print(f"fallback  {serving['requested']} was asked for: {serving['reason']}")
-    for held in state["variants"]:
-        if held["state"] != "serving":
-            print(f"{held['state']:9} {held['variant']}-{held['version']}  {held['digest'][:12]}")
-    print(f"previous  {state['previous'] or 'none'}")
+    serving = state.serving
+    print(f"serving   {serving.model}  {serving.digest[:12]}")
+    if serving.fallback:
+        print(f"fallback  {serving.requested} was asked for: {serving.reason}")
+    for held in state.variants:
+        if held.state != "serving":
+            print(f"{held.state:9} {held.variant}-{held.version}  {held.digest[:12]}")
+    print(f"previous  {state.previous or 'none'}")
 
 
 def show_registry(settings: Settings) -> None:
@@ -143,10 +109,9 @@ def local_history(settings: Settings, at: str | None, limit: int) -> list[Mappin
     return [served] if served else []
 
 
-def remote_history(daemon: Daemon, at: str | None, limit: int) -> list[Mapping[str, Any]]:
+def remote_history(client: Client, at: str | None, limit: int) -> list[Mapping[str, Any]]:
     """The same from a running daemon."""
-    query = f"?limit={limit}" + (f"&at={quote(at)}" if at else "")
-    answer = daemon.call("GET", f"/models/history{query}")
+    answer = client.model_history(at=at, limit=limit).model_dump()
     if at is None:
         return list(answer["entries"])
     return [answer["served"]] if answer["served"] else []

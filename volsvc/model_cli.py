@@ -30,13 +30,14 @@ def _settings(config: Path | None) -> Settings:
 @models.command("list")
 def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Show the registry's versions; with --url what a daemon serves and holds."""
-    from volsvc.model_admin import Daemon, show_registry, show_state
+    from volsvc.model_admin import client_of, show_registry, show_state
 
     settings = _settings(config)
     if url is None:
         show_registry(settings)
     else:
-        show_state(Daemon(url, key_file).call("GET", "/models"))
+        with client_of(settings, url, key_file) as client:
+            show_state(client.models())
 
 
 @models.command()
@@ -48,20 +49,19 @@ def activate(
     key_file: KeyFile = None,
 ) -> None:
     """Make a daemon serve a variant, or one version of it."""
-    from volsvc.model_admin import Daemon, daemon_url, show_state
+    from volsvc.model_admin import client_of, show_state
 
-    daemon = Daemon(daemon_url(_settings(config), url), key_file)
-    body = {"variant": variant} | ({"version": version} if version else {})
-    show_state(daemon.call("PUT", "/models/active", body))
+    with client_of(_settings(config), url, key_file) as client:
+        show_state(client.activate(variant, version=version))
 
 
 @models.command()
 def rollback(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Make a daemon serve what it served before."""
-    from volsvc.model_admin import Daemon, daemon_url, show_state
+    from volsvc.model_admin import client_of, show_state
 
-    daemon = Daemon(daemon_url(_settings(config), url), key_file)
-    show_state(daemon.call("POST", "/models/rollback"))
+    with client_of(_settings(config), url, key_file) as client:
+        show_state(client.rollback())
 
 
 @models.command()
@@ -94,7 +94,8 @@ def history(
         admin.verify_journal(settings)
         return
     if url is not None:
-        found = admin.remote_history(admin.Daemon(url, key_file), at, limit)
+        with admin.client_of(settings, url, key_file) as client:
+            found = admin.remote_history(client, at, limit)
     else:
         found = admin.local_history(settings, at, limit)
     admin.show_history(found)

@@ -7,17 +7,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
 
+from volsvc.client import Client, ClientError
 from volsvc.config import Settings, SettingsError
-from volsvc.model_admin import Daemon, DaemonError, daemon_url
+from volsvc.model_admin import client_of, daemon_url
 from volsvc.supervisor import Backoff
 from volsvc.top_objectives import SERIES
-from volsvc.top_view import SORTS, SPARK_POINTS, Seen, Wanted, render
+from volsvc.top_view import SORTS, SPARK_POINTS, Fields, Seen, Wanted, render
 
 SLOW_S: Final = 5.0
 """Seconds between looks at what changes slowly: health, models, quality, drift, metrics."""
@@ -50,9 +50,9 @@ class TopOrder:
 class Watcher:
     """Asks a daemon, and keeps what it said last."""
 
-    def __init__(self, daemon: Daemon, url: str, symbols: Sequence[str] = ()) -> None:
+    def __init__(self, client: Client, url: str, symbols: Sequence[str] = ()) -> None:
         self.seen = Seen(url)
-        self._daemon = daemon
+        self._client = client
         self._symbols = symbols
         self._slow_at = -SLOW_S
         self._lost_at: float | None = None
@@ -67,7 +67,7 @@ class Watcher:
             if self._lost_at is not None or now_s - self._slow_at >= SLOW_S:
                 self._look_slowly()
                 self._slow_at = now_s
-        except DaemonError as error:
+        except ClientError as error:
             self._lost_at = now_s if self._lost_at is None else self._lost_at
             self.seen.fault = str(error)
             self.seen.lost_s = now_s - self._lost_at
@@ -75,53 +75,43 @@ class Watcher:
         self._lost_at = self.seen.lost_s = None
         return True
 
-    def _get(self, path: str) -> Any:
-        return self._daemon.call("GET", path)
-
-    def _latest(self) -> list[Any]:
+    def _latest(self) -> list[Fields]:
         if not self._symbols:
-            return list(self._get("/latest")["symbols"])
-        return [self._get(f"/latest/{quote(symbol, safe='')}") for symbol in self._symbols]
+            found = self._client.latest_all().symbols
+        else:
+            found = [self._client.latest(symbol) for symbol in self._symbols]
+        return [one.model_dump() for one in found]
 
-    def _seed(self, latest: Sequence[Any]) -> None:
+    def _seed(self, latest: Sequence[Fields]) -> None:
         """Prices from before we looked, where this daemon has them."""
         for symbol in [one["symbol"] for one in latest[:MOST_SEEDED]]:
-            with contextlib.suppress(DaemonError):
-                history = self._get(f"/history/{quote(symbol, safe='')}?limit={SPARK_POINTS}")
-                self.seen.prices[symbol] = [said["price"] for said in history["forecasts"]]
+            with contextlib.suppress(ClientError):
+                history = self._client.history(symbol, limit=SPARK_POINTS)
+                self.seen.prices[symbol] = [said.price for said in history.forecasts]
 
     def _look_slowly(self) -> None:
-        seen = self.seen
-        seen.models, seen.quality = self._get("/models"), self._get("/quality")
-        seen.drift = self._get("/drift")
-        seen.changes = self._get("/models/history?limit=4")["entries"]
-        names = "&".join(f"name[]={name}" for name in ASKED)
-        seen.metrics = self._daemon.text("GET", f"/metrics?{names}")
-        seen.health = self._health()
-
-    def _health(self) -> Any:
-        """The answer of /health, which is an error when the whole has failed."""
-        try:
-            return self._get("/health")
-        except DaemonError as error:
-            check = {"status": "fail", "detail": str(error)}
-            return {"status": "fail", "checks": {"service": check}}
+        seen, client = self.seen, self._client
+        seen.models, seen.quality = client.models().model_dump(), client.quality().model_dump()
+        seen.drift = client.drift().model_dump()
+        seen.changes = client.model_history(limit=4).model_dump()["entries"]
+        seen.metrics = client.metrics(*ASKED).text
+        seen.health = client.health().model_dump()
 
 
 def run_top(settings: Settings, order: TopOrder) -> None:
-    """Show a daemon until Ctrl-C; raises DaemonError when the first and only look fails."""
+    """Show a daemon until Ctrl-C; raises ClientError when the first and only look fails."""
     if order.sort not in SORTS:
         raise SettingsError(f"--sort: {order.sort!r} is none of {', '.join(SORTS)}")
-    url = daemon_url(settings, order.url)
-    watcher = Watcher(Daemon(url, order.key_file), url, order.symbols)
-    console = Console()
-    if order.once:
-        if not watcher.look(time.monotonic()):
-            raise DaemonError(watcher.seen.fault)
-        console.print(render(watcher.seen, Wanted(order.sort, order.horizon_s, 10_000)))
-        return
-    with contextlib.suppress(KeyboardInterrupt):
-        _show(watcher, order, console)
+    with client_of(settings, order.url, order.key_file) as client:
+        watcher = Watcher(client, daemon_url(settings, order.url), order.symbols)
+        console = Console()
+        if order.once:
+            if not watcher.look(time.monotonic()):
+                raise ClientError(watcher.seen.fault)
+            console.print(render(watcher.seen, Wanted(order.sort, order.horizon_s, 10_000)))
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(watcher, order, console)
 
 
 def _show(watcher: Watcher, order: TopOrder, console: Console) -> None:

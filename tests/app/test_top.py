@@ -17,11 +17,16 @@ from rich.console import Console
 
 from tests.daemon import command, eventually, running
 from tests.web.serving import serving
-from volsvc.model_admin import Daemon
+from volsvc.client import Client, Retries
 from volsvc.top import Watcher
 from volsvc.top_view import Wanted, render
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+
+
+def watching(url: str) -> Client:
+    """A client that says at once that nobody answers."""
+    return Client(url, retries=Retries(attempts=1))
 
 
 async def test_once(recording: Path, tmp_path: Path) -> None:
@@ -53,7 +58,7 @@ async def test_once(recording: Path, tmp_path: Path) -> None:
 async def test_it_survives_the_daemon(tmp_path: Path) -> None:
     """While the daemon is gone, the numbers stay and the screen says for how long."""
     async with running(cwd=tmp_path) as daemon:
-        watcher = Watcher(Daemon(daemon.url), daemon.url)
+        watcher = Watcher(watching(daemon.url), daemon.url)
 
         async def seen() -> bool:
             assert await asyncio.to_thread(watcher.look, 0.0)
@@ -76,7 +81,7 @@ async def test_a_failing_daemon_is_shown(tmp_path: Path, monkeypatch: pytest.Mon
     async with serving() as (client, daemon):
         daemon.health.report("consumer", "fail", "out of order")
         url = str(client._base_url)
-        watcher = Watcher(Daemon(url), url)
+        watcher = Watcher(watching(url), url)
         assert await asyncio.to_thread(watcher.look, 0.0)
         assert watcher.seen.lost_s is None
         assert watcher.seen.health["status"] == "fail"
@@ -112,7 +117,7 @@ async def test_mistakes(tmp_path: Path) -> None:
     """What cannot be is one line with the reason."""
     for arguments, code, fault in (
         (("--sort", "colour"), 2, "--sort: 'colour'"),
-        (("--once", "--url", "http://127.0.0.1:1"), 1, "cannot be reached"),
+        (("--once", "--url", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1"),
         (("--once", "--url", "ftp://x"), 2, "--url"),
         (("--once", "--key-file", "none"), 2, "--key-file"),
     ):

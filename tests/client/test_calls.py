@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ async def test_answers_are_what_the_service_says(daemon: RunningDaemon) -> None:
         assert still(latest.model_dump()) == still(await daemon.get("/latest/BTC-USD"))
         history = await client.history("BTC-USD", limit=3)
         assert history.model_dump() == await daemon.get("/history/BTC-USD?limit=3")
+
+
+async def test_metrics(daemon: RunningDaemon) -> None:
+    """Those that are asked for, or all, as text."""
+    async with AsyncClient(daemon.url, retries=ONCE) as client:
+        some = (await client.metrics("volsvc_ready", "volsvc_health_status")).text
+        names = {re.split(r"[ {]", line)[0] for line in some.splitlines() if line[0] != "#"}
+        assert names == {"volsvc_ready", "volsvc_health_status"}
+        assert "volsvc_ticks_total" in (await client.metrics()).text
 
 
 async def test_predictions(daemon: RunningDaemon) -> None:

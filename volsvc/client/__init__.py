@@ -22,7 +22,13 @@ from volsvc.client.errors import (
 )
 from volsvc.client.events import Event
 from volsvc.client.retries import Retries
-from volsvc.web.schemas import HorizonPrediction, LatestResponse, PredictResponse, Row
+from volsvc.web.schemas import (
+    HorizonPrediction,
+    LatestResponse,
+    ModelsResponse,
+    PredictResponse,
+    Row,
+)
 from volsvc.web.stream_schemas import DriftFound, Dropped, Gap, ModelChange, Resync
 
 __all__ = [
@@ -40,6 +46,7 @@ __all__ = [
     "InvalidRequestError",
     "LatestResponse",
     "ModelChange",
+    "ModelsResponse",
     "NotFoundError",
     "PredictResponse",
     "RefusedError",

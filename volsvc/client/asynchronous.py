@@ -84,6 +84,7 @@ class AsyncClient:
     rollback = _awaited(calls.rollback)
     quality = _awaited(calls.quality)
     drift = _awaited(calls.drift)
+    metrics = _awaited(calls.metrics)
 
     async def send(self, call: Call[A]) -> A:
         """Make a call, again where that may help; raises the ClientError of the last attempt."""

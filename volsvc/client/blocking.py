@@ -83,6 +83,7 @@ class Client:
     rollback = _waiting(calls.rollback)
     quality = _waiting(calls.quality)
     drift = _waiting(calls.drift)
+    metrics = _waiting(calls.metrics)
 
     @property
     def retried(self) -> int:

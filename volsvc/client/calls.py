@@ -40,7 +40,7 @@ class Call(Generic[A_co]):
     method: Literal["GET", "POST", "PUT"]
     path: str
     answer: type[A_co]
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     also: int = 200
@@ -52,6 +52,17 @@ class Call(Generic[A_co]):
             return self.answer.model_validate_json(body, extra="ignore")
         except ValidationError as error:
             raise UnexpectedAnswerError(f"{self.path} answers something else: {error}") from error
+
+
+class Exposition(Answer):
+    """Metrics in Prometheus' text format."""
+
+    text: str
+
+
+class _MetricsCall(Call[Exposition]):
+    def read(self, body: bytes) -> Exposition:
+        return Exposition(text=body.decode())
 
 
 def predict(
@@ -128,6 +139,11 @@ def quality(*, symbol: str | None = None) -> Call[QualityResponse]:
 def drift() -> Call[DriftResponse]:
     """What the newest check of drift found."""
     return Call("GET", "/drift", DriftResponse)
+
+
+def metrics(*names: str) -> Call[Exposition]:
+    """The metrics of the service, or those of these names alone."""
+    return _MetricsCall("GET", "/metrics", Exposition, {"name[]": names})
 
 
 def stream(symbols: Sequence[str] | None, last_id: str | None) -> Call[Answer]:
