@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import shlex
@@ -106,6 +105,7 @@ def run(
 
 async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
     from volsvc.app import Daemon
+    from volsvc.collector import spare_what_stays
 
     daemon = Daemon(settings)
 
@@ -116,13 +116,14 @@ async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio
             log.warning("reload_refused", error=str(error))
 
     def ready(url: str) -> None:
-        # What is there now stays: a full collection would visit it all, and hold up requests.
-        gc.collect()
-        gc.freeze()
         print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    await daemon.run(stop, ready)
+    sparing = asyncio.create_task(spare_what_stays(lambda: len(daemon.table)))
+    try:
+        await daemon.run(stop, ready)
+    finally:
+        sparing.cancel()
 
 
 @cli.command()

@@ -43,6 +43,7 @@ from volsvc.transport.codec import dead_letter, decode_tick, encode_features, en
 from volsvc.transport.stated import Stated
 
 COMMIT_RECORDS = 4_000
+SLICE_STATES = 8
 SLICE_MOMENTS = 40
 SLICE_RECORDS = 128
 """What is done in one go, some milliseconds; then requests have their turn."""
@@ -87,8 +88,11 @@ class _Step:
     @property
     def full(self) -> bool:
         """Whether it is as much as may be done in one go."""
-        moments = len(self.due) + len(self.touched)
-        return moments >= SLICE_MOMENTS or self.records >= SLICE_RECORDS
+        return (
+            len(self.due) >= SLICE_STATES
+            or len(self.touched) >= SLICE_MOMENTS
+            or self.records >= SLICE_RECORDS
+        )
 
 
 class Consumer:
@@ -173,6 +177,7 @@ class Consumer:
                 step = _Step()
                 await asyncio.sleep(0)
         self._conclude(step, out)
+        await asyncio.sleep(0)
         self._pending_records += len(batch)
         await self._publish(out)
 
@@ -318,8 +323,8 @@ class Consumer:
         dirty, self._dirty = self._dirty, {}
         out = _Out()
         states = [state for state in dirty.values() if state.row is not None]
-        for start in range(0, len(states), SLICE_MOMENTS):
-            part = states[start : start + SLICE_MOMENTS]
+        for start in range(0, len(states), SLICE_STATES):
+            part = states[start : start + SLICE_STATES]
             self._tell([_Due(moment_now(state), state.dump()) for state in part], out)
             await asyncio.sleep(0)
         await self._publish(out)

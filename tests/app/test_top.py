@@ -10,6 +10,8 @@ import signal
 import struct
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,18 @@ from volsvc.top_view import Wanted, render
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
-def watching(url: str) -> Client:
-    """A client that says at once that nobody answers."""
-    return Client(url, retries=Retries(attempts=1))
+@contextmanager
+def watching(url: str) -> Iterator[Watcher]:
+    """Whoever looks at a daemon, and hears at once that nobody answers."""
+    with Client(url, retries=Retries(attempts=1)) as client:
+        yield Watcher(client, url)
+
+
+@pytest.fixture
+def looks() -> Iterator[ExitStack]:
+    """Closes what a test has opened."""
+    with ExitStack() as stack:
+        yield stack
 
 
 async def test_once(recording: Path, tmp_path: Path) -> None:
@@ -55,10 +66,10 @@ async def test_once(recording: Path, tmp_path: Path) -> None:
         assert "BTC-USD" not in out
 
 
-async def test_it_survives_the_daemon(tmp_path: Path) -> None:
+async def test_it_survives_the_daemon(tmp_path: Path, looks: ExitStack) -> None:
     """While the daemon is gone, the numbers stay and the screen says for how long."""
     async with running(cwd=tmp_path) as daemon:
-        watcher = Watcher(watching(daemon.url), daemon.url)
+        watcher = looks.enter_context(watching(daemon.url))
 
         async def seen() -> bool:
             assert await asyncio.to_thread(watcher.look, 0.0)
@@ -75,13 +86,14 @@ async def test_it_survives_the_daemon(tmp_path: Path) -> None:
     assert all(symbol in text for symbol in SYMBOLS)
 
 
-async def test_a_failing_daemon_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_daemon_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: ExitStack
+) -> None:
     """A daemon that says of itself that it fails is no lost connection."""
     monkeypatch.chdir(tmp_path)
     async with serving() as (client, daemon):
         daemon.health.report("consumer", "fail", "out of order")
-        url = str(client._base_url)
-        watcher = Watcher(watching(url), url)
+        watcher = looks.enter_context(watching(str(client._base_url)))
         assert await asyncio.to_thread(watcher.look, 0.0)
         assert watcher.seen.lost_s is None
         assert watcher.seen.health["status"] == "fail"

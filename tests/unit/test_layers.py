@@ -37,7 +37,7 @@ ROWS = (
     ("app",),
     (
         *("commands", "model_commands", "model_admin", "digest_commands", "feed_commands"),
-        *("drift_commands", "doctor", "progress", "command_line"),
+        *("drift_commands", "doctor", "progress", "command_line", "collector"),
         *("top", "top_view", "top_objectives"),
     ),
     ("model_cli", "feed_cli", "watch_cli"),

@@ -20,6 +20,7 @@ from volsvc.transport.bus import Assignee, Offsets, OutRecord, Position, Record
 BATCH_RECORDS = 500
 """Records handed out at once: enough to spread the cost of a batch, little enough to be prompt."""
 
+PUBLISHED_AT_ONCE = 100
 UNREAD_BYTES = 8 << 20
 """What a topic without a group keeps: a record with a symbol's state has some 30 kB."""
 
@@ -113,7 +114,10 @@ class MemoryBus:
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Append; waits while the topic is full of records that a group has yet to process."""
         log = self._topic(topic)
-        for record in records:
+        for count, record in enumerate(records):
+            if count % PUBLISHED_AT_ONCE == PUBLISHED_AT_ONCE - 1:
+                # Others have their turn.
+                await asyncio.sleep(0)
             if log.retained >= self._max_records:
                 await self._make_room(log)
             while log.size > UNREAD_BYTES and not log.committed:

@@ -1,0 +1,28 @@
+"""Keeps full garbage collections short: what stays is left out of them.
+
+A full collection visits every object, and holds requests up meanwhile: a thousand symbols take it
+150 ms. States hold no cycles, so there is nothing in them to be found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Final
+
+LOOK_S: Final = 1.0
+GROWTH: Final = 1.25
+"""From one freeze to the next; few freezes, because garbage that one meets stays for good."""
+
+
+async def spare_what_stays(symbols: Callable[[], int]) -> None:
+    """Freeze what is there now, and again whenever the number of symbols has grown by a quarter."""
+    gc.collect()
+    gc.freeze()
+    frozen = 1
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if symbols() >= frozen * GROWTH:
+            gc.freeze()
+            frozen = symbols()
