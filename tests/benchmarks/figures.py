@@ -88,10 +88,12 @@ class Results(msgspec.Struct):
     """Sentences of what else was seen."""
 
     def add(self, other: Results) -> None:
-        """Take in another benchmark's."""
-        self.rows += other.rows
-        self.curves += other.curves
-        self.notes += other.notes
+        """Take in another benchmark's; what both have measured is as the other says."""
+        rows = (*self.rows, *other.rows)
+        newest = {(row.what, row.reference and row.reference.name): row for row in rows}
+        self.rows = list(newest.values())
+        self.curves = list({curve.title: curve for curve in (*self.curves, *other.curves)}.values())
+        self.notes = list(dict.fromkeys((*self.notes, *other.notes)))
 
 
 def at_least(value: float, of: Literal["ratio", "figure"] = "ratio") -> Target:

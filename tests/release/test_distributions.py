@@ -91,7 +91,16 @@ def test_the_source_distribution_builds_and_tests(distributions: tuple[Path, Pat
     """It holds what make, the tests and the pages need, and nothing that belongs to one machine."""
     with tarfile.open(distributions[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"Makefile", "config.toml", "constraints.txt", "pyproject.toml", "README.md"}
+    needed = {
+        "mkdocs.yml",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Makefile",
+        "config.toml",
+        "constraints.txt",
+        "pyproject.toml",
+        "README.md",
+    }
     needed |= {"CHANGELOG.md", "LICENSE", "tests/daemon.py", "docs/client.md", "deploy/slo.yaml"}
     assert needed <= names
     assert not [n for n in names if re.search(r"(^|/)(\.venv|\.cache|var|\.env)(/|$)", n)]
@@ -131,7 +140,11 @@ async def test_its_pages_work_in_a_browser(service: RunningDaemon, tmp_path: Pat
     """Chromium runs the scripts of the pages, and what they show came from the service."""
     assert CHROMIUM is not None, "apt-get install chromium"
     assert "/predict" in await shown(service.url + "/docs", tmp_path)
-    assert await shown(service.url + "/", tmp_path)
+
+    async def listed() -> bool:
+        return "BTC-USD" in await shown(service.url + "/", tmp_path)
+
+    await eventually(listed, 60, "the page lists a market")
 
 
 async def shown(url: str, profile: Path) -> str:
