@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,15 +55,20 @@ async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: P
         assert await daemon.metric("volsvc_ticks_rejected_total") == 0
 
 
-async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
-    """A committed offset below the log's start: on at the start, and the loss is a gap."""
-    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
-    env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
-    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+async def ten_ticks_taken(servers: str, name: str, env: Mapping[str, str], cwd: Path) -> None:
+    """An instance has come, taken ten ticks in, and gone."""
+    async with running(*INSTANCE, env=env, cwd=cwd) as daemon:
         await reached(daemon)
         await write(servers, f"{name}.raw", ticks(range(10)))
         await served(daemon, 9)
         assert await daemon.stop() == 0
+
+
+async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
+    """A committed offset below the log's start: on at the start, and the loss is a gap."""
+    servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
+    env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
+    await ten_ticks_taken(servers, name, env, tmp_path)
     await write(servers, f"{name}.raw", ticks(range(10, 40)))
     await delete_records(servers, f"{name}.raw", {0: 30})
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
@@ -119,11 +124,7 @@ async def test_ticks_made_anew(broker: Broker, tmp_path: Path) -> None:
     """States of another log than the one that is there: refused with a reason, not skipped over."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
-    async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
-        await reached(daemon)
-        await write(servers, f"{name}.raw", ticks(range(10)))
-        await served(daemon, 9)
-        assert await daemon.stop() == 0
+    await ten_ticks_taken(servers, name, env, tmp_path)
     anew = {**env, "KAFKA_TOPIC": f"{name}.anew"}
     await create_topic(servers, f"{name}.anew", 1)
     process = await launch("run", "--port", "0", *INSTANCE, env=anew, cwd=tmp_path)

@@ -132,7 +132,6 @@ export class Charts {
     this.#point(Math.min(frame.to, Math.max(frame.from, time)));
     const share = (this.cursor - frame.from) / (frame.to - frame.from);
     node.setAttribute("aria-valuenow", String(Math.round(share * 100)));
-    node.setAttribute("aria-valuetext", byId("readout").textContent);
   }
 
   #read() {
@@ -153,7 +152,11 @@ export class Charts {
     }
     const mark = nearest(series.marks, time, (one) => one.time, this.windowMs / 90);
     if (mark) words.push(mark.text);
-    setText(byId("readout"), words.join(" · "));
+    const text = words.join(" · ");
+    setText(byId("readout"), text);
+    const cursor = byId("cursor");
+    // Once the history has come there is more to say of the same moment.
+    if (cursor.getAttribute("aria-valuetext") !== text) cursor.setAttribute("aria-valuetext", text);
   }
 }
 
