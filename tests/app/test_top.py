@@ -11,7 +11,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,6 +99,13 @@ async def test_a_failing_daemon_is_shown(
         assert watcher.seen.health["status"] == "fail"
 
 
+def read_out(terminal: int) -> None:
+    """Read until nobody is left who could write."""
+    with suppress(OSError):
+        while os.read(terminal, 65_536):
+            pass
+
+
 async def test_the_screen(tmp_path: Path) -> None:
     """In a terminal it goes on showing the markets until Ctrl-C, which is no failure."""
     async with running(cwd=tmp_path) as daemon:
@@ -119,9 +126,12 @@ async def test_the_screen(tmp_path: Path) -> None:
             return all(shown.count(symbol.encode()) > 1 for symbol in SYMBOLS)
 
         await eventually(drawn, 20, "every symbol, twice")
+        # A terminal goes on reading; who writes to a full one waits.
+        reading = asyncio.create_task(asyncio.to_thread(read_out, main))
         top.send_signal(signal.SIGINT)
         async with asyncio.timeout(10):
             assert await top.wait() == 0
+            await reading
         os.close(main)
 
 
