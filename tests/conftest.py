@@ -35,3 +35,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start="2026-01-05T14:00:00Z",
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six minutes of two generated markets."""
+    path = tmp_path_factory.mktemp("ticks") / "minutes.ndjson"
+    symbols = ("BTC-USD", "ETH-USD")
+    generate_file(path, minutes=6, seed=3, symbols=symbols, start="2026-01-05T14:00:00Z")
+    return path

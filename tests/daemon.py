@@ -102,7 +102,13 @@ async def running(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
 ) -> AsyncIterator[RunningDaemon]:
     """Run `volsvc run` on a free port; killed at the end if it still runs."""
-    process = await launch("run", "--port", "0", *arguments, env=env, cwd=cwd)
+    async with serving(await launch("run", "--port", "0", *arguments, env=env, cwd=cwd)) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[RunningDaemon]:
+    """A daemon that was started, once it is ready; killed at the end if it still runs."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         daemon = RunningDaemon(process, session)
         try:

@@ -17,6 +17,7 @@ from volsvc.logs import configure_logs
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")
 ]
+Url = Annotated[str | None, typer.Option(help="of a running daemon; default: the config's address")]
 Speed = Annotated[str | None, typer.Option(help="1, 10, any number, real-time or max")]
 Symbol = Annotated[str | None, typer.Option(help="symbol of a file without a symbol column")]
 Symbols = Annotated[str | None, typer.Option(help="comma-separated, such as BTC-USD,ETH-USD")]

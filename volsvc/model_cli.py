@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from volsvc.command_line import ConfigFile, Url
 from volsvc.config import Settings, SettingsError, load_settings
 from volsvc.logs import configure_logs
 
@@ -16,8 +17,6 @@ models = typer.Typer(
     no_args_is_help=True,
 )
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file")]
-Url = Annotated[str | None, typer.Option(help="of a running daemon; default: the config's address")]
 KeyFile = Annotated[Path | None, typer.Option(help="file that holds a key with scope admin")]
 
 

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
+from volsvc.command_line import ConfigFile, Url
 from volsvc.config import SettingsError, load_settings
 from volsvc.http_config import split_list
 from volsvc.logs import configure_logs
 
 watch = typer.Typer()
-
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file")]
 
 
 @watch.command()
@@ -51,9 +50,7 @@ def drift(
 @watch.command()
 def doctor(
     config: ConfigFile = None,
-    url: Annotated[
-        str | None, typer.Option(help="of a running daemon; default: the config's address")
-    ] = None,
+    url: Url = None,
 ) -> None:
     """Look at everything the service needs; say what is wrong and how to put it right."""
     from volsvc.doctor import examine
@@ -71,9 +68,7 @@ def doctor(
 @watch.command()
 def top(
     config: ConfigFile = None,
-    url: Annotated[
-        str | None, typer.Option(help="of a running daemon; default: the config's address")
-    ] = None,
+    url: Url = None,
     key_file: Annotated[
         Path | None, typer.Option(help="file that holds a key of scope read")
     ] = None,

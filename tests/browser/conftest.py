@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.served import Served, ServedHere, eventually, in_thread
+from tests.browser.served import Served, ServedHere, in_thread
 from tests.daemon import metric_sum
+from tests.waiting import until
 from volsvc.commands import generate_file
 from volsvc.logs import configure_logs
 
@@ -51,7 +52,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Itera
     with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
         with gzip.open(recording) as file:
             rows = sum(1 for _ in file)
-        eventually(lambda: _replayed(served) == rows, 60, "the recording is replayed")
+        until(lambda: _replayed(served) == rows, 60, "the recording is replayed")
         yield served
 
 

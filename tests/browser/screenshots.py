@@ -17,7 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM, OPTIONS
-from tests.browser.served import Served, eventually, in_process
+from tests.browser.served import Served, in_process
+from tests.waiting import until
 from volsvc.commands import generate_file
 
 OUT = Path(__file__).parents[2] / "docs" / "images"
@@ -59,12 +60,13 @@ def main() -> None:
 
 def _live_through(served: Served) -> None:
     """Most of the recording, with requests, and two swaps near its end."""
-    eventually(lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "all symbols")
+    until(lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "all symbols")
     ends = time.monotonic() + MINUTES * 60 / SPEED - BEFORE_S
     while time.monotonic() < ends:
         served.ask("/predict", "POST", {"rows": [{"ret_mean": 0, "ret_std": 3e-5, "n": 49}]})
         time.sleep(0.1)
     served.ask("/models/active", "PUT", {"variant": "baseline"})
+    # So that the marks of the two swaps stand apart.
     time.sleep(1.5)
     served.ask("/models/active", "PUT", {"variant": "ml"})
 
@@ -74,7 +76,7 @@ def _take(chromium: Browser, served: Served, name: str, options: dict[str, Any])
     page = context.new_page()
     page.goto(f"{served.url}/#BTC-USD")
     expect(page.locator("#record tbody tr").first).to_be_visible(timeout=20_000)
-    eventually(
+    until(
         lambda: page.locator("#feed dd").first.inner_text() not in ("", "\N{EN DASH}"),
         10,
         "a rate of ticks",

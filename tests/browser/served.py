@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,11 +111,3 @@ def in_process(folder: Path, *arguments: str, env: Mapping[str, str]) -> Iterato
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()
-
-
-def eventually(state: Callable[[], bool], within_s: float, what: str) -> None:
-    """Wait until a state holds; fails with `what` was waited for."""
-    deadline = time.monotonic() + within_s
-    while not state():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)

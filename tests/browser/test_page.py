@@ -13,7 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Watched
-from tests.browser.served import Served, ServedHere, eventually, in_thread
+from tests.browser.served import Served, ServedHere, in_thread
+from tests.waiting import until
 from volsvc.keys import new_key
 
 Open = Callable[..., Watched]
@@ -108,7 +109,7 @@ COLOURS = """(canvas) => {
 def test_charts_show_something(replayed: Served, open_page: Open, scheme: str, plot: str) -> None:
     """A chart holds ink of more than a few colours."""
     canvas = ready(open_page(replayed.url, color_scheme=scheme).page).locator(f"{plot} canvas")
-    eventually(lambda: int(canvas.evaluate(COLOURS)) > 20, 5, f"{plot} is drawn")
+    until(lambda: int(canvas.evaluate(COLOURS)) > 20, 5, f"{plot} is drawn")
 
 
 def test_sort_and_filter(replayed: Served, open_page: Open) -> None:
@@ -209,9 +210,7 @@ def locked(tmp_path: Path, recording: Path) -> Iterator[tuple[Served, str, str]]
     }
     (reader, _), (admin, _) = made
     with in_thread(tmp_path / "var", settings, admin) as served:
-        eventually(
-            lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "every symbol"
-        )
+        until(lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "every symbol")
         yield served, reader, admin
 
 

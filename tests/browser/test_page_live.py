@@ -12,7 +12,8 @@ from typing import NamedTuple
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
-from tests.browser.served import eventually, in_process, in_thread
+from tests.browser.served import in_process, in_thread
+from tests.waiting import until
 
 Open = Callable[..., Watched]
 EVENTS_PER_S = 100
@@ -39,7 +40,7 @@ def test_a_killed_daemon_is_survived(tmp_path: Path, open_page: Open) -> None:
         expect(page.locator("#connection")).to_have_text("Live", timeout=20_000)
         expect(page.locator("#rows tr")).to_have_count(3, timeout=20_000)
         before = shown_price(page)
-        eventually(lambda: shown_price(page) != before, 20, "prices move")
+        until(lambda: shown_price(page) != before, 20, "prices move")
     expect(page.locator("#connection")).to_have_text("Reconnecting", timeout=10_000)
     expect(page.locator("#banner")).to_contain_text("No connection", timeout=10_000)
     expect(page.locator("#rows tr")).to_have_count(3)
@@ -47,7 +48,7 @@ def test_a_killed_daemon_is_survived(tmp_path: Path, open_page: Open) -> None:
     with in_process(tmp_path, "--port", port, env={}):
         expect(page.locator("#connection")).to_have_text("Live", timeout=30_000)
         expect(page.locator("#banner")).to_be_hidden()
-        eventually(lambda: shown_price(page) != kept, 20, "prices move again")
+        until(lambda: shown_price(page) != kept, 20, "prices move again")
 
 
 def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
@@ -61,7 +62,7 @@ def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
                 served.call(listener.close)
         assert asked.value.headers["last-event-id"].startswith(boot)
         kept = shown_price(page)
-        eventually(lambda: shown_price(page) != kept, 20, "prices move again")
+        until(lambda: shown_price(page) != kept, 20, "prices move again")
 
 
 def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
@@ -72,10 +73,10 @@ def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
             history = served.ask("/history/BTC-USD?limit=100")["forecasts"]
             return {said["model_variant"] for said in history}
 
-        eventually(lambda: len(served.ask("/latest")["symbols"]) == 3, 20, "every symbol")
-        eventually(lambda: models() == {"ml"}, 20, "forecasts of ml")
+        until(lambda: len(served.ask("/latest")["symbols"]) == 3, 20, "every symbol")
+        until(lambda: models() == {"ml"}, 20, "forecasts of ml")
         served.ask("/models/active", "PUT", {"variant": "baseline"})
-        eventually(lambda: models() == {"ml", "baseline"}, 20, "forecasts of both")
+        until(lambda: models() == {"ml", "baseline"}, 20, "forecasts of both")
         page = open_page(f"{served.url}/#BTC-USD").page
         expect(page.locator("#record tbody tr")).not_to_have_count(0, timeout=30_000)
         cursor, spoken = page.locator("#cursor"), ""
@@ -139,7 +140,7 @@ def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> No
         page = open_page(served.url).page
         expect(page.locator("#rows tr")).to_have_count(50, timeout=30_000)
         rate = page.locator("#rate")
-        eventually(
+        until(
             lambda: float(rate.get_attribute("data-value") or 0) >= EVENTS_PER_S, 40, "100 events/s"
         )
         turns = []

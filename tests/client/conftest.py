@@ -8,16 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import RunningDaemon, eventually, running
-from volsvc.commands import generate_file
-
-
-@pytest.fixture(scope="session")
-def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four minutes of two generated markets."""
-    path = tmp_path_factory.mktemp("ticks") / "minutes.ndjson"
-    symbols = ("BTC-USD", "ETH-USD")
-    generate_file(path, minutes=4, seed=3, symbols=symbols, start="2026-01-05T14:00:00Z")
-    return path
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.docs.shell import ROOT, Stage, until, wait_ready
+from tests.docs.shell import READY_S, ROOT, Stage, wait_ready
 from tests.kafka.broker import Broker, free_port
+from tests.waiting import until
 from volsvc.commands import generate_file
 
 LINKED = ("Makefile", "config.toml", "constraints.txt", "deploy", "docs", "pyproject.toml")
@@ -85,7 +86,7 @@ def wait_published(stage: Stage) -> None:
     def published() -> bool:
         return LAST_MINUTE in subprocess.run(export, capture_output=True, check=True).stdout
 
-    until(published, lambda: "the recording is published")
+    until(published, READY_S, "the recording is published")
 
 
 @pytest.fixture(scope="module")

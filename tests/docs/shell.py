@@ -9,11 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -114,14 +115,6 @@ class Stage:
                 process.wait()
 
 
-def until(state: Callable[[], bool], what: Callable[[], str]) -> None:
-    """Wait until a state holds; fails with `what` was waited for."""
-    deadline = time.monotonic() + READY_S
-    while not state():
-        assert time.monotonic() < deadline, f"not within {READY_S} s: {what()}"
-        time.sleep(0.05)
-
-
 def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[bytes]) -> None:
     """Until a server's output says that it is ready; fails with its output, or when it ends."""
 
@@ -129,7 +122,7 @@ def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[by
         assert process.poll() is None, log.read_text()
         return ready.search(log.read_bytes()) is not None
 
-    until(is_ready, log.read_text)
+    until(is_ready, READY_S, log.read_text)
 
 
 def apart() -> Mapping[str, str]:

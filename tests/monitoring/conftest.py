@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.web.conftest import minutes, service
+from tests.web.conftest import service
 
-__all__ = ["minutes", "service"]
+__all__ = ["service"]

@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import volsvc
-from tests.daemon import RunningDaemon, eventually
+from tests.daemon import RunningDaemon, eventually, serving
 from tests.release import sbom
 from tests.release.environment import ROOT, bare, built, installed
 from tests.web.serving import ROW
@@ -55,14 +54,9 @@ async def service(programs: Path, tmp_path: Path) -> AsyncIterator[RunningDaemon
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        daemon = RunningDaemon(process, session)
-        try:
-            await daemon.wait_ready()
-            yield daemon
-        finally:
-            code = await daemon.stop(within_s=20)
-        assert code == 0, daemon.log
+    async with serving(process) as daemon:
+        yield daemon
+        assert await daemon.stop(within_s=20) == 0, daemon.log
 
 
 def packaged_files() -> dict[str, bytes]:

@@ -11,19 +11,9 @@ import pytest
 
 from tests.daemon import eventually, metric_sum
 from volsvc.app import Daemon
-from volsvc.commands import generate_file
 from volsvc.config import load_settings
 
 LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 1, "port": 0}
-
-
-@pytest.fixture(scope="session")
-def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six minutes of two generated markets."""
-    path = tmp_path_factory.mktemp("ticks") / "minutes.ndjson"
-    symbols = ("BTC-USD", "ETH-USD")
-    generate_file(path, minutes=6, seed=3, symbols=symbols, start="2026-01-05T14:00:00Z")
-    return path
 
 
 @pytest.fixture
