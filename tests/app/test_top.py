@@ -116,6 +116,8 @@ async def test_the_screen(tmp_path: Path) -> None:
             env={**os.environ, "TERM": "xterm"},
             cwd=tmp_path,
             stdout=side,
+            # Who starts the tests in the background has Ctrl-C ignored, and so have its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(side)
         shown = b""
@@ -129,8 +131,12 @@ async def test_the_screen(tmp_path: Path) -> None:
         # A terminal goes on reading; who writes to a full one waits.
         reading = asyncio.create_task(asyncio.to_thread(read_out, main))
         top.send_signal(signal.SIGINT)
-        async with asyncio.timeout(10):
-            assert await top.wait() == 0
+        try:
+            async with asyncio.timeout(10):
+                assert await top.wait() == 0
+        finally:
+            if top.returncode is None:
+                top.kill()
             await reading
         os.close(main)
 
