@@ -70,7 +70,7 @@ test: $(VENV)/.dev kafka chromium prometheus linters wrk ## Install what is need
 
 .PHONY: test-long
 test-long: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long forms of tests too
-	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'slow or not slow' --hypothesis-profile=new $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the tests that need no broker

@@ -11,9 +11,11 @@ from hypothesis import settings
 
 from volsvc.commands import generate_file
 
-# A busy machine is no fault of the code; speed is measured by the benchmarks.
-settings.register_profile("volsvc", deadline=None)
-settings.load_profile("volsvc")
+# A busy machine is no fault of the code; speed is measured by the benchmarks. Each commit is given
+# the same examples, so that its tests answer the same twice; `make test-long` looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("new", deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

@@ -202,6 +202,25 @@ async def test_freshness(service: Client) -> None:
                 assert response.status == 422, text
 
 
+async def test_a_parameter_is_given_once(service: Client) -> None:
+    """Of two values none may be taken in silence."""
+    for path, name, value in (
+        ("/latest", "max_age", "60"),
+        ("/latest/BTC-USD", "max_age", "60"),
+        ("/history/BTC-USD", "limit", "5"),
+        ("/models/history", "limit", "5"),
+        ("/models/history", "at", "2026-01-05T14:00:00Z"),
+        ("/quality", "symbol", "BTC-USD"),
+        ("/stream", "symbols", "BTC-USD"),
+        ("/stream", "limit", "1"),
+    ):
+        async with service.get(path, params=[(name, value), (name, value)]) as response:
+            problem = await response.json(content_type=None)
+        assert response.status == 422, (path, problem)
+        (error,) = problem["errors"]
+        assert error == {"pointer": f"#/{name}", "detail": "must be given once, not 2 times"}
+
+
 async def test_compression_where_it_pays(service: Client) -> None:
     """Long answers are compressed for those who take it, short ones for nobody."""
     plain: dict[str, str] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +16,8 @@ import volsvc
 from volsvc.board import Posted
 from volsvc.models import SCHEMA_VERSION
 from volsvc.web.openapi import MOST_ROWS
-from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError, fault, invalid
+from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError
+from volsvc.web.query import seconds, whole_number
 from volsvc.web.services import SERVICES
 from volsvc.web.views import Freshness, latest_json, now_text
 
@@ -94,17 +94,9 @@ def _etag(board: Sequence[Posted], now_s: float, fresh: Freshness) -> str:
 def _check_age(
     request: web.Request, board: Sequence[Posted], now_s: float, fresh: Freshness
 ) -> None:
-    if not request.query_string:
+    most_s = seconds(request, "max_age")
+    if most_s is None:
         return
-    text = request.query.get("max_age")
-    if text is None:
-        return
-    try:
-        most_s = float(text)
-    except ValueError:
-        most_s = math.nan
-    if not (math.isfinite(most_s) and most_s >= 0):
-        raise invalid([fault("#/max_age", "must be a number of seconds, 0 or more")])
     old = [p for p in board if fresh.age_s(p, now_s) > most_s]
     if old:
         worst = max(old, key=lambda p: fresh.age_s(p, now_s))
@@ -126,14 +118,6 @@ async def history(request: web.Request) -> web.Response:
         "outcomes": state.trail.outcomes(limit),
     }
     return json_response(answer)
-
-
-def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
-    """A parameter of the query, from 1 to `most`; raises ProblemError for anything else."""
-    text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise invalid([fault(f"#/{name}", f"must be a whole number from 1 to {most}")])
-    return int(text)
 
 
 # --- the service itself -------------------------------------------------------------------

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from volsvc.domain import format_time, parse_time
 from volsvc.models import BASELINE, Model, Serving
-from volsvc.web.handlers import json_response, whole_number
+from volsvc.web.handlers import json_response
 from volsvc.web.problems import fault, invalid
+from volsvc.web.query import parameter, whole_number
 from volsvc.web.schemas import ActivateRequest
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import now_text
@@ -44,7 +45,7 @@ async def rollback(request: web.Request) -> web.Response:
 async def history(request: web.Request) -> web.Response:
     """GET /models/history: the newest changes; with `at`, what served at that time."""
     journal = request.app[SERVICES].journal
-    at = request.query.get("at")
+    at = parameter(request, "at")
     limit = whole_number(request, "limit", DEFAULT_ENTRIES, MOST_ENTRIES)
     # Files are read and hashed: in a thread, they may be long.
     entries = await asyncio.to_thread(journal.newest, limit) if journal else []
@@ -62,7 +63,7 @@ async def history(request: web.Request) -> web.Response:
 
 async def quality(request: web.Request) -> web.Response:
     """GET /quality: how our own forecasts turned out, of all symbols or of one."""
-    report = request.app[SERVICES].scoreboard.report(request.query.get("symbol"))
+    report = request.app[SERVICES].scoreboard.report(parameter(request, "symbol"))
     return json_response({"ts": now_text(), **report})
 
 

@@ -209,7 +209,7 @@ ROUTES = (
         "How our own forecasts turned out",
         schemas.QualityResponse,
         parameters=(ONE_SYMBOL,),
-        problems=(404,),
+        problems=(404, 422),
     ),
     Route("get", "/drift", "What the newest check of drift found", DriftResponse),
     Route("get", "/drift/report", "Its report as a page", "text/html", problems=(404,)),

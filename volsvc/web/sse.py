@@ -21,9 +21,9 @@ from volsvc.domain import is_symbol
 from volsvc.metrics import Metrics
 from volsvc.streams import Event, Listener
 from volsvc.web.admission import GATE, overloaded
-from volsvc.web.handlers import whole_number
 from volsvc.web.middleware import add_headers
 from volsvc.web.problems import fault, invalid
+from volsvc.web.query import parameter, whole_number
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import latest_json, now_text
 
@@ -71,9 +71,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 def _symbols(request: web.Request) -> frozenset[str] | None:
     """The symbols that are asked for; None for all."""
-    if "symbols" not in request.query:
+    given = parameter(request, "symbols")
+    if given is None:
         return None
-    names = [name.strip() for name in request.query["symbols"].split(",") if name.strip()]
+    names = [name.strip() for name in given.split(",") if name.strip()]
     if not 1 <= len(names) <= MAX_FILTER or not all(is_symbol(name) for name in names):
         raise invalid([fault("#/symbols", f"must name 1 to {MAX_FILTER} symbols with commas")])
     return frozenset(names)
