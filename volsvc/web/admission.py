@@ -49,12 +49,16 @@ class Gate:
     def __len__(self) -> int:
         return len(self._taken) + len(self._refused)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another request."""
+        return len(self._taken) >= self._most
+
     def came(self, connection: object) -> None:
         """The head of a request has come over this connection."""
         if connection in self._taken or connection in self._refused:
             return
-        room = len(self._taken) < self._most
-        (self._taken if room else self._refused).add(connection)
+        (self._refused if self.full else self._taken).add(connection)
 
     def left(self, connection: object) -> None:
         """Its request is answered, or will take long and cost little, or the client is gone."""
@@ -65,7 +69,7 @@ class Gate:
         """Raises ProblemError when the request over this connection is one too many."""
         if connection not in self._refused:
             return
-        if len(self._taken) >= self._most:
+        if self.full:
             detail = f"{len(self)} requests are in flight"
             raise overloaded(detail, len(self) * self._mean_s)
         self._refused.discard(connection)

@@ -11,9 +11,11 @@ from aiohttp import web
 from volsvc.web import drift_routes, handlers, model_routes, openapi
 from volsvc.web.admission import GATE, WORKERS, Gate, Workers
 from volsvc.web.assets import files_of, page_of
+from volsvc.web.auth import Access
 from volsvc.web.middleware import Around
 from volsvc.web.predict import predict
 from volsvc.web.services import SERVICES, Services
+from volsvc.web.shortcut import SHORTCUT, Shortcut
 from volsvc.web.sse import stream
 
 STATIC = Path(str(files("volsvc.web") / "static"))
@@ -22,12 +24,13 @@ STATIC = Path(str(files("volsvc.web") / "static"))
 def create_app(services: Services) -> web.Application:
     """The application over the daemon's parts."""
     http = services.settings.http
-    gate = Gate(http.max_inflight)
+    gate, access = Gate(http.max_inflight), Access(services.keyring, services.metrics)
     app = web.Application(
-        middlewares=[Around(services, gate).serve], client_max_size=http.max_body_bytes
+        middlewares=[Around(services, gate, access).serve], client_max_size=http.max_body_bytes
     )
     app[SERVICES] = services
     app[GATE] = gate
+    app[SHORTCUT] = Shortcut(services, gate, access)
     app[WORKERS] = Workers()
     app.on_cleanup.append(_close_workers)
     document = msgspec.json.encode(openapi.document())

@@ -65,7 +65,7 @@ def _respond(request: web.Request, file: _File) -> web.Response:
     headers["Vary"] = "Accept-Encoding"
     if any(tag.value == file.etag for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    if file.packed is None or not accepts_gzip(request):
+    if file.packed is None or not accepts_gzip(request.headers):
         return web.Response(body=file.body, content_type=file.content_type, headers=headers)
     headers["Content-Encoding"] = "gzip"
     return web.Response(body=file.packed, content_type=file.content_type, headers=headers)

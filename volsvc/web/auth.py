@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 
-from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from volsvc.http_config import Scope
@@ -26,11 +25,11 @@ class Access:
         self._limiter = RateLimiter()
         self._metrics = metrics
 
-    def identify(self, request: web.Request, scope: Scope) -> ApiKey:
+    def identify(self, headers: CIMultiDictProxy[str], scope: Scope) -> ApiKey:
         """The caller, who holds `scope`; raises ProblemError (401, 403)."""
         if self._keyring.open:
             return self._keyring.anyone
-        presented = _presented(request.headers)
+        presented = _presented(headers)
         if presented is None:
             raise self._refusal("missing", "send a key as Authorization: Bearer or as X-API-Key")
         key = self._keyring.find(presented)

@@ -35,11 +35,11 @@ def allows(settings: HttpSettings, origin: str) -> bool:
     return bool(origin) and ("*" in settings.cors_origins or origin in settings.cors_origins)
 
 
-def cors_headers(request: web.Request, settings: HttpSettings) -> Mapping[str, str]:
+def cors_headers(headers: Mapping[str, str], settings: HttpSettings) -> Mapping[str, str]:
     """What a browser needs to show an answer to another site's page; empty unless it may."""
     if not settings.cors_origins:
         return {}
-    origin = request.headers.get("Origin", "")
+    origin = headers.get("Origin", "")
     if not allows(settings, origin):
         return {"Vary": "Origin"}
     return {

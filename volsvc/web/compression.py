@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -12,9 +13,9 @@ GZIP_FROM_BYTES = 2_048
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 
 
-def accepts_gzip(request: web.Request) -> bool:
-    """Whether the client takes gzip."""
-    return _GZIP.search(request.headers.get("Accept-Encoding", "").lower()) is not None
+def accepts_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether the client that sent these headers takes gzip."""
+    return _GZIP.search(headers.get("Accept-Encoding", "").lower()) is not None
 
 
 def compress(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
@@ -24,6 +25,6 @@ def compress(request: web.Request, response: web.StreamResponse) -> web.StreamRe
         return response
     if len(body) >= GZIP_FROM_BYTES:
         response.headers.add("Vary", "Accept-Encoding")
-        if accepts_gzip(request):
+        if accepts_gzip(request.headers):
             response.enable_compression(web.ContentCoding.gzip)
     return response

@@ -18,7 +18,7 @@ from volsvc.models import SCHEMA_VERSION
 from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError
 from volsvc.web.query import seconds, whole_number
-from volsvc.web.services import SERVICES
+from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import Freshness, latest_json, now_text
 
 DEFAULT_HISTORY = 100
@@ -45,6 +45,16 @@ async def latest(request: web.Request) -> web.Response:
     return _newest(request, [posted], lambda now_s: latest_json(posted, now_s, fresh), fresh)
 
 
+def newest(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]:
+    """What `latest` answers to who asks for nothing else: body and headers.
+
+    Raises UnknownSymbolError.
+    """
+    posted, fresh, now_s = services.board.get(symbol), services.freshness, time.time()
+    headers = {"Content-Type": "application/json", **_headers(_etag([posted], now_s, fresh))}
+    return bytes(latest_json(posted, now_s, fresh)), headers
+
+
 async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest of every symbol."""
     services = request.app[SERVICES]
@@ -67,10 +77,14 @@ def _newest(
     now_s = time.time()
     _check_age(request, board, now_s, fresh)
     etag = _etag(board, now_s, fresh)
-    headers = {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
+    headers = _headers(etag)
     if "If-None-Match" in request.headers and _has(request, etag):
         return web.Response(status=304, headers=headers)
     return json_response(answer(now_s), headers=headers)
+
+
+def _headers(etag: str) -> dict[str, str]:
+    return {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
 
 
 def _has(request: web.Request, etag: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from volsvc.http_config import HttpSettings
-from volsvc.logs import get_logger, log_scope
+from volsvc.logs import log_scope
 from volsvc.tracing import OFF, TRACEPARENT
 from volsvc.web.admission import Gate
 from volsvc.web.auth import Access
@@ -20,32 +19,24 @@ from volsvc.web.browser import cors_headers, preflight, refuse_forgery
 from volsvc.web.compression import compress
 from volsvc.web.connection import Connection
 from volsvc.web.openapi import is_stream, scope_of
-from volsvc.web.problems import (
-    INTERNAL,
-    ProblemError,
-    as_problem,
-    new_request_id,
-    problem_response,
-)
+from volsvc.web.problems import new_request_id, problem_of, problem_response
 from volsvc.web.rate_limit import quota_headers
 from volsvc.web.services import Services
+from volsvc.web.wire import REQUEST_ID, SAFE, log_request
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict[str, str])
 
-log = get_logger(__name__)
-_levels = logging.getLogger(__name__)
-
 
 class Around:
     """Serves a request with everything that all requests share."""
 
-    def __init__(self, services: Services, gate: Gate) -> None:
+    def __init__(self, services: Services, gate: Gate, access: Access) -> None:
         self._services = services
         self._gate = gate
-        self._access = Access(services.keyring, services.metrics)
+        self._access = access
         self._http = services.settings.http
         self._active = 0
         services.metrics.active_requests.set_function(lambda: self._active)
@@ -57,10 +48,7 @@ class Around:
         # A request that waited for its turn took that long for its client.
         started = about.connection.arrived_s
         self._gate.came(about.connection)
-        request[_HEADERS] = {
-            "X-Request-ID": about.request_id,
-            "X-Content-Type-Options": "nosniff",
-        }
+        request[_HEADERS] = {REQUEST_ID: about.request_id, **SAFE}
         scope = log_scope.set(about.fields)
         self._active += 1
         route = _route(request)
@@ -68,8 +56,7 @@ class Around:
             with self._span(request, route):
                 response = await self._answer(request, handler, about, route)
             took = time.perf_counter() - started
-            if _levels.isEnabledFor(logging.DEBUG):
-                log.debug("request", route=route, status=response.status, duration_ms=took * 1e3)
+            log_request(route, response.status, took)
         finally:
             self._active -= 1
             self._gate.left(about.connection)
@@ -116,13 +103,9 @@ class Around:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            problem = as_problem(error)
-        except Exception as error:
-            problem = as_problem(error)
-            if problem is None:
-                log.exception("request_failed", route=route, method=request.method)
-                problem = ProblemError(INTERNAL, "an unexpected error; the log has its request id")
-        assert problem is not None, "every HTTPException of 400 and above is a problem"
+            problem = problem_of(error, request.method, route)
+        except Exception as error:  # noqa: BLE001
+            problem = problem_of(error, request.method, route)
         return problem_response(problem, about.request_id)
 
     def _enter(self, request: web.Request, about: _About) -> None:
@@ -132,7 +115,7 @@ class Around:
             return
         if scope == "admin":
             refuse_forgery(request, self._http, keyless=self._services.keyring.open)
-        key = self._access.identify(request, scope)
+        key = self._access.identify(request.headers, scope)
         about.key = None if self._services.keyring.open else key.name
         self._gate.check(request.protocol)
         quota = self._access.spend(key)
@@ -143,7 +126,7 @@ class Around:
 def add_headers(request: web.Request, response: web.StreamResponse, http: HttpSettings) -> None:
     """The headers that every answer has; a stream, which its handler sends, is given them there."""
     response.headers.update(request[_HEADERS])
-    response.headers.extend(cors_headers(request, http))
+    response.headers.extend(cors_headers(request.headers, http))
 
 
 class _About:
@@ -154,7 +137,7 @@ class _About:
     def __init__(self, request: web.Request) -> None:
         assert isinstance(request.protocol, Connection), "every request comes to our own server"
         self.connection = request.protocol
-        given = request.headers.get("X-Request-ID")
+        given = request.headers.get(REQUEST_ID)
         taken = given is not None and _REQUEST_ID.fullmatch(given)
         self.request_id = given if given and taken else new_request_id()
         self.key: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -56,7 +56,7 @@ class _RowPrediction(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """A request as far as the event loop has to know it."""
 
     body: bytes
@@ -69,19 +69,18 @@ async def predict(request: web.Request) -> web.Response:
     """POST /predict: forecasts for posted rows."""
     _check_type(request)
     services = request.app[SERVICES]
-    lenient = _LENIENT.search(request.headers.get("Prefer", "")) is not None
-    job = _Job(await request.read(), lenient, services.holder.current, services)
+    job = Job(await request.read(), is_lenient(request.headers), services.holder.current, services)
     with services.tracer.span("predict"):
         if len(job.body) > INLINE_BYTES:
-            body, fallback = await request.app[WORKERS].run(partial(_answer, job))
+            body, headers = await request.app[WORKERS].run(partial(answer, job))
         else:
-            body, fallback = _answer(job)
-    headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
-    if fallback:
-        headers[FALLBACK_HEADER] = "true"
-    if lenient:
-        headers["Preference-Applied"] = "handling=lenient"
+            body, headers = answer(job)
     return web.Response(body=body, headers=headers)
+
+
+def is_lenient(headers: Mapping[str, str]) -> bool:
+    """Whether the client wants valid rows answered beside faulty ones."""
+    return _LENIENT.search(headers.get("Prefer", "")) is not None
 
 
 def _check_type(request: web.Request) -> None:
@@ -90,8 +89,8 @@ def _check_type(request: web.Request) -> None:
         raise ProblemError(MEDIA_TYPE, "the body must be JSON: Content-Type: application/json")
 
 
-def _answer(job: _Job) -> tuple[bytes, bool]:
-    """The answer's body, and whether another model gave it than was asked for.
+def answer(job: Job) -> tuple[bytes, dict[str, str]]:
+    """The answer's body and headers.
 
     Raises what the request's reader raises, and ModelError.
     """
@@ -113,7 +112,12 @@ def _answer(job: _Job) -> tuple[bytes, bool]:
     if asked.faults:
         metrics.count_predicted(variant, "invalid").inc(asked.count - len(asked.rows))
     metrics.predict_rows.observe(asked.count)
-    return msgspec.json.encode(_fields(asked, said, model, horizon_s)), fallback
+    headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+    if fallback:
+        headers[FALLBACK_HEADER] = "true"
+    if job.lenient:
+        headers["Preference-Applied"] = "handling=lenient"
+    return msgspec.json.encode(_fields(asked, said, model, horizon_s)), headers
 
 
 class _Said(NamedTuple):

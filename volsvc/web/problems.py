@@ -12,9 +12,12 @@ from pydantic_core import ErrorDetails
 
 from volsvc.domain import UnknownSymbolError, VolsvcError
 from volsvc.journal import JournalError
+from volsvc.logs import get_logger
 from volsvc.models import ModelError
 from volsvc.models.control import ModelRefusedError
 from volsvc.models.remote import RegistryAwayError
+
+log = get_logger(__name__)
 
 
 class Kind(NamedTuple):
@@ -196,6 +199,15 @@ def as_problem(error: Exception) -> ProblemError | None:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return ProblemError(kind, error.text or error.reason, headers=allow)
     return None
+
+
+def problem_of(error: Exception, method: str, route: str) -> ProblemError:
+    """The problem to answer with; the log has what was a failure of ours."""
+    problem = as_problem(error)
+    if problem is None:
+        log.error("request_failed", route=route, method=method, exc_info=error)
+        problem = ProblemError(INTERNAL, "an unexpected error; the log has its request id")
+    return problem
 
 
 def problem_response(problem: ProblemError, request_id: str) -> web.Response:

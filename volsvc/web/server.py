@@ -16,6 +16,7 @@ from volsvc.http_config import HttpSettings
 from volsvc.web.admission import GATE
 from volsvc.web.connection import CHECK_S, Connection, Door
 from volsvc.web.services import SERVICES
+from volsvc.web.shortcut import SHORTCUT
 
 LAME_DUCK_S = 0.5
 """How long a drained server waits for idle connections to be used once more or closed."""
@@ -30,6 +31,7 @@ class Server:
         self._settings = settings
         self._grace_s = grace_s
         self._gate = app[GATE]
+        self._shortcut = app[SHORTCUT]
         self._metrics = app[SERVICES].metrics
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if settings.tls else None
         self.reload_certificate(settings)
@@ -89,7 +91,7 @@ class Server:
     def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None, "set up before it listens"
-        return Connection(Door(server, self._gate, self._settings))
+        return Connection(Door(server, self._gate, self._shortcut, self._settings))
 
     async def _watch_clients(self) -> None:
         while True:
