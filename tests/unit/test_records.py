@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volsvc.domain import (
@@ -18,6 +19,7 @@ from volsvc.domain import (
     Tick,
     format_time,
     parse_time,
+    tick_from_fields,
     tick_from_record,
 )
 from volsvc.domain.records import Schema
@@ -185,6 +187,59 @@ def test_a_tick_keeps_every_bit_on_the_wire(tick: Tick) -> None:
     assert decode_tick(got) == tick
     assert decode_position(got, "file@1:2") == 7
     assert decode_position(got, "other") is None
+
+
+NUMBERS = st.floats(1e-9, 1e9) | st.sampled_from(
+    [None, 0, -0.0, -1, 1e-15, 9e-16, 1e15, 2e15, 5, 7.5]
+)
+
+
+@settings(max_examples=2_000)
+@given(
+    st.fixed_dictionaries(
+        {
+            "symbol": st.sampled_from(["A", "BTC-USD", "BTC USD", "A" * 64, "A" * 65, "A\n", ""]),
+            "time": st.sampled_from(
+                [
+                    "2026-01-05T00:00:00.5Z",
+                    "2026-01-05T00:00:00.123456789Z",
+                    "2026-01-05T00:00:00.1234567891Z",
+                    "2026-01-05 00:00:59.000Z",
+                    "2026-01-05T00:00:61.000Z",
+                    "2026-01-05T00:00:00.Z",
+                    "2026-01-05T00:00:00. 1Z",
+                    "2026-01-05T00:00:00.\u0661Z",
+                    "2008-12-31T23:59:59.999Z",
+                    "2100-01-01T00:00:00.000Z",
+                    "1767571200000000000.5Z",
+                    "2026-01-05T00:00:00Z",
+                    "1767571200.5",
+                ]
+            ),
+            "price": NUMBERS,
+            "best_bid": NUMBERS,
+            "best_ask": NUMBERS,
+            "size": NUMBERS,
+            "side": st.sampled_from([None, "buy", "sell", "BUY", " sell", "both"]),
+            "trade_id": st.sampled_from([None, 0, 1, -1, 2**63 - 1, 2**63]),
+            "sequence": st.sampled_from([None, 0, 1, -1, 2**63 - 1, 2**63]),
+            "source": st.sampled_from(["", "csv", "x" * 64, "x" * 65]),
+        }
+    )
+)
+def test_the_quick_reader_is_the_careful_one(fields: dict[str, Any]) -> None:
+    """What is read at once is what would be read with care; the rest is refused as ever."""
+    text, key = json.dumps(fields).encode(), fields["symbol"].strip().encode()
+    quick = outcome_of(lambda: decode_tick(record_of(text, key=key)))
+    assert quick == outcome_of(lambda: tick_from_fields(fields, None, fields["source"][:64]))
+
+
+def outcome_of(read: Callable[[], Tick]) -> str:
+    """The tick, to the sign of a zero, or what is wrong with it."""
+    try:
+        return repr(read())
+    except InvalidTickError as error:
+        return repr((error.field, error.reason))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))

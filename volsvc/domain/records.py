@@ -43,7 +43,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 _NESTED = ("raw", "raw_message")
 _TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
-_GREATEST = 1e15
+GREATEST_PRICE = 1e15
 """A price above this, or below its inverse, is a wrong unit or a broken feed."""
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
@@ -188,7 +188,7 @@ def _price(value: object) -> float:
 
 
 def _in_range(field: str, price: float) -> float:
-    if not 1 / _GREATEST <= price <= _GREATEST:
+    if not 1 / GREATEST_PRICE <= price <= GREATEST_PRICE:
         raise InvalidTickError(field, f"{price!r} is out of range", _reason(field))
     return price
 

@@ -45,6 +45,12 @@ def _parse_text(text: str) -> int:
     return start + int(second) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 
+@lru_cache(maxsize=4096)
+def _second_ns(text: str) -> int:
+    """Nanoseconds at the start of a second, in UTC; cached, because neighbouring ticks share it."""
+    return _parse_text(text + "Z")
+
+
 def _parse_epoch_text(text: str) -> int:
     whole, _, fraction = text.strip().partition(".")
     if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(whole) > 20:
@@ -66,8 +72,15 @@ def parse_time(value: str | int | float) -> int:
     """
     if isinstance(value, bool):
         raise ValueError("a boolean is not a time")
+    if isinstance(value, str) and value[19:20] == "." and value[-1:] == "Z":
+        fraction = value[20:-1]
+        if fraction.isascii() and fraction.isdigit() and len(fraction) <= 9:
+            return _in_range(_second_ns(value[:19]) + int(fraction.ljust(9, "0")), value)
     # repr() of a float is its shortest decimal, so 1762932011.609013 keeps just its microseconds.
-    nanoseconds = _parse_text(value if isinstance(value, str) else repr(value))
+    return _in_range(_parse_text(value if isinstance(value, str) else repr(value)), value)
+
+
+def _in_range(nanoseconds: int, value: object) -> int:
     if not EARLIEST_NS <= nanoseconds < LATEST_NS:
         raise ValueError(f"{value!r} is outside 2009 to 2100")
     return nanoseconds

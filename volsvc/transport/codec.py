@@ -7,9 +7,10 @@ decimal of a double reads back as the same double.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from volsvc.domain import (
     NS,
@@ -19,10 +20,12 @@ from volsvc.domain import (
     Snapshot,
     Tick,
     format_time,
+    is_symbol,
     parse_time,
     tick_from_fields,
     tick_from_record,
 )
+from volsvc.domain.records import GREATEST_PRICE
 from volsvc.quality import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
 from volsvc.transport.stated import headers_of
@@ -50,9 +53,30 @@ class _WireTick(msgspec.Struct, gc=False):
     v: int = TICK_VERSION
 
 
+_Price = Annotated[float, Meta(ge=1 / GREATEST_PRICE, le=GREATEST_PRICE)]
+_Id = Annotated[int, Meta(le=2**63 - 1)]
+
+
+class _PlainTick(msgspec.Struct, gc=False):
+    """Our own tick with nothing in it to refuse or to tidy up: what nearly all of them are."""
+
+    symbol: str
+    time: str
+    price: _Price
+    best_bid: _Price | None
+    best_ask: _Price | None
+    size: Annotated[float, Meta(ge=0)] | None
+    side: Literal["buy", "sell"] | None
+    trade_id: Annotated[_Id, Meta(ge=1)] | None
+    sequence: Annotated[_Id, Meta(ge=0)] | None
+    source: Annotated[str, Meta(max_length=64)]
+    v: Annotated[int, Meta(ge=TICK_VERSION, le=TICK_VERSION)] = TICK_VERSION
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_wire = msgspec.json.Decoder(_WireTick).decode
+_decode_plain = msgspec.json.Decoder(_PlainTick).decode
 
 
 def encode_tick(tick: Tick, position: bytes | None = None) -> OutRecord:
@@ -90,6 +114,13 @@ def _tick_of(value: bytes | None) -> Tick:
         raise InvalidTickError("value", "is null", "null")
     if len(value) > MAX_RECORD_BYTES:
         raise InvalidTickError("value", f"has {len(value)} bytes", "too_large")
+    try:
+        plain = _decode_plain(value)
+        if is_symbol(plain.symbol):
+            time_ns = parse_time(plain.time)
+            return Tick(plain.symbol, time_ns, *msgspec.structs.astuple(plain)[2:10])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # Whatever is wrong, the next reader finds the words for it.
     try:
         wire = _decode_wire(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
