@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class LawReading(NamedTuple):
 class ResidualLaws:
     """The laws of calm and of storm at one horizon, on the same quantiles."""
 
-    __slots__ = ("_plain", "cumulated", "quantiles")
+    __slots__ = ("_plain_quantiles", "cumulated", "quantiles")
 
     def __init__(self, quantiles: Array, cumulated: Array) -> None:
         """`quantiles` of shape (len(LEVELS),), `cumulated` of shape (2, len(LEVELS)).
@@ -132,7 +133,13 @@ class ResidualLaws:
             raise ValueError("probabilities of a residual law must rise")
         self.quantiles = quantiles
         self.cumulated = cumulated
-        self._plain: tuple[list[float], list[float], list[float]] | None = None
+        self._plain_quantiles = quantiles.tolist()
+
+    def with_cumulated(self, cumulated: Array) -> ResidualLaws:
+        """Other laws on these quantiles, which they share: there are some for each symbol."""
+        laws = copy(self)
+        laws.cumulated = cumulated
+        return laws
 
     @classmethod
     def of_residuals(cls, residuals: Array, storm: Array) -> ResidualLaws:
@@ -157,10 +164,8 @@ class ResidualLaws:
 
     def reading(self, storm: float) -> LawReading:
         """The law at a storm weight, to be read in a few places: cheaper than `mixed`."""
-        if self._plain is None:
-            calm, stormy = self.cumulated.tolist()
-            self._plain = calm, stormy, self.quantiles.tolist()
-        return LawReading(*self._plain, storm)
+        calm, stormy = self.cumulated.tolist()
+        return LawReading(calm, stormy, self._plain_quantiles, storm)
 
     def bin(self, residual: float) -> int:
         """The bin of a residual, from 0 to len(LEVELS) - 2."""
@@ -225,7 +230,7 @@ class Calibration:
         if laws is None:
             total = np.zeros((2, len(LEVELS)))
             np.cumsum(self._shares[index], axis=1, out=total[:, 1:])
-            laws = ResidualLaws(self._laws[index].quantiles, total / total[:, -1:])
+            laws = self._laws[index].with_cumulated(total / total[:, -1:])
             self._own[index] = laws
         return laws
 
