@@ -27,6 +27,7 @@ from tests.benchmarks import (
     inference,
     instances,
     latency,
+    limits,
     processes,
     serving,
     stream,
@@ -51,6 +52,7 @@ PARTS: Mapping[str, Part] = {
     "instances": instances.measure,
     "latency": latency.measure,
     "fitting": fitting.measure,
+    "limits": limits.measure,
     "processes": processes.measure,
 }
 QUICK_PARTS = ("http", "inference", "engine", "curves", "stream", "latency")

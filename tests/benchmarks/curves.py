@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +10,12 @@ from collections.abc import Callable, Sequence
 from tests.benchmarks.engine import PER_S, SYMBOLS, WINDOW, through
 from tests.benchmarks.figures import Curve, Figure, Results, Row, at_most
 from tests.benchmarks.market import tick_records, ticks, warm_table
-from tests.benchmarks.rounds import Bench, on_server_cpu, turns
+from tests.benchmarks.rounds import MOST_ROUNDS, Bench, on_server_cpu, turns
 from volsvc.config import FeatureSettings
 from volsvc.domain import Tick
 from volsvc.features import SymbolTable
 
 PACES = (1.0, 4.0, 20.0, 100.0, 1_000.0)
-MOST_ROUNDS = 3
-"""Of the points of a curve of the whole way, which take seconds each."""
 
 
 def measure(bench: Bench) -> Results:
@@ -32,6 +31,8 @@ def against_symbols(bench: Bench) -> Results:
     places = bench.sizes.symbols
     warm = WINDOW + 10
     tables = [warm_table(symbols, warm, PER_S) for symbols in places]
+    # As in the daemon (`volsvc.collector`): what stays is no work for the collector.
+    gc.freeze()
     state = _updates(bench, tables, places, warm)
     lines = {
         "state": [(float(n), each.median) for n, each in zip(places, state, strict=True)],

@@ -122,27 +122,31 @@ def through(
     shadow: bool = True,
     chunk: int = CHUNK,
     before: Sequence[OutRecord] = (),
+    kind: type[Consumer] = Consumer,
 ) -> float:
     """Publish records in chunks, and consume them to the end; a new loop, bus and consumer.
 
     Returns seconds, without those of the records `before`.
     """
-    return asyncio.run(_through(records, table, shadow, chunk, before))
+    bus = MemoryBus()
+    holder = ModelHolder(Wish("ml", packaged().model), shadow=shadow)
+    consumer = kind(bus, KafkaSettings(), table, holder, Board(), Metrics())
+    return asyncio.run(_through(records, table, bus, consumer, chunk, before))
 
 
 async def _through(
     records: Sequence[OutRecord],
     table: SymbolTable,
-    shadow: bool,
+    bus: MemoryBus,
+    consumer: Consumer,
     chunk: int,
     before: Sequence[OutRecord],
 ) -> float:
-    bus, topics = MemoryBus(), KafkaSettings()
-    holder = ModelHolder(Wish("ml", packaged().model), shadow=shadow)
-    consumer = asyncio.create_task(Consumer(bus, topics, table, holder, Board(), Metrics()).run())
+    topic = KafkaSettings().topic
+    running = asyncio.create_task(consumer.run())
     await asyncio.sleep(0)  # the group has to be there before the first record
     for start in range(0, len(before), chunk):
-        await bus.publish(topics.topic, before[start : start + chunk])
+        await bus.publish(topic, before[start : start + chunk])
 
     async def warm() -> bool:
         return sum(state.order.accepted for state in table) == len(before)
@@ -150,7 +154,7 @@ async def _through(
     await eventually(warm, WARM_S, "the ticks before", LOOK_S)
     started = time.perf_counter()
     for start in range(0, len(records), chunk):
-        await bus.publish(topics.topic, records[start : start + chunk])
+        await bus.publish(topic, records[start : start + chunk])
     await bus.close()
-    await consumer
+    await running
     return time.perf_counter() - started

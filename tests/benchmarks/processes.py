@@ -14,6 +14,7 @@ from tests.benchmarks.rounds import Bench, turns_of
 from tests.daemon import eventually
 from tests.kafka.broker import free_port
 from tests.load.tools import Service
+from volsvc.config import FeatureSettings
 
 SETTLED_S = 30.0
 STILL_S = 1.0
@@ -129,7 +130,7 @@ async def a_symbol(bench: Bench) -> list[Row]:
 
     def grown(ticks: int) -> Callable[[], Awaitable[float]]:
         async def once() -> float:
-            where = (bench.sizes.ring_symbols, ticks)
+            where = (bench.sizes.ring_symbols, ticks, FeatureSettings().history)
             said = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
             return float(said["kb"])
 

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from tests.load.tools import LOAD_CPU, SERVER_CPU
 
 T = TypeVar("T")
+
+MOST_ROUNDS = 3
+"""Of what takes seconds each: points of some curves, processes that grow old."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ def on_server_cpu() -> Iterator[None]:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {int(SERVER_CPU)})
     try:
-        yield
+        # OpenMP counted the processors before; two threads on one of them wait for each other.
+        with threadpool_limits(1):
+            yield
     finally:
         os.sched_setaffinity(0, before)
 

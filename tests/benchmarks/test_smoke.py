@@ -14,7 +14,17 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tests.benchmarks import curves, engine, fitting, inference, latency, page, processes, serving
+from tests.benchmarks import (
+    curves,
+    engine,
+    fitting,
+    inference,
+    latency,
+    limits,
+    page,
+    processes,
+    serving,
+)
 from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import SMOKE, Bench
@@ -35,6 +45,7 @@ PARTS = [
     pytest.param(latency.in_process, id="latency"),
     pytest.param(processes.measure, id="processes"),
     pytest.param(fitting.measure, id="fitting"),
+    pytest.param(limits.measure, id="limits"),
 ]
 
 

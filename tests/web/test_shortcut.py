@@ -207,6 +207,9 @@ LONG = {
         "POST", "/predict", gzip.compress(json.dumps(GOOD).encode()), Content_Encoding="gzip"
     ),
     "a long body": request("POST", "/predict", {"rows": [ROW] * 1_000}),
+    "many rows, lenient": request(
+        "POST", "/predict", {"rows": [ROW] * 99}, Prefer="handling=lenient"
+    ),
     "a long head": request("GET", "/latest/BTC-USD", User_Agent="x" * 4_000),
     "a name in percents": request("GET", "/latest/BTC%2DUSD"),
     "a body nobody wants": request("GET", "/latest/BTC-USD", b"{}"),

@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 import volsvc
 from volsvc.board import Posted
 from volsvc.models import SCHEMA_VERSION
+from volsvc.web.compression import GZIP_ELSEWHERE
 from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError
 from volsvc.web.query import seconds, whole_number
@@ -31,7 +32,8 @@ def json_response(value: Any, **options: Any) -> web.Response:
         "Content-Type": "application/json",
         **options.pop("headers", {}),
     }
-    return web.Response(body=msgspec.json.encode(value), headers=headers, **options)
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, headers=headers, zlib_executor_size=GZIP_ELSEWHERE, **options)
 
 
 # --- live symbols -------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from volsvc.domain import COVERAGE
 from volsvc.domain.forecast import SECONDS_PER_YEAR
 from volsvc.models import Model, Serving, forecast_window, surely
 from volsvc.web.admission import WORKERS
+from volsvc.web.compression import GZIP_ELSEWHERE
 from volsvc.web.problems import MEDIA_TYPE, ProblemError
 from volsvc.web.rows import Asked, PostedRow, read_request
 from volsvc.web.services import SERVICES, Services
@@ -28,6 +29,8 @@ FALLBACK_HEADER = "X-Model-Fallback"
 """On answers of another model than was asked for; they name the one that gave them."""
 INLINE_BYTES = 32 * 1024
 """Bodies above this size (some 500 rows) are answered in a thread: a millisecond and more."""
+INLINE_LENIENT_BYTES = 4 * 1024
+"""The same where each of the rows may be faulty, and would be explained."""
 
 FEW = 4
 """Up to so many windows are forecast one by one, which is then the quicker way."""
@@ -71,11 +74,16 @@ async def predict(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     job = Job(await request.read(), is_lenient(request.headers), services.holder.current, services)
     with services.tracer.span("predict"):
-        if len(job.body) > INLINE_BYTES:
+        if len(job.body) > inline_bytes(lenient=job.lenient):
             body, headers = await request.app[WORKERS].run(partial(answer, job))
         else:
             body, headers = answer(job)
-    return web.Response(body=body, headers=headers)
+    return web.Response(body=body, headers=headers, zlib_executor_size=GZIP_ELSEWHERE)
+
+
+def inline_bytes(*, lenient: bool) -> int:
+    """The size up to which a body is answered on the event loop."""
+    return INLINE_LENIENT_BYTES if lenient else INLINE_BYTES
 
 
 def is_lenient(headers: Mapping[str, str]) -> bool:

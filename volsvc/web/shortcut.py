@@ -75,7 +75,7 @@ class Shortcut:
         self._services = services
         self._gate = gate
         self._access = access
-        self._longest = min(predict.INLINE_BYTES, services.settings.http.max_body_bytes)
+        self._longest = services.settings.http.max_body_bytes
         self._heads: dict[bytes, Known | None] = {}
 
     def learn(self, head: bytes, message: RawRequestMessage, length: int) -> None:
@@ -101,9 +101,10 @@ class Shortcut:
             match = _LATEST.fullmatch(message.path)
             if match is not None:
                 return Known("GET", "/latest/{symbol}", "read", match[1], 0, headers, False, gzip)
-        if message.method == "POST" and message.path == "/predict" and length <= self._longest:
+        if message.method == "POST" and message.path == "/predict":
             lenient = predict.is_lenient(headers)
-            if headers.get("Content-Type") in _PLAIN_BODIES:
+            longest = min(predict.inline_bytes(lenient=lenient), self._longest)
+            if length <= longest and headers.get("Content-Type") in _PLAIN_BODIES:
                 return Known("POST", "/predict", "predict", "", length, headers, lenient, gzip)
         return None
 

@@ -41,9 +41,9 @@ async def publish(bus: MemoryBus, records: Sequence[OutRecord]) -> None:
         await bus.publish(KafkaSettings().topic, records[first : first + CHUNK])
 
 
-async def main(symbols: int, each: int) -> None:
+async def main(symbols: int, each: int, history: int) -> None:
     """Bring symbols in, beside those that were there, and say what each added."""
-    topics, table = KafkaSettings(), SymbolTable(FeatureSettings())
+    topics, table = KafkaSettings(), SymbolTable(FeatureSettings(history=history))
     bus = MemoryBus(queue_max_records=KEPT)
     parts = (ModelHolder(Wish("ml", packaged().model)), Board(), Metrics())
     task = asyncio.create_task(Consumer(bus, topics, table, *parts).run())
@@ -61,4 +61,4 @@ async def main(symbols: int, each: int) -> None:
 
 if __name__ == "__main__":
     configure_logs("error", "json")
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(*map(int, sys.argv[1:])))

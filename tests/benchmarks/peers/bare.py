@@ -1,6 +1,7 @@
 """The ceiling: aiohttp, uvloop and msgspec decode the body and answer a constant.
 
 `/model` does what nobody can leave out of a large request: decode, numpy, one call of the model.
+`/answered` writes the answer besides, with msgspec, and checks nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import uvloop
 from aiohttp import web
 
+from volsvc.domain import Forecast
 from volsvc.models import FEATURES, packaged
 
 ANSWER = b'{"scores":[0.5],"model_variant":"constant","version":"1","ts":"2026-01-05T14:00:00Z"}'
@@ -36,6 +38,7 @@ class Body(msgspec.Struct):
 
 
 decode = msgspec.json.Decoder(Body).decode
+encode = msgspec.json.Encoder().encode
 JSON = "application/json"
 
 
@@ -45,21 +48,48 @@ async def predict(request: web.Request) -> web.Response:
     return web.Response(body=ANSWER, content_type=JSON)
 
 
-def modelled(body: bytes) -> bytes:
-    """Decode, fill a matrix, call the packaged model once, and answer a constant."""
+class Prediction(msgspec.Struct, gc=False):
+    """An answer to a row."""
+
+    sigma: float
+    sigma_annualised: float
+    lo: float
+    hi: float
+    coverage: float
+    threshold: float
+    quality: str
+
+
+def modelled(body: bytes) -> Forecast:
+    """Decode, fill a matrix, and call the packaged model once."""
     rows = decode(body).rows
     matrix = np.full((len(rows), len(FEATURES)), np.nan)
     matrix[:, 0] = [row.ret_mean for row in rows]
     matrix[:, 1] = [row.ret_std for row in rows]
     matrix[:, 2] = [row.n for row in rows]
     matrix[:, 3] = [row.span_s for row in rows]
-    packaged().model.predict(matrix, 60.0)
-    return ANSWER
+    return packaged().model.predict(matrix, 60.0)
+
+
+def written(said: Forecast) -> bytes:
+    """A forecast as our answer has it."""
+    sigma = np.sqrt(said.sigma2)
+    columns = (sigma, sigma * 725.0, said.lo, said.hi, said.threshold)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    predictions = [Prediction(s, year, lo, hi, 0.9, limit, "ok") for s, year, lo, hi, limit in rows]
+    return encode({"scores": said.p_spike.tolist(), "predictions": predictions})
 
 
 async def model(request: web.Request) -> web.Response:
     """What a large request cannot do without."""
-    return web.Response(body=modelled(await request.read()), content_type=JSON)
+    modelled(await request.read())
+    return web.Response(body=ANSWER, content_type=JSON)
+
+
+async def answered(request: web.Request) -> web.Response:
+    """The same, with the answer written."""
+    body = written(modelled(await request.read()))
+    return web.Response(body=body, content_type=JSON)
 
 
 def application(latest: bytes) -> web.Application:
@@ -73,6 +103,7 @@ def application(latest: bytes) -> web.Application:
         [
             web.post("/predict", predict),
             web.post("/model", model),
+            web.post("/answered", answered),
             web.get("/latest/{symbol}", newest),
         ]
     )
