@@ -141,6 +141,7 @@ async def _holds(symbols: int, rounds: int) -> list[float]:
     task = asyncio.create_task(consumer.run())
     await asyncio.sleep(0)
     await _taken(bus, table, tick_records(symbols, WARM, PER_S))
+    thresholds = gc.get_threshold()
     # The daemon does so too.
     sparing = asyncio.create_task(spare_what_stays(lambda: len(table)))
     await asyncio.sleep(0)
@@ -151,6 +152,7 @@ async def _holds(symbols: int, rounds: int) -> list[float]:
         await _taken(bus, table, records)
         held.append(await heart)
     sparing.cancel()
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
     await bus.close()
     await task

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,13 +17,15 @@ from tests.benchmarks.figures import Curve, Figure, Results, Row, at_least, at_m
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, turns_of
 from tests.daemon import eventually
 from tests.kafka.broker import free_port
-from tests.load.tools import Service, service, wrk
+from tests.load.tools import SERVER_CPU, Service, service, wrk
 
 SYMBOL = "BTC-USD"
 CONNECTIONS = 32
 LARGE = 1_000
 BODY_S = 1
 """For each size of a body."""
+LOOK_S, IDLE, SETTLED_S = 0.2, 0.7, 30
+"""A peer may work on for a while at what nobody waits for any more."""
 PEERS = HERE / "peers"
 INVOCATIONS = PEERS / "invocations.lua"
 FASTAPI = "FastAPI, scikit-learn"
@@ -99,11 +103,25 @@ class Loaded(NamedTuple):
 async def loaded(
     served: Service, path: str, seconds: int, connections: int, rows: int = 0, **script: Path
 ) -> Loaded:
-    """As many requests as a server answers."""
+    """As many requests as a server answers; what the last one had left to do is done before."""
+    await eventually(_server_cpu_idles, SETTLED_S, "the servers' processor is idle")
     used = served.cpu_s()
     found = await wrk(served.url + path, seconds, connections, rows, **script)
     used = served.cpu_s() - used
     return Loaded(found.rate, found.p99_ms, 1e6 * used / (found.rate * seconds))
+
+
+async def _server_cpu_idles() -> bool:
+    before = _idle_ticks()
+    await asyncio.sleep(LOOK_S)
+    return _idle_ticks() - before >= IDLE * LOOK_S * os.sysconf("SC_CLK_TCK")
+
+
+def _idle_ticks() -> int:
+    """Clock ticks in which the servers' processor had nothing to do (proc_stat(5))."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    (fields,) = (line.split() for line in lines if line.startswith(f"cpu{SERVER_CPU} "))
+    return int(fields[4])
 
 
 Load = Callable[[], Awaitable[Loaded]]

@@ -202,6 +202,26 @@ async def test_freshness(service: Client) -> None:
                 assert response.status == 422, text
 
 
+async def test_long_answers_take_turns(service: Client) -> None:
+    """Many who ask for much at once do not hold up one who asks for little."""
+    base = service._base_url
+    assert base is not None
+    body = json.dumps({"rows": [ROW]})
+    head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    short = f"POST /predict HTTP/1.1\r\n{head}\r\n\r\n{body}".encode()
+    long = b"GET /history/BTC-USD?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+    talks = [await asyncio.open_connection(base.host, base.port) for _ in range(61)]
+    for (_, writer), asked in zip(talks, [long] * 60 + [short], strict=True):
+        writer.write(asked)
+    async with asyncio.timeout(10):
+        answer = await talks[-1][0].readuntil(b"}]}")
+    assert status_of(answer) == 200
+    answered = sum(bool(reader._buffer) for reader, _ in talks[:-1])  # type: ignore[attr-defined]
+    assert answered < 30
+    for _, writer in talks:
+        writer.close()
+
+
 async def test_a_parameter_is_given_once(service: Client) -> None:
     """Of two values none may be taken in silence."""
     for path, name, value in (

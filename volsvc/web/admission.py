@@ -113,5 +113,24 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+class Turns:
+    """Long answers, one at a time, with a turn of everybody else between two."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._lock.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 GATE = web.AppKey("gate", Gate)
+TURNS = web.AppKey("turns", Turns)
 WORKERS = web.AppKey("workers", Workers)

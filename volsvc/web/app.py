@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from volsvc.web import drift_routes, handlers, model_routes, openapi
-from volsvc.web.admission import GATE, WORKERS, Gate, Workers
+from volsvc.web.admission import GATE, TURNS, WORKERS, Gate, Turns, Workers
 from volsvc.web.assets import files_of, page_of
 from volsvc.web.auth import Access
 from volsvc.web.middleware import Around
@@ -32,6 +32,7 @@ def create_app(services: Services) -> web.Application:
     app[GATE] = gate
     app[SHORTCUT] = Shortcut(services, gate, access)
     app[WORKERS] = Workers()
+    app[TURNS] = Turns()
     app.on_cleanup.append(_close_workers)
     document = msgspec.json.encode(openapi.document())
 

@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 import volsvc
 from volsvc.board import Posted
 from volsvc.models import SCHEMA_VERSION
+from volsvc.web.admission import TURNS
 from volsvc.web.compression import GZIP_ELSEWHERE
 from volsvc.web.openapi import MOST_ROWS
 from volsvc.web.problems import KINDS, NOT_FOUND, NOT_READY, STALE, ProblemError
@@ -60,13 +61,14 @@ def newest(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]:
 async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest of every symbol."""
     services = request.app[SERVICES]
-    board, fresh = list(services.board), services.freshness
+    async with request.app[TURNS]:
+        board, fresh = list(services.board), services.freshness
 
-    def answer(now_s: float) -> dict[str, Any]:
-        symbols = [latest_json(posted, now_s, fresh) for posted in board]
-        return {"ts": now_text(), "symbols": symbols}
+        def answer(now_s: float) -> dict[str, Any]:
+            symbols = [latest_json(posted, now_s, fresh) for posted in board]
+            return {"ts": now_text(), "symbols": symbols}
 
-    return _newest(request, board, answer, fresh)
+        return _newest(request, board, answer, fresh)
 
 
 def _newest(
@@ -127,13 +129,14 @@ async def history(request: web.Request) -> web.Response:
     limit = whole_number(request, "limit", DEFAULT_HISTORY, MOST_ROWS)
     limit = min(limit, services.settings.features.history)
     state = services.table.get(symbol)
-    answer = {
-        "symbol": symbol,
-        "rows": [row.fields() for row in state.history.newest(limit, symbol)],
-        "forecasts": state.trail.forecasts(limit),
-        "outcomes": state.trail.outcomes(limit),
-    }
-    return json_response(answer)
+    async with request.app[TURNS]:
+        answer = {
+            "symbol": symbol,
+            "rows": [row.fields() for row in state.history.newest(limit, symbol)],
+            "forecasts": state.trail.forecasts(limit),
+            "outcomes": state.trail.outcomes(limit),
+        }
+        return json_response(answer)
 
 
 # --- the service itself -------------------------------------------------------------------
