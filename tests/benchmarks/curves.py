@@ -34,6 +34,7 @@ def against_symbols(bench: Bench) -> Results:
     # As in the daemon (`volsvc.collector`): what stays is no work for the collector.
     gc.freeze()
     state = _updates(bench, tables, places, warm)
+    gc.unfreeze()
     lines = {
         "state": [(float(n), each.median) for n, each in zip(places, state, strict=True)],
         "in process, all of it": [(float(n), _whole_cost(bench, n)) for n in places],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import math
 import statistics
-import sys
 import tracemalloc
 from array import array
 from collections import Counter
@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks.children import job
 from tests.benchmarks.engine import PER_S, SYMBOLS, through
 from tests.benchmarks.figures import Figure, Results, Row, rates, rounded
 from tests.benchmarks.fitting import profiled
-from tests.benchmarks.market import tick_records
+from tests.benchmarks.market import absorb, tick_records
+from tests.benchmarks.processes import FULL_RING, YOUNG, grown
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, on_server_cpu, turns, turns_of
+from tests.benchmarks.serving import LARGE
+from tests.load.tools import ROW
 from volsvc import consumer
 from volsvc.app import Daemon
 from volsvc.config import FeatureSettings, load_settings
@@ -32,10 +34,7 @@ from volsvc.web.services import SERVICES
 
 NUMBERS = 40
 """About as many numbers as a tick reads and writes in a state."""
-LARGE = 1_000
-ROW = '{"ret_mean": 0.0, "ret_std": 3e-5, "n": 49, "span_s": 10}'
-SHORT_HISTORY, OLD = 100, 1_100
-YOUNG = 60
+SHORT_HISTORY = 100
 MOST_PLACES = 6
 HORIZON_S, CALLS = 60.0, 20
 
@@ -116,11 +115,7 @@ def _in_long_slices(records: Sequence[OutRecord]) -> None:
 def _read_and_kept(records: Sequence[OutRecord]) -> None:
     table = SymbolTable(FeatureSettings())
     for at, record in enumerate(records):
-        tick = decode_tick(Record("ticks.raw", 0, at, record.key, record.value))
-        state = table.state_for(tick.symbol, tick.time_ns)
-        state.update(tick)
-        state.take_ended()
-        state.take_due()
+        absorb(table, decode_tick(Record("ticks.raw", 0, at, record.key, record.value)))
 
 
 def profile_of_ticks(bench: Bench) -> str:
@@ -179,13 +174,8 @@ def _reader(
 
 async def short_history(bench: Bench) -> Row:
     """What an old symbol adds where fewer rows are kept for /history."""
-
-    async def once() -> float:
-        where = (bench.sizes.ring_symbols, OLD, SHORT_HISTORY)
-        said = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
-        return float(said["kb"])
-
-    (kb,) = await turns_of(min(bench.sizes.rounds, MOST_ROUNDS), once)
+    rounds = min(bench.sizes.rounds, MOST_ROUNDS)
+    (kb,) = await turns_of(rounds, grown(bench, FULL_RING, SHORT_HISTORY))
     return Row(
         f"memory of a symbol, with a full ring of {SHORT_HISTORY} rows instead of 1,000",
         Figure("volsvc", "KB", kb),
@@ -225,7 +215,7 @@ def _place(file: str) -> str:
 
 def steps_of_rows(bench: Bench) -> str:
     """Milliseconds of the steps from a body to an answer, in process."""
-    body = f'{{"rows": [{", ".join([ROW] * LARGE)}]}}'.encode()
+    body = json.dumps({"rows": [ROW] * LARGE}).encode()
     settings = {"source": {"kind": "none"}, "service": {"data_dir": str(bench.folder / "var")}}
     server = Daemon(load_settings(None, settings))._server
     assert server is not None

@@ -64,8 +64,13 @@ def warm_table(
     """The states of symbols that have had so many ticks."""
     table = SymbolTable(settings or FeatureSettings(max_symbols=max(10_000, symbols)))
     for tick in ticks(symbols, each, per_s):
-        state = table.state_for(tick.symbol, tick.time_ns)
-        state.update(tick)
-        state.take_ended()
-        state.take_due()
+        absorb(table, tick)
     return table
+
+
+def absorb(table: SymbolTable, tick: Tick) -> None:
+    """Take a tick into its state, and nothing more."""
+    state = table.state_for(tick.symbol, tick.time_ns)
+    state.update(tick)
+    state.take_ended()
+    state.take_due()

@@ -125,18 +125,23 @@ async def still(served: Service) -> float:
     return before
 
 
+def grown(bench: Bench, ticks: int, history: int) -> Callable[[], Awaitable[float]]:
+    """KB that a symbol adds after so many ticks, with a ring of `history` rows."""
+
+    async def once() -> float:
+        where = (bench.sizes.ring_symbols, ticks, history)
+        said = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
+        return float(said["kb"])
+
+    return once
+
+
 async def a_symbol(bench: Bench) -> list[Row]:
     """What a symbol adds: at first, and when its ring of rows is full."""
-
-    def grown(ticks: int) -> Callable[[], Awaitable[float]]:
-        async def once() -> float:
-            where = (bench.sizes.ring_symbols, ticks, FeatureSettings().history)
-            said = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
-            return float(said["kb"])
-
-        return once
-
-    young, full = await turns_of(bench.sizes.rounds, grown(YOUNG), grown(FULL_RING))
+    rows = FeatureSettings().history
+    young, full = await turns_of(
+        bench.sizes.rounds, grown(bench, YOUNG, rows), grown(bench, FULL_RING, rows)
+    )
     return [
         Row(f"memory of a symbol, {what}", Figure("volsvc", "KB", kb), None, at_most(32, "figure"))
         for what, kb in ((f"{YOUNG} ticks old", young), ("with a full ring of rows", full))
