@@ -238,14 +238,7 @@ class Consumer:
         step.rejected[reason] += 1
         step.dead.append(dead_letter(record, error))
         self._metrics.dead_letters.labels(reason).inc()
-        log.debug(
-            "dead_letter",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=reason,
-            error=str(error),
-        )
+        log.debug("dead_letter", **record.place, reason=reason, error=str(error))
 
     def _count(self, step: _Step) -> None:
         for reason, count in step.rejected.items():

@@ -96,13 +96,7 @@ class Ownership:
             self._table.restore(stored.symbol, stored.state, stored.time_ns)
             return self._table.get(stored.symbol)
         except (InvalidTickError, StateError, KeyError, TypeError, ValueError) as error:
-            log.warning(
-                "state_not_restored",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=str(error),
-            )
+            log.warning("state_not_restored", **record.place, error=str(error))
             return None
 
     def _check(self, positions: Mapping[int, Position]) -> None:

@@ -75,12 +75,6 @@ class Replica:
         try:
             told = decode_told(record)
         except InvalidTickError as error:
-            log.warning(
-                "features_not_read",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=str(error),
-            )
+            log.warning("features_not_read", **record.place, error=str(error))
             return
         board.post(told.snapshot, told.processed_ns / NS, offset)

@@ -65,8 +65,18 @@ async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None
             2,
             "one of HAR",
         ),
+        (("simulate", "--script", "none.toml"), 1, "none.toml"),
+        (("simulate", "--file", "none.csv"), 1, "none.csv"),
+        (("simulate", "--port", "70000"), 2, "--port"),
+        (("record", "--out", "none/t.csv"), 1, "no folder none"),
+        (("record", "--out", "t.xls"), 1, "extension"),
+        (("record", "--out", "t.csv", "--symbols", "a b"), 1, "'a b'"),
+        (("record", "--out", "t.csv", "--ws-url", "http://x"), 2, "source.ws_url"),
+        (("record", "--out", "t.csv", "--source", "binance"), 2, "binance"),
+        (("run", "--source", "coinbase", "--symbols", "a b", "--port", "0"), 1, "'a b'"),
+        (("run", "--source", "binance"), 2, "source.kind"),
     ],
-    ids=range(10),
+    ids=range(20),
 )
 async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
     """A mistake is one line that names it; nothing half is left behind."""

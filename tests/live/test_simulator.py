@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.daemon import command, eventually, launch, running
+from tests.daemon import eventually, launch, running
 from tests.live.feed import START_NS, SYMBOL, exchange, listening, settings, trades
 from volsvc.domain import NS, SourceError, format_time
 from volsvc.simulator import Fault, Script, Tape, read_script
@@ -130,31 +130,6 @@ async def test_the_command(tmp_path: Path) -> None:
     process.terminate()
     await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "fault"),
-    [
-        (("simulate", "--script", "none.toml"), 1, "none.toml"),
-        (("simulate", "--file", "none.csv"), 1, "none.csv"),
-        (("simulate", "--port", "70000"), 2, "--port"),
-        (("record", "--out", "none/t.csv"), 1, "no folder none"),
-        (("record", "--out", "t.xls"), 1, "extension"),
-        (("record", "--out", "t.csv", "--symbols", "a b"), 1, "'a b'"),
-        (("record", "--out", "t.csv", "--ws-url", "http://x"), 2, "source.ws_url"),
-        (("record", "--out", "t.csv", "--source", "binance"), 2, "binance"),
-        (("run", "--source", "coinbase", "--symbols", "a b", "--port", "0"), 1, "'a b'"),
-        (("run", "--source", "binance"), 2, "source.kind"),
-    ],
-    ids=range(10),
-)
-async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
-    """A mistake is one line that names it; nothing is left behind."""
-    found, out, err = await command(*arguments, cwd=tmp_path)
-    assert (found, out) == (code, "")
-    (line,) = err.strip().splitlines()
-    assert fault in line
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_kind_is_documented() -> None:

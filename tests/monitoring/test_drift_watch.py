@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from tests.daemon import command, eventually, running
 from tests.monitoring.test_live import foreign_reference, slow_day
+from volsvc.client import AsyncClient
 from volsvc.drift import Reference, judge, summarise
 from volsvc.drift_report import HTML, JSON, MOST_BYTES, POLICY, ReportError, make_report
 from volsvc.models.monitored import MONITORED
+from volsvc.web.stream_schemas import DriftFound
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +27,22 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
-    ticks: Path, tmp_path: Path
-) -> None:
-    """A replay of a day is judged hour by hour: result, metrics, page, and a history on disk."""
-    foreign_reference(tmp_path / "reference.npz")
-    env = {
-        "VOLSVC_DRIFT__REFERENCE": str(tmp_path / "reference.npz"),
+def hourly(folder: Path) -> dict[str, str]:
+    """The environment of a daemon that checks every hour, with a reference unlike any market."""
+    foreign_reference(folder / "reference.npz")
+    return {
+        "VOLSVC_DRIFT__REFERENCE": str(folder / "reference.npz"),
         "VOLSVC_DRIFT__INTERVAL_S": "3600",
         "VOLSVC_DRIFT__MIN_ROWS": "50",
         "VOLSVC_DRIFT__FALSE_ALARMS_PER_WEEK": "1",
     }
+
+
+async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
+    ticks: Path, tmp_path: Path
+) -> None:
+    """A replay of a day is judged hour by hour: result, metrics, page, and a history on disk."""
+    env = hourly(tmp_path)
     async with running("--path", str(ticks), "--speed", "max", env=env, cwd=tmp_path) as daemon:
         assert (await daemon.get("/drift"))["enabled"]
         assert await daemon.status("/drift/report") == 200, "a page that says what is to come"
@@ -55,6 +63,25 @@ async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
     assert json.loads((folders[0] / "result.json").read_text())["drifted"]
     async with running("--source", "none", env=env, cwd=tmp_path) as daemon:
         assert (await daemon.get("/drift"))["last"]["end"], "the history outlives a restart"
+
+
+async def test_a_check_is_told_to_streams(ticks: Path, tmp_path: Path) -> None:
+    """A stream has an event of each check, with the window's end, its rows and what drifted."""
+    # Three hours a second: the checks come while the stream is open.
+    replay = ("--path", str(ticks), "--speed", "10800")
+    async with (
+        running(*replay, env=hourly(tmp_path), cwd=tmp_path) as daemon,
+        AsyncClient(daemon.url) as client,
+        asyncio.timeout(60),
+    ):
+        found = await anext(e.data async for e in client.stream() if e.kind == "drift")
+        last = (await client.drift()).last
+        assert isinstance(found, DriftFound)
+        assert found.rows >= 50
+        assert len(found.drifted) > len(MONITORED) / 2
+        assert last is not None
+        assert last.end is not None
+        assert last.end >= found.end
 
 
 async def test_a_broken_reference_degrades_and_no_more(tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def _grouped(key: Array, values: Array, groups: int) -> tuple[Array, Array]:
     )
 
 
+def _beside_diagonal(axis: Any, horizon_s: float) -> None:
+    """Where realised and forecast volatility are the same, and what the axes are."""
+    span = axis.get_xlim()
+    axis.plot(span, span, "k:", lw=1)
+    axis.set_title(f"{horizon_s:g} s")
+    axis.set_xlabel("forecast, basis points")
+    axis.set_ylabel("realised, basis points")
+
+
 def plot_forecasts(outlooks: Sequence[Outlook], out: Path) -> None:
     """Realised against forecast volatility: root means of groups of equal size, by horizon."""
     figure, axes = _panels()
@@ -53,11 +62,7 @@ def plot_forecasts(outlooks: Sequence[Outlook], out: Path) -> None:
         for outlook in (o for o in outlooks if o.horizon_s == horizon):
             x, y = _grouped(outlook.variances[OURS], outlook.realised, GROUPS)
             axis.loglog(1e4 * np.sqrt(x), 1e4 * np.sqrt(y), ".-", label=outlook.symbol, ms=4)
-        span = axis.get_xlim()
-        axis.plot(span, span, "k:", lw=1)
-        axis.set_title(f"{horizon:g} s")
-        axis.set_xlabel("forecast, basis points")
-        axis.set_ylabel("realised, basis points")
+        _beside_diagonal(axis, horizon)
     axes[0].legend()
     _save(figure, out)
 
@@ -84,11 +89,7 @@ def plot_held_out(held_out: Sequence[HeldOut], out: Path) -> None:
     for axis, horizon, kept in zip(axes, HORIZONS_S, held_out, strict=True):
         x, y = _grouped(np.exp(kept.log_forecast), kept.rows.realised, GROUPS)
         axis.loglog(1e4 * np.sqrt(x), 1e4 * np.sqrt(y), ".-")
-        span = axis.get_xlim()
-        axis.plot(span, span, "k:", lw=1)
-        axis.set_title(f"{horizon:g} s")
-        axis.set_xlabel("forecast, basis points")
-        axis.set_ylabel("realised, basis points")
+        _beside_diagonal(axis, horizon)
     _save(figure, out)
 
 

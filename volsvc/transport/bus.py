@@ -40,6 +40,11 @@ class Record(NamedTuple):
     headers: Headers = ()
     timestamp_ms: int = 0
 
+    @property
+    def place(self) -> dict[str, str | int]:
+        """Where it stands in the log, as log lines say it."""
+        return {"topic": self.topic, "partition": self.partition, "offset": self.offset}
+
 
 class Position(NamedTuple):
     """Where a new owner of a partition goes on: at offset `next` of a log that ends at `end`.

@@ -54,15 +54,6 @@ def stated(record: Record) -> Stated | None:
     )
 
 
-class _WirePrediction(msgspec.Struct, gc=False):
-    horizon_s: float
-    sigma: float
-    lo: float
-    hi: float
-    threshold: float
-    score: float
-
-
 class _WireFeatures(msgspec.Struct, gc=False):
     """The public part of a record; the state inside it is skipped over."""
 
@@ -77,7 +68,7 @@ class _WireFeatures(msgspec.Struct, gc=False):
     score: float
     model_variant: str
     version: str
-    predictions: tuple[_WirePrediction, ...]
+    predictions: tuple[Prediction, ...]
     quality: Quality
     processed_at: str
 
@@ -108,13 +99,12 @@ def decode_told(record: Record) -> Told:
         processed_ns = parse_time(wire.processed_at)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise InvalidTickError("value", f"is no features record: {error}", "features") from error
-    predictions = tuple(Prediction(**msgspec.structs.asdict(p)) for p in wire.predictions)
     said = Snapshot(
         row,
         wire.score,
         wire.model_variant,
         wire.version,
-        predictions,
+        wire.predictions,
         wire.quality,
         wire.features,
     )

@@ -14,17 +14,11 @@ from volsvc.http_config import Scope
 from volsvc.web import examples, schemas
 from volsvc.web.drift_schemas import DriftResponse
 from volsvc.web.openapi_document import build
-from volsvc.web.route import Route, header, query
+from volsvc.web.route import Route, header, in_path, query
 
 MOST_ROWS = 1_000_000
 
-SYMBOL = {
-    "name": "symbol",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
-    "example": "BTC-USD",
-}
+SYMBOL = in_path("symbol", "BTC-USD", maxLength=64)
 LIMIT = query(
     "limit",
     "How many rows, forecasts and outcomes at the most; each is bounded by features.history",
@@ -55,20 +49,8 @@ EVENTS = query(
     {"type": "integer", "minimum": 1, "maximum": 1_000_000},
     1,
 )
-SLUG = {
-    "name": "slug",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1},
-    "example": "overloaded",
-}
-NAME = {
-    "name": "name",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1},
-    "example": "start.js",
-}
+SLUG = in_path("slug", "overloaded")
+NAME = in_path("name", "start.js")
 AT = query("at", "A time (RFC 3339): what served then?", {"type": "string", "format": "date-time"})
 ENTRIES = query(
     "limit",

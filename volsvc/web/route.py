@@ -34,6 +34,12 @@ class Route:
     """Answers without a body, by status: what they mean."""
 
 
+def in_path(name: str, example: str, **bounds: int) -> dict[str, Any]:
+    """A parameter that is a part of the path, a string of at least a character."""
+    schema = {"type": "string", "minLength": 1, **bounds}
+    return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
+
+
 def query(
     name: str, description: str, schema: Mapping[str, Any], example: Any = None
 ) -> dict[str, Any]:

@@ -94,8 +94,8 @@ class ErrorItem(Answer):
     detail: str
 
 
-class RowPrediction(Answer):
-    """The forecast of one posted row; volatilities are per sqrt(horizon_s)."""
+class Volatility(Answer):
+    """A forecast; volatilities are per sqrt(horizon_s), `coverage` is that of [lo, hi]."""
 
     sigma: float
     sigma_annualised: float
@@ -103,6 +103,11 @@ class RowPrediction(Answer):
     hi: float
     coverage: float
     threshold: float
+
+
+class RowPrediction(Volatility):
+    """The forecast of one posted row; volatilities are per sqrt(horizon_s)."""
+
     quality: Literal["ok", "degraded"]
 
 
@@ -121,16 +126,10 @@ class PredictResponse(Answer):
     errors: list[ErrorItem] = Field([], description="only with `Prefer: handling=lenient`")
 
 
-class HorizonPrediction(Answer):
+class HorizonPrediction(Volatility):
     """A live symbol's forecast at one horizon."""
 
     horizon_s: float
-    sigma: float
-    sigma_annualised: float
-    lo: float
-    hi: float
-    coverage: float
-    threshold: float
     score: float
 
 

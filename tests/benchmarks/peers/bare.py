@@ -18,6 +18,7 @@ from aiohttp import web
 
 from volsvc.domain import Forecast
 from volsvc.models import FEATURES, packaged
+from volsvc.web.schemas import RowPrediction
 
 ANSWER = b'{"scores":[0.5],"model_variant":"constant","version":"1","ts":"2026-01-05T14:00:00Z"}'
 
@@ -48,16 +49,8 @@ async def predict(request: web.Request) -> web.Response:
     return web.Response(body=ANSWER, content_type=JSON)
 
 
-class Prediction(msgspec.Struct, gc=False):
-    """An answer to a row."""
-
-    sigma: float
-    sigma_annualised: float
-    lo: float
-    hi: float
-    coverage: float
-    threshold: float
-    quality: str
+Prediction = msgspec.defstruct("Prediction", tuple(RowPrediction.model_fields), gc=False)
+"""An answer to a row, as it is documented."""
 
 
 def modelled(body: bytes) -> Forecast:
