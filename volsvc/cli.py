@@ -39,6 +39,7 @@ log = get_logger(__name__)
 cli = typer.Typer(
     name="volsvc",
     help="Real-time volatility forecasts for crypto markets.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -175,7 +176,10 @@ def features(
         Path | None, typer.Option(help="also write the digest of each minute (.ndjson)")
     ] = None,
 ) -> None:
-    """Write the features of a recording, one row per accepted tick, as the daemon has them."""
+    """Write the features of a recording.
+
+    One row per accepted tick, as the daemon has them.
+    """
     from volsvc.commands import features_file
     from volsvc.digest_commands import digests_file
 
@@ -190,7 +194,7 @@ def verify(
     first: Annotated[Path, typer.Argument(help="digests, or records of ticks.features (NDJSON)")],
     second: Annotated[Path, typer.Argument(help="the same of another run")],
 ) -> int:
-    """Compare the digests of two runs, and name the first window that differs."""
+    """Name the first window in which two runs differ."""
     from volsvc.digest_commands import verify_files
 
     verdict = verify_files(first, second)
@@ -202,7 +206,8 @@ def verify(
 
 
 Data = Annotated[
-    list[Path], typer.Option("--data", help="recording of bars or ticks, or a folder of them")
+    list[Path],
+    typer.Option("--data", metavar="<path>", help="recording of bars or ticks, or a folder"),
 ]
 
 
@@ -214,14 +219,22 @@ def forecast(
     every: Annotated[int, typer.Option(min=1, help="seconds of event time between rows")] = 60,
     horizon: Annotated[
         list[float] | None,
-        typer.Option(min=1, max=86_400, help="seconds ahead; repeatable; default: 60 to 3600"),
+        typer.Option(
+            metavar="<float>",
+            min=1,
+            max=86_400,
+            help="seconds ahead; repeatable; default: 60 to 3600",
+        ),
     ] = None,
     model: Annotated[
         str,
         typer.Option(help="ml (packaged), baseline, registry, registry:VERSION, or an artefact"),
     ] = "ml",
 ) -> None:
-    """Write the forecasts of recordings of bars or ticks, each from what was known then."""
+    """Write the forecasts of recordings.
+
+    Of bars or ticks, each from what was known then.
+    """
     from volsvc.commands import ForecastOrder, forecast_file
     from volsvc.models import HORIZONS_S
 
@@ -241,7 +254,10 @@ def train(
     ] = None,
     register: Annotated[bool, typer.Option(help="log to MLflow and set the alias ml")] = True,
 ) -> None:
-    """Fit the model on recordings, write its artefact, log and register it."""
+    """Fit the model on recordings.
+
+    Its artefact is written, logged and registered.
+    """
     from volsvc.model_commands import TrainOrder, train_model
 
     settings = settings_of(config)
@@ -262,7 +278,10 @@ def evaluate(
     title: Annotated[str, typer.Option(help="of the report")] = "Evaluation",
     out: Annotated[Path, typer.Option(help="folder of the report")] = Path("report"),
 ) -> None:
-    """Walk forward over recordings: our forecasts against the field's models, with a report."""
+    """Set our forecasts against the field's models.
+
+    Walks forward over recordings, and writes a report.
+    """
     from volsvc.model_commands import ANCHOR_NAMES, EvaluateOrder, evaluate_models
     from volsvc.training.anchors import CASCADE_HARS
 
@@ -281,13 +300,13 @@ def evaluate(
     evaluate_models(settings_of(config), order)
 
 
-keys = typer.Typer(help="API keys.", rich_markup_mode=None)
+keys = typer.Typer(rich_markup_mode=None)
 cli.add_typer(keys, name="keys")
 
 
 @keys.callback()
 def keys_group() -> None:
-    """API keys."""
+    """Make API keys."""
 
 
 @keys.command("new")
@@ -299,7 +318,10 @@ def new_api_key(
     ] = None,
     file: Annotated[Path | None, typer.Option(help="keys file to add it to")] = None,
 ) -> None:
-    """Make an API key: it is shown once, and known to the service by its SHA-256."""
+    """Make an API key.
+
+    It is shown once; the service knows it by its SHA-256.
+    """
     from volsvc.keys import add_to_file, new_key
 
     asked = tuple(scope.strip() for scope in scopes.split(",") if scope.strip())

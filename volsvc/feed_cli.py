@@ -34,7 +34,10 @@ def record(
     rotate_mb: Annotated[float | None, typer.Option(min=0.001, help="new file at this")] = None,
     rotate_minutes: Annotated[float | None, typer.Option(min=0.001, help="new file then")] = None,
 ) -> None:
-    """Record a venue's live ticks to a file that can be replayed, even after a kill."""
+    """Record a venue's live ticks to a file.
+
+    It can be replayed at any moment, even after a kill.
+    """
     from volsvc.feed_commands import RecordOrder, record_feed
     from volsvc.sources.recorder import Limits
 
@@ -62,7 +65,10 @@ def download(
     kind: Annotated[Literal["trades", "candles"], typer.Option(help="what")] = "trades",
     rest_url: RestUrl = None,
 ) -> None:
-    """Download Coinbase's history; the same command again goes on where it stopped."""
+    """Download Coinbase's history.
+
+    The same command again goes on where it stopped.
+    """
     from volsvc.feed_commands import DownloadOrder, download_history
 
     settings = settings_of(config, source__symbols=symbols, source__rest_url=rest_url)
@@ -79,7 +85,10 @@ def simulate(
     speed: Speed = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one")] = 8765,
 ) -> None:
-    """Be an exchange that speaks Coinbase's protocol and misbehaves as its script says."""
+    """Be an exchange that misbehaves as its script says.
+
+    It speaks Coinbase's protocol.
+    """
     from volsvc.feed_commands import SimulateOrder, simulate_exchange
 
     settings = settings_of(config, source__symbols=symbols, replay__speed=speed)

@@ -13,7 +13,7 @@ from volsvc.logs import configure_logs
 
 models = typer.Typer(
     name="models",
-    help="Which model serves: list, activate, promote, rollback, history.",
+    help="Say and see which model serves.",
     no_args_is_help=True,
 )
 
@@ -28,7 +28,10 @@ def _settings(config: Path | None) -> Settings:
 
 @models.command("list")
 def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
-    """Show the registry's versions; with --url what a daemon serves and holds."""
+    """Show the registry's versions.
+
+    With --url, what a daemon serves and holds.
+    """
     from volsvc.model_admin import client_of, show_registry, show_state
 
     settings = _settings(config)
@@ -68,7 +71,10 @@ def promote(
     version: Annotated[int, typer.Argument(min=1, help="number in the registry")],
     config: ConfigFile = None,
 ) -> None:
-    """Point the registry's alias ml at a version; daemons that follow it load it."""
+    """Point the registry's alias ml at a version.
+
+    Daemons that follow it load it.
+    """
     from volsvc.model_admin import promote as promote_version
 
     promote_version(_settings(config), str(version))
@@ -83,7 +89,10 @@ def history(
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Show what served when and why: from the journal under data_dir, or of a daemon with --url."""
+    """Show what served when and why.
+
+    From the journal under data_dir, or of a daemon with --url.
+    """
     from volsvc import model_admin as admin
 
     settings = _settings(config)

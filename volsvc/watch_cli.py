@@ -20,10 +20,14 @@ watch = typer.Typer()
 def drift(
     reference: Annotated[
         list[Path] | None,
-        typer.Option(help="recordings, or a saved reference (.npz); default: the packaged one"),
+        typer.Option(
+            metavar="<path>",
+            help="recordings, or a saved reference (.npz); default: the packaged one",
+        ),
     ] = None,
     current: Annotated[
-        list[Path] | None, typer.Option(help="recording of bars or ticks, or a folder of them")
+        list[Path] | None,
+        typer.Option(metavar="<path>", help="recording of bars or ticks, or a folder"),
     ] = None,
     config: ConfigFile = None,
     start: Annotated[
@@ -33,7 +37,10 @@ def drift(
     save_reference: Annotated[Path | None, typer.Option(help="reference to write (.npz)")] = None,
     summary: Annotated[Path | None, typer.Option(help="table of days to write (.md)")] = None,
 ) -> None:
-    """Say which features and scores of recordings differ from a reference."""
+    """Say how recordings differ from a reference.
+
+    By feature and score: from the rows that the model was fitted on, or from others.
+    """
     from volsvc.drift_commands import DriftOrder
     from volsvc.drift_commands import drift as compare
 
@@ -52,7 +59,10 @@ def doctor(
     config: ConfigFile = None,
     url: Url = None,
 ) -> None:
-    """Look at everything the service needs; say what is wrong and how to put it right."""
+    """Say what is wrong, and how to put it right.
+
+    Looks at everything that the service needs.
+    """
     from volsvc.doctor import examine
 
     configure_logs("error", "console")
@@ -80,7 +90,7 @@ def top(
     every: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds between looks")] = 1.0,
     once: Annotated[bool, typer.Option(help="look once, print, and exit")] = False,
 ) -> None:
-    """Show the markets and the service in the terminal, as the live page does."""
+    """Show the live page's facts in the terminal."""
     from volsvc.top import TopOrder, run_top
 
     settings = load_settings(config)
@@ -91,7 +101,7 @@ def top(
 
 @watch.command()
 def monitoring(
-    slo: Annotated[Path, typer.Option(help="file of objectives and alerts")] = Path(
+    slo: Annotated[Path, typer.Option(help="objectives and alerts, by dashboards.yaml")] = Path(
         "deploy/slo.yaml"
     ),
     out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
@@ -108,7 +118,7 @@ def monitoring(
         int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
     ] = 1,
 ) -> None:
-    """Write what Prometheus, Alertmanager and Grafana read; dashboards.yaml is beside the file.
+    """Write what Prometheus, Alertmanager and Grafana read.
 
     Each option stands in for the key of its name in the file.
     """

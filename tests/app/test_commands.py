@@ -91,6 +91,7 @@ async def test_help_and_printed_things(tmp_path: Path) -> None:
     """Help for all and for each; settings, document and version are printed as JSON or text."""
     code, out, _ = await command(cwd=tmp_path)
     assert code == 0
+    assert "...\n" not in out, "a summary is too long for its line"
     for name in ("run", "replay", "generate", "features", "config", "openapi", "version"):
         assert name in out
         assert (await command(name, "--help", cwd=tmp_path))[0] == 0

@@ -173,11 +173,13 @@ async def test_unknown_places(service: Client) -> None:
     assert "BTC-USD" in problem["detail"]
     status, problem = await get(service, "/nowhere")
     assert (status, problem["type"]) == (404, "/problems/not-found")
+    assert "/openapi.json" in problem["detail"]
     status, problem = await get(service, "/history/NONE")
     assert (status, problem["type"]) == (404, "/problems/unknown-symbol")
     async with service.get("/predict") as response:
         assert response.status == 405
         assert response.headers["Allow"] == "POST"
+        assert (await response.json(content_type=None))["detail"] == "it takes POST"
     for limit in ("0", "-1", "x", "1e3", "99999999999", "²"):
         status, problem = await get(service, "/history/BTC-USD", params={"limit": limit})
         assert (status, problem["errors"][0]["pointer"]) == (422, "#/limit")

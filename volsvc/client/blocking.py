@@ -23,7 +23,7 @@ def _waiting(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]
     def method(self: Client, /, *args: P.args, **options: P.kwargs) -> A:
         return self.send(build(*args, **options))
 
-    as_method(method, build, build.__name__)
+    as_method(method, build, build)
     return method
 
 
@@ -36,7 +36,7 @@ def _with_client(
         def method(self: Client, /, *args: P.args, **options: P.kwargs) -> None:
             start(self, build(*args, **options))
 
-        as_method(method, build, "__init__")
+        as_method(method, build, start)
         return method
 
     return decorate
@@ -55,6 +55,7 @@ class Client:
 
     @_with_client(AsyncClient)
     def __init__(self, client: AsyncClient) -> None:
+        """As `AsyncClient`; `ssl` is for certificates that the system does not know."""
         self._client = client
         self._loop = asyncio.new_event_loop()
         # A daemon, so that a program that forgets to close it can end.

@@ -197,8 +197,17 @@ def as_problem(error: Exception) -> ProblemError | None:
         other = Kind("http-error", error.status, error.reason, "")
         kind = _BY_STATUS.get(error.status, other)
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        return ProblemError(kind, error.text or error.reason, headers=allow)
+        return ProblemError(kind, _detail_of(error, kind), headers=allow)
     return None
+
+
+def _detail_of(error: web.HTTPException, kind: Kind) -> str:
+    """What aiohttp has to say; what to do about it where that is no more than the status."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"it takes {', '.join(sorted(error.allowed_methods))}"
+    if error.text not in (None, f"{error.status}: {error.reason}"):
+        return str(error.text)
+    return kind.remedy or error.reason
 
 
 def problem_of(error: Exception, method: str, route: str) -> ProblemError:
