@@ -18,6 +18,8 @@ from volsvc.client import LatestResponse
 from volsvc.domain import format_time
 
 ALERT_S = 90.0
+WORK_S = 180.0
+"""For a day of ticks, or the registry's start: some 20 s, five times that on a busy machine."""
 PARTITIONS = 6
 WIDTH = 66
 """Characters for what is found."""
@@ -36,7 +38,7 @@ async def start(stage: Stage) -> None:
         symbols = (await stage.client.latest_all()).symbols
         return len(symbols) == 3 and all(one.quality.verdict == "ok" for one in symbols)
 
-    await eventually(known, 60, "three symbols with a day behind them")
+    await eventually(known, WORK_S, "three symbols with a day behind them")
     version = await stage.client.version()
     tell.show("serves", f"{version.model}, digest {version.model_digest[:12]}")
     for one in (await stage.client.latest_all()).symbols:
@@ -47,7 +49,7 @@ async def start(stage: Stage) -> None:
         text = (await stage.client.health()).checks["model"].detail
         return "registry" not in text or "entered" in text
 
-    await eventually(entered, 60, "the packaged models are in the registry")
+    await eventually(entered, WORK_S, "the packaged models are in the registry")
     await stage.film.open(f"{stage.daemon.url}/#BTC-USD")
 
 
@@ -104,7 +106,7 @@ async def _caught_up(stage: Stage, before: float) -> None:
             and await stage.daemon.metric("volsvc_kafka_consumer_lag_records") < 50
         )
 
-    await eventually(flowing, 60, "what was produced since is processed")
+    await eventually(flowing, WORK_S, "what was produced since is processed")
 
 
 async def hot_swap(stage: Stage) -> None:
