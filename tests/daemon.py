@@ -145,11 +145,11 @@ async def launch(
 
 
 async def command(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path, within_s: float = 60
 ) -> tuple[int, str, str]:
     """Run a volsvc command to its end: exit code, standard output, standard error."""
     process = await launch(*arguments, env=env, cwd=cwd)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(within_s):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

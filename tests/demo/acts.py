@@ -11,15 +11,13 @@ from contextlib import aclosing
 
 from tests.daemon import command, eventually
 from tests.demo.market import HOUR_NS, START_NS
-from tests.demo.stage import COARSE_FROM, ROW, SPEED, Stage
+from tests.demo.stage import COARSE_FROM, ROW, SPEED, WORK_S, Stage
 from tests.kafka.log import committed, read_topic
 from tests.registry.store import digest_of, point, register, write_candidate
 from volsvc.client import LatestResponse
 from volsvc.domain import format_time
 
 ALERT_S = 90.0
-WORK_S = 180.0
-"""For a day of ticks, or the registry's start: some 20 s, five times that on a busy machine."""
 PARTITIONS = 6
 WIDTH = 66
 """Characters for what is found."""

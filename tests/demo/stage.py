@@ -24,6 +24,8 @@ REFERENCE_HOURS: Final = range(24 * 7)
 YESTERDAY: Final = range(25)
 TODAY: Final = range(25, 42)
 COARSE_FROM: Final = 28
+WORK_S: Final = 300.0
+"""For a week or a day of ticks: some 15 s, and many times that on a busy machine."""
 BEAT_S: Final = 0.1
 """Between two requests of the load."""
 ROW: Final = {"ret_mean": 0.0, "ret_std": 2e-4, "n": 49, "span_s": 300.0}
@@ -110,7 +112,7 @@ async def prepare(folder: Path, narrator: Narrator) -> None:
 
 
 async def _done(folder: Path, env: Mapping[str, str], *arguments: str) -> str:
-    code, out, error = await command(*arguments, env=env, cwd=folder)
+    code, out, error = await command(*arguments, env=env, cwd=folder, within_s=WORK_S)
     assert code == 0, error
     return out
 
