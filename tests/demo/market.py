@@ -10,7 +10,7 @@ from volsvc.domain import NS, Tick, format_time, parse_time
 from volsvc.sources.generator import Generator, GeneratorSpec
 
 SYMBOLS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
-THINNED_S: Final = 10
+THINNED_S: Final = 5
 """One tick of a symbol in this time is kept: enough for a forecast, and a day in a minute."""
 COARSE: Final = 400
 """Steps that a price consists of once it is coarse: a tenth of a per cent each."""
