@@ -369,6 +369,9 @@ def test_it_says_when_it_is_stale(tmp_path: Path, recording: Path, open_page: Op
         assert time.monotonic() - began < 60
         expect(page.locator("#banner")).to_contain_text("quiet")
         expect(row_of(page, "BTC-USD").locator(".c-age")).to_contain_text("stale")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert findings(page) == [], "what is old can still be read"
 
 
 def test_a_sleep_is_noticed(replayed: Served, open_page: Open) -> None:
