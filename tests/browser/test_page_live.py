@@ -109,6 +109,21 @@ COUNT = """(seconds) => new Promise((resolve) => {
 })"""
 
 
+LOOP = """() => {
+  const begin = performance.now();
+  let sum = 0;
+  for (let i = 0; i < 1e7; i += 1) sum = (sum * 31 + i) | 0;
+  return [performance.now() - begin, sum];
+}"""
+LOOP_MS = 20.0
+"""What it takes on an idle machine, generously; on a busy one it took five times that."""
+
+
+def slowness(page: Page) -> float:
+    """How many times as long as on an idle machine the browser takes for plain arithmetic."""
+    return max(1.0, float(page.evaluate(LOOP)[0]) / LOOP_MS)
+
+
 def frames_of(page: Page) -> Frames:
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
@@ -131,7 +146,8 @@ def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> No
     things are looked at. The events must really come: the page's own count says so. The work of a
     frame (all tasks of the page's thread, by the browser's own clock) must fit into half of a
     thirtieth of a second. And the frames are counted: 30 a second, or, where the machine is so busy
-    that even an idle page of the same browser gets fewer than 45, two thirds of what that gets. The
+    that even an idle page of the same browser gets fewer than 45, two thirds of what that gets.
+    Both give way by as much as a loop of plain arithmetic takes longer than on an idle machine. The
     best of three turns counts, since a neighbour may take any one of them.
     """
     names = ",".join(["BTC-USD", "ETH-USD", "SOL-USD", *(f"C{n:02}-USD" for n in range(47))])
@@ -146,9 +162,9 @@ def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> No
         turns = []
         for _ in range(3):
             idle = open_page("about:blank").page
-            idle_frames = frames_of(idle)
+            idle_frames, slower = frames_of(idle), slowness(idle)
             idle.close()
-            turns.append((frames_of(page), idle_frames))
+            turns.append((frames_of(page), idle_frames, slower))
             if good(*turns[-1]):
                 break
         assert any(good(*turn) for turn in turns), turns
@@ -176,6 +192,6 @@ def test_nothing_jumps(tmp_path: Path, open_page: Open) -> None:
         assert page.evaluate(SHIFTS, WATCHED_S) < 0.02
 
 
-def good(page: Frames, idle: Frames) -> bool:
-    enough = min(FRAMES_PER_S, idle.per_s * 2 / 3)
-    return page.per_s >= enough and page.work_ms <= 1000 / FRAMES_PER_S / 2
+def good(page: Frames, idle: Frames, slower: float) -> bool:
+    enough = min(FRAMES_PER_S, idle.per_s * 2 / 3) / slower
+    return page.per_s >= enough and page.work_ms <= 1000 / FRAMES_PER_S / 2 * slower
