@@ -21,11 +21,9 @@ P = ParamSpec("P")
 A = TypeVar("A", bound=Answer)
 
 
-def as_method(
-    method: Callable[..., Any], build: Callable[..., Any], named: Callable[..., Any]
-) -> None:
-    """Let a method look to `help` as what it takes its arguments for, and what it is named for."""
-    method.__name__, method.__doc__ = named.__name__, named.__doc__
+def as_method(method: Callable[..., Any], build: Callable[..., Any], name: str) -> None:
+    """Let a method that makes a call look to `help` as the function that builds the call."""
+    method.__name__, method.__doc__ = name, build.__doc__
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     signature = inspect.signature(build)
     vars(method)["__signature__"] = signature.replace(
@@ -39,7 +37,7 @@ def _awaited(
     async def method(self: AsyncClient, /, *args: P.args, **options: P.kwargs) -> A:
         return await self.send(build(*args, **options))
 
-    as_method(method, build, build)
+    as_method(method, build, build.__name__)
     return method
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl as tls
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -12,6 +13,7 @@ from volsvc.client.asynchronous import AsyncClient, as_method
 from volsvc.client.calls import Call
 from volsvc.client.errors import ClientError
 from volsvc.client.events import Event
+from volsvc.client.retries import Retries
 from volsvc.web.schemas import Answer
 
 P = ParamSpec("P")
@@ -23,23 +25,8 @@ def _waiting(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]
     def method(self: Client, /, *args: P.args, **options: P.kwargs) -> A:
         return self.send(build(*args, **options))
 
-    as_method(method, build, build)
+    as_method(method, build, build.__name__)
     return method
-
-
-def _with_client(
-    build: Callable[P, AsyncClient],
-) -> Callable[[Callable[[Client, AsyncClient], None]], Callable[Concatenate[Client, P], None]]:
-    def decorate(
-        start: Callable[[Client, AsyncClient], None],
-    ) -> Callable[Concatenate[Client, P], None]:
-        def method(self: Client, /, *args: P.args, **options: P.kwargs) -> None:
-            start(self, build(*args, **options))
-
-        as_method(method, build, start)
-        return method
-
-    return decorate
 
 
 async def _next(events: AsyncGenerator[Event, None]) -> Event:
@@ -53,10 +40,17 @@ class Client:
     it, or use it in a `with`.
     """
 
-    @_with_client(AsyncClient)
-    def __init__(self, client: AsyncClient) -> None:
-        """As `AsyncClient`; `ssl` is for certificates that the system does not know."""
-        self._client = client
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout_s: float = 10.0,
+        retries: Retries | None = None,
+        ssl: tls.SSLContext | None = None,
+    ) -> None:
+        """`ssl` is for certificates that the system does not know."""
+        self._client = AsyncClient(url, key, timeout_s=timeout_s, retries=retries, ssl=ssl)
         self._loop = asyncio.new_event_loop()
         # A daemon, so that a program that forgets to close it can end.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
