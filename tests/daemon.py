@@ -111,16 +111,19 @@ async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[RunningD
     """A daemon that was started, once it is ready; killed at the end if it still runs."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         daemon = RunningDaemon(process, session)
+        failed = True
         try:
             await daemon.wait_ready()
             yield daemon
+            failed = False
         finally:
-            if process.returncode is None:
+            code = process.returncode
+            if code is None:
                 await daemon.stop(signal.SIGKILL)
-            elif process.returncode > 0:
-                print(daemon.log[-4_000:])
             if daemon._reader is not None:
                 await daemon._reader
+            if failed:
+                print(f"exit code {code}; its log ends so:\n{daemon.log[-6_000:]}")
 
 
 async def launch(

@@ -3,11 +3,15 @@
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.group import HeartbeatRequest
 
-from tests.bus_contract import BusContract
+from tests.bus_contract import BusContract, take
 from tests.kafka.broker import Broker
+from volsvc.domain import BusUnavailableError
 from volsvc.kafka_config import KafkaSettings
 from volsvc.transport import Lag
 from volsvc.transport.kafka import KafkaBus
@@ -60,3 +64,20 @@ def topics(kafka: KafkaSettings) -> SimpleNamespace:
 
 class TestKafkaBus(BusContract):
     """The contract."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), AssertionError("lost")])
+async def test_what_the_client_dies_of_can_be_tried_again(
+    error: Exception, bus: KafkaBus, kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat on a connection that has just closed, as uvloop refuses it, ends no process."""
+    send = AIOKafkaConnection.send
+
+    def refused(self: AIOKafkaConnection, request: Any, *rest: Any, **more: Any) -> Any:
+        if isinstance(request, HeartbeatRequest):
+            raise error
+        return send(self, request, *rest, **more)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", refused)
+    with pytest.raises(BusUnavailableError, match=str(error)):
+        await take(bus, kafka.topic, 1, commit=False)

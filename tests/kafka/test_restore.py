@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from volsvc.transport.kafka_reader import KafkaReader
 
 INSTANCE = ("--source", "none", "--roles", "consumer,api")
 MANY = 10_000
-WITHIN_S = 10.0
 GOOD = {"symbol": "BTC-USD", "price": 70_000.0}
 
 
@@ -35,23 +33,19 @@ def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
 
 @pytest.mark.timeout(180)
 async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """A new instance has the state of 10,000 symbols, and answers for them, within 10 s."""
+    """A new instance has the state of 10,000 symbols and answers for them; scaling.py times it."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     warm = await a_warm_record(servers, recording, tmp_path)
     await fill(settings_of(servers, name), warm, MANY)
     async with running(*INSTANCE, env=environment(servers, name), cwd=tmp_path) as daemon:
-        started = time.monotonic()
 
         async def restored() -> bool:
             # In the log: to ask for the metrics of so many symbols is work of its own.
             return f'"symbols": {MANY}' in daemon.log
 
         await eventually(restored, 60, "every state is restored", 0.1)
-        took = time.monotonic() - started
-        print(f"{MANY} symbols restored in {took:.1f} s")
         assert len((await daemon.get("/latest"))["symbols"]) == MANY
         assert await daemon.status("/health/ready") == 200
-        assert took < WITHIN_S
         assert await daemon.metric("volsvc_ticks_rejected_total") == 0
 
 

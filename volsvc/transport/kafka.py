@@ -10,14 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from volsvc.domain import BusError, BusUnavailableError
 from volsvc.kafka_config import KafkaSettings
 from volsvc.transport.bus import Assignee, BusEvents, OutRecord, Record
-from volsvc.transport.kafka_client import client_options, ensure_topics, let_go, retrying
+from volsvc.transport.kafka_client import TROUBLE, client_options, ensure_topics, let_go, retrying
 from volsvc.transport.kafka_reader import KafkaReader
 from volsvc.transport.kafka_subscription import GroupMember, KafkaSubscription
 
@@ -56,7 +55,7 @@ class KafkaBus:
             producer = await self._producer(topic)
             try:
                 await self._send(producer, topic, records)
-            except (KafkaError, OSError, TimeoutError) as error:
+            except TROUBLE as error:
                 self._producers.pop(topic, None)
                 await _abandon(producer)
                 self._events.connected("producer", False, str(error) or type(error).__name__)

@@ -11,7 +11,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    KafkaError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -42,6 +41,10 @@ COMPACTED: Final = {
 }
 """Of the features topic: old states go soon, so that a restore is short, yet none goes within the
 minute in which its owner may still have to write it again (see docs/architecture.md)."""
+
+TROUBLE: Final = (RuntimeError, OSError, TimeoutError)
+"""What comes out of a client whose broker is away. KafkaError is a RuntimeError, and so is what
+uvloop raises for a connection that closed before the client took note, which nobody wraps."""
 
 # Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the
 # broker has said what it speaks.
@@ -84,7 +87,7 @@ async def retrying(
             result = await attempt()
         except _FATAL as error:
             raise BusError(f"Kafka refuses: {error}") from error
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             _heed_cancellation(error)
             events.connected(part, False, str(error) or type(error).__name__)
             await asyncio.sleep(backoff.delay_s())

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from volsvc.domain import BusError
 from volsvc.transport.bus import Position
+from volsvc.transport.kafka_client import TROUBLE
 
 
 class Positions:
@@ -54,7 +54,7 @@ class Positions:
         self._expected[tp.partition] = messages[-1].offset + 1
         if expected is None or messages[0].offset <= expected:
             return
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        with contextlib.suppress(*TROUBLE):
             async with asyncio.timeout(self._answer_s):
                 low = (await consumer.beginning_offsets([tp]))[tp]
             if low > expected:

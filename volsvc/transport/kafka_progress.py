@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from volsvc.domain import BusUnavailableError
 from volsvc.transport.bus import BusEvents, Lag, Record
+from volsvc.transport.kafka_client import TROUBLE
 
 
 class Watchdog:
@@ -61,7 +61,7 @@ class Progress:
                 else:
                     ends = await consumer.end_offsets(assigned)
                 lags = await self._lags(consumer, ends)
-        except (KafkaError, TimeoutError, OSError) as error:
+        except TROUBLE as error:
             self._events.connected("consumer", False, str(error) or "no answer")
             self._events.lag(self._topic, {})
             self._watchdog.stood_still("the broker does not answer")

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from volsvc.domain import BusUnavailableError
 from volsvc.kafka_config import KafkaSettings
 from volsvc.transport.bus import BusEvents, Record
-from volsvc.transport.kafka_client import client_options, let_go
+from volsvc.transport.kafka_client import TROUBLE, client_options, let_go
 from volsvc.transport.kafka_progress import Watchdog
 
 POLL_MS = 500
@@ -107,7 +106,7 @@ class KafkaReader:
                 async for batch in self._until(consumer, ends, left):
                     yield batch
                     _check_time(deadline)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             raise BusUnavailableError(f"reading {topic} failed: {error!r}") from error
 
     async def follow(
@@ -138,7 +137,7 @@ class KafkaReader:
                     self._events.connected("replica", True, "")
                 else:
                     await self._check(consumer, every, watchdog)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             raise BusUnavailableError(f"following {topic} failed: {error!r}") from error
         finally:
             await let_go(consumer.stop())
@@ -151,7 +150,7 @@ class KafkaReader:
             async with asyncio.timeout(self._answer_s):
                 ends = await consumer.end_offsets(every)
                 behind = [tp for tp in every if await consumer.position(tp) < ends[tp]]
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             self._events.connected("replica", False, str(error) or "no answer")
             watchdog.stood_still("the broker does not answer")
             return

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from volsvc.domain import BusUnavailableError
 from volsvc.kafka_config import KafkaSettings
 from volsvc.supervisor import Backoff
 from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
-from volsvc.transport.kafka_client import client_options, let_go, retrying, unless
+from volsvc.transport.kafka_client import TROUBLE, client_options, let_go, retrying, unless
 from volsvc.transport.kafka_positions import Positions
 from volsvc.transport.kafka_progress import Progress
 from volsvc.transport.kafka_reader import to_record
@@ -107,8 +107,9 @@ class KafkaSubscription:
             polled: Mapping[TopicPartition, Sequence[Any]] = await consumer.getmany(
                 timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS
             )
-        except KafkaError as error:
-            # The client gives up on a group this way; a new one starts from the log.
+        except Exception as error:
+            # Whatever one of the client's own tasks died of comes out here, of any class; the
+            # client gives up on a group this way, and a new one starts from the log.
             raise BusUnavailableError(f"consuming {self._topic} failed: {error!r}") from error
         return polled
 
@@ -148,7 +149,7 @@ class KafkaSubscription:
             for tp, at in positions.items():
                 if tp in consumer.assignment():
                     consumer.seek(tp, at.next)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             raise BusUnavailableError(f"taking over {self._topic} failed: {error!r}") from error
 
     def assigned(self, partitions: set[TopicPartition]) -> None:
@@ -190,7 +191,7 @@ class KafkaSubscription:
             except (CommitFailedError, IllegalStateError):
                 # Revoked while we committed: the new owner starts from the state we flushed.
                 return False
-            except (KafkaError, TimeoutError, OSError) as error:
+            except TROUBLE as error:
                 self._events.connected("consumer", False, f"commit: {error or 'no answer'}")
                 if asyncio.get_running_loop().time() > deadline:
                     raise BusUnavailableError("offsets cannot be committed") from error
