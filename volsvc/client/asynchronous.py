@@ -21,9 +21,9 @@ P = ParamSpec("P")
 A = TypeVar("A", bound=Answer)
 
 
-def as_method(method: Callable[..., Any], build: Callable[..., Any], name: str) -> None:
+def as_method(method: Callable[..., Any], build: Callable[..., Any]) -> None:
     """Let a method that makes a call look to `help` as the function that builds the call."""
-    method.__name__, method.__doc__ = name, build.__doc__
+    method.__name__, method.__doc__ = build.__name__, build.__doc__
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     signature = inspect.signature(build)
     vars(method)["__signature__"] = signature.replace(
@@ -37,7 +37,7 @@ def _awaited(
     async def method(self: AsyncClient, /, *args: P.args, **options: P.kwargs) -> A:
         return await self.send(build(*args, **options))
 
-    as_method(method, build, build.__name__)
+    as_method(method, build)
     return method
 
 

@@ -25,7 +25,7 @@ def _waiting(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]
     def method(self: Client, /, *args: P.args, **options: P.kwargs) -> A:
         return self.send(build(*args, **options))
 
-    as_method(method, build, build.__name__)
+    as_method(method, build)
     return method
 
 
