@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tests.daemon import eventually, metric_sum
 from volsvc.app import Daemon
 from volsvc.config import load_settings
+from volsvc.web.shortcut import Known, Shortcut
 
 LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 1, "port": 0}
 
@@ -40,3 +42,18 @@ async def service(
     stop.set()
     async with asyncio.timeout(10):
         await run
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many requests of each route were answered the short way."""
+    count: Counter[str] = Counter()
+    before = Shortcut.answer
+
+    def answer(self: Shortcut, known: Known, body: bytes) -> bytes | None:
+        said = before(self, known, body)
+        count[known.route if said is not None else "declined"] += 1
+        return said
+
+    monkeypatch.setattr(Shortcut, "answer", answer)
+    return count

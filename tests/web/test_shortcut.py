@@ -26,7 +26,6 @@ from volsvc.logs import configure_logs
 from volsvc.web import predict
 from volsvc.web.connection import Connection
 from volsvc.web.services import SERVICES, Services
-from volsvc.web.shortcut import Known, Shortcut
 
 GOOD = {"rows": [ROW, {**ROW, "ret_std": 0.02, "span_s": 40.0}]}
 BAD = {"rows": [ROW, {**ROW, "n": 0}]}
@@ -92,21 +91,6 @@ def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
         given = {"Content-Type": "application/json", **given, "Content-Length": str(len(content))}
     head = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
     return "\r\n".join([*head, "", ""]).encode() + content
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How many requests of each route were answered the short way."""
-    count: Counter[str] = Counter()
-    before = Shortcut.answer
-
-    def answer(self: Shortcut, known: Known, body: bytes) -> bytes | None:
-        said = before(self, known, body)
-        count[known.route if said is not None else "declined"] += 1
-        return said
-
-    monkeypatch.setattr(Shortcut, "answer", answer)
-    return count
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
@@ -76,6 +76,9 @@ class Connection(RequestHandler):
         # Bytes until the next head begins; None where that is not known any more, and with it the
         # short way is closed for good.
         self._owed: int | None = 0
+        # The body of the last request, once that is answered and while another may come. aiohttp's
+        # handler begins to wait a turn of the loop later: a quick client has asked again by then.
+        self._last: StreamReader | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected; one too many is told so and let go."""
@@ -88,15 +91,16 @@ class Connection(RequestHandler):
         """Bytes have come: note when a head begins, and when it is complete."""
         if self._owed == 0 and self._answered(data):
             return
-        before = self._request_count
+        waited, before = self._waits_for_a_head(), self._request_count
         super().data_received(data)
         if self._owed is not None:
             self._owed = self._owed_after(data, self._owed, self._request_count - before)
         if self._request_count > before:
             self._head_since_s = None
+            self._last = None
             self.arrived_s = time.perf_counter()
             self._door.gate.came(self)
-        elif self._head_since_s is None and self._waits_for_a_head():
+        elif data and waited and self._head_since_s is None:
             self._head_since_s = time.monotonic()
 
     def _answered(self, data: bytes) -> bool:
@@ -138,6 +142,15 @@ class Connection(RequestHandler):
         self._door.gate.left(self)
         super().connection_lost(exc)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the answer; with that the connection is free for the next request."""
+        resp, reset = await super().finish_response(request, resp, start_time)
+        if not reset and resp.keep_alive and not self._messages:
+            self._last = request.content
+        return resp, reset
+
     async def within(self, seconds: float, answer: Awaitable[Answer]) -> Answer:
         """Await an answer; raises TimeoutError when it takes longer, give or take CHECK_S."""
         self._answering = asyncio.current_task()
@@ -153,7 +166,7 @@ class Connection(RequestHandler):
             self._answer_by_s = self._answering = None
 
     def _waits_for_a_head(self) -> bool:
-        return self._waiter is not None and not self._waiter.done()
+        return self._last is not None and self._last.is_eof() and not self._close
 
     def check(self, now_s: float) -> None:
         """End what takes too long: the client that sends a head or reads, or the answer."""

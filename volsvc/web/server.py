@@ -21,6 +21,9 @@ from volsvc.web.shortcut import SHORTCUT
 LAME_DUCK_S = 0.5
 """How long a drained server waits for idle connections to be used once more or closed."""
 BACKLOG = 4_096
+LISTENERS = 32
+"""Listeners on the one socket. libuv, and so uvloop, takes one connection a listener in a turn of
+the loop: with one listener and hundreds of busy clients, the last of a crowd waited for seconds."""
 
 
 class Server:
@@ -36,7 +39,7 @@ class Server:
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if settings.tls else None
         self.reload_certificate(settings)
         self._socket: socket.socket | None = None
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=grace_s
@@ -63,10 +66,13 @@ class Server:
         """Bind, and return the base URL; raises StartupError when the address is not free."""
         self._socket = _listen(self._settings.host, self._settings.port)
         await self._runner.setup()
-        # The server closes the socket that it is given; ours stays open for the last callers.
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connection, sock=self._socket.dup(), ssl=self._tls, backlog=BACKLOG
-        )
+        loop = asyncio.get_running_loop()
+        for _ in range(LISTENERS):
+            # A listener closes the socket that it is given; ours stays open for the last callers.
+            listener = await loop.create_server(
+                self._connection, sock=self._socket.dup(), ssl=self._tls, backlog=BACKLOG
+            )
+            self._listeners.append(listener)
         self._watch = asyncio.create_task(self._watch_clients(), name="connections")
         host, port = self._socket.getsockname()[:2]
         scheme = "https" if self._tls else "http"
@@ -74,8 +80,8 @@ class Server:
 
     async def close(self) -> None:
         """Take no more connections, finish what is in flight, and let go."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         if self._socket is not None:
             await self._take_last_callers(self._socket)
         # A kept-alive connection is told to close by its next answer. It gets a moment for that:

@@ -111,7 +111,7 @@ class Shortcut:
     def answer(self, known: Known, body: bytes) -> bytes | None:
         """The whole answer as it goes over the wire; None where the long way must be taken."""
         services = self._services
-        if services.health.draining or self._gate.full or services.tracer is not OFF:
+        if services.health.draining or services.tracer is not OFF:
             return None
         started = time.perf_counter()
         fields = {"request_id": new_request_id()}
