@@ -213,7 +213,7 @@ const loadMetrics = () => quietly(async () => {
 
 const loadVersion = () => quietly(async () => {
   const version = await api.get("/version");
-  setText(byId("build"), `volsvc ${version.version}${version.sha ? ` · ${version.sha.slice(0, 9)}` : ""}`);
+  setText(byId("build"), `volsvc ${version.version}${version.sha && version.sha !== "unknown" ? ` · ${version.sha.slice(0, 9)}` : ""}`);
 });
 
 // Symbols that have been silent for long, so that the service says whether they are stale.
