@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import pytest
 
 from tests.daemon import eventually, metric_sum
 from tests.web.serving import ROW, exchange, serving, status_of
+from tests.web.test_shortcut import Talk, request
 from volsvc.app import Daemon
 from volsvc.web.connection import CHECK_S
 
@@ -239,23 +239,17 @@ async def test_the_rest_of_a_refused_body_begins_no_head(served: Served) -> None
     client, _ = served
     base = client._base_url
     assert base is not None
-    reader, writer = await asyncio.open_connection(base.host, base.port)
+    talk = Talk(*await asyncio.open_connection(base.host, base.port))
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 110000\r\n\r\n"
-    writer.write(head + b"x" * 109_999)
-    async with asyncio.timeout(10):
-        refusal = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"Content-Length: (\d+)", refusal)
-        assert length is not None
-        await reader.readexactly(int(length[1]))
-    assert status_of(refusal) == 413
-    writer.write(b"x")
-    said = asyncio.create_task(reader.readuntil(b"\r\n"))
+    talk.writer.write(head + b"x" * 109_999)
+    assert (await talk.hear()).status == 413
+    talk.writer.write(b"x")
+    said = asyncio.create_task(talk.hear())
     await asyncio.wait({said}, timeout=TIGHT["header_timeout_s"] + 2 * CHECK_S)
     assert not said.done(), "it is not taken for a head that does not end"
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-    async with asyncio.timeout(10):
-        assert status_of(await said) == 200
-    writer.close()
+    talk.writer.write(request("GET", "/health/live"))
+    assert (await said).status == 200
+    talk.writer.close()
 
 
 async def test_too_many_connections(served: Served) -> None:

@@ -101,7 +101,7 @@ def test_a_quick_client_is_answered_on_the_spot(
 
 
 def test_what_is_answered_on_the_spot_is_not_in_flight(short: Counter[str]) -> None:
-    """To refuse it would cost as much as the answer, which waits for nothing and nobody."""
+    """To refuse it would save little: the answer waits for nothing and nobody."""
     asked = request("POST", "/predict", {"rows": [ROW]})
     head, _, body = asked.partition(b"\r\n\r\n")
 
