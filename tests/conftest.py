@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web_app
 from hypothesis import settings
 
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 # A busy machine is no fault of the code; speed is measured by the benchmarks. Each commit is given
 # the same examples, so that its tests answer the same twice; `make test-long` looks for new ones.

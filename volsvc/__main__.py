@@ -1,6 +1,6 @@
 """``python -m volsvc``: the same as the console script."""
 
-from volsvc.cli import main
+from volsvc.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests.daemon import eventually
-from volsvc.app import Daemon
-from volsvc.config import load_settings
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
 from volsvc.models import HORIZONS_S, Baseline, packaged
 from volsvc.models.ml import MlModel
 from volsvc.training.scores import qlike
@@ -83,7 +83,7 @@ async def replayed(
         )
 
     await eventually(over, 60, "the recording is replayed")
-    daemon.scoreboard.look()
+    daemon.quality_monitor.look()
     stop.set()
     await run
     return daemon, published
@@ -110,7 +110,9 @@ async def test_live_scores_equal_the_offline_ones(
         groups[outcome["model_variant"], outcome["horizon_s"]].append(outcome)
         expected = realised(logs, outcome["matured_at"], outcome["horizon_s"])
         assert outcome["realised"] == pytest.approx(expected, rel=1e-9)
-    rows = {(r["variant"], r["horizon_s"]): r for r in daemon.scoreboard.report("X-USD")["symbols"]}
+    rows = {
+        (r["variant"], r["horizon_s"]): r for r in daemon.quality_monitor.report("X-USD")["symbols"]
+    }
     assert set(rows) == set(groups) == {(v, h) for v in ("baseline", "ml") for h in HORIZONS_S}
     for place, found in groups.items():
         column = {name: np.array([o[name] for o in found], dtype=float) for name in found[0]
@@ -125,7 +127,7 @@ async def test_live_scores_equal_the_offline_ones(
         assert row["brier"] == pytest.approx(((hit - column["score"]) ** 2).mean(), rel=1e-9)
     skill = 1 - rows["ml", 60.0]["qlike"] / rows["baseline", 60.0]["qlike"]
     assert rows["ml", 60.0]["skill"] == pytest.approx(skill, rel=1e-9)
-    said = daemon.board.get("X-USD").snapshot.prediction_id
+    said = daemon.latest_store.get("X-USD").snapshot.prediction_id
     assert said is not None
     assert said.startswith("X-USD/2026-01-05T05:29:00")
     previous = said.replace("05:29:00", "05:28:00")
@@ -145,7 +147,7 @@ async def test_a_planted_bad_model_is_stopped(
     serving = daemon.holder.current
     assert (serving.model.variant, serving.requested) == ("baseline", "ml")
     assert "quality.fallback_ratio" in (serving.fallback_reason or "")
-    assert daemon.scoreboard.report()["guard"]["stopped"]
+    assert daemon.quality_monitor.report()["guard"]["stopped"]
     assert daemon.holder.shadow is not None
     assert daemon.holder.shadow.version == "9"
     # The same outcomes by the baseline's own numbers: x/10 - ln(x/10) - 1 against x - ln x - 1.
@@ -153,7 +155,7 @@ async def test_a_planted_bad_model_is_stopped(
     base = [o for o in outcomes if o["horizon_s"] == 60.0 and o["model_variant"] == "baseline"]
     ratios = np.array([(o["realised"] / o["sigma"]) ** 2 for o in base])
     tenfold = float((ratios / 10 - np.log(ratios / 10) - 1).mean())
-    report = daemon.scoreboard.report("X-USD")
+    report = daemon.quality_monitor.report("X-USD")
     (row,) = [r for r in report["symbols"] if (r["variant"], r["horizon_s"]) == ("ml", 60.0)]
     assert len(mine) == len(base)
     assert row["qlike"] == pytest.approx(tenfold, rel=1e-9)

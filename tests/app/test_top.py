@@ -20,8 +20,8 @@ from rich.console import Console
 from tests.daemon import command, eventually, running
 from tests.web.serving import serving
 from volsvc.client import Client, Retries
-from volsvc.top import Watcher
-from volsvc.top_view import Wanted, render
+from volsvc.commands.top.view import Wanted, render
+from volsvc.commands.top.watcher import Watcher
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.daemon import command
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 
 async def test_two_runs_are_compared(tmp_path: Path) -> None:

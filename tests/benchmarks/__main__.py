@@ -37,7 +37,7 @@ from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
 from tests.kafka.broker import Broker
 from tests.load.tools import need
-from volsvc.logs import configure_logs
+from volsvc.telemetry.logs import configure_logs
 
 PEERS = Path(".cache/benchmarks/venv/bin/python")
 RESULTS = Path("var/benchmarks")

@@ -11,7 +11,7 @@ from tests.benchmarks.engine import PER_S, SYMBOLS, WINDOW, through
 from tests.benchmarks.figures import Curve, Figure, Results, Row, at_most
 from tests.benchmarks.market import tick_records, ticks, warm_table
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, on_server_cpu, turns
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Tick
 from volsvc.features import SymbolTable
 
@@ -31,7 +31,7 @@ def against_symbols(bench: Bench) -> Results:
     places = bench.sizes.symbols
     warm = WINDOW + 10
     tables = [warm_table(symbols, warm, PER_S) for symbols in places]
-    # As in the daemon (`volsvc.collector`): what stays is no work for the collector.
+    # As in the daemon (`volsvc.daemon.gc_tuning`): what stays is no work for the collector.
     gc.freeze()
     state = _updates(bench, tables, places, warm)
     gc.unfreeze()

@@ -16,13 +16,14 @@ from tests.benchmarks.figures import Figure, Results, Row, at_least, rates
 from tests.benchmarks.market import tick_records, walk
 from tests.benchmarks.rounds import Bench, turns, turns_of
 from tests.daemon import eventually
-from volsvc.board import Board
-from volsvc.config import FeatureSettings
-from volsvc.consumer import Consumer
+from volsvc.config.kafka import KafkaSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.features import ReturnWindow, SymbolTable
-from volsvc.kafka_config import KafkaSettings
-from volsvc.metrics import Metrics
-from volsvc.models import ModelHolder, Wish, packaged
+from volsvc.models import packaged
+from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
@@ -129,8 +130,8 @@ def through(
     Returns seconds, without those of the records `before`.
     """
     bus = MemoryBus()
-    holder = ModelHolder(Wish("ml", packaged().model), shadow=shadow)
-    consumer = kind(bus, KafkaSettings(), table, holder, Board(), Metrics())
+    holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
+    consumer = kind(bus, KafkaSettings(), table, holder, LatestStore(), Metrics())
     return asyncio.run(_through(records, table, bus, consumer, chunk, before))
 
 

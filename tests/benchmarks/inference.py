@@ -16,24 +16,16 @@ from tests.benchmarks.figures import Figure, Results, Row, at_most
 from tests.benchmarks.market import tick_records, warm_table
 from tests.benchmarks.rounds import Bench, on_server_cpu, turns
 from tests.daemon import eventually
-from volsvc.board import Board
-from volsvc.collector import spare_what_stays
-from volsvc.config import FeatureSettings
-from volsvc.consumer import Consumer
+from volsvc.config.kafka import KafkaSettings
+from volsvc.config.settings import FeatureSettings
+from volsvc.daemon.gc_tuning import tune_gc
 from volsvc.features import SymbolTable
-from volsvc.kafka_config import KafkaSettings
-from volsvc.metrics import Metrics
-from volsvc.models import (
-    FEATURES,
-    HORIZONS_S,
-    PACKAGED,
-    LiveForecasts,
-    ModelHolder,
-    Wish,
-    moment_now,
-    packaged,
-)
+from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, SymbolForecasts, forecast_point, packaged
 from volsvc.models.base import SCALES_FROM
+from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
@@ -109,12 +101,12 @@ def micros(name: str, seconds: Sequence[float], count: int) -> Figure:
 
 def all_at_once(bench: Bench) -> Results:
     """All horizons of many symbols, from states to forecasts with intervals and probabilities."""
-    symbols = bench.sizes.moments
+    symbols = bench.sizes.points
     table = warm_table(symbols, 60)
     model = packaged().model
 
     def told() -> None:
-        forecasts = LiveForecasts(model, [moment_now(state) for state in table], HORIZONS_S)
+        forecasts = SymbolForecasts(model, [forecast_point(state) for state in table], HORIZONS_S)
         for index in range(symbols):
             forecasts.snapshot(index, HORIZONS_S[0])
 
@@ -126,7 +118,7 @@ def all_at_once(bench: Bench) -> Results:
 
 async def longest_hold(bench: Bench) -> Row:
     """How long the consumer keeps the event loop while a tick of each symbol comes at once."""
-    symbols, rounds = bench.sizes.moments, bench.sizes.rounds
+    symbols, rounds = bench.sizes.points, bench.sizes.rounds
     with on_server_cpu():
         held = [1e3 * each for each in await _holds(symbols, rounds)]
     what = f"longest hold of the event loop while {symbols:,} symbols tick at once"
@@ -136,14 +128,14 @@ async def longest_hold(bench: Bench) -> Row:
 async def _holds(symbols: int, rounds: int) -> list[float]:
     """Seconds of the longest hold of each round, from the ticks to the commit after them."""
     bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
-    holder = ModelHolder(Wish("ml", packaged().model))
-    consumer = Consumer(bus, topics, table, holder, Board(), Metrics())
+    holder = ModelHolder(DesiredModel("ml", packaged().model))
+    consumer = Consumer(bus, topics, table, holder, LatestStore(), Metrics())
     task = asyncio.create_task(consumer.run())
     await asyncio.sleep(0)
     await _taken(bus, table, tick_records(symbols, WARM, PER_S))
     thresholds = gc.get_threshold()
     # The daemon does so too.
-    sparing = asyncio.create_task(spare_what_stays(lambda: len(table)))
+    sparing = asyncio.create_task(tune_gc(lambda: len(table)))
     await asyncio.sleep(0)
     ticks = [tick_records(symbols, 1, PER_S, start=WARM + turn) for turn in range(rounds)]
     held = []

@@ -22,14 +22,14 @@ from tests.benchmarks.processes import FULL_RING, YOUNG, grown
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, on_server_cpu, turns, turns_of
 from tests.benchmarks.serving import LARGE
 from tests.load.tools import ROW
-from volsvc import consumer
-from volsvc.app import Daemon
-from volsvc.config import FeatureSettings, load_settings
+from volsvc.config.settings import FeatureSettings, load_settings
+from volsvc.daemon.daemon import Daemon
 from volsvc.features import SymbolTable
+from volsvc.pipeline import consumer
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import decode_tick
-from volsvc.web.predict import Job, answer
-from volsvc.web.rows import read_request
+from volsvc.web.routes.predict import Job, answer
+from volsvc.web.routes.predict_body import read_request
 from volsvc.web.services import SERVICES
 
 NUMBERS = 40

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
 from volsvc.features import SymbolTable
 from volsvc.transport import OutRecord

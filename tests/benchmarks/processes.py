@@ -14,7 +14,7 @@ from tests.benchmarks.rounds import Bench, turns_of
 from tests.daemon import eventually
 from tests.kafka.broker import free_port
 from tests.load.tools import Service
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 
 SETTLED_S = 30.0
 STILL_S = 1.0

@@ -32,7 +32,7 @@ class Sizes:
     windows: tuple[int, ...]
     batches: tuple[int, ...]
     bodies: tuple[int, ...]
-    moments: int
+    points: int
     latency_s: float
     ring_symbols: int
     training_rows: int
@@ -51,7 +51,7 @@ FULL = Sizes(
     windows=(50, 500, 5_000),
     batches=(1, 10, 100, 500),
     bodies=(1, 10, 100, 1_000, 10_000),
-    moments=1_000,
+    points=1_000,
     latency_s=6,
     ring_symbols=100,
     training_rows=100_000,
@@ -67,7 +67,7 @@ QUICK = Sizes(
     windows=(50, 5_000),
     batches=(1, 500),
     bodies=(1, 1_000),
-    moments=1_000,
+    points=1_000,
     latency_s=1,
     ring_symbols=10,
     training_rows=5_000,
@@ -83,7 +83,7 @@ SMOKE = Sizes(
     windows=(50, 100),
     batches=(1, 50),
     bodies=(1, 50),
-    moments=20,
+    points=20,
     latency_s=0.1,
     ring_symbols=2,
     training_rows=1_500,

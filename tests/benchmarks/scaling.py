@@ -24,7 +24,7 @@ from tests.kafka.broker import Broker
 from tests.kafka.filling import a_warm_record, fill, settings_of
 from tests.kafka.fleet import PARTITIONS, environment
 from tests.kafka.log import read_topic
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 START = "2026-01-05T14:00:00Z"
 SYMBOLS = 10_000

@@ -14,7 +14,7 @@ from tests.benchmarks.rounds import Bench, turns_of
 from tests.kafka.filling import Quiet, settings_of
 from tests.kafka.fleet import PARTITIONS
 from tests.kafka.log import create_topic
-from volsvc.transport.kafka import KafkaBus
+from volsvc.transport.kafka.bus import KafkaBus
 
 SYMBOLS, PER_S = 12, 20.0
 """Busy markets: twenty ticks a second each, of which one a second is published with forecasts."""

@@ -29,7 +29,7 @@ from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import SMOKE, Bench
 from tests.web.serving import serving as served
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.features import SymbolTable
 from volsvc.models import packaged
 

@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.served import Served, ServedHere, in_thread
 from tests.daemon import metric_sum
 from tests.waiting import until
-from volsvc.commands import generate_file
-from volsvc.logs import configure_logs
+from volsvc.commands.files import generate_file
+from volsvc.telemetry.logs import configure_logs
 
 configure_logs("warning", "console")
 

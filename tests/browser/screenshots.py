@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.conftest import CHROMIUM, OPTIONS
 from tests.browser.served import Served, in_process
 from tests.waiting import until
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 OUT = Path(__file__).parents[2] / "docs" / "images"
 NAMES = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK")

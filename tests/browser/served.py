@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from volsvc.app import Daemon
-from volsvc.config import load_settings
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
 
 READY_S = 30.0
 

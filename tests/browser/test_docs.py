@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.served import in_thread
-from volsvc.web.openapi import ROUTES
+from volsvc.web.openapi.routes import ROUTES
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Watched
 from tests.browser.served import Served, ServedHere, in_thread
 from tests.waiting import until
-from volsvc.keys import new_key
+from volsvc.web.auth.api_keys import new_key
 
 Open = Callable[..., Watched]
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")

@@ -18,7 +18,6 @@ from tests.kafka.proxy import proxy_to
 from tests.sse import Reader
 from tests.web.serving import serving
 from tests.web.test_stream import snapshot
-from volsvc.app import Daemon
 from volsvc.client import (
     AsyncClient,
     BusyError,
@@ -33,7 +32,8 @@ from volsvc.client import (
 )
 from volsvc.client import events as parsing
 from volsvc.client.events import EventParser
-from volsvc.web.stream_schemas import EVENTS
+from volsvc.daemon.daemon import Daemon
+from volsvc.web.schemas.stream import EVENTS
 
 QUICK = Retries(attempts=6, base_s=0.01, max_s=0.05)
 STREAM = {"Content-Type": "text/event-stream"}
@@ -65,7 +65,7 @@ def tell(daemon: Daemon, first: int, count: int) -> None:
     """Gaps with the numbers from `first` on."""
     for number in range(first, first + count):
         news = {"symbol": "BTC-USD", "at": "2026-01-05T14:20:00Z", "gaps": number}
-        daemon.board.tell("gap", "BTC-USD", news)
+        daemon.latest_store.tell("gap", "BTC-USD", news)
 
 
 @given(
@@ -103,10 +103,10 @@ async def test_every_event_has_a_schema() -> None:
     """What the service sends of each kind is what the schemas say, no field more or less."""
     async with serving() as (session, daemon), session.get("/stream") as response:
         reader = Reader(response)
-        daemon.board.post(snapshot("BTC-USD"), 1.0)
+        daemon.latest_store.post(snapshot("BTC-USD"), 1.0)
         daemon._tell_gap("BTC-USD", "trades", 3)
         tell(daemon, 1, 1)
-        await daemon.control.activate("ml", None, "route")
+        await daemon.controller.activate("ml", None, "route")
         assert daemon.drift is not None
         for listener in daemon.drift.listeners:
             listener({"end": "2026-01-06T00:00:00Z", "drifted": ["level"], "rows": 720})
@@ -146,10 +146,10 @@ async def test_a_service_that_starts_anew() -> None:
     )
     async with client, aclosing(client.stream(["BTC-USD"])) as stream:
         async with serving({"http": {"port": port}}) as (_, daemon):
-            daemon.board.post(snapshot("BTC-USD", 1.0), 1.0)
+            daemon.latest_store.post(snapshot("BTC-USD", 1.0), 1.0)
             first = await take(stream, 1)
         async with serving({"http": {"port": port}}) as (_, daemon):
-            daemon.board.post(snapshot("BTC-USD", 2.0), 1.0)
+            daemon.latest_store.post(snapshot("BTC-USD", 2.0), 1.0)
             (second,) = await take(stream, 1)
     reasons = [e.data.reason for e in (*first, second) if isinstance(e.data, Resync)]
     assert reasons == ["start", "unknown-id"]

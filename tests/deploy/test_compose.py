@@ -15,7 +15,7 @@ import pytest
 from tests.daemon import eventually
 from tests.deploy.composition import ROOT, Composition, example_variables
 from tests.monitoring.rig import Heard, receiver
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -19,9 +19,9 @@ from typer.main import get_command
 from tests.deploy.composition import ROOT, example_variables, resolve
 from tests.deploy.image import read_images
 from tests.docs.blocks import blocks
-from volsvc.cli import cli
-from volsvc.config import load_settings
-from volsvc.web.openapi import ROUTES
+from volsvc.cli.main import cli
+from volsvc.config.settings import load_settings
+from volsvc.web.openapi.routes import ROUTES
 
 DEPLOY = ROOT / "deploy"
 BASE = DEPLOY / "k8s" / "base"

@@ -16,7 +16,7 @@ import pytest
 from tests.docs.shell import READY_S, ROOT, Stage, wait_ready
 from tests.kafka.broker import Broker, free_port
 from tests.waiting import until
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 LINKED = ("Makefile", "config.toml", "constraints.txt", "deploy", "docs", "pyproject.toml")
 RECORDINGS = ("ticks.ndjson.gz", "recording.ndjson.gz")

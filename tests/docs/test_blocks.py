@@ -14,8 +14,8 @@ import yaml
 
 from tests.docs.blocks import LANGUAGES, NOT_HERE, Block, every_block, indented, pages
 from tests.docs.shell import Stage, commands
-from volsvc.config import load_settings
-from volsvc.http_config import KeyFile
+from volsvc.config.http import KeyFile
+from volsvc.config.settings import load_settings
 from volsvc.simulator.script import Script
 from volsvc.transport.bus import Record
 from volsvc.transport.codec import decode_tick

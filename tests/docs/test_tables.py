@@ -12,12 +12,12 @@ from typer.main import get_command
 from tests.docs.blocks import ROOT
 from tests.docs.settings import CONFIG, PAGE, settings, written
 from tests.monitoring.metrics_doc import FILE, document
-from volsvc.cli import cli
-from volsvc.config import SHORT_NAMES, Settings, known_keys
+from volsvc.cli.main import cli
+from volsvc.config.settings import SHORT_NAMES, Settings, known_keys
 from volsvc.monitoring.rules import rules
 from volsvc.monitoring.spec import read_spec
 from volsvc.simulator.script import Kind
-from volsvc.web.openapi import ROUTES
+from volsvc.web.openapi.routes import ROUTES
 
 DOCS = ROOT / "docs"
 

@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
-from volsvc.metrics import REJECTIONS
 from volsvc.models import Baseline
+from volsvc.telemetry.metrics import REJECTIONS
 from volsvc.transport import Record
 from volsvc.transport.codec import decode_tick, encode_tick
-from volsvc.web import examples
+from volsvc.web.openapi import examples
 from volsvc.web.problems import MAX_ERRORS, ProblemError, as_problem
-from volsvc.web.rows import read_request
+from volsvc.web.routes.predict_body import read_request
 
 MAX_ROWS = 50
 _MODEL = Baseline()

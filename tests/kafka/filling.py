@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tests.daemon import running
 from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
-from volsvc.kafka_config import KafkaSettings
+from volsvc.config.kafka import KafkaSettings
 from volsvc.transport import Lag, OutRecord
-from volsvc.transport.kafka import KafkaBus
-from volsvc.transport.stated import headers_of
+from volsvc.transport.features_record import state_headers
+from volsvc.transport.kafka.bus import KafkaBus
 
 
 class Quiet:
@@ -62,7 +62,7 @@ async def fill(settings: KafkaSettings, warm: bytes, symbols: int) -> None:
         partition = bus.partition_for(settings.topic, symbol.encode())
         record["symbol"] = symbol
         record["state"] |= {"partition": partition, "offset": ends[partition]}
-        headers = headers_of(ends[partition], "filler")
+        headers = state_headers(ends[partition], "filler")
         value = json.dumps(record).encode()
         states.append(OutRecord(symbol.encode(), value, headers, partition))
         tick = {"symbol": symbol, "time": record["time"], "price": 1.0}

@@ -11,10 +11,10 @@ from aiokafka.protocol.group import HeartbeatRequest
 
 from tests.bus_contract import BusContract, take
 from tests.kafka.broker import Broker
+from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
-from volsvc.kafka_config import KafkaSettings
 from volsvc.transport import Lag
-from volsvc.transport.kafka import KafkaBus
+from volsvc.transport.kafka.bus import KafkaBus
 
 
 class Heard:

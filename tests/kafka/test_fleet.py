@@ -22,7 +22,7 @@ from tests.kafka.fleet import (
     environment,
     undisturbed,
 )
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 SYMBOLS = tuple(f"{coin}-USD" for coin in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOT", "LTC", "BCH"))
 ROLES = ("--source", "none", "--roles", "consumer,api")

@@ -17,7 +17,7 @@ from tests.kafka.broker import Broker
 from tests.kafka.fleet import caught_up, environment, undisturbed
 from volsvc.transport import Record
 from volsvc.transport.codec import decode_tick
-from volsvc.transport.stated import decode_told
+from volsvc.transport.features_record import decode_snapshot
 
 DOC = Path(__file__).parents[2] / "docs" / "topics.md"
 
@@ -58,7 +58,7 @@ def test_the_documented_records_are_read() -> None:
     tick = decode_tick(Record("t", 0, 0, b"BTC-USD", example("ticks.raw")))
     assert tick.symbol == "BTC-USD"
     assert tick.best_ask == 69_705.91
-    told = decode_told(Record("t", 0, 0, b"BTC-USD", example("ticks.features")))
+    told = decode_snapshot(Record("t", 0, 0, b"BTC-USD", example("ticks.features")))
     assert told.snapshot.quality.ticks == 812
     assert told.snapshot.predictions[0].sigma == 0.00021
 

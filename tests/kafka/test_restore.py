@@ -16,7 +16,7 @@ from tests.kafka.broker import Broker
 from tests.kafka.filling import Quiet, a_warm_record, fill, settings_of
 from tests.kafka.fleet import environment
 from tests.kafka.log import create_topic, delete_records, read_topic, write
-from volsvc.transport.kafka_reader import KafkaReader
+from volsvc.transport.kafka.reader import KafkaReader
 
 INSTANCE = ("--source", "none", "--roles", "consumer,api")
 MANY = 10_000

@@ -13,16 +13,16 @@ import msgspec
 from prometheus_client import generate_latest
 
 from tests.daemon import eventually, metric_sum
-from volsvc.config import FeatureSettings, SourceSettings
+from volsvc.config.settings import FeatureSettings, SourceSettings
+from volsvc.daemon.feed_listener import FeedListener
 from volsvc.domain import NS, FeatureRow, SourceRow, Tick
-from volsvc.features import Order, SymbolTable
-from volsvc.feed_reporter import FeedReporter
-from volsvc.health import Health
-from volsvc.metrics import Metrics
-from volsvc.simulator import Fault, Script, Simulator, Tape
-from volsvc.sources.coinbase import Coinbase
-from volsvc.sources.live import LiveSource
-from volsvc.sources.venue import Venue
+from volsvc.features import SymbolTable, TickStatus
+from volsvc.simulator import Fault, Script, Simulator, Steps
+from volsvc.sources.live.coinbase import Coinbase
+from volsvc.sources.live.source import LiveSource
+from volsvc.sources.live.venue import Venue
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
 
 START_NS = 1_790_000_000 * NS
 SYMBOL = "BTC-USD"
@@ -48,7 +48,7 @@ def exchange(
 ) -> Simulator:
     """A simulated exchange over these ticks."""
     made = Script(fault=faults, **{"heartbeat_s": 0.1, **script})
-    return Simulator(Tape(ticks, made.batch_ms), made, speed=speed)
+    return Simulator(Steps(ticks, made.batch_ms), made, speed=speed)
 
 
 def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
@@ -67,7 +67,7 @@ class Feed:
         self.rows: list[SourceRow] = []
         self.features: list[FeatureRow] = []
         self.table = SymbolTable(FeatureSettings())
-        reporter = FeedReporter(metrics, self.health)
+        reporter = FeedListener(metrics, self.health)
         reporter.gap_listeners.append(lambda *gap: self.gaps.append(gap))
         self._registry = metrics.registry
         self.source = LiveSource(venue, symbols, settings, reporter)
@@ -80,7 +80,7 @@ class Feed:
                 self.rows += batch
                 for row in batch:
                     state = self.table.state_for(row.tick.symbol, row.tick.time_ns)
-                    if state.update(row.tick) is Order.NEW and state.row is not None:
+                    if state.update(row.tick) is TickStatus.NEW and state.row is not None:
                         self.features.append(state.row)
         finally:
             await batches.aclose()  # type: ignore[attr-defined]

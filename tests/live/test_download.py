@@ -13,7 +13,7 @@ import pytest
 from tests.daemon import command, eventually, launch
 from tests.live.feed import START_NS, trades
 from volsvc.domain import NS, Tick, format_time
-from volsvc.simulator import Fault, Script, Simulator, Tape
+from volsvc.simulator import Fault, Script, Simulator, Steps
 from volsvc.training.bars import read_bars
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
@@ -29,7 +29,7 @@ def history() -> list[Tick]:
 def venue(ticks: Sequence[Tick], *faults: Fault) -> Simulator:
     """An exchange that remembers these trades, and has none to come."""
     script = Script(fault=faults)
-    return Simulator(Tape([], script.batch_ms, ticks), script)
+    return Simulator(Steps([], script.batch_ms, ticks), script)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.live.feed import SYMBOL, WATCHED, Feed, listening, trades
 from tests.live.kraken_server import kraken
-from volsvc.config import SourceSettings
-from volsvc.sources.kraken import Kraken
+from volsvc.config.settings import SourceSettings
+from volsvc.sources.live.kraken import Kraken
 
 
 async def test_kraken_through_loss_and_disconnect() -> None:

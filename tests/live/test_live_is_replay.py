@@ -18,10 +18,10 @@ from prometheus_client import generate_latest
 from tests.daemon import RunningDaemon, eventually, metric_sum, running
 from tests.live.feed import START_NS, Feed, exchange, listening, settings
 from tests.recordings import TEN_MINUTES
-from volsvc.app import Daemon
-from volsvc.config import FeatureSettings, ReplaySettings, load_settings
+from volsvc.config.settings import FeatureSettings, ReplaySettings, load_settings
+from volsvc.daemon.daemon import Daemon
 from volsvc.domain import FeatureRow, InvalidTickError, SourceRow, Tick
-from volsvc.features import Order, SymbolTable
+from volsvc.features import SymbolTable, TickStatus
 from volsvc.simulator import Fault
 from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
@@ -53,7 +53,7 @@ def replayed(ticks: Sequence[Tick]) -> tuple[list[FeatureRow], SymbolTable]:
     table, rows = SymbolTable(FeatureSettings()), []
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
-        if state.update(tick) is Order.NEW and state.row is not None:
+        if state.update(tick) is TickStatus.NEW and state.row is not None:
             rows.append(state.row)
     return rows, table
 

@@ -16,8 +16,8 @@ from tests.daemon import RunningDaemon, eventually, running
 from tests.live.feed import SYMBOL, WATCHED, Feed, exchange, listening, now_trades, settings, trades
 from volsvc.domain import SourceRow
 from volsvc.simulator import Fault, Simulator
-from volsvc.sources.coinbase import Coinbase
-from volsvc.sources.live import WAITING_BATCHES
+from volsvc.sources.live.coinbase import Coinbase
+from volsvc.sources.live.source import WAITING_BATCHES
 
 ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49}
 RECOVERY_S = 2.0

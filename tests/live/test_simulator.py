@@ -13,7 +13,7 @@ import pytest
 from tests.daemon import eventually, launch, running
 from tests.live.feed import START_NS, SYMBOL, exchange, listening, settings, trades
 from volsvc.domain import NS, SourceError, format_time
-from volsvc.simulator import Fault, Script, Tape, read_script
+from volsvc.simulator import Fault, Script, Steps, read_script
 
 
 def test_scripts(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_wrong_scripts(text: str | None, fault: str, tmp_path: Path) -> None:
 def test_steps_depend_on_the_ticks_alone() -> None:
     """A step is what a symbol trades in a quarter of a second; ids are given where none are."""
     both = sorted(trades(3, 2) + trades(3, 1, "ETH-USD"), key=lambda tick: tick.time_ns)
-    steps = list(Tape(both, 250).steps())
+    steps = list(Steps(both, 250).steps())
     assert [(s.symbol, len(s.ticks)) for s in steps] == [(SYMBOL, 2), ("ETH-USD", 1)] * 3
     bare = [type(t)(t.symbol, t.time_ns, t.price) for t in trades(2, 2)]
-    assert [t.trade_id for s in Tape(bare, 250).steps() for t in s.ticks] == [1, 2, 3, 4]
+    assert [t.trade_id for s in Steps(bare, 250).steps() for t in s.ticks] == [1, 2, 3, 4]
 
 
 async def ask(url: str) -> tuple[int, Any]:
@@ -136,7 +136,7 @@ def test_every_kind_is_documented() -> None:
     """docs/live.md names every kind of fault, every key of a script and every metric of a feed."""
     from prometheus_client import CollectorRegistry
 
-    from volsvc.feed_reporter import FeedMetrics
+    from volsvc.daemon.feed_listener import FeedMetrics
 
     text = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
     registry = CollectorRegistry()

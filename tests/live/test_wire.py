@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.recordings import REAL_MESSAGES
 from volsvc.domain import InvalidTickError, Tick, parse_time
-from volsvc.sources.coinbase import Candle, Coinbase
-from volsvc.sources.kraken import Kraken
-from volsvc.sources.venue import Confirmed, Data, Heartbeat, Hole, Message, Refusal, Unused
+from volsvc.sources.live.coinbase import Candle, Coinbase
+from volsvc.sources.live.kraken import Kraken
+from volsvc.sources.live.venue import Confirmed, Data, Heartbeat, Message, Refusal, TradeGap, Unused
 
 NOW_NS = parse_time("2026-04-07T14:30:04Z")
 CAPTURES = sorted(REAL_MESSAGES.glob("captures/COINBASE.ws*.gz"))
@@ -283,9 +283,10 @@ def test_rest_pages() -> None:
     """A hole is asked for from its oldest page on, and the answer is turned around."""
     venue = Coinbase()
     assert (
-        venue.trades_url(Hole("BTC-USD", 11, 14, 0)) == "/products/BTC-USD/trades?limit=4&after=15"
+        venue.trades_url(TradeGap("BTC-USD", 11, 14, 0))
+        == "/products/BTC-USD/trades?limit=4&after=15"
     )
-    assert "limit=1000&after=1011" in venue.trades_url(Hole("BTC-USD", 11, 9_999, 0))
+    assert "limit=1000&after=1011" in venue.trades_url(TradeGap("BTC-USD", 11, 9_999, 0))
     rows = [{**trade(n), "trade_id": n} for n in (3, 2, 1)]
     found = venue.parse_trades("BTC-USD", json.dumps(rows).encode())
     assert [tick.trade_id for tick in found] == [1, 2, 3]
@@ -339,7 +340,7 @@ def test_kraken_control_messages() -> None:
 
 def test_kraken_rest() -> None:
     """The REST API has older names for some assets, and trades as lists."""
-    url = Kraken().trades_url(Hole("BTC-USD", 1, 2, 1_000))
+    url = Kraken().trades_url(TradeGap("BTC-USD", 1, 2, 1_000))
     assert url == "/0/public/Trades?pair=XBTUSD&since=999"
     row = ["105433.6", "0.00027625", 1762795433.9717445, "b", "l", "", 10218208]
     body = {"error": [], "result": {"XBTUSDT": [row], "last": "1762795433971744500"}}

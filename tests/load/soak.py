@@ -26,7 +26,7 @@ import aiohttp
 from tests.daemon import metric_sum
 from tests.load.streams import watching
 from tests.load.tools import BODY, Service, capacity, need, paced, service
-from volsvc.commands import generate_file
+from volsvc.commands.files import generate_file
 
 SAMPLE_S, SWAP_S, STREAMS = 1.0, 5.0, 50
 WARM_UP = 0.3

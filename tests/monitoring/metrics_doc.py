@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from volsvc.app import Daemon
-from volsvc.config import load_settings
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
 
 FILE = Path(__file__).parents[2] / "docs" / "metrics.md"
 HEAD = """# Metrics

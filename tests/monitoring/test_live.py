@@ -15,7 +15,7 @@ from tests.daemon import RunningDaemon, running
 from tests.kafka.broker import free_port
 from tests.monitoring.rig import monitoring
 from volsvc.drift import summarise
-from volsvc.models.monitored import MONITORED
+from volsvc.models.drift_inputs import MONITORED
 
 TICK_S = 20
 HOURS = 28

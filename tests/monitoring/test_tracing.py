@@ -85,7 +85,8 @@ async def test_a_request_goes_on_with_its_callers_trace(
 def test_off_costs_no_import(tmp_path: Path) -> None:
     """Without tracing a daemon loads nothing of OpenTelemetry."""
     program = (
-        "import sys; from volsvc.app import Daemon; from volsvc.config import load_settings; "
+        "import sys; from volsvc.daemon.daemon import Daemon; "
+        "from volsvc.config.settings import load_settings; "
         "Daemon(load_settings(None)); print([m for m in sys.modules if 'opentelemetry' in m])"
     )
     run = [sys.executable, "-c", program]

@@ -23,8 +23,8 @@ import numpy as np
 from tests.daemon import eventually
 from volsvc.models import PACKAGED, packaged, write_artefact
 from volsvc.models.ml import Parts
-from volsvc.models.registry import Candidate, Registry
 from volsvc.models.trees import Forest
+from volsvc.serving.mlflow_registry import Candidate, Registry
 
 NAME = "volsvc"
 

@@ -16,7 +16,7 @@ import pytest
 from tests.daemon import command, eventually, running
 from tests.simulated import constant, write_bars
 from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, packaged
-from volsvc.models.registry import Registry, RegistryError, candidates_of
+from volsvc.serving.mlflow_registry import Registry, RegistryError, candidates_of
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A sqlite store with the packaged models in it; making its tables takes seconds."""
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    register = [sys.executable, "-m", "volsvc.models.registry", "volsvc"]
+    register = [sys.executable, "-m", "volsvc.serving.mlflow_registry", "volsvc"]
     env = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     subprocess.run(register, env=env, check=True, timeout=200, cwd=folder)
     return uri

@@ -99,10 +99,10 @@ def wishes(good: list[str]) -> Iterator[dict[str, str] | None]:
     return cycle([*versions, {"variant": "baseline"}, {"variant": "ml"}, None, None])
 
 
-async def swap(daemon: RunningDaemon, wish: dict[str, str] | None) -> int:
-    if wish is None:
+async def swap(daemon: RunningDaemon, desired: dict[str, str] | None) -> int:
+    if desired is None:
         return await rollback(daemon)
-    status, answer = await put(daemon, wish)
+    status, answer = await put(daemon, desired)
     assert status == 200, answer
     return status
 

@@ -12,10 +12,17 @@ import pytest
 
 from tests.daemon import command
 from tests.simulated import START, garch, write_bars
-from volsvc.config import load_settings
+from volsvc.config.settings import load_settings
 from volsvc.domain import Tick, parse_time
 from volsvc.features import MINUTE_NS, SymbolTable
-from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, packaged
+from volsvc.models import (
+    HORIZONS_S,
+    Point,
+    SymbolForecasts,
+    forecast_point,
+    minute_closes,
+    packaged,
+)
 from volsvc.sources.files import Recording
 from volsvc.training.bars import read_bars
 from volsvc.training.batch import COLUMNS, due_of_bars, forecast_rows
@@ -104,11 +111,11 @@ async def test_ticks_are_scored_as_the_daemon_scores_them(recording: Path, tmp_p
             if tick.symbol == row["symbol"] and tick.time_ns < time_ns:
                 table.state_for(tick.symbol, tick.time_ns).update(tick)
         state = table.get(row["symbol"])
-        moments = [*moments_ended(state), moment_now(state)]
-        live = LiveForecasts(model, moments, HORIZONS_S)
-        for index in range(len(moments) - 1):
+        points: list[Point] = [*minute_closes(state), forecast_point(state)]
+        live = SymbolForecasts(model, points, HORIZONS_S)
+        for index in range(len(points) - 1):
             live.learn(index)
-        (expected,) = (p for p in live.predictions(len(moments) - 1) if p.horizon_s == 300)
+        (expected,) = (p for p in live.predictions(len(points) - 1) if p.horizon_s == 300)
         found = [float(row[n]) for n in ("sigma", "lo", "hi", "p_spike", "threshold")]
         wanted = [expected.sigma, expected.lo, expected.hi, expected.score, expected.threshold]
         assert found == wanted

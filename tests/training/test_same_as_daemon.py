@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from tests.daemon import eventually
-from volsvc.app import Daemon
-from volsvc.commands import generate_file
-from volsvc.config import Settings, load_settings
+from volsvc.commands.files import generate_file
+from volsvc.config.settings import Settings, load_settings
+from volsvc.daemon.daemon import Daemon
+from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import FeatureRow
+from volsvc.domain.float_codec import unpack
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
-from volsvc.health import Health
-from volsvc.metrics import Metrics
-from volsvc.models import HORIZONS_S, LiveForecasts, moment_now, moments_ended, packaged
+from volsvc.models import HORIZONS_S, SymbolForecasts, forecast_point, minute_closes, packaged
 from volsvc.models.base import matrix_of_scales
-from volsvc.packing import unpack
-from volsvc.reporter import Reporter
-from volsvc.source_setup import file_source
+from volsvc.sources.factory import file_source
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
 from volsvc.training.dataset import load_panel
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
@@ -54,7 +54,7 @@ async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon
     run = asyncio.create_task(daemon.run(stop, lambda url: None))
 
     async def done() -> bool:
-        shown = {posted.snapshot.row.symbol: posted.snapshot.row for posted in daemon.board}
+        shown = {posted.snapshot.row.symbol: posted.snapshot.row for posted in daemon.latest_store}
         return shown == until
 
     await eventually(done, 60, "the recording is taken in")
@@ -70,7 +70,9 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
 
     # The trainer's path.
     def ticks_of(path: Path):  # type: ignore[no-untyped-def]
-        return (row for row in file_source(settings, path, Reporter(Metrics(), Health())).ticks())
+        return (
+            row for row in file_source(settings, path, PartsListener(Metrics(), Health())).ticks()
+        )
 
     panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
     table = SymbolTable(settings.features)
@@ -89,16 +91,16 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
                 assert issued[(minutes.start + index) % ahead] == ours[index, column]
 
         state = table.get(symbol)
-        ended, newest = moments_ended(state), moment_now(state)
-        assert [moment.scales.tobytes() for moment in ended] == [
+        ended, newest = minute_closes(state), forecast_point(state)
+        assert [point.scales.tobytes() for point in ended] == [
             row.tobytes() for row in minutes.scales
         ]
-        forecasts = LiveForecasts(model, [*ended, newest], HORIZONS_S)
+        forecasts = SymbolForecasts(model, [*ended, newest], HORIZONS_S)
         for index in range(len(ended)):
             forecasts.learn(index)
             forecasts.issue(index)
         expected = forecasts.snapshot(len(ended), HORIZONS_S[0])
-        shown = daemon.board.get(symbol).snapshot
+        shown = daemon.latest_store.get(symbol).snapshot
         assert shown == expected
         assert set(shown.features) == set(SCALE_NAMES)
         assert all(value is not None for value in shown.features.values())

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from tests.simulated import START, garch, write_bars
-from volsvc.config import load_settings
-from volsvc.domain import Tick
-from volsvc.model_commands import (
-    EvaluateOrder,
+from volsvc.commands.training import (
+    EvaluateOptions,
     TrainingError,
-    TrainOrder,
+    TrainOptions,
     evaluate_models,
     train_model,
 )
+from volsvc.config.settings import load_settings
+from volsvc.domain import Tick
 from volsvc.models import HORIZONS_S, read_artefact
 from volsvc.training.dataset import Minutes, load_panel
 from volsvc.training.fit import FitSpec, sample
@@ -84,11 +84,11 @@ def test_train_and_evaluate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Both commands on simulated markets: the artefact, its twin, the report."""
-    monkeypatch.setattr("volsvc.model_commands.FitSpec", lambda: SPEC)
+    monkeypatch.setattr("volsvc.commands.training.FitSpec", lambda: SPEC)
     monkeypatch.chdir(tmp_path)
     settings = load_settings(None, {})
     data = [recordings]
-    order = TrainOrder(data, None, tmp_path / "a.npz", "7", None, register=False)
+    order = TrainOptions(data, None, tmp_path / "a.npz", "7", None, register=False)
     train_model(settings, order)
     train_model(settings, replace(order, out=tmp_path / "b.npz", compare=tmp_path / "a.npz"))
     assert "identical to the other artefact" in capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_train_and_evaluate(
     assert [item["symbol"] for item in artefact.facts["data"]] == ["AAA-USD", "BBB-USD"]
     assert set(artefact.facts["metrics"]["60"]) == {"ml", "baseline"}
 
-    evaluation = EvaluateOrder(
+    evaluation = EvaluateOptions(
         data=data,
         start="2026-01-14",
         end=None,
@@ -130,6 +130,6 @@ def test_too_little_data_is_said(
 ) -> None:
     """Twelve days are not enough for the packaged way of fitting: one line, no traceback."""
     monkeypatch.chdir(tmp_path)
-    order = TrainOrder([recordings], None, tmp_path / "a.npz", "1", None, register=False)
+    order = TrainOptions([recordings], None, tmp_path / "a.npz", "1", None, register=False)
     with pytest.raises(TrainingError, match="37 days"):
         train_model(load_settings(None, {}), order)

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick, VolsvcError, parse_time
 from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged

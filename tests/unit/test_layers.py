@@ -1,124 +1,127 @@
-"""Who may know whom."""
+"""Which package may import which, and what pure packages may not touch."""
 
 import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import volsvc
 
-ROWS = (
-    ("live_settings",),
-    ("http_config",),
-    ("domain", "config", "kafka_config", "watch_config"),
-    ("packing",),
-    ("quality", "evidence"),
-    (
-        "features",
-        "drift",
-        "metrics",
-        "logs",
-        "board",
-        "supervisor",
-        "health",
-        "instance",
-        "journal",
-        "monitoring",
-        "drift_report",
-        "tracing",
-    ),
-    ("keys", "streams"),
-    ("transport", "sources", "models"),
-    ("ownership", "replica", "scoreboard", "drift_watch", "vitals"),
-    ("producer", "consumer", "web", "training", "registration", "model_log"),
-    ("model_setup", "feed_reporter", "simulator", "client"),
-    ("reporter",),
-    ("source_setup",),
-    ("app",),
-    (
-        *("commands", "model_commands", "model_admin", "digest_commands", "feed_commands"),
-        *("drift_commands", "doctor", "progress", "command_line", "collector"),
-        *("top", "top_view", "top_objectives"),
-    ),
-    ("model_cli", "feed_cli", "watch_cli"),
-    ("cli",),
-)
-"""A part imports from rows above its own only; parts in one row do not import one another."""
+LAYERS = """
+backoff   config      domain
+scoring   monitoring  telemetry
+features  transport   sources
+models    simulator
+serving   drift       training
+pipeline
+web
+client    daemon
+commands
+cli
+"""
+"""Packages from the ground up: each imports from the lines above its own, never from its line."""
 
-HEAVY = {
-    "aiokafka": ("transport",),
-    "aiohttp": ("web", "models", "sources", "simulator", "client"),
+PURE = {
+    *("domain", "scoring", "features", "models"),
+    *("drift/distance.py", "drift/judge.py", "drift/reference.py", "drift/window.py"),
 }
+"""Packages and modules without I/O and clock: time comes in as an argument."""
+READS_A_FILE = "models/artefact.py"
+"""The one module of a pure package that may open a file: the packaged artefact."""
+SIDE_EFFECTS = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
+
+EDGES = {
+    "aiokafka": {"transport"},
+    "aiohttp": {"client", "commands", "serving", "simulator", "sources", "web"},
+}
+"""Libraries of the outside world, and the packages that may know them."""
+
 ROOT = Path(volsvc.__file__).parent
-ALLOWED = {
-    ("config", "kafka_config"),
-    ("config", "watch_config"),
-    ("commands", "progress"),
-    ("feed_commands", "commands"),
-    ("feed_commands", "progress"),
-    ("model_commands", "progress"),
-    ("digest_commands", "progress"),
-    ("drift_commands", "progress"),
-    ("digest_commands", "commands"),
-    ("quality", "evidence"),
-    ("top", "model_admin"),
-    ("top", "top_view"),
-    ("top", "top_objectives"),
-    ("top_view", "top_objectives"),
-}
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__main__.py")
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def package_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
 
 
-def imported(path: Path) -> set[str]:
-    """Full names of the modules that a module imports, anywhere inside it."""
-    names: set[str] = set()
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of all that a module imports, at its top or inside a function."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def row_of(part: str) -> int:
-    return next(index for index, row in enumerate(ROWS) if part in row)
-
-
-MODULES = [
-    path
-    for path in sorted(ROOT.rglob("*.py"))
-    if path not in (ROOT / "__init__.py", ROOT / "__main__.py")
-]
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_up(path: Path) -> None:
-    """Every import of ours goes to a row above, or stays inside its part."""
-    own = part_of(path)
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] != "volsvc" or len(parts) < 2 or parts[1] in (own, "__version__"):
-            continue
-        pair = (own, parts[1])
-        assert row_of(parts[1]) < row_of(own) or pair in ALLOWED, f"{own} imports {name}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_edges_stay_at_the_edge(path: Path) -> None:
-    """Kafka is known to the transport alone; HTTP to web, client, live sources and simulator."""
-    libraries = {name.split(".")[0] for name in imported(path)}
-    for library, owners in HEAVY.items():
-        if library in libraries:
-            assert part_of(path) in owners, f"{path} imports {library}"
-
-
-def test_pure_parts_do_no_io() -> None:
-    """Domain and features import neither a clock nor anything that does I/O."""
-    banned = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
+def imports_of_ours() -> Iterator[tuple[str, str]]:
+    """Pairs of modules of ours, the importing one first."""
+    known = {module_of(path) for path in MODULES}
     for path in MODULES:
-        if part_of(path) in ("domain", "features", "drift", "quality", "evidence", "packing"):
-            found = {name.split(".")[0] for name in imported(path)} & banned
-            assert not found, f"{path} imports {found}"
+        yield from ((module_of(path), name) for name in imported(path) if name in known)
+
+
+def test_arrows_point_to_the_ground() -> None:
+    """A package imports from lower layers only, and every package has a layer."""
+    layer = {name: at for at, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+    arrows = {(package_of(a), package_of(b)) for a, b in imports_of_ours() if "." in a and "." in b}
+    packages = {package_of(module_of(path)) for path in MODULES} - {"volsvc"}
+    assert packages == set(layer)
+    assert {(a, b) for a, b in arrows if a != b and layer[a] <= layer[b]} == set()
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """There is no circle of modules; a package's face, which only hands names on, is none."""
+    graph: dict[str, set[str]] = {}
+    faces = {module_of(path) for path in MODULES if path.name == "__init__.py"}
+    for module, name in imports_of_ours():
+        if module not in faces and name not in faces:
+            graph.setdefault(module, set()).add(name)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_the_picture_shows_the_layers() -> None:
+    """docs/architecture.md has these very lines."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    assert f"```text{LAYERS}```" in re.sub(r" +#.*", "", page)
+
+
+def test_the_outside_world_is_known_at_the_edge() -> None:
+    """Kafka is known to the transport alone; HTTP to those who speak it."""
+    found = {
+        (library, package_of(module_of(path)))
+        for path in MODULES
+        for library in {name.split(".")[0] for name in imported(path)} & set(EDGES)
+    }
+    assert {(library, package) for library, package in found if package not in EDGES[library]} == (
+        set()
+    )
+
+
+def test_pure_packages_have_no_side_effects() -> None:
+    """Pure packages import neither a clock nor anything that does I/O."""
+    impure = set()
+    for path in MODULES:
+        place = path.relative_to(ROOT).as_posix()
+        if PURE & {place, place.split("/")[0]} and place != READS_A_FILE:
+            libraries = {name.split(".")[0] for name in imported(path)}
+            impure |= {(place, library) for library in libraries & SIDE_EFFECTS}
+    assert impure == set()
+
+
+def test_rooms_are_found() -> None:
+    """The package's folder holds packages and at most two modules, no package over 20 modules."""
+    loose = {path.name for path in ROOT.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert len(loose) <= 2, loose
+    folders = {path.parent for path in MODULES}
+    full = {str(f.relative_to(ROOT)) for f in folders if len(list(f.glob("*.py"))) > 20}
+    assert full == set()

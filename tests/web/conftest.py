@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from tests.daemon import eventually, metric_sum
-from volsvc.app import Daemon
-from volsvc.config import load_settings
-from volsvc.web.shortcut import Known, Shortcut
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
+from volsvc.web.server.fast_path import FastPath, Known
 
 LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 1, "port": 0}
 
@@ -48,12 +48,12 @@ async def service(
 def short(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many requests of each route were answered the short way."""
     count: Counter[str] = Counter()
-    before = Shortcut.answer
+    before = FastPath.answer
 
-    def answer(self: Shortcut, known: Known, body: bytes) -> bytes | None:
+    def answer(self: FastPath, known: Known, body: bytes) -> bytes | None:
         said = before(self, known, body)
         count[known.route if said is not None else "declined"] += 1
         return said
 
-    monkeypatch.setattr(Shortcut, "answer", answer)
+    monkeypatch.setattr(FastPath, "answer", answer)
     return count

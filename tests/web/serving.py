@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from volsvc.app import Daemon
-from volsvc.config import load_settings
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
 
 ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
 

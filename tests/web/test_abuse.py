@@ -16,9 +16,9 @@ import pytest
 
 from tests.daemon import eventually, metric_sum
 from tests.web.serving import ROW, exchange, serving, status_of
-from tests.web.test_shortcut import Talk, request
-from volsvc.app import Daemon
-from volsvc.web.connection import CHECK_S
+from tests.web.test_fast_path import Talk, request
+from volsvc.daemon.daemon import Daemon
+from volsvc.web.server.connection import CHECK_S
 
 Served = tuple[aiohttp.ClientSession, Daemon]
 TIGHT = {

@@ -16,10 +16,10 @@ from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 from tests.web.serving import ROW, serving
-from volsvc.config import SettingsError, load_settings
-from volsvc.keys import Keyring, add_to_file, new_key
-from volsvc.logs import configure_logs
-from volsvc.web.browser import refuse_forgery
+from volsvc.config.settings import SettingsError, load_settings
+from volsvc.telemetry.logs import configure_logs
+from volsvc.web.auth.api_keys import Keyring, add_to_file, new_key
+from volsvc.web.auth.browser import refuse_forgery
 from volsvc.web.problems import ProblemError
 
 READER, _ = new_key("reader", ("read",))

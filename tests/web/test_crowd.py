@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from tests.web.serving import ROW, serving
-from tests.web.test_shortcut import request
+from tests.web.test_fast_path import request
 
 CROWD = 200
 

@@ -19,10 +19,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.web.test_auth import entry
-from volsvc.app import Daemon
-from volsvc.config import load_settings
-from volsvc.keys import new_key
-from volsvc.web import openapi
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
+from volsvc.web.auth.api_keys import new_key
+from volsvc.web.openapi import routes as openapi
 from volsvc.web.problems import KINDS
 
 DOCUMENT = openapi.document()

@@ -11,10 +11,10 @@ import pytest
 
 from tests.sse import Got, Reader
 from tests.web.serving import serving
-from volsvc import streams
 from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
-from volsvc.streams import Hub
-from volsvc.web import sse
+from volsvc.pipeline import event_hub as streams
+from volsvc.pipeline.event_hub import EventHub
+from volsvc.web.routes import stream as sse
 
 QUALITY = Quality(0, 0, 0, 1.0, "ok")
 FORECAST = Prediction(60.0, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.25)
@@ -40,7 +40,7 @@ async def read(client: aiohttp.ClientSession, count: int, **options: Any) -> lis
 async def test_a_snapshot_then_the_news() -> None:
     """A new client gets what is known, then every forecast and gap, with rising ids."""
     async with serving() as (client, daemon):
-        daemon.board.post(snapshot("BTC-USD"), 1.0)
+        daemon.latest_store.post(snapshot("BTC-USD"), 1.0)
         async with client.get("/stream") as response:
             assert response.content_type == "text/event-stream"
             assert response.headers["Cache-Control"] == "no-store"
@@ -48,8 +48,8 @@ async def test_a_snapshot_then_the_news() -> None:
             reader = Reader(response)
             (first,) = await reader.take(1)
             assert reader.retry == [2000]
-            daemon.board.post(snapshot("ETH-USD", 5.0), 2.0)
-            daemon.board.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
+            daemon.latest_store.post(snapshot("ETH-USD", 5.0), 2.0)
+            daemon.latest_store.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
             news = await reader.take(2)
         async with client.get("/latest/ETH-USD") as response:
             latest = await response.json()
@@ -70,13 +70,13 @@ async def test_resume_without_a_loss() -> None:
     async with serving({"http": {"stream_ring": 50}}) as (client, daemon):
         (first,) = await read(client, 1)
         for price in range(30):
-            daemon.board.post(snapshot("BTC-USD", float(price + 1)), 1.0)
+            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
         missed = await read(client, 30, headers={"Last-Event-ID": first.id})
         assert [e.data["price"] for e in missed] == [float(p + 1) for p in range(30)]
         again = await read(client, 10, headers={"Last-Event-ID": missed[19].id})
         assert [e.data["price"] for e in again] == [float(p + 1) for p in range(20, 30)]
         of_one = {"headers": {"Last-Event-ID": missed[19].id}, "params": {"symbols": "ETH-USD"}}
-        daemon.board.post(snapshot("ETH-USD"), 1.0)
+        daemon.latest_store.post(snapshot("ETH-USD"), 1.0)
         assert [e.data["symbol"] for e in await read(client, 1, **of_one)] == ["ETH-USD"]
 
 
@@ -85,7 +85,7 @@ async def test_resync_when_the_past_is_gone() -> None:
     async with serving({"http": {"stream_ring": 5}}) as (client, daemon):
         (first,) = await read(client, 1)
         for price in range(10):
-            daemon.board.post(snapshot("BTC-USD", float(price + 1)), 1.0)
+            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
         boot = daemon.hub.boot
         for last in (
             first.id,
@@ -109,7 +109,7 @@ async def test_filter_and_limit() -> None:
             reader = Reader(response)
             await reader.take(1)
             for symbol in ("BTC-USD", "ETH-USD", "BTC-USD"):
-                daemon.board.post(snapshot(symbol), 1.0)
+                daemon.latest_store.post(snapshot(symbol), 1.0)
             daemon.hub.publish("model", None, {"variant": "ml"})
             rest = await reader.take(9)
         assert [e.kind for e in rest] == ["forecast", "model"]
@@ -125,9 +125,9 @@ async def test_a_slow_reader_gets_the_newest_and_the_count(monkeypatch: pytest.M
         await reader.take(1)
         # Without a pause for the writer these are one moment to it.
         for price in range(100):
-            daemon.board.post(snapshot("BTC-USD", float(price + 1)), 1.0)
-            daemon.board.post(snapshot("ETH-USD", float(price + 1)), 1.0)
-        daemon.board.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
+            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
+            daemon.latest_store.post(snapshot("ETH-USD", float(price + 1)), 1.0)
+        daemon.latest_store.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
         dropped, *news = await reader.take(4)
         assert (dropped.kind, dropped.data) == ("dropped", {"dropped": 198})
         assert [(e.kind, e.data.get("price")) for e in news] == [
@@ -201,7 +201,7 @@ async def test_a_drain_ends_streams_first() -> None:
 async def test_an_overflow_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener's queue is bounded even when nothing can be conflated."""
     monkeypatch.setattr(streams, "MAX_PENDING", 10)
-    hub = Hub(100, "boot")
+    hub = EventHub(100, "boot")
     listener = hub.listen()
     for number in range(25):
         hub.publish("gap", "BTC-USD", number)

@@ -22,14 +22,10 @@ from volsvc.client.errors import (
 )
 from volsvc.client.events import Event
 from volsvc.client.retries import Retries
-from volsvc.web.schemas import (
-    HorizonPrediction,
-    LatestResponse,
-    ModelsResponse,
-    PredictResponse,
-    Row,
-)
-from volsvc.web.stream_schemas import DriftFound, Dropped, Gap, ModelChange, Resync
+from volsvc.web.schemas.live import HorizonPrediction, LatestResponse
+from volsvc.web.schemas.models import ModelsResponse
+from volsvc.web.schemas.predict import PredictResponse, Row
+from volsvc.web.schemas.stream import DriftFound, Dropped, Gap, ModelChange, Resync
 
 __all__ = [
     "AnswerError",

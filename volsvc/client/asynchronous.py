@@ -15,7 +15,7 @@ from volsvc.client.errors import ClientError, UnreachableError
 from volsvc.client.events import Event, EventParser
 from volsvc.client.exchange import Exchange
 from volsvc.client.retries import Patience, Retries
-from volsvc.web.schemas import Answer
+from volsvc.web.schemas.base import Answer
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Answer)
@@ -59,8 +59,8 @@ class AsyncClient:
         """`ssl` is for certificates that the system does not know."""
         self._exchange = Exchange(url, key, timeout_s, ssl)
         self._retries = retries or Retries()
+        # Attempts beyond the first, of all calls and streams so far.
         self.retried = 0
-        """Attempts beyond the first, of all calls and streams so far."""
 
     async def __aenter__(self) -> Self:
         return self

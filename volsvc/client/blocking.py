@@ -14,7 +14,7 @@ from volsvc.client.calls import Call
 from volsvc.client.errors import ClientError
 from volsvc.client.events import Event
 from volsvc.client.retries import Retries
-from volsvc.web.schemas import Answer
+from volsvc.web.schemas.base import Answer
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Answer)

@@ -11,20 +11,17 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from volsvc.client.errors import UnexpectedAnswerError
-from volsvc.web.drift_schemas import DriftResponse
-from volsvc.web.schemas import (
+from volsvc.web.schemas.base import Answer
+from volsvc.web.schemas.drift import DriftResponse
+from volsvc.web.schemas.live import (
     AllLatestResponse,
-    Answer,
     HealthResponse,
     HistoryResponse,
     LatestResponse,
-    ModelHistoryResponse,
-    ModelsResponse,
-    PredictResponse,
-    QualityResponse,
-    Row,
     VersionResponse,
 )
+from volsvc.web.schemas.models import ModelHistoryResponse, ModelsResponse, QualityResponse
+from volsvc.web.schemas.predict import PredictResponse, Row
 
 A_co = TypeVar("A_co", bound=Answer, covariant=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from volsvc.domain import VolsvcError
-from volsvc.web.schemas import ErrorItem, Problem
+from volsvc.web.schemas.base import ErrorItem, Problem
 
 _SHOWN = 200
 

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from volsvc.client.errors import UnexpectedAnswerError
-from volsvc.web.stream_schemas import EVENTS, EventData
+from volsvc.web.schemas.stream import EVENTS, EventData
 
+# Of one line: the snapshot of ten thousand symbols is a third of it.
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Of one line: the snapshot of ten thousand symbols is a third of it."""
 
 
 class Event(NamedTuple):

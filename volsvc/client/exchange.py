@@ -17,8 +17,8 @@ from volsvc.client.errors import ClientError, UnexpectedAnswerError, Unreachable
 from volsvc.client.retries import retry_after_s
 
 _JSON: Final = {"Content-Type": "application/json"}
+# A stream without a byte for so long is dead: the service sends one at least every 15 seconds.
 SILENCE_S: Final = 45.0
-"""A stream without a byte for so long is dead: the service sends one at least every 15 seconds."""
 
 
 class Exchange:

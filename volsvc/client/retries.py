@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from volsvc.backoff import Backoff
 from volsvc.client.errors import AnswerError, BusyError, ClientError, UnreachableError
-from volsvc.supervisor import Backoff
 
+# Statuses that may be others in a moment.
 _PASSING = frozenset({429, 502, 503, 504})
-"""Statuses that may be others in a moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
+# Names that an unknown one is compared with.
 MAX_COMPARED = 500
-"""Names that an unknown one is compared with."""
 
 
 class VolsvcError(Exception):

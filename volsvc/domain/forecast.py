@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# A Julian year: crypto markets never close.
 SECONDS_PER_YEAR = 31_557_600
-"""A Julian year: crypto markets never close."""
 
+# Nominal probability of the central forecast interval.
 COVERAGE = 0.9
-"""Nominal probability of the central forecast interval."""
 
 Verdict = Literal["ok", "warming", "degraded"]
+# Whose past residuals intervals and scores rest on: all symbols', or mostly the symbol's own.
 CalibrationSource = Literal["pooled", "own"]
-"""Whose past residuals intervals and scores rest on: all symbols', or mostly the symbol's own."""
 
 
 class FeatureRow(NamedTuple):
@@ -129,7 +129,7 @@ class Prediction:
         )
 
 
-class Frozen(NamedTuple):
+class IssuedForecast(NamedTuple):
     """What a model said of a symbol at the end of a minute, kept until it can be judged.
 
     `minute` is the minute since the epoch that had just ended, `ahead` the horizon in minutes; the
@@ -150,7 +150,7 @@ class Frozen(NamedTuple):
 class Outcome(NamedTuple):
     """A frozen forecast and how it turned out; `realised` is the volatility that came."""
 
-    frozen: Frozen
+    issued: IssuedForecast
     realised: float
     qlike: float
     covered: bool

@@ -17,6 +17,7 @@ from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
 from volsvc.domain.tick import Tick
 from volsvc.domain.times import parse_time
 
+# Accepted names of each field, the preferred one first.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     # The exchange's own time comes before the collector's.
     "time": (
@@ -39,12 +40,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "trade_id": ("trade_id", "tradeId", "tid"),
     "sequence": ("sequence", "sequence_num", "seq"),
 }
-"""Accepted names of each field, the preferred one first."""
 
 _NESTED = ("raw", "raw_message")
 _TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
+# A price above this, or below its inverse, is a wrong unit or a broken feed.
 GREATEST_PRICE = 1e15
-"""A price above this, or below its inverse, is a wrong unit or a broken feed."""
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 

@@ -9,11 +9,11 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+# Nanoseconds in a second.
 NS = 1_000_000_000
-"""Nanoseconds in a second."""
 
+# Before the first block there was no crypto market: an earlier time is a wrong unit.
 EARLIEST_NS = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp()) * NS
-"""Before the first block there was no crypto market: an earlier time is a wrong unit."""
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
 _RFC3339 = re.compile(

@@ -9,20 +9,15 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from volsvc.drift.distance import (
-    Array,
-    kolmogorov_smirnov,
-    population_stability,
-    shares_below,
-)
+from volsvc.drift.distance import Array, kolmogorov_smirnov, population_stability, shares_below
 from volsvc.drift.reference import STATISTICS, TAIL_FROM, Reference
 
 WEEK_S: Final = 7 * 86_400.0
+# Event time between the rows of a symbol.
 ROW_S: Final = 60.0
-"""Event time between the rows of a symbol."""
 
+# constant: one value in the reference; too_few: rows here; unknown: the reference has no law.
 Verdict = Literal["ok", "drift", "constant", "too_few", "unknown"]
-"""constant: one value in the reference; too_few: rows here; unknown: the reference has no law."""
 
 
 @dataclass(frozen=True, slots=True)

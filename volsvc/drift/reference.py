@@ -19,21 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import VolsvcError
-from volsvc.drift.distance import (
-    LEVELS,
-    Array,
-    knots_of,
-    kolmogorov_smirnov,
-    population_stability,
-)
+from volsvc.drift.distance import LEVELS, Array, knots_of, kolmogorov_smirnov, population_stability
 
 FORMAT: Final = 1
 MOST_BYTES: Final = 16 * 1024 * 1024
 LEAST_LENGTH: Final = 30
+# Stretches that the law of a distance is read from.
 LEAST_STRETCHES: Final = 40
-"""Stretches that the law of a distance is read from."""
+# The part of that law above this quantile is taken for exponential.
 TAIL_FROM: Final = 0.7
-"""The part of that law above this quantile is taken for exponential."""
 SAMPLE_ROWS: Final = 500
 STATISTICS: Final = ("ks", "psi")
 

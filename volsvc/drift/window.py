@@ -12,12 +12,12 @@ from volsvc.domain import NS
 from volsvc.drift.distance import Array
 
 MINUTE_NS = 60 * NS
+# A window with more symbols keeps the first of them: a bound on memory.
 MOST_ROWS = 500_000
-"""A window with more symbols keeps the first of them: a bound on memory."""
 
 
+# Windows that wait to be judged: a replay at full speed ends them faster than that goes.
 MOST_WAITING = 8
-"""Windows that wait to be judged: a replay at full speed ends them faster than that goes."""
 
 
 class DriftRow(NamedTuple):

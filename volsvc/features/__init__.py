@@ -4,7 +4,7 @@ The same code runs in replay, live, after a restart and in training. It is pure:
 clock. A symbol's features depend on its own accepted ticks alone.
 """
 
-from volsvc.domain.scales import SCALE_NAMES, SEASON_HORIZONS_S
+from volsvc.domain.feature_names import SCALE_NAMES, SEASON_HORIZONS_S
 from volsvc.features.calibration import (
     LEVELS,
     STORM_FROM,
@@ -13,20 +13,15 @@ from volsvc.features.calibration import (
     ResidualLaws,
     storm_weight,
 )
-from volsvc.features.digest import ClosedWindow, Digest
+from volsvc.features.digest_chain import ClosedWindow, DigestChain
 from volsvc.features.history import HISTORY_COLUMNS, History
 from volsvc.features.minutes import MINUTE_NS, MinuteBuilder, Ohlcv, bar_of_prices
-from volsvc.features.moments import ReturnWindow
-from volsvc.features.order import Order, OrderCheck
-from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
-from volsvc.features.scales import (
-    FLOOR_PER_MINUTE,
-    MinuteBar,
-    MultiScale,
-    parkinson,
-)
+from volsvc.features.multiscale import FLOOR_PER_MINUTE, MinuteBar, MultiScale, parkinson
+from volsvc.features.realised import HORIZON_MINUTES, RealisedVariances, Settled
+from volsvc.features.return_window import ReturnWindow
 from volsvc.features.state import MinuteEnd, StateError, SymbolState
 from volsvc.features.table import SymbolTable
+from volsvc.features.tick_check import TickStatus, TickValidator
 
 __all__ = [
     "FLOOR_PER_MINUTE",
@@ -39,16 +34,14 @@ __all__ = [
     "STORM_FROM",
     "Calibration",
     "ClosedWindow",
-    "Digest",
+    "DigestChain",
     "History",
     "MinuteBar",
     "MinuteBuilder",
     "MinuteEnd",
     "MultiScale",
     "Ohlcv",
-    "Order",
-    "OrderCheck",
-    "Outcomes",
+    "RealisedVariances",
     "ResidualLaw",
     "ResidualLaws",
     "ReturnWindow",
@@ -56,6 +49,8 @@ __all__ = [
     "StateError",
     "SymbolState",
     "SymbolTable",
+    "TickStatus",
+    "TickValidator",
     "bar_of_prices",
     "parkinson",
     "storm_weight",

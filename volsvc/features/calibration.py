@@ -20,27 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import COVERAGE
-from volsvc.features.outcomes import HORIZON_MINUTES, Settled
-from volsvc.packing import pack, unpack
+from volsvc.domain.float_codec import pack, unpack
+from volsvc.features.realised import HORIZON_MINUTES, Settled
 
 Array = NDArray[np.float64]
 
 _TAIL_LEVELS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.08)
 _MIDDLE_LEVELS = tuple(level / 40 for level in range(4, 37))
+# Probabilities at which a pooled law is given.
 LEVELS: Final[Array] = np.array(
     (0.0, *_TAIL_LEVELS, *_MIDDLE_LEVELS, *(1 - level for level in reversed(_TAIL_LEVELS)), 1.0)
 )
-"""Probabilities at which a pooled law is given."""
+# Residuals, one a minute, that a symbol's own law rests on.
 MEMORY: Final = 3000.0
-"""Residuals, one a minute, that a symbol's own law rests on."""
+# Residuals that the pooled law counts for at each horizon: more where windows overlap more.
 PRIOR: Final = tuple(200.0 * math.sqrt(minutes) for minutes in HORIZON_MINUTES)
-"""Residuals that the pooled law counts for at each horizon: more where windows overlap more."""
+# How far the outermost bins reach beyond the quantiles at 0.5 and 99.5 %, in log variance.
 TAIL: Final = 1.5
-"""How far the outermost bins reach beyond the quantiles at 0.5 and 99.5 %, in log variance."""
 
 
+# How far below a spike, in log variance, a forecast begins to count as storm; at a spike it is.
 STORM_FROM: Final = 2.0
-"""How far below a spike, in log variance, a forecast begins to count as storm; at a spike it is."""
 
 
 def storm_weight(log_variance: Array, log_limit: Array) -> Array:

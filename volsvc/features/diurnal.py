@@ -10,15 +10,15 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from volsvc.packing import pack, unpack
+from volsvc.domain.float_codec import pack, unpack
 
 BINS = 48
 BIN_MINUTES = 30
 DAY_MINUTES = BINS * BIN_MINUTES
+# A day's weight halves in 15 days.
 FADE = 2.0 ** (-1 / 15)
-"""A day's weight halves in 15 days."""
+# Weight of the flat pattern that a new symbol starts from.
 PRIOR_DAYS = 5.0
-"""Weight of the flat pattern that a new symbol starts from."""
 LONGEST_GAP_DAYS = 365
 
 Factors = tuple[float, ...]

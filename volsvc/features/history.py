@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from volsvc.domain import FeatureRow
-from volsvc.features.ring import Ring
 
+# The columns of a history: every field of a feature row but its symbol.
 HISTORY_COLUMNS = FeatureRow._fields[1:]
-"""The columns of a history: every field of a feature row but its symbol."""
 
 _DTYPE = np.dtype([(name, "i8" if name in ("time_ns", "n") else "f8") for name in HISTORY_COLUMNS])
+
+
+class Ring:
+    """The last `capacity` rows; most of many symbols are quiet, so it begins small."""
+
+    __slots__ = ("_count", "_rows", "capacity")
+
+    def __init__(self, capacity: int, dtype: np.dtype[Any]) -> None:
+        self.capacity = capacity
+        self._rows = np.zeros(min(capacity, 16), dtype)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return min(self._count, self.capacity)
+
+    def put(self, values: tuple[Any, ...]) -> None:
+        """Add the newest row; the oldest one leaves a full ring."""
+        size = len(self._rows)
+        if self._count == size < self.capacity:
+            grown = np.zeros(min(size * 2, self.capacity), self._rows.dtype)
+            grown[:size] = self._rows
+            self._rows = grown
+        self._rows[self._count % len(self._rows)] = values
+        self._count += 1
+
+    def rows(self, limit: int) -> Iterator[Any]:
+        """The newest `limit` rows as tuples, oldest first."""
+        for index in range(self._count - min(limit, len(self)), self._count):
+            yield self._rows[index % len(self._rows)].tolist()
 
 
 class History(Ring):

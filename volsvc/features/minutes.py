@@ -10,14 +10,14 @@ import math
 from typing import Any, Final, NamedTuple
 
 from volsvc.domain import NS
-from volsvc.features.moments import log_return
-from volsvc.features.scales import MinuteBar
-from volsvc.packing import pack, unpack
+from volsvc.domain.float_codec import pack, unpack
+from volsvc.features.multiscale import MinuteBar
+from volsvc.features.return_window import log_return
 
 GRID_NS: Final = 5 * NS
 MINUTE_NS: Final = 60 * NS
+# Part of a minute that a tick at its very start counts for.
 LEAST_FRACTION: Final = 1e-3
-"""Part of a minute that a tick at its very start counts for."""
 
 
 class MinuteBuilder:

@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, FeatureRow, Quality, Tick, Verdict
-from volsvc.domain.scales import SCALE_NAMES
+from volsvc.domain.feature_names import SCALE_NAMES
 from volsvc.features.calibration import Calibration, ResidualLaws
-from volsvc.features.digest import Digest
+from volsvc.features.digest_chain import DigestChain
+from volsvc.features.forecast_history import ForecastHistory
 from volsvc.features.history import History
 from volsvc.features.minutes import MinuteBuilder
-from volsvc.features.moments import ReturnWindow
-from volsvc.features.order import Order, OrderCheck
-from volsvc.features.outcomes import HORIZON_MINUTES, Outcomes, Settled
-from volsvc.features.scales import MinuteBar, MultiScale
-from volsvc.features.trail import Trail
-from volsvc.quality import AHEADS, WINDOW_DAYS, SymbolScores
+from volsvc.features.multiscale import MinuteBar, MultiScale
+from volsvc.features.realised import HORIZON_MINUTES, RealisedVariances, Settled
+from volsvc.features.return_window import ReturnWindow
+from volsvc.features.tick_check import TickStatus, TickValidator
+from volsvc.scoring.scores import AHEADS, WINDOW_DAYS, SymbolScores
 
 STATE_VERSION = 3
+# Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern.
 WARM_MINUTES = 1440.0
-"""Watched minutes from which on a symbol counts as warm: a day, so that it has a daily pattern."""
 
 
 assert AHEADS == HORIZON_MINUTES
@@ -59,15 +59,15 @@ class SymbolState:
         "_window",
         "digest",
         "engine",
+        "forecast_history",
         "history",
         "offset",
         "order",
-        "outcomes",
         "partition",
+        "realised",
         "row",
         "scores",
         "symbol",
-        "trail",
     )
 
     def __init__(
@@ -75,13 +75,13 @@ class SymbolState:
     ) -> None:
         """`window_days` is how long a judged forecast counts in `scores`."""
         self.symbol = symbol
-        self.order = OrderCheck(settings.late_tolerance_s, settings.future_tolerance_s)
+        self.order = TickValidator(settings.late_tolerance_s, settings.future_tolerance_s)
         self.history = History(settings.history)
-        self.trail = Trail(settings.history)
+        self.forecast_history = ForecastHistory(settings.history)
         self.engine = MultiScale()
-        self.outcomes = Outcomes()
+        self.realised = RealisedVariances()
         self.scores = SymbolScores(symbol, window_days)
-        self.digest = Digest()
+        self.digest = DigestChain()
         self.row: FeatureRow | None = None
         self.partition = 0
         self.offset = -1
@@ -95,13 +95,13 @@ class SymbolState:
         self._calibrations: dict[str, Calibration] = {}
         self._stored_calibrations: dict[str, Any] = {}
 
-    def update(self, tick: Tick, published_ns: int = 0) -> Order:
+    def update(self, tick: Tick, published_ns: int = 0) -> TickStatus:
         """Take in a tick; when it is new, the feature row after it is `row`.
 
         `published_ns` is when it was published, 0 where that is not known.
         """
         order = self.order.check(tick, published_ns)
-        if order is Order.NEW:
+        if order is TickStatus.NEW:
             price = tick.feature_price
             self._window.push(price)
             self._remember_time(tick.time_ns)
@@ -124,8 +124,8 @@ class SymbolState:
         self.engine.push(bar, watched)
         settled = []
         if watched == 1.0:
-            settled = self.outcomes.close(bar.minute, bar.variance, one_minute, gap=gap)
-        usual, counts = self.outcomes.log_usual, self.outcomes.counts
+            settled = self.realised.close(bar.minute, bar.variance, one_minute, gap=gap)
+        usual, counts = self.realised.log_usual, self.realised.counts
         self._ended.append(MinuteEnd(bar, self.engine.row(bar.minute), settled, usual, counts))
 
     def take_ended(self) -> list[MinuteEnd]:
@@ -222,7 +222,7 @@ class SymbolState:
     def _dump_minutes(self) -> Mapping[str, Any]:
         # The state is written each second, and these change with the minute.
         if self._dumped is None:
-            self._dumped = {"engine": self.engine.dump(), "outcomes": self.outcomes.dump()}
+            self._dumped = {"engine": self.engine.dump(), "outcomes": self.realised.dump()}
         return self._dumped
 
     def dump_learnt(self) -> Mapping[str, Any]:
@@ -250,7 +250,7 @@ class SymbolState:
         self.offset = state["offset"]
         self._minutes.restore(state["minutes"])
         self.engine.restore(state["engine"])
-        self.outcomes.restore(state["outcomes"])
+        self.realised.restore(state["outcomes"])
         self._stored_calibrations = dict(state.get("calibrations", {}))
         if "scores" in state:
             self.scores.restore(state["scores"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, UnknownSymbolError
 from volsvc.features.state import SymbolState
-from volsvc.quality import WINDOW_DAYS
+from volsvc.scoring.scores import WINDOW_DAYS
 
 
 class SymbolTable:

@@ -1,4 +1,4 @@
-"""Models of volatility, and the holder that says which one serves."""
+"""Models of volatility: features in, forecasts out. Pure: no I/O, no clock."""
 
 from volsvc.models.artefact import (
     PACKAGED,
@@ -8,17 +8,22 @@ from volsvc.models.artefact import (
     read_artefact,
     write_artefact,
 )
+from volsvc.models.bar_adapter import BarAdapter
 from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
 from volsvc.models.baseline import Baseline
-from volsvc.models.holder import BASELINE, ModelEvent, ModelHolder, Serving, Wish, surely
-from volsvc.models.live import LiveForecasts, Moment, moment_now, moments_ended
 from volsvc.models.ml import MlModel, Parts
-from volsvc.models.ranged import Ranged
+from volsvc.models.posted_window import WindowForecast, forecast_window
 from volsvc.models.scoring import Scoring
-from volsvc.models.window import WindowForecast, forecast_window
+from volsvc.models.symbol_forecasts import (
+    ForecastPoint,
+    MinuteClose,
+    Point,
+    SymbolForecasts,
+    forecast_point,
+    minute_closes,
+)
 
 __all__ = [
-    "BASELINE",
     "FEATURES",
     "FLOOR_RATE",
     "HORIZONS_S",
@@ -26,25 +31,22 @@ __all__ = [
     "SCHEMA_VERSION",
     "Artefact",
     "ArtefactError",
+    "BarAdapter",
     "Baseline",
-    "LiveForecasts",
+    "ForecastPoint",
+    "MinuteClose",
     "MlModel",
     "Model",
     "ModelError",
-    "ModelEvent",
-    "ModelHolder",
-    "Moment",
     "Parts",
-    "Ranged",
+    "Point",
     "Scoring",
-    "Serving",
+    "SymbolForecasts",
     "WindowForecast",
-    "Wish",
+    "forecast_point",
     "forecast_window",
-    "moment_now",
-    "moments_ended",
+    "minute_closes",
     "packaged",
     "read_artefact",
-    "surely",
     "write_artefact",
 ]

@@ -30,16 +30,16 @@ from volsvc.models.ml import MlModel, Parts, check_parts
 
 FORMAT: Final = 1
 MOST_BYTES: Final = 64 * 1024 * 1024
+# Other machines round logarithms in the last bit; a wrong model is off by much more.
 GOLDEN_TOLERANCE: Final = 1e-9
-"""Other machines round logarithms in the last bit; a wrong model is off by much more."""
 PACKAGED: Final = Path(__file__).with_name("ml.npz")
 
 
+# What foreign bytes make of readers of zip, JSON and arrays.
 _FAULTS: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, MemoryError, RecursionError),
     *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
 )
-"""What foreign bytes make of readers of zip, JSON and arrays."""
 
 
 class ArtefactError(VolsvcError):

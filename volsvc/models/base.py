@@ -25,34 +25,34 @@ from volsvc.features import (
 )
 
 Array = NDArray[np.float64]
+# ret_mean, ret_std, n, span_s: the columns of WINDOW_NAMES; `span_s` is NaN where not known.
 Window = tuple[float, float, float, float]
-"""ret_mean, ret_std, n, span_s: the columns of WINDOW_NAMES; `span_s` is NaN where not known."""
 
 WINDOW_NAMES: Final = ("ret_mean", "ret_std", "n", "span_s")
+# Columns of a feature matrix, in order; NaN where a row lacks one. See docs/feature_spec.md.
 FEATURES: Final[tuple[str, ...]] = WINDOW_NAMES + SCALE_NAMES
-"""Columns of a feature matrix, in order; NaN where a row lacks one. See docs/feature_spec.md."""
 SCHEMA_VERSION: Final = 2
 SCALES_FROM: Final = len(WINDOW_NAMES)
 
+# The horizons that models are fitted at.
 HORIZONS_S: Final = tuple(float(horizon) for horizon in SEASON_HORIZONS_S)
-"""The horizons that models are fitted at."""
+# Least variance per second of a target or a forecast.
 FLOOR_RATE: Final = FLOOR_PER_MINUTE / 60
-"""Least variance per second of a target or a forecast."""
+# Most variance per second that is believed: a posted row may claim anything.
 GREATEST_RATE: Final = 1.0
-"""Most variance per second that is believed: a posted row may claim anything."""
+# Median gap between the ticks of a liquid Coinbase market, for rows that give no span.
 SECONDS_PER_TICK: Final = 0.2
-"""Median gap between the ticks of a liquid Coinbase market, for rows that give no span."""
+# Variance per second of an ordinary hour (4 bp a minute), for rows that give no level.
 PRIOR_LEVEL_RATE: Final = (4e-4) ** 2 / 60
-"""Variance per second of an ordinary hour (4 bp a minute), for rows that give no level."""
 
+# Storm weights at which intervals are computed; between them they are interpolated.
 STORM_GRID: Final = tuple(step / 10 for step in range(11))
-"""Storm weights at which intervals are computed; between them they are interpolated."""
 
 _STORMS = np.array(STORM_GRID)
 
+# Mean and standard deviation of ln RV - ln forecast of symbols seen from ticks, at each of
+# HORIZONS_S: rounded from two days of generated ticks and two hours of real ones.
 FINE_LAW: Final = ((-0.4, 1.0), (-0.1, 0.7), (-0.1, 0.6), (0.0, 0.6))
-"""Mean and standard deviation of ln RV - ln forecast of symbols seen from ticks, at each of
-HORIZONS_S: rounded from two days of generated ticks and two hours of real ones."""
 
 _LEVEL_AT = FEATURES.index("level")
 _SEASON_AT = FEATURES.index(f"season_{SEASON_HORIZONS_S[0]}s")

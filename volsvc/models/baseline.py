@@ -26,16 +26,16 @@ from volsvc.models.base import (
     window_rate,
 )
 
+# The best of the engine's half-lives at each horizon, on the training bars (`volsvc evaluate`).
 HALF_LIVES: Final = ("variance_10m", "variance_10m", "variance_30m", "variance_90m")
-"""The best of the engine's half-lives at each horizon, on the training bars (`volsvc evaluate`)."""
 
+# Realised variance above this multiple of the symbol's level is a spike: the 90 % quantile of the
+# ratio, 1.99 to 2.17 at 5 to 60 minutes on a year of 1-minute bars of five symbols.
 SPIKE_RATIO: Final = 2.0
-"""Realised variance above this multiple of the symbol's level is a spike: the 90 % quantile of the
-ratio, 1.99 to 2.17 at 5 to 60 minutes on a year of 1-minute bars of five symbols."""
 
+# Mean and standard deviation of ln RV - ln forecast at each horizon, rounded from the same bars;
+# the law is taken to be normal.
 COARSE_LAW: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
-"""Mean and standard deviation of ln RV - ln forecast at each horizon, rounded from the same bars;
-the law is taken to be normal."""
 
 _VARIANCE_AT = [FEATURES.index(name) for name in HALF_LIVES]
 

@@ -20,19 +20,19 @@ Array = NDArray[np.float64]
 
 VARIANCES: Final = tuple(n for n in SCALE_NAMES if n.startswith("variance_"))
 RANGES: Final = tuple(n for n in SCALE_NAMES if n.startswith("range_"))
+# What the linear member and the trees read, beside the logarithm of the mixture.
 INPUTS: Final = tuple(
     n
     for n in SCALE_NAMES
     if n not in ("level", "resolution") and (n == "season_log" or not n.startswith("season_"))
 )
-"""What the linear member and the trees read, beside the logarithm of the mixture."""
 MEMBERS: Final = ("mixture", "linear", "trees", "residual_trees", "level")
+# Bound on the logarithm of realised over range variance: a factor of three.
 MOST_LOG_RATIO: Final = 1.1
-"""Bound on the logarithm of realised over range variance: a factor of three."""
+# Standard deviations at which the linear member's inputs are cut off.
 CLIP = 5.0
-"""Standard deviations at which the linear member's inputs are cut off."""
+# Least forecast relative to the slow level: a feed that was silent is no promise of calm.
 LEAST_OF_LEVEL = 0.02
-"""Least forecast relative to the slow level: a feed that was silent is no promise of calm."""
 
 _AT = {name: index for index, name in enumerate(SCALE_NAMES)}
 _INPUT_AT = np.array([_AT[name] for name in INPUTS])

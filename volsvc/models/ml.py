@@ -28,18 +28,18 @@ from volsvc.models.base import (
 )
 from volsvc.models.heads import Head, Heads, variance_over_range, weighted
 
+# Averages whose plain mean is the forecast for fine ticks; equal weights need no fit.
 PLAIN: Final = ("variance_4m", "variance_10m", "variance_30m", "variance_90m")
-"""Averages whose plain mean is the forecast for fine ticks; equal weights need no fit."""
+# Returns a minute, beyond the first, at which that mean is half of the forecast at 60 s.
 FINE_RETURNS: Final = 2.0
-"""Returns a minute, beyond the first, at which that mean is half of the forecast at 60 s."""
+# Power of the horizon with which more are needed: what heads know better matters further out.
 FINE_GROWTH: Final = 0.4
-"""Power of the horizon with which more are needed: what heads know better matters further out."""
 _ENOUGH = FINE_RETURNS * (np.array(HORIZONS_S) / HORIZONS_S[0]) ** FINE_GROWTH
 _PLAIN_AT = [FEATURES.index(name) for name in PLAIN]
 _RESOLUTION_AT = SCALE_NAMES.index("resolution")
 SHORTEST_SPAN_S: Final = 300.0
+# Spans of the windows that the line was fitted on; shorter ones are read as the shortest.
 LONGEST_SPAN_S: Final = 6000.0
-"""Spans of the windows that the line was fitted on; shorter ones are read as the shortest."""
 
 
 def window_terms(features: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from volsvc.domain import Outcome
 from volsvc.models.base import HORIZONS_S, Model, ModelError
-from volsvc.models.live import LiveForecasts, Moment
+from volsvc.models.symbol_forecasts import MinuteClose, Point, SymbolForecasts
 
 
 class Scoring:
@@ -17,24 +17,24 @@ class Scoring:
     """
 
     def __init__(
-        self, serving: LiveForecasts, shadow: Model | None, moments: Sequence[Moment]
+        self, serving: SymbolForecasts, shadow: Model | None, points: Sequence[Point]
     ) -> None:
         self.outcomes: list[tuple[str, Outcome]] = []
         self._serving = serving
-        self._moments = moments
-        ended = [index for index, moment in enumerate(moments) if moment.ended is not None]
+        self._points = points
+        ended = [index for index, point in enumerate(points) if isinstance(point, MinuteClose)]
         self._places = {index: place for place, index in enumerate(ended)}
-        self._shadow = _shadow_of(shadow, [moments[index] for index in ended])
+        self._shadow = _shadow_of(shadow, [points[index] for index in ended])
 
     def learn(self, index: int) -> None:
         """The end of a minute: judge what has matured, learn from it, issue the next forecasts."""
-        moment = self._moments[index]
-        assert moment.ended is not None, "only the end of a minute is learnt from"
-        scores = moment.state.scores
-        for settled in moment.ended.settled:
+        point = self._points[index]
+        assert isinstance(point, MinuteClose), "only the end of a minute is learnt from"
+        scores = point.state.scores
+        for settled in point.ended.settled:
             judged = scores.settle(settled.minute, settled.log_realised)
-            moment.state.trail.judge(judged)
-            self.outcomes += [(moment.state.symbol, outcome) for outcome in judged]
+            point.state.forecast_history.judge(judged)
+            self.outcomes += [(point.state.symbol, outcome) for outcome in judged]
         self._serving.learn(index)
         self._serving.issue(index)
         if self._shadow is not None:
@@ -43,10 +43,10 @@ class Scoring:
             self._shadow.issue(place)
 
 
-def _shadow_of(model: Model | None, moments: Sequence[Moment]) -> LiveForecasts | None:
-    if model is None or not moments:
+def _shadow_of(model: Model | None, points: Sequence[Point]) -> SymbolForecasts | None:
+    if model is None or not points:
         return None
     try:
-        return LiveForecasts(model, moments, HORIZONS_S)
+        return SymbolForecasts(model, points, HORIZONS_S)
     except ModelError:
         return None

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_LEAVES = 16
+# Rows at a time: their masks stay in the processor's cache.
 CHUNK = 32
-"""Rows at a time: their masks stay in the processor's cache."""
+# Up to so many rows are compared with the thresholds one by one, without ranks.
 FEW = 4
-"""Up to so many rows are compared with the thresholds one by one, without ranks."""
 
 Integers = NDArray[np.intp]
 

@@ -6,6 +6,6 @@ and the tests run the very same server.
 
 from volsvc.simulator.script import Fault, Script, read_script
 from volsvc.simulator.server import Simulator
-from volsvc.simulator.tape import Tape
+from volsvc.simulator.steps import Steps
 
-__all__ = ["Fault", "Script", "Simulator", "Tape", "read_script"]
+__all__ = ["Fault", "Script", "Simulator", "Steps", "read_script"]

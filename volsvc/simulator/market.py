@@ -9,23 +9,23 @@ from collections.abc import Iterable, Mapping
 
 from volsvc.domain import NS
 from volsvc.simulator import wire
-from volsvc.simulator.audience import Audience
 from volsvc.simulator.script import Fault, Kind, Script
 from volsvc.simulator.session import Session
-from volsvc.simulator.tape import Step, Tape
+from volsvc.simulator.steps import Step, Steps
+from volsvc.simulator.subscribers import Subscribers
 from volsvc.sources.pacing import RESOLUTION_S, Schedule
 
 
 class Market:
     """The state of the exchange: what has happened, and the faults that are under way."""
 
-    def __init__(self, tape: Tape, script: Script, speed: float) -> None:
+    def __init__(self, tape: Steps, script: Script, speed: float) -> None:
         self.tape = tape
         self.script = script
         self.finished = asyncio.Event()
         self.steps_played = 0
         self._speed = speed
-        self.audience = Audience()
+        self.subscribers = Subscribers()
         self._faults: dict[int, list[Fault]] = defaultdict(list)
         for fault in script.fault:
             if fault.at is not None:
@@ -51,16 +51,16 @@ class Market:
         """Play the tape to its end."""
         for fault in self._faults[0]:
             await self._set_up(fault)
-        await self.audience.gathered(self.script.wait_for)
+        await self.subscribers.gathered(self.script.wait_for)
         schedule = Schedule(self._speed)
         for number, step in enumerate(self.tape.steps(), start=1):
-            if not self._unseen and await self.audience.listening(step.symbol):
+            if not self._unseen and await self.subscribers.listening(step.symbol):
                 schedule = Schedule(self._speed)
             wait_s = schedule.wait_s(step.ticks[-1].time_ns) if self._speed < math.inf else 0.0
             await asyncio.sleep(wait_s if wait_s > RESOLUTION_S else 0)
             await self._perform(step, self._faults.get(number, []))
             self.steps_played = number
-        for session in self.audience:
+        for session in self.subscribers:
             await self._send_held(session)
         self.finished.set()
 
@@ -74,7 +74,7 @@ class Market:
             return
         skew_ns = self._skew_ns if self._skewed else 0
         by_kind = {fault.kind: fault for fault in faults}
-        for session in self.audience:
+        for session in self.subscribers:
             for channel in session.wants(step.symbol):
                 for sent, events in wire.data_messages(channel, step, skew_ns):
                     text = session.compose(channel, sent, events)
@@ -119,14 +119,14 @@ class Market:
             await self._disturb(fault)
 
     async def _lose_listeners(self, fault: Fault) -> None:
-        for session in self.audience.empty():
+        for session in self.subscribers.empty():
             if fault.kind == "half_open":
                 session.mute = True
             elif fault.kind == "disconnect":
                 await session.close()
 
     async def _disturb(self, fault: Fault) -> None:
-        for session in self.audience:
+        for session in self.subscribers:
             if fault.kind == "error":
                 await session.send(wire.error("internal error"))
             elif fault.kind == "sequence_reset":

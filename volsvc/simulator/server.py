@@ -16,7 +16,7 @@ from volsvc.simulator import wire
 from volsvc.simulator.market import Market
 from volsvc.simulator.script import Script
 from volsvc.simulator.session import Session
-from volsvc.simulator.tape import Tape
+from volsvc.simulator.steps import Steps
 
 CHANNELS = ("heartbeats", "market_trades", "ticker")
 MOST_TRADES, MOST_CANDLES = 1_000, 300
@@ -26,7 +26,7 @@ class Simulator:
     """An exchange on a loopback port; used as a context that starts and ends it."""
 
     def __init__(
-        self, tape: Tape, script: Script | None = None, *, speed: float = 1.0, port: int = 0
+        self, tape: Steps, script: Script | None = None, *, speed: float = 1.0, port: int = 0
     ) -> None:
         """`speed` is that of event time against real time; port 0 takes a free one."""
         self.market = Market(tape, script or Script(), speed)
@@ -109,7 +109,7 @@ class Simulator:
                     await self._hear(session, message.data)
             await session.close()
         finally:
-            self.market.audience.leave(session)
+            self.market.subscribers.leave(session)
             beats.cancel()
         return socket
 
@@ -130,7 +130,7 @@ class Simulator:
         confirmed = wire.confirmation(session.channels)
         await session.say("subscriptions", wire.now_text(), confirmed)
         if channel != "heartbeats":
-            self.market.audience.join(session)
+            self.market.subscribers.join(session)
         return None
 
     # --- REST -----------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from aiohttp import web
 
 from volsvc.simulator import wire
 
+# Parts in which a message drips.
 PIECES = 40
-"""Parts in which a message drips."""
+# A client that does not read for this long is left.
 SEND_S = 5.0
-"""A client that does not read for this long is left."""
 
 
 class Session:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from volsvc.domain import Tick, format_time
-from volsvc.simulator.tape import Step
+from volsvc.simulator.steps import Step
 
 Events = list[dict[str, Any]]
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from volsvc.domain import FeedError, InvalidTickError, SourceRow
 
+# Rows read at once: about a millisecond of work.
 BATCH_ROWS = 512
-"""Rows read at once: about a millisecond of work."""
 
 Skip = Callable[[SourceRow], bool]
 
@@ -46,6 +46,7 @@ class SourceEvents(Protocol):
         ...
 
 
+# Every reason for which a connection ends; `data` and `heartbeat` did not come in time.
 FEED_REASONS = (
     "closed",
     "connect",
@@ -55,8 +56,8 @@ FEED_REASONS = (
     "refused",
     "unconfirmed",
 )
-"""Every reason for which a connection ends; `data` and `heartbeat` did not come in time."""
 
+# Kinds of messages that are counted; a `known_trade` is one inside a message, had before.
 FEED_MESSAGES = (
     "data",
     "duplicate",
@@ -68,7 +69,6 @@ FEED_MESSAGES = (
     "reset",
     "unasked",
 )
-"""Kinds of messages that are counted; a `known_trade` is one inside a message, had before."""
 
 
 class FeedEvents(Protocol):

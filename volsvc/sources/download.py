@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from volsvc.domain import NS, SourceError, Tick, format_time
-from volsvc.sources.coinbase import PAGE_CANDLES, PAGE_TRADES, Coinbase
-from volsvc.sources.rest import RestClient
-from volsvc.sources.venue import Hole
+from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Coinbase
+from volsvc.sources.live.rest import RestClient
+from volsvc.sources.live.venue import TradeGap
 
+# Attempts at one page before the download stops; with backoff that is about half a minute.
 ATTEMPTS = 8
-"""Attempts at one page before the download stops; with backoff that is about half a minute."""
 TRADE_COLUMNS = ("symbol", "time", "price", "size", "side", "trade_id")
 CANDLE_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume")
 
 Row = Mapping[str, Any]
 
 
-class Order(NamedTuple):
+class DownloadRequest(NamedTuple):
     """What to download: `trades` or `candles` of a symbol, from start up to end."""
 
     kind: str
@@ -43,19 +43,19 @@ class Page(msgspec.Struct):
     done: float
 
 
-class Journal:
+class PartFile:
     """The pages of one order that have arrived, on disk."""
 
-    def __init__(self, path: Path, order: Order) -> None:
+    def __init__(self, path: Path, request: DownloadRequest) -> None:
         """Raises SourceError for a journal of another order."""
         self._path = path
-        self._order = order
+        self._order = request
         self._pages = msgspec.json.Decoder(Page)
         self.cursor: int | None = None
         self.complete = False
         self._size = 0
         if not path.exists():
-            return self._write(msgspec.json.encode(order))
+            return self._write(msgspec.json.encode(request))
         try:
             self._take_up()
         except msgspec.MsgspecError as error:
@@ -112,18 +112,18 @@ class Downloader:
         self._venue = venue
         self._rest = rest
 
-    def pages(self, order: Order, cursor: int | None) -> AsyncIterator[Page]:
+    def pages(self, request: DownloadRequest, cursor: int | None) -> AsyncIterator[Page]:
         """The pages from a cursor on; None begins at the start. Raises FeedError."""
-        if order.kind == "candles":
-            return self._candles(order, cursor)
-        return self._trades(order, cursor)
+        if request.kind == "candles":
+            return self._candles(request, cursor)
+        return self._trades(request, cursor)
 
-    async def _candles(self, order: Order, cursor: int | None) -> AsyncIterator[Page]:
-        first, end = (-(-ns // (60 * NS)) * 60 for ns in (order.start_ns, order.end_ns))
+    async def _candles(self, request: DownloadRequest, cursor: int | None) -> AsyncIterator[Page]:
+        first, end = (-(-ns // (60 * NS)) * 60 for ns in (request.start_ns, request.end_ns))
         start: int | None = first if cursor is None else cursor
         while start is not None:
             count = min(PAGE_CANDLES, (end - start) // 60)
-            rows = await self._candle_rows(order.symbol, start, count) if count > 0 else []
+            rows = await self._candle_rows(request.symbol, start, count) if count > 0 else []
             following = start + 60 * count
             start = following if count > 0 and following < end else None
             yield Page(rows, start, (following - first) / max(60, end - first))
@@ -136,27 +136,27 @@ class Downloader:
             if start <= candle.start_s < start + 60 * count
         ]
 
-    async def _trades(self, order: Order, cursor: int | None) -> AsyncIterator[Page]:
-        newest = await self._newest(order.symbol)
+    async def _trades(self, request: DownloadRequest, cursor: int | None) -> AsyncIterator[Page]:
+        newest = await self._newest(request.symbol)
         last = (newest.trade_id or 0) if newest else 0
-        start = await self._first_id(order, last) if cursor is None else cursor
+        start = await self._first_id(request, last) if cursor is None else cursor
         following: int | None = start
         while following is not None:
-            found = await self._between(order.symbol, following, following + PAGE_TRADES - 1)
-            inside = [t for t in found if order.start_ns <= t.time_ns < order.end_ns]
-            over = any(t.time_ns >= order.end_ns for t in found) or following + PAGE_TRADES > last
+            found = await self._between(request.symbol, following, following + PAGE_TRADES - 1)
+            inside = [t for t in found if request.start_ns <= t.time_ns < request.end_ns]
+            over = any(t.time_ns >= request.end_ns for t in found) or following + PAGE_TRADES > last
             following = None if over else following + PAGE_TRADES
-            reached = found[-1].time_ns - order.start_ns if found else 0
-            done = 1.0 if over else min(1.0, reached / (order.end_ns - order.start_ns))
+            reached = found[-1].time_ns - request.start_ns if found else 0
+            done = 1.0 if over else min(1.0, reached / (request.end_ns - request.start_ns))
             yield Page([_trade_row(tick) for tick in inside], following, done)
 
-    async def _first_id(self, order: Order, last: int) -> int:
+    async def _first_id(self, request: DownloadRequest, last: int) -> int:
         """The first id at or after the start, by bisection: ids rise with time."""
         low, high = 1, last + 1
         while low < high:
             middle = (low + high) // 2
-            at = await self._at_or_before(order.symbol, middle)
-            if at is not None and at.time_ns >= order.start_ns:
+            at = await self._at_or_before(request.symbol, middle)
+            if at is not None and at.time_ns >= request.start_ns:
                 high = middle
             else:
                 low = middle + 1
@@ -167,12 +167,12 @@ class Downloader:
         return trades[-1] if trades else None
 
     async def _at_or_before(self, symbol: str, trade_id: int) -> Tick | None:
-        url = self._venue.trades_url(Hole(symbol, trade_id, trade_id, 0))
+        url = self._venue.trades_url(TradeGap(symbol, trade_id, trade_id, 0))
         trades = self._venue.parse_trades(symbol, await self._get(url))
         return trades[-1] if trades else None
 
     async def _between(self, symbol: str, first: int, last: int) -> list[Tick]:
-        url = self._venue.trades_url(Hole(symbol, first, last, 0))
+        url = self._venue.trades_url(TradeGap(symbol, first, last, 0))
         trades = self._venue.parse_trades(symbol, await self._get(url))
         return [t for t in trades if first <= (t.trade_id or 0) <= last]
 

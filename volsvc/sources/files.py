@@ -35,8 +35,8 @@ FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "
 Mode = Literal["r", "w"]
 COMPRESSIONS = (".gz", ".zst")
 LOOKED_AT_ROWS = 1_000
+# Characters of a line; a longer one is no tick, and a file without line ends no recording.
 MAX_LINE = 1_000_000
-"""Characters of a line; a longer one is no tick, and a file without line ends no recording."""
 
 
 class FileRow(NamedTuple):

@@ -40,8 +40,8 @@ BLOCK_NS = round(CELLS * CELL_S * NS)
 CLOCK_S = np.arange(CELLS + 1, dtype=np.float64) * CELL_S
 HALF_LIVES_S = np.array([30.0, 600.0, 21_600.0, 259_200.0, 3.0])
 KEEP = np.exp2(-CELL_S / HALF_LIVES_S)
+# Stationary deviations of four factors of log volatility and, last, one of the pace alone.
 SPREADS = np.array([0.25, 0.30, 0.30, 0.30, 0.40])
-"""Stationary deviations of four factors of log volatility and, last, one of the pace alone."""
 PEAK_S = 15.5 * 3600  # UTC: the first hours of trading in the US are the most volatile
 # Steps from the mid at which a coarse book moves. Chosen so that the variance of the mid over 1 to
 # 10 s is the true one: 0.75 adds up to 13 % by bounce, 1 takes up to 11 % by lag.

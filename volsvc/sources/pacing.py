@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from volsvc.domain import NS, SourceRow
 
+# Ticks due within this time are released together: a timer is no finer.
 RESOLUTION_S = 0.001
-"""Ticks due within this time are released together: a timer is no finer."""
 
 
 class Schedule:

@@ -52,8 +52,8 @@ PARQUET_TYPES = {
     "sequence": "int64",
     "received_at": "string",
 }
+# A Parquet file is rewritten as it grows, so it may not grow for ever.
 MAX_PARQUET_ROWS = 200_000
-"""A Parquet file is rewritten as it grows, so it may not grow for ever."""
 
 
 class Limits(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from volsvc.config import ReplaySettings
+from volsvc.config.settings import ReplaySettings
 from volsvc.domain import NS, InvalidTickError, NotATickError, SourceRow, Tick
 from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
 from volsvc.sources.files import Recording
@@ -18,8 +18,8 @@ from volsvc.sources.pacing import paced
 
 T = TypeVar("T")
 
+# Added to trade ids at each round of a loop, so that they stay unique.
 LOOP_ID_STEP = 10**12
-"""Added to trade ids at each round of a loop, so that they stay unique."""
 
 
 class FileSource:

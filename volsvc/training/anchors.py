@@ -19,10 +19,10 @@ from volsvc.training.fit import qlike_mixture
 from volsvc.training.scores import qlike
 
 Index = NDArray[np.intp]
+# Minutes among which the EWMA's half-life is chosen, on the training minutes.
 HALF_LIVES: Final = (2, 4, 8, 15, 30, 60, 120, 240, 480)
-"""Minutes among which the EWMA's half-life is chosen, on the training minutes."""
+# Newest minutes that GARCH is fitted on; more change nothing and take long.
 GARCH_MINUTES: Final = 200_000
-"""Newest minutes that GARCH is fitted on; more change nothing and take long."""
 FIVE_WINDOWS: Final = (5, 30, 180, 1440, 10_080)
 
 

@@ -19,8 +19,8 @@ from volsvc.sources.files import file_format, open_raw, text_of
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
+# Least value of a time in numbers, and the unit that it then has.
 EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
-"""Least value of a time in numbers, and the unit that it then has."""
 
 
 def is_bars(path: Path) -> bool:

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, Tick, Verdict, format_time
 from volsvc.features import MINUTE_NS, MinuteBar, SymbolState, SymbolTable, parkinson
 from volsvc.models import (
     HORIZONS_S,
-    LiveForecasts,
+    BarAdapter,
+    ForecastPoint,
     Model,
-    Moment,
-    Ranged,
-    moment_now,
-    moments_ended,
+    Point,
+    SymbolForecasts,
+    forecast_point,
+    minute_closes,
 )
 from volsvc.models.base import Array
 
@@ -37,14 +38,14 @@ COLUMNS: Final = (
     "model_variant",
     "version",
 )
+# Moments that one call of the model serves.
 CHUNK: Final = 512
-"""Moments that one call of the model serves."""
 
 
 class Due(NamedTuple):
     """A moment to learn from or, with `time_ns`, to say a forecast at."""
 
-    moment: Moment
+    point: Point
     time_ns: int | None = None
     quality: Verdict = "ok"
 
@@ -60,10 +61,10 @@ def due_of_bars(symbol: str, bars: Iterable[MinuteBar], every_s: int) -> Iterato
                 if _due(minute, every_s):
                     yield _end_of(state, minute, state.engine.row(minute))
         state.end_minute(bar, parkinson(bar.high, bar.low))
-        (ended,) = moments_ended(state)
-        yield Due(ended)
+        (close,) = minute_closes(state)
+        yield Due(close)
         if _due(bar.minute, every_s):
-            yield _end_of(state, bar.minute, ended.scales)
+            yield _end_of(state, bar.minute, close.scales)
 
 
 def _due(minute: int, every_s: int) -> bool:
@@ -71,9 +72,9 @@ def _due(minute: int, every_s: int) -> bool:
 
 
 def _end_of(state: SymbolState, minute: int, scales: Array) -> Due:
-    usual = state.outcomes
-    moment = Moment(state, scales, log_usual=usual.log_usual, counts=usual.counts)
-    return Due(moment, (minute + 1) * MINUTE_NS, "ok" if state.warm else "warming")
+    usual = state.realised
+    point = ForecastPoint(state, scales, usual.log_usual, usual.counts)
+    return Due(point, (minute + 1) * MINUTE_NS, "ok" if state.warm else "warming")
 
 
 def due_of_ticks(
@@ -93,9 +94,9 @@ def due_of_ticks(
         for time_ns in _passed(state, tick.time_ns, every_s * NS, round(fresh_s * NS)):
             if time_ns > said.get(tick.symbol, 0):
                 said[tick.symbol] = time_ns
-                yield Due(moment_now(state), time_ns, state.quality().verdict)
+                yield Due(forecast_point(state), time_ns, state.quality().verdict)
         state.update(tick)
-        yield from map(Due, moments_ended(state))
+        yield from map(Due, minute_closes(state))
 
 
 def _passed(state: SymbolState, until_ns: int, every_ns: int, fresh_ns: int) -> Sequence[int]:
@@ -111,11 +112,11 @@ def forecast_rows(
     model: Model, due: Iterable[Due], horizons_s: Sequence[float], *, bars: bool
 ) -> Iterator[Mapping[str, Any]]:
     """Rows of COLUMNS, one a horizon; `bars` says in whose unit a minute's variance is."""
-    reader = Ranged(model) if bars else model
+    reader = BarAdapter(model) if bars else model
     read = tuple(sorted({*HORIZONS_S, *horizons_s}))
     stream = iter(due)
     while chunk := list(islice(stream, CHUNK)):
-        forecasts = LiveForecasts(reader, [item.moment for item in chunk], read)
+        forecasts = SymbolForecasts(reader, [item.point for item in chunk], read)
         for index, item in enumerate(chunk):
             if item.time_ns is None:
                 forecasts.learn(index)
@@ -124,7 +125,7 @@ def forecast_rows(
 
 
 def _rows(
-    model: Model, item: Due, forecasts: LiveForecasts, index: int, horizons_s: Sequence[float]
+    model: Model, item: Due, forecasts: SymbolForecasts, index: int, horizons_s: Sequence[float]
 ) -> Iterator[Mapping[str, Any]]:
     assert item.time_ns is not None, "only what has a time is said"
     ts = format_time(item.time_ns)
@@ -132,7 +133,7 @@ def _rows(
         if said.horizon_s in horizons_s:
             values = (
                 ts,
-                item.moment.state.symbol,
+                item.point.state.symbol,
                 said.horizon_s,
                 said.sigma,
                 said.lo,

@@ -18,8 +18,8 @@ class CausalityError(VolsvcError):
     """A row changed when the data after it was taken away."""
 
 
+# From bars to what is known at the end of each minute: arrays of one shape.
 Rows = Callable[[Iterator[MinuteBar]], Sequence[Array]]
-"""From bars to what is known at the end of each minute: arrays of one shape."""
 
 
 def check_causality(rows: Rows, bars: Sequence[MinuteBar], cuts: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError, Tick
 from volsvc.features import (
     FLOOR_PER_MINUTE,
@@ -33,11 +33,11 @@ from volsvc.training.bars import is_bars, read_bars
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
 
+# Of the features and of the files; another one is built anew.
 CACHE_VERSION: Final = f"{SCHEMA_VERSION}.4"
-"""Of the features and of the files; another one is built anew."""
 ARRAYS: Final = ("scales", "young", "variance", "range")
+# Minutes after which the second engine is begun anew; its starts fall on every hour of the day.
 YOUNG_MINUTES: Final = 53 * 60
-"""Minutes after which the second engine is begun anew; its starts fall on every hour of the day."""
 
 
 @dataclass(frozen=True)

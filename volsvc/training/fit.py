@@ -30,8 +30,8 @@ from volsvc.training.dataset import Array, Minutes
 
 LEAST_RATIO = 1e-6
 LEAST_AGE = math.log1p(15)
+# `age` from which on a row is no longer young: a week.
 GROWN = math.log1p(10_079)
-"""`age` from which on a row is no longer young: a week."""
 _AGE_AT = SCALE_NAMES.index("age")
 
 
@@ -40,19 +40,19 @@ class FitSpec:
     """How a horizon is fitted; docs/model_card.md says how the defaults were chosen."""
 
     step_minutes: int = 4
+    # One young row for so many others.
     young_step: int = 4
-    """One young row for so many others."""
     burn_in_minutes: int = 30 * 1440
+    # Most of a recording that is left out at its start, while the slow level forms.
     burn_in_share: float = 0.2
-    """Most of a recording that is left out at its start, while the slow level forms."""
     trees: int = 300
     learning_rate: float = 0.05
     least_leaf: int = 500
     l2: float = 10.0
     feature_share: float = 0.5
     linear_penalty: float = 1e-4
+    # Share of the rows, the latest, that the weights of the blend are chosen on.
     held_out: float = 0.4
-    """Share of the rows, the latest, that the weights of the blend are chosen on."""
     seed: int = 7
 
 

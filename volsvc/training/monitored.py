@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from volsvc.config import FeatureSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError, Tick
-from volsvc.models import HORIZONS_S, LiveForecasts, Model, Ranged
-from volsvc.models.live import named_scales
-from volsvc.models.monitored import MONITORED, is_warm, monitored_of, monitored_scales
+from volsvc.models import HORIZONS_S, BarAdapter, ForecastPoint, Model, SymbolForecasts
+from volsvc.models.drift_inputs import MONITORED, is_warm, monitored_of, monitored_scales
+from volsvc.models.symbol_forecasts import named_scales
 from volsvc.training.bars import is_bars, read_bars
 from volsvc.training.batch import CHUNK, Due, due_of_bars, due_of_ticks
 from volsvc.training.dataset import Array
@@ -26,21 +26,22 @@ def monitored_rows(
     model: Model, due: Iterator[Due], *, bars: bool
 ) -> Iterator[tuple[str, Sequence[float | None]]]:
     """A row a symbol and minute, from when the symbol has been watched for a day."""
-    reader = Ranged(model) if bars else model
+    reader = BarAdapter(model) if bars else model
     while chunk := list(islice(due, CHUNK)):
-        forecasts = LiveForecasts(reader, [item.moment for item in chunk], HORIZONS_S)
+        forecasts = SymbolForecasts(reader, [item.point for item in chunk], HORIZONS_S)
         for index, item in enumerate(chunk):
             if item.time_ns is None:
                 forecasts.learn(index)
                 continue
-            moment = item.moment
-            if not is_warm(named_scales(moment.scales)):
+            point = item.point
+            if not is_warm(named_scales(point.scales)):
                 continue
-            if moment.row is None:
+            assert isinstance(point, ForecastPoint), "a point with a time is a forecast point"
+            if point.row is None:
                 score = forecasts.predictions(index)[0].score
-                yield moment.state.symbol, monitored_scales(moment.scales, score)
+                yield point.state.symbol, monitored_scales(point.scales, score)
             else:
-                yield moment.state.symbol, monitored_of(forecasts.snapshot(index, HORIZONS_S[0]))
+                yield point.state.symbol, monitored_of(forecasts.snapshot(index, HORIZONS_S[0]))
 
 
 def streams_of(

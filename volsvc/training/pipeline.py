@@ -18,8 +18,8 @@ from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
 from volsvc.training.scores import mincer_zarnowitz, qlike
 
+# Lengths in minutes of the windows that the line for posted rows is fitted on.
 WINDOWS = (5, 15, 50, 100)
-"""Lengths in minutes of the windows that the line for posted rows is fitted on."""
 SPIKE_QUANTILE = 0.9
 _LEVEL_AT = SCALE_NAMES.index("level")
 

@@ -33,8 +33,8 @@ class Report:
     notes: Sequence[str]
     pooled: Sequence[Scores]
     scores: Sequence[Scores]
+    # QLIKE of a symbol at a horizon when our model was fitted without it; may be empty.
     left_out: Mapping[tuple[str, float], float]
-    """QLIKE of a symbol at a horizon when our model was fitted without it; may be empty."""
 
 
 def write_report(report: Report, outlooks: Sequence[Outlook], out: Path) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.features import HORIZON_MINUTES, Calibration, Outcomes, storm_weight
-from volsvc.models import HORIZONS_S, Model, Ranged
+from volsvc.features import HORIZON_MINUTES, Calibration, RealisedVariances, storm_weight
+from volsvc.models import HORIZONS_S, BarAdapter, Model
 from volsvc.models.base import matrix_of_scales
 from volsvc.models.heads import LEAST_OF_LEVEL, level_variance
 from volsvc.training.anchors import ANCHORS
@@ -22,8 +22,8 @@ from volsvc.training.dataset import Array, Minutes
 DAY = 1440
 QUARTER = 91 * DAY
 THRESHOLD_DAYS = 30
+# Minutes between updates of the trailing quantile that labels spikes.
 THRESHOLD_STEP = 60
-"""Minutes between updates of the trailing quantile that labels spikes."""
 CHUNK_ROWS = 20_000
 OURS = "volsvc"
 
@@ -70,7 +70,7 @@ def folds(start: int, end: int, refit_minutes: int) -> list[Fold]:
 
 def model_variances(model: Model, symbol: Minutes, at: NDArray[np.intp]) -> Array:
     """A model's forecasts at the ends of minutes, shape (minutes, len(HORIZONS_S))."""
-    model = model if symbol.ticks else Ranged(model)
+    model = model if symbol.ticks else BarAdapter(model)
     chunks = (at[first : first + CHUNK_ROWS] for first in range(0, len(at), CHUNK_ROWS))
     parts = [model.variances(matrix_of_scales(symbol.scales[c]), HORIZONS_S) for c in chunks]
     return np.concatenate(parts)
@@ -98,7 +98,7 @@ def calibrated(
     """
     laws = model.laws if symbol.ticks else model.coarse_laws
     calibration = Calibration(model.digest, laws)
-    outcomes = Outcomes()
+    outcomes = RealisedVariances()
     logs = np.log(variances)
     residual = log_limits - logs
     storms = storm_weight(logs, log_limits)

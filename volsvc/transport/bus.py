@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+# By partition: the offset of the next record.
 Offsets = Mapping[int, int]
-"""By partition: the offset of the next record."""
 
 Headers = tuple[tuple[str, bytes], ...]
 

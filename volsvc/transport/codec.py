@@ -26,9 +26,9 @@ from volsvc.domain import (
     tick_from_record,
 )
 from volsvc.domain.records import GREATEST_PRICE
-from volsvc.quality import prediction_id
+from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
-from volsvc.transport.stated import headers_of
+from volsvc.transport.features_record import state_headers
 
 TICK_VERSION = 1
 FEATURES_VERSION = 3
@@ -183,29 +183,29 @@ def encode_features(
     return OutRecord(
         row.symbol.encode(),
         _encode(value),
-        headers_of(state["offset"], writer),
+        state_headers(state["offset"], writer),
         partition=state["partition"],
     )
 
 
 def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
     """A record of `ticks.outcomes`: a forecast as it was issued, and how it turned out."""
-    frozen = outcome.frozen
-    minute, variant, version = frozen.minute, frozen.variant, frozen.version
+    issued = outcome.issued
+    minute, variant, version = issued.minute, issued.variant, issued.version
     value = {
         "v": OUTCOME_VERSION,
         "prediction_id": prediction_id(symbol, minute, variant, version),
         "symbol": symbol,
         "issued_at": format_time((minute + 1) * 60 * NS),
-        "matured_at": format_time((minute + 1 + frozen.ahead) * 60 * NS),
-        "horizon_s": frozen.ahead * 60.0,
+        "matured_at": format_time((minute + 1 + issued.ahead) * 60 * NS),
+        "horizon_s": issued.ahead * 60.0,
         "model_variant": variant,
         "version": version,
-        "sigma": frozen.sigma,
-        "lo": frozen.lo,
-        "hi": frozen.hi,
-        "threshold": frozen.threshold,
-        "score": frozen.score,
+        "sigma": issued.sigma,
+        "lo": issued.lo,
+        "hi": issued.hi,
+        "threshold": issued.threshold,
+        "score": issued.score,
         "realised": outcome.realised,
         "qlike": outcome.qlike,
         "covered": outcome.covered,

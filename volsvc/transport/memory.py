@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from volsvc.domain import BusError
 from volsvc.transport.bus import Assignee, Offsets, OutRecord, Position, Record
 
+# Records handed out at once: enough to spread the cost of a batch, little enough to be prompt.
 BATCH_RECORDS = 500
-"""Records handed out at once: enough to spread the cost of a batch, little enough to be prompt."""
 
 PUBLISHED_AT_ONCE = 100
+# What a topic without a group keeps: a record with a symbol's state has some 30 kB.
 UNREAD_BYTES = 8 << 20
-"""What a topic without a group keeps: a record with a symbol's state has some 30 kB."""
 
+# After this long without a record an empty batch is handed out.
 QUIET_S = 1.0
-"""After this long without a record an empty batch is handed out."""
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ from volsvc.web.problems import OVERLOADED, ProblemError
 Result = TypeVar("Result")
 
 BATCH_THREADS = 2
+# Large batches that are worked at or wait for a thread.
 MAX_BATCHES = 16
-"""Large batches that are worked at or wait for a thread."""
 LONGEST_RETRY_S = 30
 _SMOOTHING = 0.05
 

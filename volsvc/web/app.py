@@ -8,15 +8,19 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from volsvc.web import drift_routes, handlers, model_routes, openapi
 from volsvc.web.admission import GATE, TURNS, WORKERS, Gate, Turns, Workers
-from volsvc.web.assets import files_of, page_of
-from volsvc.web.auth import Access
-from volsvc.web.middleware import Around
-from volsvc.web.predict import predict
+from volsvc.web.auth.access import Access
+from volsvc.web.openapi import routes as openapi
+from volsvc.web.routes import drift as drift_routes
+from volsvc.web.routes import models as model_routes
+from volsvc.web.routes import service
+from volsvc.web.routes.latest import history, latest, latest_all
+from volsvc.web.routes.pages import files_of, page_of
+from volsvc.web.routes.predict import predict
+from volsvc.web.routes.stream import stream
+from volsvc.web.server.fast_path import FAST_PATH, FastPath
+from volsvc.web.server.middleware import Around
 from volsvc.web.services import SERVICES, Services
-from volsvc.web.shortcut import SHORTCUT, Shortcut
-from volsvc.web.sse import stream
 
 STATIC = Path(str(files("volsvc.web") / "static"))
 
@@ -30,7 +34,7 @@ def create_app(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     app[GATE] = gate
-    app[SHORTCUT] = Shortcut(services, gate, access)
+    app[FAST_PATH] = FastPath(services, gate, access)
     app[WORKERS] = Workers()
     app[TURNS] = Turns()
     app.on_cleanup.append(_close_workers)
@@ -42,15 +46,15 @@ def create_app(services: Services) -> web.Application:
     app.add_routes(
         [
             web.post("/predict", predict),
-            web.get("/latest", handlers.latest_all),
-            web.get("/latest/{symbol}", handlers.latest),
-            web.get("/history/{symbol}", handlers.history),
+            web.get("/latest", latest_all),
+            web.get("/latest/{symbol}", latest),
+            web.get("/history/{symbol}", history),
             web.get("/stream", stream),
-            web.get("/health", handlers.health),
-            *(web.get(path, handlers.live) for path in openapi.LIVE_PATHS),
-            *(web.get(path, handlers.ready) for path in openapi.READY_PATHS),
-            web.get("/health/startup", handlers.startup),
-            web.get("/version", handlers.version),
+            web.get("/health", service.health),
+            *(web.get(path, service.live) for path in openapi.LIVE_PATHS),
+            *(web.get(path, service.ready) for path in openapi.READY_PATHS),
+            web.get("/health/startup", service.startup),
+            web.get("/version", service.version),
             web.get("/models", model_routes.models),
             web.put("/models/active", model_routes.activate),
             web.post("/models/rollback", model_routes.rollback),
@@ -58,8 +62,8 @@ def create_app(services: Services) -> web.Application:
             web.get("/quality", model_routes.quality),
             web.get("/drift", drift_routes.drift),
             web.get("/drift/report", drift_routes.report),
-            web.get("/metrics", handlers.metrics),
-            web.get("/problems/{slug}", handlers.problem_kind),
+            web.get("/metrics", service.metrics),
+            web.get("/problems/{slug}", service.problem_kind),
             web.get("/openapi.json", openapi_json),
             web.get("/docs", page_of(STATIC / "docs" / "index.html")),
             web.get("/docs/assets/{name}", files_of(STATIC / "docs")),

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+# Below this size compression costs more than it saves.
 GZIP_FROM_BYTES = 2_048
-"""Below this size compression costs more than it saves."""
+# From this size on it is done in a thread: it takes half a millisecond and more.
 GZIP_ELSEWHERE = 32 * 1024
-"""From this size on it is done in a thread: it takes half a millisecond and more."""
 
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from volsvc.domain import UnknownSymbolError, VolsvcError
-from volsvc.journal import JournalError
-from volsvc.logs import get_logger
 from volsvc.models import ModelError
-from volsvc.models.control import ModelRefusedError
-from volsvc.models.remote import RegistryAwayError
+from volsvc.serving.audit_log import AuditLogError
+from volsvc.serving.controller import ModelRefusedError
+from volsvc.serving.mlflow_rest import RegistryAwayError
+from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
@@ -116,6 +116,7 @@ STALE = Kind(
     "The newest data is older than `max_age`",
     "Try again later, or allow a greater `max_age`.",
 )
+# Every kind of problem, by the slug at the end of its type.
 KINDS = {
     kind.slug: kind
     for kind in (
@@ -143,7 +144,6 @@ KINDS = {
         STALE,
     )
 }
-"""Every kind of problem, by the slug at the end of its type."""
 _BY_STATUS = {400: BAD_REQUEST, 404: NOT_FOUND, 405: METHOD, 413: TOO_LARGE, 408: TIMEOUT}
 
 _OURS: dict[type[VolsvcError], Kind] = {
@@ -151,7 +151,7 @@ _OURS: dict[type[VolsvcError], Kind] = {
     ModelRefusedError: REFUSED,
     RegistryAwayError: AWAY,
     ModelError: MODEL_FAILED,
-    JournalError: JOURNAL,
+    AuditLogError: JOURNAL,
 }
 
 _INTERRUPTIONS: tuple[tuple[type[Exception], Kind, str], ...] = (
@@ -160,8 +160,8 @@ _INTERRUPTIONS: tuple[tuple[type[Exception], Kind, str], ...] = (
     (TimeoutError, TIMEOUT, "the request was not complete in time"),
 )
 
+# Faults listed in an answer; a body of 10,000 bad rows needs no answer of megabytes.
 MAX_ERRORS = 100
-"""Faults listed in an answer; a body of 10,000 bad rows needs no answer of megabytes."""
 
 
 class ProblemError(Exception):

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from volsvc.board import Board
-from volsvc.config import Settings
-from volsvc.drift_watch import DriftWatch
+from volsvc.config.live import LIVE_KINDS
+from volsvc.config.settings import Settings
+from volsvc.drift.monitor import DriftMonitor
 from volsvc.features import SymbolTable
-from volsvc.health import Health
-from volsvc.journal import Journal
-from volsvc.keys import Keyring
-from volsvc.live_settings import LIVE_KINDS
-from volsvc.metrics import Metrics
-from volsvc.models import ModelHolder
-from volsvc.models.control import ModelControl
-from volsvc.scoreboard import Scoreboard
-from volsvc.streams import Hub
-from volsvc.tracing import Tracer
+from volsvc.pipeline.event_hub import EventHub
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.pipeline.quality_monitor import QualityMonitor
+from volsvc.serving.audit_log import AuditLog
+from volsvc.serving.controller import ModelController
+from volsvc.serving.holder import ModelHolder
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
+from volsvc.telemetry.tracing import Tracer
+from volsvc.web.auth.api_keys import Keyring
 from volsvc.web.views import Freshness
 
 
@@ -29,16 +29,16 @@ class Services:
 
     settings: Settings
     holder: ModelHolder
-    board: Board
+    latest_store: LatestStore
     table: SymbolTable
     health: Health
     metrics: Metrics
-    control: ModelControl
-    scoreboard: Scoreboard
-    journal: Journal | None
+    controller: ModelController
+    quality_monitor: QualityMonitor
+    audit_log: AuditLog | None
     keyring: Keyring
-    hub: Hub
-    drift: DriftWatch | None
+    hub: EventHub
+    drift: DriftMonitor | None
     tracer: Tracer
 
     @property

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from volsvc.board import Posted
 from volsvc.domain import NS, format_time
+from volsvc.pipeline.latest_store import LatestEntry
 
 
 def now_text() -> str:
@@ -29,18 +29,18 @@ class Freshness:
     live: bool
     silent: Collection[str]
 
-    def age_s(self, posted: Posted, now_s: float) -> float:
+    def age_s(self, posted: LatestEntry, now_s: float) -> float:
         """Seconds since the tick was processed; of a live feed, since it happened."""
         under_way = max(0.0, posted.processed_s - posted.snapshot.row.time_ns / NS)
         return posted.age_s(now_s) + (under_way if self.live else 0.0)
 
-    def stale(self, posted: Posted, now_s: float) -> bool:
+    def stale(self, posted: LatestEntry, now_s: float) -> bool:
         """Whether it is older than it may be, or its feed is down."""
         silent = posted.snapshot.row.symbol in self.silent
         return silent or self.age_s(posted, now_s) > self.stale_after_s
 
 
-def latest_json(posted: Posted, now_s: float, freshness: Freshness) -> msgspec.Raw:
+def latest_json(posted: LatestEntry, now_s: float, freshness: Freshness) -> msgspec.Raw:
     """The newest features and forecasts of a symbol as JSON (`schemas.LatestResponse`).
 
     Its age moves on with every reader; the rest is written once.
@@ -56,7 +56,7 @@ def latest_json(posted: Posted, now_s: float, freshness: Freshness) -> msgspec.R
     return msgspec.Raw(msgspec.json.encode(moving)[:-1] + b"," + posted.written[1:])
 
 
-def _settled(posted: Posted) -> dict[str, Any]:
+def _settled(posted: LatestEntry) -> dict[str, Any]:
     snapshot = posted.snapshot
     row = snapshot.row
     return {

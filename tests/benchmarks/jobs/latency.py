@@ -11,12 +11,12 @@ from typing import Any
 import uvloop
 
 from tests.benchmarks.latency import paced
-from volsvc.app import Daemon
-from volsvc.board import Posted
-from volsvc.config import load_settings
+from volsvc.config.kafka import KafkaSettings
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
 from volsvc.domain import NS
-from volsvc.kafka_config import KafkaSettings
-from volsvc.logs import configure_logs
+from volsvc.pipeline.latest_store import LatestEntry
+from volsvc.telemetry.logs import configure_logs
 from volsvc.transport.codec import encode_tick
 
 CAUGHT_UP_S = 0.1
@@ -34,7 +34,7 @@ class Visible:
 
     def see(self, kind: str, symbol: str, posted: Any) -> None:
         """Something is told to streams; a forecast has just been put on the board."""
-        if isinstance(posted, Posted):
+        if isinstance(posted, LatestEntry):
             now_ns = time.time_ns()
             delay_s = (now_ns - posted.snapshot.row.time_ns) / NS
             if self._from_s == 0 and delay_s < CAUGHT_UP_S:
@@ -72,13 +72,13 @@ def settings_of(servers: str, name: str) -> dict[str, Any]:
 async def main(servers: str, name: str, wanted: int) -> None:
     """Run until so many delays are known."""
     daemon = Daemon(load_settings(None, settings_of(servers, name)))
-    visible, tell = Visible(wanted), daemon.board.tell
+    visible, tell = Visible(wanted), daemon.latest_store.tell
 
     def told(kind: Any, symbol: str, payload: Any) -> None:
         visible.see(kind, symbol, payload)
         tell(kind, symbol, payload)
 
-    daemon.board.tell = told
+    daemon.latest_store.tell = told
     stop = asyncio.Event()
     task = asyncio.create_task(daemon.run(stop, lambda url: None))
     feeding = None

@@ -8,9 +8,9 @@ import sys
 import uvloop
 
 from tests.benchmarks.jobs.clock import Stopwatch
-from volsvc.app import Daemon
-from volsvc.config import load_settings
-from volsvc.logs import configure_logs
+from volsvc.config.settings import load_settings
+from volsvc.daemon.daemon import Daemon
+from volsvc.telemetry.logs import configure_logs
 
 EVERY_S = 0.005
 

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.market import symbol_of, tick_records
-from volsvc.board import Board
-from volsvc.config import FeatureSettings
-from volsvc.consumer import Consumer
+from volsvc.config.kafka import KafkaSettings
+from volsvc.config.settings import FeatureSettings
 from volsvc.features import SymbolTable
-from volsvc.kafka_config import KafkaSettings
-from volsvc.logs import configure_logs
-from volsvc.metrics import Metrics
-from volsvc.models import ModelHolder, Wish, packaged
+from volsvc.models import packaged
+from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.telemetry.logs import configure_logs
+from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
@@ -45,7 +46,7 @@ async def main(symbols: int, each: int, history: int) -> None:
     """Bring symbols in, beside those that were there, and say what each added."""
     topics, table = KafkaSettings(), SymbolTable(FeatureSettings(history=history))
     bus = MemoryBus(queue_max_records=KEPT)
-    parts = (ModelHolder(Wish("ml", packaged().model)), Board(), Metrics())
+    parts = (ModelHolder(DesiredModel("ml", packaged().model)), LatestStore(), Metrics())
     task = asyncio.create_task(Consumer(bus, topics, table, *parts).run())
     await asyncio.sleep(0)
     await publish(bus, tick_records(FIRST, each, PER_S))

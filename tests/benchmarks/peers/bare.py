@@ -18,7 +18,7 @@ from aiohttp import web
 
 from volsvc.domain import Forecast
 from volsvc.models import FEATURES, packaged
-from volsvc.web.schemas import RowPrediction
+from volsvc.web.schemas.predict import RowPrediction
 
 ANSWER = b'{"scores":[0.5],"model_variant":"constant","version":"1","ts":"2026-01-05T14:00:00Z"}'
 

@@ -1,0 +1,110 @@
+"""The contract of every model, and the holder."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from volsvc.domain import COVERAGE
+from volsvc.features import SCALE_NAMES
+from volsvc.models import FEATURES, Baseline, Model, packaged
+from volsvc.serving.holder import DesiredModel, ModelHolder
+
+MODELS: tuple[Model, ...] = (Baseline(), packaged().model)
+N_SCALES = len(SCALE_NAMES)
+SEASONS = slice(FEATURES.index("season_60s"), FEATURES.index("season_3600s") + 1)
+HORIZONS = (1.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0)
+known = st.floats(0, 1e3)
+maybe = st.just(math.nan) | known
+windows = st.tuples(st.floats(-10, 10), known, st.integers(1, 10**9), maybe)
+relative = st.floats(-30, 30)
+live = st.tuples(
+    st.floats(1e-14, 1e-2), st.lists(relative, min_size=N_SCALES - 1, max_size=N_SCALES - 1)
+)
+"""A level and what stands beside it; None is a row without the state of a symbol."""
+rows = st.lists(st.tuples(windows, st.none() | live), min_size=1, max_size=8)
+Rows = list[tuple[tuple[float, ...], tuple[float, list[float]] | None]]
+
+
+def matrix_of(rows: Rows) -> NDArray[np.float64]:
+    """Rows as models read them."""
+    matrix = np.full((len(rows), len(FEATURES)), math.nan)
+    for index, (window, state) in enumerate(rows):
+        matrix[index, : len(window)] = window
+        if state is not None:
+            matrix[index, len(window) :] = [state[0], *state[1]]
+            matrix[index, SEASONS] = np.abs(matrix[index, SEASONS]) + 0.05
+    return matrix
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.variant)
+class TestModelContract:
+    """Holds for every model."""
+
+    def test_names(self, model: Model) -> None:
+        """A model says what it is."""
+        assert model.variant in ("baseline", "ml")
+        assert model.version
+        assert len(model.digest) == 64
+        assert model.schema == FEATURES
+
+    @given(rows=rows, horizon=st.sampled_from(HORIZONS), given_threshold=st.booleans())
+    def test_any_row(self, model: Model, rows: Rows, horizon: float, given_threshold: bool) -> None:
+        """Finite, positive, ordered, and of the shape of the rows, whatever they hold."""
+        threshold = 1e-3 if given_threshold else None
+        forecast = model.predict(matrix_of(rows), horizon, threshold)
+        for values in (forecast.sigma2, forecast.lo, forecast.hi, forecast.threshold):
+            assert values.shape == (len(rows),)
+            assert np.isfinite(values).all()
+            assert (values > 0).all()
+        assert (forecast.lo < forecast.hi).all()
+        assert ((forecast.p_spike >= 0) & (forecast.p_spike <= 1)).all()
+        if threshold:
+            assert (forecast.threshold == threshold).all()
+
+    @given(rows=rows)
+    def test_rows_do_not_touch_one_another(self, model: Model, rows: Rows) -> None:
+        """A row's forecast is the same alone and in company, and the second time."""
+        matrix = matrix_of(rows)
+        together = model.predict(matrix, 60.0)
+        assert (model.predict(matrix, 60.0).sigma2 == together.sigma2).all()
+        for index in range(len(rows)):
+            alone = model.predict(matrix[index : index + 1], 60.0)
+            assert alone.sigma2[0] == together.sigma2[index]
+            assert alone.p_spike[0] == together.p_spike[index]
+
+    def test_more_volatile_is_more(self, model: Model) -> None:
+        """Forecast and score rise with ret_std."""
+        stds = np.geomspace(1e-6, 1e-2, 50)
+        matrix = np.full((50, len(FEATURES)), math.nan)
+        matrix[:, 0], matrix[:, 1], matrix[:, 2] = 0.0, stds, 49
+        forecast = model.predict(matrix, 60.0)
+        assert (np.diff(forecast.sigma2) >= 0).all()
+        assert (np.diff(forecast.p_spike) >= 0).all()
+        assert forecast.p_spike[0] < 0.2
+        assert forecast.p_spike[-1] > 0.9
+
+
+def test_baseline_interval_is_that_of_its_law() -> None:
+    """Lo and hi bound the stated share of the lognormal law around the forecast."""
+    matrix = matrix_of([((0.0, 3e-5, 49, 10.0), None)])
+    forecast = Baseline().predict(matrix, 60.0)
+    low = Baseline().predict(matrix, 60.0, float(forecast.lo[0])).p_spike[0]
+    high = Baseline().predict(matrix, 60.0, float(forecast.hi[0])).p_spike[0]
+    assert low - high == pytest.approx(COVERAGE)
+
+
+def test_swap_replaces_one_reference() -> None:
+    """A request that holds the old reference keeps it; the next one sees the new."""
+    holder = ModelHolder(DesiredModel("ml", None, lacking="none is there"))
+    first = holder.current
+    second = holder.change("route", variant="baseline")
+    assert holder.current is second
+    assert first is not second
+    assert (first.fallback, second.fallback) == (True, False)
+    assert second.name == "baseline-2"

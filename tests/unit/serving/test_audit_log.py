@@ -1,0 +1,98 @@
+"""The journal: what is changed in it is found, and it says what served when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from volsvc.domain import NS
+from volsvc.serving import audit_log as module
+from volsvc.serving.audit_log import FILE, AuditLog, AuditLogError, entries, served_at, verify
+
+START = 1_767_571_200 * NS
+
+
+def fill(folder: Path, count: int, kind: str = "swap") -> None:
+    journal = AuditLog(folder)
+    for index in range(count):
+        seq = next(reversed(list(entries(folder))), {"seq": 0})["seq"]
+        journal.append(START + (seq * 10 + 1) * NS, {"kind": kind, "model": f"ml-{index}"})
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_changed_byte_is_found(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever byte becomes whatever other one, the chain is broken there."""
+    folder = tmp_path_factory.mktemp("journal")
+    fill(folder, 4)
+    path = folder / FILE
+    whole = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(whole)
+    with pytest.raises(AuditLogError, match=r"models\.jsonl, line"):
+        verify(folder)
+
+
+def test_a_dropped_line_is_found(tmp_path: Path) -> None:
+    """A line that is taken out, and a file that is, break the chain."""
+    fill(tmp_path, 5)
+    lines = (tmp_path / FILE).read_text().splitlines(keepends=True)
+    (tmp_path / FILE).write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(AuditLogError, match="line 3: does not follow entry 2"):
+        verify(tmp_path)
+
+
+def test_goes_on_over_restarts_and_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chain runs through restarts and files; of many files the oldest go."""
+    monkeypatch.setattr(module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(module, "MOST_FILES", 4)
+    for _ in range(6):
+        fill(tmp_path, 10)
+    first, last = verify(tmp_path)
+    assert last == 60
+    assert 1 < first < 60
+    assert len(list(tmp_path.iterdir())) == 4
+    assert [e["seq"] for e in AuditLog(tmp_path).newest(3)] == [60, 59, 58]
+
+
+def test_what_served_then(tmp_path: Path) -> None:
+    """The entry before a time; nothing before the first, and nothing after a stop."""
+    fill(tmp_path, 3)
+    fill(tmp_path, 1, "stop")
+    assert served_at(tmp_path, START) is None
+    found = served_at(tmp_path, START + 11 * NS)
+    assert found is not None
+    assert found["model"] == "ml-1"
+    assert served_at(tmp_path, START + 15 * NS) == found
+    assert served_at(tmp_path, START + 99 * NS) is None
+
+
+def test_a_torn_line_is_cut(tmp_path: Path) -> None:
+    """Half a line of a crash is no entry; the journal goes on after the last whole one."""
+    fill(tmp_path, 2)
+    with (tmp_path / FILE).open("a") as file:
+        file.write('{"seq":3,"ti')
+    fill(tmp_path, 1)
+    assert verify(tmp_path) == (1, 3)
+
+
+def test_a_broken_journal_is_put_aside(tmp_path: Path) -> None:
+    """The daemon starts a new chain, keeps the old one as it is, and says so."""
+    fill(tmp_path, 3)
+    path = tmp_path / FILE
+    path.write_text(path.read_text().replace("ml-1", "ml-9"))
+    journal = AuditLog(tmp_path)
+    assert "line 2: was changed" in journal.note
+    journal.append(START, {"kind": "start"})
+    assert verify(tmp_path) == (1, 1)
+    (aside,) = tmp_path.glob("broken-*")
+    assert json.loads((aside / FILE).read_text().splitlines()[1])["model"] == "ml-9"

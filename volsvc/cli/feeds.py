@@ -1,0 +1,96 @@
+"""The command line around live feeds: record, download, simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from volsvc.cli.options import (
+    ConfigFile,
+    RestUrl,
+    Speed,
+    Symbols,
+    WsUrl,
+    run_until_signal,
+    settings_of,
+)
+
+cli = typer.Typer()
+
+Live = Annotated[Literal["coinbase", "kraken"], typer.Option("--source", help="the venue")]
+
+
+@cli.command()
+def record(
+    out: Annotated[Path, typer.Option(help="CSV, NDJSON or Parquet; .gz and .zst too")],
+    config: ConfigFile = None,
+    source: Live = "coinbase",
+    symbols: Symbols = None,
+    ws_url: WsUrl = None,
+    rest_url: RestUrl = None,
+    minutes: Annotated[float | None, typer.Option(min=0.001, help="default: endless")] = None,
+    rotate_mb: Annotated[float | None, typer.Option(min=0.001, help="new file at this")] = None,
+    rotate_minutes: Annotated[float | None, typer.Option(min=0.001, help="new file then")] = None,
+) -> None:
+    """Record a venue's live ticks to a file.
+
+    It can be replayed at any moment, even after a kill.
+    """
+    from volsvc.commands.feeds import RecordOptions, record_feed
+    from volsvc.sources.recorder import Limits
+
+    settings = settings_of(
+        config,
+        source__kind=source,
+        source__symbols=symbols,
+        source__ws_url=ws_url,
+        source__rest_url=rest_url,
+    )
+    limits = Limits(
+        round(rotate_mb * 1e6) if rotate_mb else None,
+        rotate_minutes * 60 if rotate_minutes else None,
+    )
+    run_until_signal(lambda stop: record_feed(settings, RecordOptions(out, minutes, limits), stop))
+
+
+@cli.command()
+def download(
+    start: Annotated[str, typer.Option(help="RFC 3339 time, inclusive")],
+    end: Annotated[str, typer.Option(help="RFC 3339 time, exclusive")],
+    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    config: ConfigFile = None,
+    symbols: Symbols = None,
+    kind: Annotated[Literal["trades", "candles"], typer.Option(help="what")] = "trades",
+    rest_url: RestUrl = None,
+) -> None:
+    """Download Coinbase's history.
+
+    The same command again goes on where it stopped.
+    """
+    from volsvc.commands.feeds import DownloadOptions, download_history
+
+    settings = settings_of(config, source__symbols=symbols, source__rest_url=rest_url)
+    options = DownloadOptions(kind, settings.source.symbols, start, end, out)
+    run_until_signal(lambda stop: download_history(settings, options, stop))
+
+
+@cli.command()
+def simulate(
+    config: ConfigFile = None,
+    file: Annotated[Path | None, typer.Option(help="recording; default: the generator")] = None,
+    script: Annotated[Path | None, typer.Option(help="faults, TOML or JSON")] = None,
+    symbols: Symbols = None,
+    speed: Speed = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one")] = 8765,
+) -> None:
+    """Be an exchange that misbehaves as its script says.
+
+    It speaks Coinbase's protocol.
+    """
+    from volsvc.commands.feeds import SimulateOptions, simulate_exchange
+
+    settings = settings_of(config, source__symbols=symbols, replay__speed=speed)
+    options = SimulateOptions(file, script, port)
+    run_until_signal(lambda stop: simulate_exchange(settings, options, stop))

@@ -1,0 +1,214 @@
+"""`volsvc drift`: recordings against a reference, as the daemon would judge them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from volsvc.commands.progress import progress_bar
+from volsvc.config.settings import Settings
+from volsvc.daemon.listeners import PartsListener
+from volsvc.domain import SourceError, Tick, parse_time
+from volsvc.drift import DriftResult, Reference, judge, summarise
+from volsvc.drift.distance import Array
+from volsvc.drift.monitor import read_reference
+from volsvc.drift.report import HTML, JSON, ReportError, available, make_report
+from volsvc.models import Model, packaged
+from volsvc.models.drift_inputs import MONITORED
+from volsvc.sources.factory import file_source
+from volsvc.sources.files import recordings_in
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
+
+DAY_ROWS: Final = 1440
+SHOWN: Final = 3
+
+
+@dataclass(frozen=True)
+class DriftOptions:
+    """What to compare with what, and what to write.
+
+    `reference` are recordings, or one file of a reference, or nothing for the packaged one.
+    """
+
+    reference: Sequence[Path]
+    current: Sequence[Path]
+    start: str | None
+    out: Path | None
+    save_reference: Path | None
+    summary: Path | None
+
+
+def drift(settings: Settings, options: DriftOptions) -> None:
+    """Print which features drift; write a reference, a report or a summary where asked."""
+    reference = _reference(settings, options)
+    if options.save_reference is not None:
+        _write(options.save_reference, reference.dump())
+        print(f"{options.save_reference}: {reference.facts['rows']} rows")
+    if not options.current:
+        return
+    by_file = {path: _streams(settings, [path]) for path in _files(options.current)}
+    budget = settings.drift.false_alarms_per_week
+    if options.summary is not None:
+        _write(options.summary, _summary(reference, by_file, budget).encode())
+    streams = [stream for found in by_file.values() for stream in found]
+    rows, length = np.concatenate(streams), max(map(len, streams))
+    result = judge(reference, rows, length, budget)
+    _print(result)
+    if options.out is not None:
+        asyncio.run(_report(options.out, reference, rows, result))
+
+
+def _reference(settings: Settings, options: DriftOptions) -> Reference:
+    if not options.reference:
+        return read_reference()
+    if len(options.reference) == 1 and options.reference[0].name.endswith(".npz"):
+        return read_reference(options.reference[0])
+    files = _files(options.reference)
+    streams = _streams(settings, files, _minute(options.start))
+    facts = {
+        "files": [file.name for file in files],
+        "start": options.start,
+        "symbols": len(streams),
+    }
+    return summarise(MONITORED, streams, facts)
+
+
+def _minute(start: str | None) -> int:
+    if start is None:
+        return 0
+    try:
+        return parse_time(start if "T" in start else f"{start}T00:00:00Z") // (60 * 10**9)
+    except ValueError as error:
+        raise SourceError(f"--start: {error}") from error
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    return [file for path in paths for file in recordings_in(path)]
+
+
+def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -> list[Array]:
+    """Rows a symbol, by the model that the package brings."""
+    from volsvc.training.monitored import streams_of
+
+    model: Model = packaged().model
+
+    def ticks_of(path: Path) -> Iterator[Tick]:
+        yield from file_source(settings, path, PartsListener(Metrics(), Health())).ticks()
+
+    streams: list[Array] = []
+    read = 0
+    with progress_bar(f"reading {len(files)} recordings", lambda: read / len(files)) as advance:
+        for file in files:
+            streams += streams_of(
+                [file], model, ticks_of, start_minute=start_minute, advance=advance
+            )
+            read += 1
+    return streams
+
+
+def _print(result: DriftResult) -> None:
+    fields = result.fields()
+    print(f"{result.rows} rows, stretches of {result.length}; drift below p = {result.level:.2g}")
+    for feature in fields["features"]:
+        if feature["p_value"] is not None and feature["verdict"] == "drift":
+            print(f"  {_line(feature)}")
+    judged = [f for f in result.features if f.verdict in ("ok", "drift")]
+    print(f"{len(result.drifted)} of {len(judged)} features drift")
+    others = Counter(f.verdict for f in result.features if f.verdict not in ("ok", "drift"))
+    if others:
+        print("not judged: " + ", ".join(f"{count} {verdict}" for verdict, count in others.items()))
+
+
+def _line(feature: Mapping[str, Any]) -> str:
+    shift = feature["shift"]
+    moved = f", median moved by {shift:+.2f} IQR" if shift is not None else ""
+    return (
+        f"{feature['feature']}: K-S {feature['ks']:.2f}, PSI {feature['psi']:.2f}, "
+        f"p {feature['p_value']:.1g}{moved}"
+    )
+
+
+async def _report(out: Path, reference: Reference, rows: Array, result: DriftResult) -> None:
+    if not available():
+        raise ReportError("the report needs an extra: pip install 'volsvc[drift]'")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        thin = rows[:: max(1, len(rows) // 5_000)]
+        await make_report(folder, reference.names, (reference.sample, thin), result.fields())
+        try:
+            shutil.copyfile(folder / HTML, out)
+            shutil.copyfile(folder / JSON, out.with_suffix(".json"))
+        except OSError as error:
+            raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
+    print(out)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+# --- the summary ------------------------------------------------------------------------------
+
+
+def _summary(reference: Reference, by_file: Mapping[Path, Sequence[Array]], budget: float) -> str:
+    """A table of recordings: how many of their days drift, and by which features."""
+    text = (
+        f"Reference: {reference.facts['rows']:,} minutes of {', '.join(reference.facts['files'])}"
+        f" (from {reference.facts['start'] or 'the beginning'}). Each day of each recording is "
+        f"judged by itself, as the service does it, with a budget of {budget:g} false alarms a "
+        "week. A plain Kolmogorov-Smirnov test at the same level is beside it: it takes minutes "
+        "for independent."
+    )
+    lines = [
+        "# Drift of real recordings",
+        "",
+        text,
+        "",
+        "| recording | days | days with drift | features that drift most | plain K-S: days |",
+        "| --- | --: | --: | --- | --: |",
+    ]
+    for path, streams in by_file.items():
+        results = [
+            (judge(reference, day, DAY_ROWS, budget), day)
+            for stream in streams
+            for day in _days(stream)
+        ]
+        lines.append(_summary_line(f"{path.parent.name}/{path.name}", reference, results))
+    return "\n".join(lines) + "\n"
+
+
+def _days(stream: Array) -> Iterator[Array]:
+    for start in range(0, len(stream) - DAY_ROWS + 1, DAY_ROWS):
+        yield stream[start : start + DAY_ROWS]
+
+
+def _summary_line(
+    name: str, reference: Reference, results: Sequence[tuple[DriftResult, Array]]
+) -> str:
+    drifted = Counter(feature for result, _ in results for feature in result.drifted)
+    most = ", ".join(f"`{f}` ({n})" for f, n in drifted.most_common(SHOWN)) or "none"
+    days = sum(bool(result.drifted) for result, _ in results)
+    plain = sum(_plain(reference, day, result) for result, day in results)
+    return f"| {name} | {len(results)} | {days} | {most} | {plain} |"
+
+
+def _plain(reference: Reference, rows: Array, result: DriftResult) -> bool:
+    """Whether a test that takes rows for independent would alarm: 2 exp(-2 n d^2) < level."""
+    return any(
+        f.ks is not None
+        and f.verdict in ("ok", "drift")
+        and 2 * np.exp(-2 * len(rows) * f.ks**2) < result.level
+        for f in result.features
+    )

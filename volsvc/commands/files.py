@@ -1,0 +1,172 @@
+"""What the commands do beside the daemon: replay, generate, features, forecast."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volsvc.commands.progress import progress_bar
+from volsvc.commands.row_writer import write_rows
+from volsvc.config.settings import Settings, SettingsError
+from volsvc.daemon.listeners import PartsListener
+from volsvc.domain import NS, InvalidTickError, format_time, parse_time
+from volsvc.features import SymbolState, SymbolTable, TickStatus
+from volsvc.models import Model, packaged, read_artefact
+from volsvc.pipeline.producer import Producer
+from volsvc.serving.factory import registered_model
+from volsvc.serving.holder import BASELINE
+from volsvc.sources.factory import file_source
+from volsvc.sources.files import recordings_in
+from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.replay import FileSource
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
+from volsvc.transport.factory import build_bus
+
+FEATURE_COLUMNS = ("symbol", "time", "price", "ret_mean", "ret_std", "n")
+TICK_COLUMNS = ("symbol", "time", "price", "best_bid", "best_ask", "size", "side", "trade_id")
+TRUTH_COLUMNS = ("true_sigma", "true_jump")
+
+
+async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> None:
+    """Publish a recording to the configured topic until it ends or `stop` is set."""
+    metrics = Metrics()
+    reporter = PartsListener(metrics, Health())
+    source = file_source(settings, file, reporter)
+    bus = build_bus(settings, reporter, settings.service.instance_id)
+    try:
+        with progress_bar(f"replaying {file.name}", lambda: source.fraction) as advance:
+            producer = Producer(source, bus, settings.kafka.topic, metrics)
+            work = asyncio.ensure_future(producer.run(advance))
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if work.done():
+                work.result()
+            work.cancel()
+    finally:
+        await bus.stop()
+
+
+def generate_file(
+    out: Path, *, minutes: float, seed: int, symbols: tuple[str, ...], start: str
+) -> None:
+    """Write generated ticks with the volatility that they were drawn with."""
+    if not symbols:
+        raise SettingsError("--symbols: name at least one symbol")
+    try:
+        start_ns = parse_time(start)
+    except ValueError as error:
+        raise SettingsError(f"--start: {error}") from error
+    end_ns = start_ns + round(minutes * 60 * NS)
+    spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
+    reached_ns = start_ns
+
+    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        nonlocal reached_ns
+        for tick, sigma, jump in Generator(spec).ticks():
+            reached_ns = min(tick.time_ns, end_ns)
+            if tick.time_ns >= end_ns:
+                return
+            advance(1)
+            fields = {name: getattr(tick, name) for name in TICK_COLUMNS if name != "time"}
+            yield {
+                **fields,
+                "time": format_time(tick.time_ns),
+                "true_sigma": sigma,
+                "true_jump": jump,
+            }
+
+    def fraction() -> float:
+        return (reached_ns - start_ns) / (end_ns - start_ns)
+
+    with progress_bar(f"writing {out.name}", fraction) as advance:
+        write_rows(out, (*TICK_COLUMNS, *TRUTH_COLUMNS), rows(advance))
+
+
+def features_file(settings: Settings, file: Path, out: Path) -> None:
+    """Write the features of a recording through the engine that the daemon runs."""
+    source = file_source(settings, file, PartsListener(Metrics(), Health()))
+    table = SymbolTable(settings.features)
+    with progress_bar(f"reading {file.name}", lambda: source.fraction) as advance:
+        states = accepted(source, table, advance)
+        rows = (state.row.fields() for state in states if state.row is not None)
+        write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
+
+
+def accepted(
+    source: FileSource, table: SymbolTable, advance: Callable[[int], None]
+) -> Iterator[SymbolState]:
+    """The state of its symbol after each tick that is taken in."""
+    for tick in source.ticks():
+        advance(1)
+        try:
+            state = table.state_for(tick.symbol, tick.time_ns)
+        except InvalidTickError:
+            continue
+        if state.update(tick) is TickStatus.NEW:
+            yield state
+
+
+@dataclass(frozen=True)
+class ForecastOptions:
+    """What to forecast: recordings, how often and how far ahead, and by which model."""
+
+    data: Sequence[Path]
+    out: Path
+    every_s: int
+    horizons_s: Sequence[float]
+    model: str
+
+
+def forecast_file(settings: Settings, options: ForecastOptions) -> None:
+    """Write what the service would have said of recordings of bars or ticks."""
+    from volsvc.training.batch import COLUMNS
+
+    model = _named_model(settings, options.model)
+    files = [file for path in options.data for file in recordings_in(path)]
+    done = 0
+
+    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        nonlocal done
+        for file in files:
+            for row in _forecasts(settings, file, model, options):
+                advance(1)
+                yield row
+            done += 1
+
+    with progress_bar(f"writing {options.out.name}", lambda: done / len(files)) as advance:
+        write_rows(options.out, COLUMNS, rows(advance))
+
+
+def _named_model(settings: Settings, name: str) -> Model:
+    """`ml` from the package, `baseline`, `registry` or `registry:VERSION`, an artefact's path.
+
+    Raises ArtefactError or RegistryAwayError.
+    """
+    if name == "baseline":
+        return BASELINE
+    source, _, version = name.partition(":")
+    if source == "registry":
+        return asyncio.run(registered_model(settings, version or None))
+    return (packaged() if name == "ml" else read_artefact(Path(name))).model
+
+
+def _forecasts(
+    settings: Settings, file: Path, model: Model, options: ForecastOptions
+) -> Iterator[Mapping[str, Any]]:
+    from volsvc.training.bars import is_bars, read_bars
+    from volsvc.training.batch import due_of_bars, due_of_ticks, forecast_rows
+
+    if is_bars(file):
+        for symbol, bars in read_bars(file).items():
+            due = due_of_bars(symbol, bars, options.every_s)
+            yield from forecast_rows(model, due, options.horizons_s, bars=True)
+        return
+    ticks = file_source(settings, file, PartsListener(Metrics(), Health())).ticks()
+    fresh_s = max(settings.http.stale_after_s, options.every_s)
+    due = due_of_ticks(ticks, settings.features, options.every_s, fresh_s)
+    yield from forecast_rows(model, due, options.horizons_s, bars=False)

@@ -1,0 +1,67 @@
+"""Tables of rows as CSV, NDJSON or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from volsvc.domain import SourceError
+from volsvc.sources.files import file_format, open_raw, text_of
+
+PARQUET_ROWS = 50_000
+
+
+def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, NDJSON or Parquet, by the extension; nothing half is left behind.
+
+    Raises SourceError when the file cannot be written.
+    """
+    style = file_format(out)
+    if not out.parent.is_dir():
+        raise SourceError(f"{out}: there is no folder {out.parent}")
+    part = out.with_name(f".{out.name}")
+    # The compression goes by the extension, so the hidden name must end as the final one does.
+    try:
+        {"csv": _write_csv, "ndjson": _write_json, "parquet": _write_parquet}[style](
+            part, columns, rows
+        )
+        part.replace(out)
+    except OSError as error:
+        raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    with text_of(open_raw(out, "w"), out, "w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    with text_of(open_raw(out, "w"), out, "w") as file:
+        for row in rows:
+            file.write(msgspec.json.encode({c: row[c] for c in columns}).decode() + "\n")
+
+
+def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise SourceError("Parquet needs an extra: pip install 'volsvc[parquet]'") from error
+    writer = None
+    try:
+        while chunk := list(itertools.islice(rows, PARQUET_ROWS)):
+            table = pa.Table.from_pylist([{c: row[c] for c in columns} for row in chunk])
+            writer = writer or parquet.ParquetWriter(out, table.schema)
+            writer.write_table(table.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,1 @@
+"""The `top` command: a daemon in the terminal."""

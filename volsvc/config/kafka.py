@@ -1,0 +1,43 @@
+"""The settings of the broker and of our topics on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+
+from volsvc.config.base import Section
+
+
+class KafkaSecurity(Section):
+    """TLS and SASL towards the broker; plain text by default."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+
+
+class KafkaSettings(Section):
+    """The broker and our topics on it."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic: str = Field("ticks.raw", min_length=1)
+    features_topic: str = Field("ticks.features", min_length=1)
+    dead_letter_topic: str = Field("ticks.dlq", min_length=1)
+    outcomes_topic: str = Field("ticks.outcomes", min_length=1)
+    group_id: str = Field("volsvc", min_length=1)
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
+    replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
+    create_topics: bool = True
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
+    heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
+    commit_interval_s: PositiveFloat = 1.0
+    restore_timeout_s: PositiveFloat = 60.0
+    stall_timeout_s: PositiveFloat = 30.0
+    retry_backoff_ms: PositiveInt = 100
+    retry_backoff_max_ms: PositiveInt = 5_000
+    request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
+    security: KafkaSecurity = KafkaSecurity()

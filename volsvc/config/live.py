@@ -1,0 +1,31 @@
+"""The keys of `[source]` that only a live venue needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+
+# Kinds of sources that are venues, not recordings.
+LIVE_KINDS = frozenset({"coinbase", "kraken"})
+
+WebSocketUrl = Annotated[str, Field(pattern=r"^(wss?://[^/@\s]+.*)?$")]
+RestUrl = Annotated[str, Field(pattern=r"^(https?://[^/@\s]+.*)?$")]
+
+
+class LiveSourceSettings(BaseModel):
+    """How a venue is reached, watched, and asked for what was missed."""
+
+    ws_url: WebSocketUrl = ""
+    rest_url: RestUrl = ""
+    feed: Literal["trades", "ticker"] = "trades"
+    symbols_per_connection: PositiveInt = 50
+    connect_timeout_s: PositiveFloat = 10.0
+    confirm_timeout_s: PositiveFloat = 5.0
+    heartbeat_timeout_s: PositiveFloat = 5.0
+    data_timeout_s: PositiveFloat = 60.0
+    reconnect_max_s: PositiveFloat = 1.5
+    backfill: bool = True
+    backfill_timeout_s: PositiveFloat = 3.0
+    backfill_max_trades: PositiveInt = 10_000
+    rest_per_s: PositiveFloat = 8.0

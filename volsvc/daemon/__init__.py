@@ -1,0 +1,1 @@
+"""One process: its parts built, started, supervised and drained."""

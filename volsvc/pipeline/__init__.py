@@ -1,0 +1,1 @@
+"""Ticks to forecasts: the producer and consumer tasks and what they feed."""

@@ -1,0 +1,1 @@
+"""Forecasts against outcomes: losses, scores and tests. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""The model that answers: holder, controller, registry clients and cache."""

@@ -1,0 +1,128 @@
+"""From a file to a model that may serve: proved, measured and warmed up before anybody sees it.
+
+What comes new from a registry is first proved in a process of its own
+(`python -m volsvc.serving.candidate`): a slow or greedy candidate then costs no request a
+millisecond, and can be ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from volsvc.config.settings import ModelSettings
+from volsvc.models.artefact import MOST_BYTES, ArtefactError, read_artefact
+from volsvc.models.base import (
+    FEATURES,
+    HORIZONS_S,
+    PRIOR_LEVEL_RATE,
+    SCALES_FROM,
+    SECONDS_PER_TICK,
+    Array,
+    Model,
+    ModelError,
+)
+
+_WINDOWS: Final = ((0.0, 3e-5, 49.0, 10.0), (0.05, 0.01, 50.0, np.nan), (0.0, 0.0, 1.0, 0.0))
+# Calls of rising size: a slow model is seen before it has held a thread for long.
+_ROWS: Final = (1, 10, 100, 1000)
+# Enough for a file that was proved before: requests are forecast beside it.
+_WARM_ROWS: Final = _ROWS[:2]
+
+
+def load_model(
+    path: Path, digest: str | None, version: str, settings: ModelSettings, *, proved: bool = False
+) -> Model:
+    """Read, prove and warm up a candidate; it blocks, so call it in a thread.
+
+    One that was `proved` elsewhere is tried out with few rows. Raises ArtefactError with the reason
+    when it must not serve.
+    """
+    if path.suffix == ".pkl":
+        model = _unpickle(path, digest, settings.allowed_pickles)
+    else:
+        model = read_artefact(path, digest).model
+    model.version = version
+    try:
+        _try_out(model, settings.time_budget_ms / 1000, _WARM_ROWS if proved else _ROWS)
+    except ModelError as error:
+        raise ArtefactError(str(error)) from error
+    return model
+
+
+def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model:
+    """A pickled Model, if the operator has named this very file: unpickling runs its code."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ArtefactError(f"the pickle is larger than {MOST_BYTES} bytes")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found not in allowed:
+        raise ArtefactError(f"is a pickle, and model.allowed_pickles does not name {found}")
+    if digest is not None and digest != found:
+        raise ArtefactError(f"its digest {found[:12]} is not {digest[:12]}")
+    model = pickle.loads(data)  # noqa: S301 - the operator has allowed this digest
+    if not isinstance(model, Model) or tuple(model.schema) != FEATURES:
+        raise ArtefactError("the pickle holds no model of this schema")
+    model.variant, model.digest = "ml", found
+    return model
+
+
+def probe_rows() -> Array:
+    """Rows as they come in practice: posted windows, and an ordinary state of a live symbol."""
+    rows = np.full((2 * len(_WINDOWS), len(FEATURES)), np.nan)
+    for index, window in enumerate(_WINDOWS):
+        rows[index, : len(window)] = window
+    live = rows[len(_WINDOWS) :]
+    live[:, :SCALES_FROM] = _WINDOWS
+    live[:, SCALES_FROM:] = 0.0
+    live[:, FEATURES.index("level")] = PRIOR_LEVEL_RATE
+    live[:, [n.startswith("season_") and n.endswith("s") for n in FEATURES]] = 1.0
+    live[:, FEATURES.index("n")] = SECONDS_PER_TICK
+    return rows
+
+
+def _try_out(model: Model, budget_s: float, counts: Sequence[int]) -> None:
+    """Forecast finite numbers, each number of rows within the budget; that also warms it up.
+
+    The budget is one of processor time: what else the machine does must not refuse a good model.
+    """
+    rows = np.resize(probe_rows(), (counts[-1], len(FEATURES)))
+    for count in counts:
+        started = time.thread_time()
+        forecast = model.predict(rows[:count], HORIZONS_S[0])
+        took = time.thread_time() - started
+        _check_finite((forecast.sigma2, forecast.p_spike, forecast.lo, forecast.hi))
+        if took > budget_s:
+            raise ArtefactError(
+                f"takes {took * 1000:.0f} ms for {count} rows; model.time_budget_ms is "
+                f"{budget_s * 1000:g}"
+            )
+
+
+def _check_finite(arrays: Sequence[Array]) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ArtefactError("gives numbers that are not finite")
+
+
+def main() -> None:
+    """Prove the file of the first argument; the second is its digest, the third the settings."""
+    os.nice(10)
+    path, digest, settings = sys.argv[1:]
+    try:
+        model_settings = ModelSettings.model_validate_json(settings)
+        load_model(Path(path), digest or None, "candidate", model_settings)
+    except ArtefactError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Enters the packaged models into the registry, once, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+from volsvc.config.settings import Settings
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.logs import get_logger
+
+CHECK = "registry"
+# The first use of a local store makes its tables and imports some hundred megabytes.
+TIMEOUT_S = 300.0
+END_S = 2.0
+
+log = get_logger(__name__)
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Where MLflow keeps its runs and models: the configured place, or sqlite under data_dir."""
+    if settings.model.tracking_uri:
+        return settings.model.tracking_uri
+    return f"sqlite:///{(settings.service.data_dir / 'mlflow.db').resolve()}"
+
+
+async def register_packaged(settings: Settings, digest: str, health: Health) -> None:
+    """Enter the packaged models unless that was done before; failure shows in health alone.
+
+    `digest` names the packaged artefact. The service never waits for this.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        health.report(CHECK, "ok", "MLflow is not installed: pip install 'volsvc[mlflow]'")
+        return
+    uri, name = tracking_uri(settings), settings.model.name
+    done = settings.service.data_dir / "registered.json"
+    entry = {"tracking_uri": uri, "name": name, "digest": digest}
+    if _read(done) == entry:
+        health.report(CHECK, "ok", f"the packaged models are in {name}")
+        return
+    settings.service.data_dir.mkdir(parents=True, exist_ok=True)
+    code, text = await _run(uri, name)
+    if code != 0:
+        reason = text.strip().splitlines()[-1] if text.strip() else f"exit code {code}"
+        health.report(CHECK, "degraded", reason)
+        log.warning("registry_unreachable", reason=reason)
+        return
+    done.write_text(json.dumps(entry))
+    health.report(CHECK, "ok", f"the packaged models are in {name}")
+    log.info("registered", name=name, versions=json.loads(text.strip().splitlines()[-1]))
+
+
+def _read(path: Path) -> object:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
+async def _run(uri: str, name: str) -> tuple[int, str]:
+    """Run the registry's own process; its exit code, and its output or its complaint."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "volsvc.serving.mlflow_registry",
+        name,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate()
+    except TimeoutError:
+        return 1, f"no answer within {TIMEOUT_S:g} s"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+    code = process.returncode or 0
+    return code, (out if code == 0 else err).decode(errors="replace")

@@ -1,0 +1,87 @@
+"""What happens on the simulated market, step by step, and what has happened."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import msgspec
+
+from volsvc.domain import NS, Tick
+
+# Trades of a symbol that the exchange remembers.
+KEPT = 1_000_000
+
+
+class Step(NamedTuple):
+    """The ticks of one symbol that the venue sends together."""
+
+    symbol: str
+    ticks: tuple[Tick, ...]
+
+
+class Steps:
+    """Ticks as steps: those of a symbol within a window of event time go out together.
+
+    The steps depend on the ticks alone and not on how fast they are played, so that a fault at a
+    step hits the same trades in every run. Trades without ids get them in their order.
+    """
+
+    def __init__(self, ticks: Iterable[Tick], batch_ms: int, history: Iterable[Tick] = ()) -> None:
+        self._ticks = ticks
+        self._batch_ns = batch_ms * 1_000_000
+        self._ids: Counter[str] = Counter()
+        self.past: dict[str, list[Tick]] = {}
+        for tick in history:
+            self.record(self._numbered(tick))
+
+    def steps(self) -> Iterator[Step]:
+        """The steps in the order of their times."""
+        numbered = map(self._numbered, self._ticks)
+        for _, window in groupby(numbered, key=lambda tick: tick.time_ns // self._batch_ns):
+            by_symbol: dict[str, list[Tick]] = {}
+            for tick in window:
+                by_symbol.setdefault(tick.symbol, []).append(tick)
+            for symbol, ticks in by_symbol.items():
+                yield Step(symbol, tuple(ticks))
+
+    def _numbered(self, tick: Tick) -> Tick:
+        trade_id = tick.trade_id or self._ids[tick.symbol] + 1
+        self._ids[tick.symbol] = trade_id
+        return msgspec.structs.replace(tick, trade_id=trade_id)
+
+    def record(self, tick: Tick) -> None:
+        """A trade has happened: REST and snapshots know it from now on."""
+        trades = self.past.setdefault(tick.symbol, [])
+        trades.append(tick)
+        if len(trades) > 2 * KEPT:
+            del trades[:KEPT]
+
+    def newest(self, symbol: str, count: int) -> list[Tick]:
+        """The newest trades of a symbol, oldest first."""
+        return self.past.get(symbol, [])[-count:] if count else []
+
+    def before(self, symbol: str, trade_id: int | None, count: int) -> list[Tick]:
+        """The newest trades with ids below `trade_id`, oldest first."""
+        trades = self.past.get(symbol, [])
+        end = len(trades)
+        if trade_id is not None:
+            end = bisect_left(trades, trade_id, key=lambda tick: tick.trade_id or 0)
+        return trades[max(0, end - count) : end]
+
+    def candles(self, symbol: str, start_s: int, end_s: int, size_s: int) -> list[list[float]]:
+        """[time, low, high, open, close, volume] from start to end inclusive, newest first."""
+        trades = self.past.get(symbol, [])
+        first = bisect_left(trades, start_s * NS, key=lambda tick: tick.time_ns)
+        last = bisect_left(trades, (end_s + size_s) * NS, key=lambda tick: tick.time_ns)
+        candles = []
+        for bucket, group in groupby(trades[first:last], lambda t: t.time_ns // (size_s * NS)):
+            ticks = list(group)
+            prices = [tick.price for tick in ticks]
+            volume = sum(tick.size or 0.0 for tick in ticks)
+            ends = (min(prices), max(prices), prices[0], prices[-1])
+            candles.append([bucket * size_s, *ends, volume])
+        return candles[::-1]

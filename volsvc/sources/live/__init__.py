@@ -1,0 +1,1 @@
+"""Live venues: connections, parsers, ordering and back-fill."""

@@ -1,0 +1,27 @@
+"""Examples of requests and answers, for the document; tests send and check them."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import volsvc
+
+_ALL: dict[str, Any] = json.loads((files("volsvc.web.openapi") / "examples.json").read_text())
+
+# Bodies of POST /predict, by name.
+PREDICT: dict[str, Any] = _ALL["predict"]
+PREDICTED: dict[str, Any] = _ALL["predicted"]
+LATEST: dict[str, Any] = _ALL["latest"]
+HISTORY: dict[str, Any] = _ALL["history"]
+HEALTH: dict[str, Any] = _ALL["health"]
+VERSION: dict[str, Any] = {**_ALL["version"], "version": volsvc.__version__}
+STREAM = """\
+retry: 2000
+
+id: 5f3a9c01-1207
+event: gap
+data: {"symbol":"BTC-USD","at":"2026-01-05T14:20:00Z","gaps":1}
+
+"""

@@ -1,0 +1,1 @@
+"""The HTTP server: connections, fast path, middleware and wire format."""
