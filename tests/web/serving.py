@@ -1,4 +1,4 @@
-"""A daemon in this process with settings of a test's own, and raw connections to it."""
+"""Helpers: a daemon in this process with a test's own settings, and raw connections to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ async def serving(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Daemon]]:
-    """A client of a daemon without a source, and the daemon; run in a folder of the test's own."""
+    """Run a daemon without a source, and yield a client of it and the daemon.
+
+    The daemon writes into the working directory, so each test needs one of its own.
+    """
     given = {"source": {"kind": "none"}, "model": {"variant": "baseline"}, **(settings or {})}
     given["http"] = {"port": 0, **given.get("http", {})}
     daemon = Daemon(load_settings(None, given))
@@ -36,7 +39,10 @@ async def serving(
 
 
 async def exchange(client: aiohttp.ClientSession, *parts: bytes, within_s: float = 10) -> bytes:
-    """What the server says to raw bytes until it closes or has said enough; parts come apart."""
+    """Return the server's answer to raw bytes, which are sent part by part.
+
+    Reads until the first answer is complete or the server closes the connection.
+    """
     base = client._base_url
     assert base is not None
     assert base.host is not None
@@ -69,5 +75,5 @@ def _complete(answer: bytes) -> bool:
 
 
 def status_of(answer: bytes) -> int:
-    """The status of a raw answer."""
+    """Return the status of a raw answer."""
     return int(answer.split(b" ", 2)[1])

@@ -1,4 +1,4 @@
-"""Hostile requests: each gets a clear 4xx, none a 500 or a stall, and the others go on."""
+"""Hostile requests: each gets a clear 4xx, none a 500 or a stall, and other clients go on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.daemon import eventually, metric_sum
 from tests.web.serving import ROW, exchange, serving, status_of
-from tests.web.test_fast_path import Talk, request
+from tests.web.test_fast_path import RawClient, request
 from volsvc.daemon.daemon import Daemon
 from volsvc.web.server.connection import CHECK_S
 
@@ -70,7 +70,7 @@ HEADS: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("name", HEADS)
 async def test_heads_that_are_no_http(name: str, served: Served) -> None:
-    """What is not HTTP, or not HTTP of one meaning, is refused as a problem."""
+    """Bytes that are not HTTP, or HTTP of two meanings, are refused as a problem."""
     data, status = HEADS[name]
     answer = await exchange(served[0], data)
     assert status_of(answer) == status, answer
@@ -104,7 +104,7 @@ async def test_paths_lead_nowhere_else(path: str, served: Served) -> None:
 
 
 async def test_answers_cannot_be_split(served: Served) -> None:
-    """What a client sends never becomes a header of an answer, nor does a symbol."""
+    """Nothing that a client sends becomes a header of an answer."""
     head = b"GET /latest/%0d%0aSet-Cookie:%20a=b HTTP/1.1\r\nHost: x\r\n"
     injected = head + b"X-Request-ID: a%0d%0aSet-Cookie:%20a=b\r\n\r\n"
     answer = await exchange(served[0], injected)
@@ -182,7 +182,7 @@ async def test_json_bombs(name: str, served: Served) -> None:
         assert response.status == status, text[:500]
         assert len(text) < 50_000
         if name.startswith(("twice", "a colon")):
-            assert "is there twice" in text
+            assert "occurs twice" in text
 
 
 async def test_types_of_bodies(served: Served) -> None:
@@ -239,21 +239,21 @@ async def test_the_rest_of_a_refused_body_begins_no_head(served: Served) -> None
     client, _ = served
     base = client._base_url
     assert base is not None
-    talk = Talk(*await asyncio.open_connection(base.host, base.port))
+    raw = RawClient(*await asyncio.open_connection(base.host, base.port))
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 110000\r\n\r\n"
-    talk.writer.write(head + b"x" * 109_999)
-    assert (await talk.hear()).status == 413
-    talk.writer.write(b"x")
-    said = asyncio.create_task(talk.hear())
-    await asyncio.wait({said}, timeout=TIGHT["header_timeout_s"] + 2 * CHECK_S)
-    assert not said.done(), "it is not taken for a head that does not end"
-    talk.writer.write(request("GET", "/health/live"))
-    assert (await said).status == 200
-    talk.writer.close()
+    raw.writer.write(head + b"x" * 109_999)
+    assert (await raw.receive()).status == 413
+    raw.writer.write(b"x")
+    answer = asyncio.create_task(raw.receive())
+    await asyncio.wait({answer}, timeout=TIGHT["header_timeout_s"] + 2 * CHECK_S)
+    assert not answer.done(), "it is not taken for a head that does not end"
+    raw.writer.write(request("GET", "/health/live"))
+    assert (await answer).status == 200
+    raw.writer.close()
 
 
 async def test_too_many_connections(served: Served) -> None:
-    """Beyond the limit a client is told to come back; who is connected is served."""
+    """Over the limit a new client is refused; connected clients are served."""
     client, _ = served
     base = client._base_url
     assert base is not None
@@ -266,7 +266,7 @@ async def test_too_many_connections(served: Served) -> None:
 
 
 async def test_a_reader_that_does_not_read(served: Served) -> None:
-    """A client that takes nothing of its answers is cut off, and their memory freed."""
+    """A client that reads nothing of its answers is cut off, and their memory freed."""
     client, _ = served
 
     async def connections() -> float:

@@ -1,4 +1,4 @@
-"""What surrounds an answer: batches, lenience, freshness, compression, other sites, load."""
+"""Tests of batches, lenient requests, freshness, compression, CORS and overload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 from tests.daemon import eventually
 from tests.web.serving import ROW, exchange, serving, status_of
 from volsvc.web.admission import MAX_BATCHES, Gate
-from volsvc.web.problems import KINDS, ProblemError
+from volsvc.web.problem_types import PROBLEM_TYPES
+from volsvc.web.problems import ProblemError
 
 Client = aiohttp.ClientSession
 
@@ -26,7 +27,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_lenient(service: Client) -> None:
-    """A lenient request gets null and a pointer for each faulty row, the others as ever."""
+    """A lenient request gets null and an error per invalid row, and forecasts of the others."""
     rows = [ROW, {**ROW, "ret_std": -1}, {**ROW, "n": 49}, {"n": 1}, {**ROW, "features": {"x": 1}}]
     headers = {"Prefer": "respond-async, handling=lenient"}
     async with service.post("/predict", json={"rows": rows}, headers=headers) as response:
@@ -52,11 +53,11 @@ async def test_lenient(service: Client) -> None:
     async with service.post("/predict", json={"rows": [{}]}, headers=headers) as response:
         assert (response.status, (await response.json())["scores"]) == (200, [None])
     async with service.post("/predict", json={"row": [{}]}, headers=headers) as response:
-        assert response.status == 422, "what is wrong with the request itself is no row's fault"
+        assert response.status == 422, "an error of the request itself is not an error of a row"
 
 
 async def test_rows_do_not_depend_on_their_batch() -> None:
-    """A row gets the same answer alone, in a small batch and in one that goes to a thread."""
+    """A row gets the same forecast alone, in a small batch and in one worked on in a thread."""
     rows = [{"ret_mean": 1e-6 * i, "ret_std": 1e-5 * (1 + i % 7), "n": 49} for i in range(3_000)]
     async with serving({"model": {"variant": "ml"}}) as (client, _):
 
@@ -71,7 +72,7 @@ async def test_rows_do_not_depend_on_their_batch() -> None:
 
 
 async def test_large_batches_do_not_hold_up_the_others() -> None:
-    """While batches of 10,000 rows are worked at, /health/live answers at once."""
+    """/health/live answers at once while batches of 10,000 rows are worked on."""
     body = json.dumps({"rows": [ROW] * 10_000}).encode()
     async with serving() as (client, _):
 
@@ -92,8 +93,8 @@ async def test_large_batches_do_not_hold_up_the_others() -> None:
         assert max(waits) < 1.0
 
 
-async def test_too_many_batches_are_refused_and_told_when() -> None:
-    """Beyond a bound large batches get 429 `overloaded`, never a 5xx, and none waits long."""
+async def test_too_many_batches_are_refused_with_retry_after() -> None:
+    """Large batches above the limit get 429 `overloaded` with Retry-After, and never a 5xx."""
     body = json.dumps({"rows": [ROW] * 10_000}).encode()
     async with serving() as (client, _):
 
@@ -110,11 +111,11 @@ async def test_too_many_batches_are_refused_and_told_when() -> None:
                 assert retry is not None
                 assert int(retry) >= 1
         async with client.post("/predict", data=body) as response:
-            assert response.status == 200, "afterwards all is as before"
+            assert response.status == 200, "batches are accepted again afterwards"
 
 
 async def test_a_burst_beyond_the_limit_is_shed() -> None:
-    """With more requests in flight than are taken on, some are 429, and the rest are served."""
+    """Requests above http.max_inflight get 429; the others are answered."""
     async with serving({"http": {"max_inflight": 2}}) as (client, daemon):
         body = json.dumps({"rows": [ROW]}).encode()
         head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -132,7 +133,7 @@ async def test_a_burst_beyond_the_limit_is_shed() -> None:
 
         await eventually(full, 5, "two requests are in flight")
         async with client.get("/health/live") as response:
-            assert response.status == 200, "who asks how it is gets an answer"
+            assert response.status == 200, "health checks are never refused"
         assert await status() == (429, "/problems/overloaded")
         for task in held:
             task.cancel()
@@ -141,19 +142,19 @@ async def test_a_burst_beyond_the_limit_is_shed() -> None:
         async def free() -> bool:
             return (await status())[0] == 200
 
-        await eventually(free, 5, "requests are taken again")
+        await eventually(free, 5, "requests are accepted again")
 
 
 def test_the_wait_is_computed() -> None:
-    """The longer answers take and the more wait, the later a refused client is told to return."""
+    """Retry-After grows with the duration of answers and the number of waiting requests."""
     gate = Gate(1)
     for connection in range(200):
-        gate.came(connection)
+        gate.enter(connection)
     gate.check(0)
     with pytest.raises(ProblemError) as quick:
         gate.check(1)
     for _ in range(200):
-        gate.took(0.1)
+        gate.record(0.1)
     with pytest.raises(ProblemError) as slow:
         gate.check(1)
     assert int(quick.value.headers["Retry-After"]) == 1
@@ -161,12 +162,12 @@ def test_the_wait_is_computed() -> None:
 
 
 def test_a_flood_does_not_starve_itself() -> None:
-    """However many come while others wait, those that were taken on stay taken on."""
+    """Admitted requests stay admitted, however many arrive while they wait."""
     gate, served = Gate(10), 0
     for wave in range(101):
-        # Each wave comes before the wave before it has been answered.
+        # Each wave arrives before the previous one has been answered.
         for number in range(50):
-            gate.came((wave, number))
+            gate.enter((wave, number))
         for number in range(50 if wave else 0):
             before = (wave - 1, number)
             try:
@@ -174,13 +175,13 @@ def test_a_flood_does_not_starve_itself() -> None:
                 served += 1
             except ProblemError:
                 pass
-            gate.left(before)
+            gate.leave(before)
     assert len(gate) == 50
     assert served >= 100 * 10
 
 
 async def test_freshness(service: Client) -> None:
-    """ETag and If-None-Match save the body; max_age turns an answer that is too old into 503."""
+    """A matching If-None-Match gets 304 without a body; data older than max_age gets 503."""
     for path in ("/latest/BTC-USD", "/latest"):
         async with service.get(path) as response:
             tag = response.headers["ETag"]
@@ -203,27 +204,27 @@ async def test_freshness(service: Client) -> None:
 
 
 async def test_long_answers_take_turns(service: Client) -> None:
-    """Many who ask for much at once do not hold up one who asks for little."""
+    """Many long answers do not delay a short one."""
     base = service._base_url
     assert base is not None
     body = json.dumps({"rows": [ROW]})
     head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     short = f"POST /predict HTTP/1.1\r\n{head}\r\n\r\n{body}".encode()
     long = b"GET /history/BTC-USD?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
-    talks = [await asyncio.open_connection(base.host, base.port) for _ in range(61)]
-    for (_, writer), asked in zip(talks, [long] * 60 + [short], strict=True):
-        writer.write(asked)
+    connections = [await asyncio.open_connection(base.host, base.port) for _ in range(61)]
+    for (_, writer), request in zip(connections, [long] * 60 + [short], strict=True):
+        writer.write(request)
     async with asyncio.timeout(10):
-        answer = await talks[-1][0].readuntil(b"}]}")
+        answer = await connections[-1][0].readuntil(b"}]}")
     assert status_of(answer) == 200
-    answered = sum(bool(reader._buffer) for reader, _ in talks[:-1])  # type: ignore[attr-defined]
+    answered = sum(bool(reader._buffer) for reader, _ in connections[:-1])  # type: ignore[attr-defined]
     assert answered < 30
-    for _, writer in talks:
+    for _, writer in connections:
         writer.close()
 
 
 async def test_a_parameter_is_given_once(service: Client) -> None:
-    """Of two values none may be taken in silence."""
+    """A query parameter given twice is refused with 422 and a pointer to it."""
     for path, name, value in (
         ("/latest", "max_age", "60"),
         ("/latest/BTC-USD", "max_age", "60"),
@@ -242,7 +243,7 @@ async def test_a_parameter_is_given_once(service: Client) -> None:
 
 
 async def test_compression_where_it_pays(service: Client) -> None:
-    """Long answers are compressed for those who take it, short ones for nobody."""
+    """Long answers are compressed for clients that accept gzip; short ones never are."""
     plain: dict[str, str] = {}
     for accept, packed in (("identity", False), ("gzip;q=0, *", False), ("br, gzip;q=0.8", True)):
         headers = {"Accept-Encoding": accept}
@@ -258,35 +259,35 @@ async def test_compression_where_it_pays(service: Client) -> None:
     async with service.post(
         "/predict", data=body, headers={"Content-Encoding": "gzip"}
     ) as response:
-        assert response.status == 200, "compressed requests are read"
+        assert response.status == 200, "compressed requests are accepted"
 
 
-async def test_other_sites_may_call_only_when_told() -> None:
-    """CORS is off by default; configured origins get it, with their preflight, others do not."""
+async def test_other_sites_may_call_only_when_configured() -> None:
+    """CORS is off by default; configured origins get its headers and a preflight, others do not."""
     ours, other = {"Origin": "https://a.example"}, {"Origin": "https://b.example"}
-    asked = {"Access-Control-Request-Method": "POST"}
+    preflight = {"Access-Control-Request-Method": "POST"}
     async with serving() as (client, _):
         async with client.get("/latest", headers=ours) as response:
             assert not [name for name in response.headers if name.startswith("Access-Control")]
-        async with client.options("/predict", headers={**ours, **asked}) as response:
+        async with client.options("/predict", headers={**ours, **preflight}) as response:
             assert response.status == 405
     async with serving({"http": {"cors_origins": "https://a.example"}}) as (client, _):
         async with client.get("/latest", headers=ours) as response:
             assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
             assert "Origin" in response.headers["Vary"]
             assert "Access-Control-Allow-Credentials" not in response.headers
-        async with client.options("/predict", headers={**ours, **asked}) as response:
+        async with client.options("/predict", headers={**ours, **preflight}) as response:
             assert response.status == 204
             assert "POST" in response.headers["Access-Control-Allow-Methods"]
             assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
         async with client.get("/latest", headers=other) as response:
             assert "Access-Control-Allow-Origin" not in response.headers
-        async with client.options("/predict", headers={**other, **asked}) as response:
+        async with client.options("/predict", headers={**other, **preflight}) as response:
             assert response.status == 405
 
 
 async def test_pages_are_locked_down(service: Client) -> None:
-    """Pages run nothing but their own files, and stand in no frame."""
+    """Pages allow only their own files, and no framing."""
     for path in ("/docs", "/docs/assets/start.js", "/", "/assets/main.js"):
         async with service.get(path) as response:
             policy = response.headers["Content-Security-Policy"]
@@ -299,19 +300,19 @@ async def test_pages_are_locked_down(service: Client) -> None:
 
 
 async def test_each_problem_is_explained(service: Client) -> None:
-    """The type of every problem leads to what it means and what to do."""
-    for slug, kind in KINDS.items():
+    """The type of every problem links to its title, status and remedy."""
+    for slug, problem_type in PROBLEM_TYPES.items():
         async with service.get(f"/problems/{slug}") as response:
             assert response.status == 200
             answer = await response.json()
-        assert (answer["status"], answer["title"]) == (kind.status, kind.title)
+        assert (answer["status"], answer["title"]) == (problem_type.status, problem_type.title)
         assert answer["remedy"]
     async with service.get("/problems/none") as response:
         assert response.status == 404
 
 
 async def test_draining_finishes_what_is_in_flight() -> None:
-    """On the way down readiness goes first; a request whose body still comes is answered."""
+    """While draining, readiness is 503 but a request whose body is still arriving is answered."""
     async with serving() as (client, daemon):
         body = json.dumps({"rows": [ROW]}).encode()
         base = client._base_url
@@ -324,7 +325,7 @@ async def test_draining_finishes_what_is_in_flight() -> None:
         await writer.drain()
         async with client.get("/health/ready") as response:
             assert response.status == 200
-        daemon.health.draining = True
+        daemon.services.health.draining = True
         async with client.get("/health/ready") as response:
             assert response.status == 503
         async with client.get("/health/startup") as response:

@@ -1,4 +1,4 @@
-"""Keys: who may do what, and that keys stay secret."""
+"""API keys: scopes, quotas, reloads and secrecy."""
 
 from __future__ import annotations
 

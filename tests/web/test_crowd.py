@@ -1,4 +1,4 @@
-"""Many clients at once, on the event loop that the service runs on: nobody waits for long."""
+"""Many clients at once, on the event loop of the service: none waits for long."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def on_uvloop(check: Callable[[aiohttp.ClientSession], Awaitable[None]], **http:
 
 
 def connected(client: aiohttp.ClientSession) -> socket.socket:
-    """A new connection; the kernel makes it, whatever the event loop is at."""
+    """Return a new connection; the kernel accepts it even while the event loop is busy."""
     base = client._base_url
     assert base is not None
     return socket.create_connection((str(base.host), base.port), timeout=10)
 
 
 async def answer_on(caller: socket.socket) -> bytes:
-    """The next answer, of which the body is short."""
+    """Return the next answer, which has a short body."""
     caller.setblocking(False)
     async with asyncio.timeout(10):
         answer = await asyncio.get_running_loop().sock_recv(caller, 65_536)
@@ -73,7 +73,7 @@ def test_a_crowd_is_let_in_together() -> None:
 
 
 def test_a_quick_client_is_answered_on_the_spot(
-    short: Counter[str], monkeypatch: pytest.MonkeyPatch
+    fast: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request may come before the handler of the last one has begun to wait for it."""
     asked = request("POST", "/predict", {"rows": [ROW]})
@@ -97,11 +97,11 @@ def test_a_quick_client_is_answered_on_the_spot(
 
     monkeypatch.setattr(RequestHandler, "finish_response", then_ask_again)
     on_uvloop(check)
-    assert short == {"/predict": 1}
+    assert fast == {"/predict": 1}
 
 
-def test_what_is_answered_on_the_spot_is_not_in_flight(short: Counter[str]) -> None:
-    """To refuse it would save little: the answer waits for nothing and nobody."""
+def test_the_fast_path_takes_no_place_in_flight(fast: Counter[str]) -> None:
+    """A request of the fast path is answered even when `http.max_inflight` is reached."""
     asked = request("POST", "/predict", {"rows": [ROW]})
     head, _, body = asked.partition(b"\r\n\r\n")
 
@@ -119,4 +119,4 @@ def test_what_is_answered_on_the_spot_is_not_in_flight(short: Counter[str]) -> N
             assert (await answer_on(caller)).startswith(b"HTTP/1.1 200 ")
 
     on_uvloop(check, max_inflight=1)
-    assert short == {"/predict": 2}
+    assert fast == {"/predict": 2}

@@ -1,4 +1,4 @@
-"""Requests that come again take a shorter way: nobody can tell by the answers."""
+"""The fast path: its answers cannot be told from the middleware's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BAD = {"rows": [ROW, {**ROW, "n": 0}]}
 MOVING = ("ts", "age_s", "request_id", "instance")
 
 
-class Said(NamedTuple):
+class RawAnswer(NamedTuple):
     """An answer."""
 
     status: int
@@ -40,7 +40,7 @@ class Said(NamedTuple):
     body: bytes
 
     def settled(self) -> Any:
-        """What of it does not change from one request to the next."""
+        """The parts that do not change from one request to the next."""
         moving = ("content-length", "date", "x-request-id")
         headers = [(name, value) for name, value in sorted(self.headers) if name not in moving]
         packed = ("content-encoding", "gzip") in headers
@@ -49,15 +49,15 @@ class Said(NamedTuple):
         return self.status, headers, {n: v for n, v in fields.items() if n not in MOVING}
 
 
-class Talk:
-    """A connection, spoken in bytes."""
+class RawClient:
+    """A client connection that sends and receives bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
 
-    async def hear(self) -> Said:
-        """The next answer."""
+    async def receive(self) -> RawAnswer:
+        """Return the next answer."""
         async with asyncio.timeout(10):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
@@ -65,24 +65,24 @@ class Talk:
             headers = [(name.lower(), value) for name, value in pairs]
             length = int(dict(headers).get("content-length", 0))
             body = await self._reader.readexactly(length)
-        return Said(int(first.split(" ")[1]), headers, body)
+        return RawAnswer(int(first.split(" ")[1]), headers, body)
 
-    async def ask(self, *parts: bytes) -> Said:
-        """Say this, and hear the answer."""
+    async def exchange(self, *parts: bytes) -> RawAnswer:
+        """Send these parts, and return the answer."""
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
             await asyncio.sleep(0)
-        return await self.hear()
+        return await self.receive()
 
     async def closed(self) -> bool:
-        """Whether the server has hung up."""
+        """Return whether the server has closed the connection."""
         async with asyncio.timeout(10):
             return await self._reader.read(1) == b""
 
 
 def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
-    """A request's bytes; `_` in a header's name stands for `-`."""
+    """Return a request in bytes; `_` in a header's name stands for `-`."""
     given = {"Host": "localhost", **{n.replace("_", "-"): v for n, v in headers.items()}}
     content = (
         b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -99,13 +99,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def talking(**settings: Any) -> AsyncIterator[tuple[Talk, Daemon]]:
+async def talking(**settings: Any) -> AsyncIterator[tuple[RawClient, Daemon]]:
     async with serving(settings) as (client, daemon):
         base = client._base_url
         assert base is not None
         reader, writer = await asyncio.open_connection(base.host, base.port)
         try:
-            yield Talk(reader, writer), daemon
+            yield RawClient(reader, writer), daemon
         finally:
             writer.close()
 
@@ -115,7 +115,7 @@ def replay_of(path: Path) -> dict[str, Any]:
 
 
 async def replayed(daemon: Daemon, path: Path) -> None:
-    """Wait until the market stands still."""
+    """Wait until the whole recording has been processed."""
     rows = len(path.read_text().splitlines())
     registry = parts_of(daemon).metrics.registry
 
@@ -148,22 +148,22 @@ SAME = {
 }
 
 
-async def test_both_ways_say_the_same(short: Counter[str], minutes: Path) -> None:
-    """Statuses, headers and bodies are equal, whatever is asked; so are the metrics."""
-    async with talking(**replay_of(minutes)) as (talk, daemon):
+async def test_both_paths_answer_alike(fast: Counter[str], minutes: Path) -> None:
+    """Status, headers, body and metrics are equal on both paths for each kind of request."""
+    async with talking(**replay_of(minutes)) as (client, daemon):
         await replayed(daemon, minutes)
         for name, asked in SAME.items():
-            before = short.total()
-            long_way = await talk.ask(asked)
-            assert short.total() == before, "the first of its kind"
+            before = fast.total()
+            long_way = await client.exchange(asked)
+            assert fast.total() == before, "the first of its kind"
             for _ in range(3):
-                again = await talk.ask(asked)
+                again = await client.exchange(asked)
                 assert again.settled() == long_way.settled(), name
                 assert dict(again.headers)["date"]
                 assert len(dict(again.headers)["x-request-id"]) == 32
-            assert short.total() == before + 3, name
-        assert not short["declined"]
-        text = (await talk.ask(request("GET", "/metrics"))).body.decode()
+            assert fast.total() == before + 3, name
+        assert not fast["declined"]
+        text = (await client.exchange(request("GET", "/metrics"))).body.decode()
     for method, route, status, count in (
         ("POST", "/predict", 200, 24),
         ("POST", "/predict", 400, 12),
@@ -201,26 +201,30 @@ LONG = {
 }
 
 
-async def test_what_is_not_plain_goes_the_long_way(short: Counter[str], minutes: Path) -> None:
-    """It is answered each time as the first time."""
-    async with talking(**replay_of(minutes)) as (talk, daemon):
+async def test_requests_that_are_not_plain_go_to_the_middleware(
+    fast: Counter[str], minutes: Path
+) -> None:
+    """They are answered each time as the first time."""
+    async with talking(**replay_of(minutes)) as (client, daemon):
         await replayed(daemon, minutes)
         for name, asked in LONG.items():
-            first = await talk.ask(asked)
-            again = await talk.ask(asked)
+            first = await client.exchange(asked)
+            again = await client.exchange(asked)
             assert again.status == first.status, name
             assert {n for n, _ in again.headers} == {n for n, _ in first.headers}, name
-            assert not short, name
-        assert dict((await talk.ask(LONG["an id"])).headers)["x-request-id"] == "mine"
-        assert not short
-        assert (await talk.ask(SAME["newest"])).status == 200
-        assert (await talk.ask(request("GET", "/latest/BTC-USD", Connection="close"))).status == 200
-        assert await talk.closed()
-    assert not short
+            assert not fast, name
+        assert dict((await client.exchange(LONG["an id"])).headers)["x-request-id"] == "mine"
+        assert not fast
+        assert (await client.exchange(SAME["newest"])).status == 200
+        assert (
+            await client.exchange(request("GET", "/latest/BTC-USD", Connection="close"))
+        ).status == 200
+        assert await client.closed()
+    assert not fast
 
 
-async def test_bytes_may_come_as_they_like(short: Counter[str]) -> None:
-    """Requests in pieces, or several in one: each is answered once, in order."""
+async def test_requests_cut_and_joined_anywhere(fast: Counter[str]) -> None:
+    """Requests in pieces or joined in one packet are each answered once, in order."""
     rng = random.Random(5)
     kinds: list[Callable[[int], tuple[bytes, str]]] = [
         lambda k: (request("GET", f"/latest/NO-{k}"), f"NO-{k}"),
@@ -237,7 +241,7 @@ async def test_bytes_may_come_as_they_like(short: Counter[str]) -> None:
         assert base is not None
         for chopping in range(150):
             reader, writer = await asyncio.open_connection(base.host, base.port)
-            talk = Talk(reader, writer)
+            raw = RawClient(reader, writer)
             pairs = [rng.choice(kinds)(rng.randrange(4)) for _ in range(12)]
             left = list(pairs)
             while left:
@@ -251,11 +255,11 @@ async def test_bytes_may_come_as_they_like(short: Counter[str]) -> None:
                     for _ in range(rng.choice((0, 1, 5))):
                         await asyncio.sleep(0)
                 for _, mark in taken:
-                    said = await talk.hear()
-                    assert mark in said.body.decode(), (chopping, pairs)
+                    answer = await raw.receive()
+                    assert mark in answer.body.decode(), (chopping, pairs)
             writer.close()
-    assert short["/latest/{symbol}"] > 20
-    assert short["/predict"] > 20
+    assert fast["/latest/{symbol}"] > 20
+    assert fast["/predict"] > 20
 
 
 @pytest.mark.parametrize(
@@ -269,86 +273,89 @@ async def test_bytes_may_come_as_they_like(short: Counter[str]) -> None:
         (SAME["rows"] + b"GET /ping HTTP/1.1\r\nX: ", SAME["newest"]),
     ],
 )
-async def test_a_head_that_has_begun(parts: tuple[bytes, ...], short: Counter[str]) -> None:
-    """The parser holds the start of a request: what comes belongs to that."""
-    async with talking() as (talk, _):
-        assert (await talk.ask(SAME["newest"])).status == 404
-        assert (await talk.ask(SAME["newest"])).status == 404
-        assert short["/latest/{symbol}"] == 1
-        assert (await talk.ask(parts[0])).status == 200
-        assert (await talk.ask(parts[1])).status == 200
-        assert short["/latest/{symbol}"] == 1
+async def test_a_head_that_has_begun(parts: tuple[bytes, ...], fast: Counter[str]) -> None:
+    """While the parser holds the start of a request, further bytes belong to that request."""
+    async with talking() as (client, _):
+        assert (await client.exchange(SAME["newest"])).status == 404
+        assert (await client.exchange(SAME["newest"])).status == 404
+        assert fast["/latest/{symbol}"] == 1
+        assert (await client.exchange(parts[0])).status == 200
+        assert (await client.exchange(parts[1])).status == 200
+        assert fast["/latest/{symbol}"] == 1
 
 
-async def test_keys_and_quotas(short: Counter[str]) -> None:
-    """A key is asked for each time, and both ways draw on one quota."""
+async def test_keys_and_quotas(fast: Counter[str]) -> None:
+    """The key is checked each time, and both paths use up one quota."""
     few, _ = new_key("few", ("predict",))
     keys = (*KEYS, entry("few", few, "predict", rate_per_minute=4))
-    async with talking(auth={"keys": keys}) as (talk, daemon):
+    async with talking(auth={"keys": keys}) as (client, daemon):
         asked = request("POST", "/predict", GOOD, **bearer(CALLER))
-        assert [(await talk.ask(asked)).status for _ in range(3)] == [200] * 3
+        assert [(await client.exchange(asked)).status for _ in range(3)] == [200] * 3
         wrong = request("POST", "/predict", GOOD, **bearer(READER))
-        assert [(await talk.ask(wrong)).status for _ in range(3)] == [403] * 3
+        assert [(await client.exchange(wrong)).status for _ in range(3)] == [403] * 3
         none = request("POST", "/predict", GOOD)
-        said = [await talk.ask(none) for _ in range(2)]
-        assert said[0].settled() == said[1].settled()
-        assert (said[1].status, dict(said[1].headers)["www-authenticate"][:6]) == (401, "Bearer")
+        answer = [await client.exchange(none) for _ in range(2)]
+        assert answer[0].settled() == answer[1].settled()
+        assert (answer[1].status, dict(answer[1].headers)["www-authenticate"][:6]) == (
+            401,
+            "Bearer",
+        )
         limited = request("POST", "/predict", GOOD, **bearer(few))
-        answers = [await talk.ask(limited) for _ in range(6)]
+        answers = [await client.exchange(limited) for _ in range(6)]
         assert [answer.status for answer in answers] == [200] * 4 + [429] * 2
         lefts = [dict(answer.headers)["ratelimit"].split(";")[1] for answer in answers]
         assert lefts == ["r=3", "r=2", "r=1", "r=0", "r=0", "r=0"]
         assert dict(answers[-1].headers)["retry-after"]
-        assert short["/predict"] == 2 + 2 + 1 + 5
+        assert fast["/predict"] == 2 + 2 + 1 + 5
         fresh = load_settings(None, {"auth": {"keys": [k for k in keys if k["name"] != "caller"]}})
         parts_of(daemon).keyring.replace(fresh.auth)
-        assert (await talk.ask(asked)).status == 401, "the key is gone"
-    assert short["/predict"] == 11
+        assert (await client.exchange(asked)).status == 401, "the key is gone"
+    assert fast["/predict"] == 11
 
 
-async def test_a_failure_of_ours(short: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is 500 without a word of why; the log has it with the request's id and symbol."""
+async def test_a_failure_of_ours(fast: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An internal error is 500 without its cause; the log has cause, request id and symbol."""
     lines = io.StringIO()
     configure_logs("debug", "json", lines)
-    async with talking() as (talk, _):
+    async with talking() as (client, _):
         asked = request("POST", "/predict", GOOD)
-        assert (await talk.ask(asked)).status == 200
+        assert (await client.exchange(asked)).status == 200
 
-        def fail(job: predict.Job) -> Any:
+        def fail(job: predict.PredictJob) -> Any:
             raise ZeroDivisionError("a secret")
 
         monkeypatch.setattr(predict, "answer", fail)
-        said = await talk.ask(asked)
-        assert short["/predict"] == 1
-        assert said.status == 500
-        assert b"secret" not in said.body
-        request_id = dict(said.headers)["x-request-id"]
-        assert json.loads(said.body)["request_id"] == request_id
+        answer = await client.exchange(asked)
+        assert fast["/predict"] == 1
+        assert answer.status == 500
+        assert b"secret" not in answer.body
+        request_id = dict(answer.headers)["x-request-id"]
+        assert json.loads(answer.body)["request_id"] == request_id
     events = [json.loads(line) for line in lines.getvalue().splitlines()]
     mine = {e["event"]: e for e in events if e.get("request_id") == request_id}
     assert "ZeroDivisionError" in mine["request_failed"]["exception"]
     assert (mine["request"]["route"], mine["request"]["status"]) == ("/predict", 500)
 
 
-async def test_an_idle_connection_is_closed_after_its_last_request(short: Counter[str]) -> None:
-    """The short way keeps a connection open as the long one does, and no longer."""
+async def test_an_idle_connection_is_closed_after_its_last_request(fast: Counter[str]) -> None:
+    """The fast path keeps an idle connection open as long as the middleware does."""
     loop = asyncio.get_running_loop()
-    async with talking(http={"keepalive_timeout_s": 0.6}) as (talk, _):
+    async with talking(http={"keepalive_timeout_s": 0.6}) as (client, _):
         began = loop.time()
         while loop.time() < began + 1.5:
-            assert (await talk.ask(SAME["unknown"])).status == 404
+            assert (await client.exchange(SAME["unknown"])).status == 404
         last = loop.time()
-        assert await talk.closed()
+        assert await client.closed()
         assert 0.5 < loop.time() - last < 5
-    assert short["/latest/{symbol}"] > 10
+    assert fast["/latest/{symbol}"] > 10
 
 
-async def test_who_does_not_read_is_not_written_to(short: Counter[str]) -> None:
-    """Answers that nobody takes do not pile up in memory."""
-    async with talking() as (talk, daemon):
-        writer = talk.writer
+async def test_answers_to_a_client_that_does_not_read_are_bounded(fast: Counter[str]) -> None:
+    """Answers that a client does not read do not pile up in memory."""
+    async with talking() as (client, daemon):
+        writer = client.writer
         asked = request("POST", "/predict", {"rows": [ROW] * 200})
-        assert (await talk.ask(asked)).status == 200
+        assert (await client.exchange(asked)).status == 200
         assert daemon._server is not None
         mine = writer.get_extra_info("sockname")
         (connection,) = [
@@ -367,10 +374,10 @@ async def test_who_does_not_read_is_not_written_to(short: Counter[str]) -> None:
         async with asyncio.timeout(60):
             while not await stuck():
                 pass
-        before = short["/predict"]
+        before = fast["/predict"]
         for _ in range(200):
             await stuck()
-        assert short["/predict"] == before
+        assert fast["/predict"] == before
         assert connection.transport is not None
         assert connection.transport.get_write_buffer_size() < 2**20
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The routes of the models and of quality, over a real socket."""
+"""Tests of the routes of models and of quality, over a real socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def change(client: Client, method: str, path: str, body: Any = None) -> tu
 
 
 async def test_answers_are_the_documented_ones(service: Client) -> None:
-    """Each answer fits its schema, whole."""
+    """Each answer matches its documented schema."""
     _, document = await get(service, "/openapi.json")
     for path in ("/models", "/models/history", "/quality"):
         status, answer = await get(service, path)
@@ -37,7 +37,7 @@ async def test_answers_are_the_documented_ones(service: Client) -> None:
 
 
 async def test_switch_and_back(service: Client) -> None:
-    """The next request is answered by what was asked for; a rollback is one as well."""
+    """An activation applies to the next request, and so does a rollback."""
     assert (await change(service, "POST", "/models/rollback"))[0] == 409
     status, state = await change(service, "PUT", "/models/active", {"variant": "ml"})
     assert (status, state["serving"]["variant"], state["previous"]) == (200, "ml", "baseline-2")
@@ -63,23 +63,23 @@ async def test_switch_and_back(service: Client) -> None:
         {"variant": "ml", "versions": "1"},
     ],
 )
-async def test_faults_are_pointed_at(body: dict[str, Any], service: Client) -> None:
-    """A wish that makes no sense is refused with the place of the fault, and nothing changes."""
+async def test_errors_have_pointers(body: dict[str, Any], service: Client) -> None:
+    """An invalid activation is refused with a pointer to the error, and nothing changes."""
     status, problem = await change(service, "PUT", "/models/active", body)
     assert status == 422
     assert problem["errors"][0]["pointer"].startswith("#/ver" if len(body) == 2 else "#/variant")
     assert (await get(service, "/models"))[1]["serving"]["variant"] == "baseline"
 
 
-async def test_a_version_that_is_nowhere(service: Client) -> None:
-    """Without a registry there is no such version; a baseline of another number neither."""
+async def test_an_unknown_version(service: Client) -> None:
+    """A version that does not exist is refused with 409."""
     for body in ({"variant": "ml", "version": 7}, {"variant": "baseline", "version": 7}):
         status, problem = await change(service, "PUT", "/models/active", body)
         assert (status, problem["type"]) == (409, "/problems/model-refused")
 
 
 async def test_quality_of_live_symbols(service: Client) -> None:
-    """Six minutes give forecasts of a minute to judge, of both variants; metrics show the same."""
+    """Six minutes give matured forecasts of both variants, and metrics agree with /quality."""
     _, answer = await get(service, "/quality?symbol=BTC-USD")
     rows = {(r["variant"], r["horizon_s"]): r for r in answer["symbols"]}
     assert rows["ml", 60.0]["n"] == rows["baseline", 60.0]["n"] >= 3

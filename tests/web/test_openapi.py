@@ -1,4 +1,4 @@
-"""The document: every route, every example, and thousands of requests made from it."""
+"""Tests of the OpenAPI document: its routes, its examples, and requests generated from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from volsvc.config.settings import load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.web.auth.api_keys import new_key
 from volsvc.web.openapi import routes as openapi
-from volsvc.web.problems import KINDS
+from volsvc.web.problem_types import PROBLEM_TYPES
 
 DOCUMENT = openapi.document()
 CASES = 2_000
@@ -41,14 +41,14 @@ def operation(path: str, method: str) -> dict[str, Any]:
 
 
 def test_it_is_valid() -> None:
-    """The document is OpenAPI 3.1."""
+    """The document is valid OpenAPI 3.1."""
     validate_openapi(DOCUMENT)
     assert DOCUMENT["openapi"] == "3.1.0"
     assert set(DOCUMENT["components"]["securitySchemes"]) == {"bearerAuth", "apiKeyAuth"}
 
 
 def test_it_names_every_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the application answers to is what the document says, no more and no less."""
+    """The document has exactly the routes of the application."""
     monkeypatch.chdir(tmp_path)
     d = Daemon(load_settings(None, {"source": {"kind": "none"}, "model": {"variant": "baseline"}}))
     assert d._server is not None
@@ -63,7 +63,7 @@ def test_it_names_every_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_operation_is_whole(path: str, method: str) -> None:
-    """Each says who may, what it answers, and every error with an example of each kind."""
+    """Every operation documents its security, and an example of each problem type per status."""
     found = operation(path, method)
     answers = found["responses"]
     assert "500" in answers
@@ -76,14 +76,14 @@ def test_every_operation_is_whole(path: str, method: str) -> None:
         content = answer["content"]["application/problem+json"]
         for slug, shown in content["examples"].items():
             checked(content["schema"], shown["value"])
-            assert KINDS[slug].status == int(status) == shown["value"]["status"]
+            assert PROBLEM_TYPES[slug].status == int(status) == shown["value"]["status"]
     for content in answers["200"].get("content", {}).values():
         if "example" in content and "schema" in content:
             checked(content["schema"], content["example"])
 
 
 async def test_examples_work(service: aiohttp.ClientSession) -> None:
-    """Every example of a request gets an answer that the document describes."""
+    """Every example request gets an answer that matches the document."""
     for path, method in OPERATIONS:
         found = operation(path, method)
         parameters = [p for p in found.get("parameters", ()) if "example" in p]
@@ -99,7 +99,8 @@ async def test_examples_work(service: aiohttp.ClientSession) -> None:
             ) as response:
                 text = await response.text()
                 if response.status == 409 and "409" in found["responses"]:
-                    continue  # There is nothing to go back to yet.
+                    # There is no previous model to roll back to yet.
+                    continue
                 assert response.status == 200, (url, text)
                 answer = found["responses"]["200"]["content"]
                 if "application/json" in answer and "schema" in answer["application/json"]:
@@ -108,7 +109,7 @@ async def test_examples_work(service: aiohttp.ClientSession) -> None:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, minutes: Path) -> Iterator[str]:
-    """A daemon that needs a key, in a thread of its own: these tests are not asynchronous."""
+    """Run a daemon that requires a key in a thread, because these tests are not asynchronous."""
     data_dir = str(tmp_path_factory.mktemp("var"))
     keys = (entry("everything", KEY, "read", "predict", "admin"),)
     given: dict[str, dict[str, Any]] = {
@@ -139,8 +140,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, minutes: Path) -> Iterator
 
 
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# Per operation; those without parameters have fewer distinct requests.
 EACH = 220
-"""Of each operation; those without parameters have fewer that differ."""
 tried: dict[str, int] = {}
 
 
@@ -152,23 +153,23 @@ tried: dict[str, int] = {}
     suppress_health_check=list(HealthCheck),
 )
 def test_answers_are_as_described(case: schemathesis.Case[Any], address: str) -> None:
-    """Whatever is sent, valid or not: no 5xx but a documented 503, and nothing undescribed."""
+    """Valid and invalid requests get documented answers, and no 5xx other than 503."""
     if case.path == "/stream":
         case.query["limit"] = 1
     key = {"Authorization": f"Bearer {KEY}"}
     response = case.call(base_url=address, headers=key, timeout=10)
     tried[case.path] = tried.get(case.path, 0) + 1
     assert response.status_code in (503, *range(200, 500)), response.text
-    # Data that is too old is 503 by contract; what else is above 499 fails above.
+    # Stale data is 503 by contract; any other status above 499 has failed in the line before.
     excluded: list[Any] = [not_a_server_error]
     if case.path == "/models/history":
-        # A time is valid from 2009 on, which a format cannot say.
+        # Times are valid from 2009 on, which a format cannot express.
         excluded.append(positive_data_acceptance)
     case.validate_response(response, headers=key, excluded_checks=excluded)
 
 
 def test_there_were_enough_cases() -> None:
-    """Over all routes at least two thousand requests were made."""
+    """At least two thousand requests were made, on every route."""
     assert set(tried) == set(DOCUMENT["paths"])
     assert sum(tried.values()) >= CASES, tried
     assert all(HTTPStatus(int(s)) for item in OPERATIONS for s in operation(*item)["responses"])

@@ -1,4 +1,4 @@
-"""The files of the live page, without a browser."""
+"""Tests of the live page's files, without a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 
 from volsvc.monitoring.spec import read_spec
-from volsvc.web.app import STATIC
+from volsvc.web.routes.pages import STATIC
 
 PAGE = STATIC / "page"
 MOST_BYTES = 150_000
@@ -16,14 +16,14 @@ SLO = Path(__file__).parents[2] / "deploy" / "slo.yaml"
 
 
 def links_of(text: str) -> set[str]:
-    """What a page, a style sheet or a module names in quotes as a file of its own."""
+    """Return the files that a page, a style sheet or a module refers to."""
     found = re.findall(r'(?:src|href)="([^"#]+)"', text)
     found += [f"/assets/{name}" for name in re.findall(r'from "\./([\w.]+)"', text)]
     return set(found)
 
 
 async def test_it_is_whole_and_small(service: aiohttp.ClientSession) -> None:
-    """Every file comes from the service, is used, and all of them are below 150 kB compressed."""
+    """Every file is served and used, and together they are below 150 kB compressed."""
     links, sizes, todo = set[str](), dict[str, int](), {"/"}
     async with aiohttp.ClientSession(service._base_url, auto_decompress=False) as client:
         while todo:
@@ -43,7 +43,7 @@ async def test_it_is_whole_and_small(service: aiohttp.ClientSession) -> None:
 
 
 def test_it_names_no_other_place() -> None:
-    """No file holds an address of another host, an inline handler or an inline style."""
+    """No file contains an address of another host, an inline handler or an inline style."""
     for path in PAGE.iterdir():
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(
@@ -51,8 +51,8 @@ def test_it_names_no_other_place() -> None:
         ), path.name
 
 
-def test_it_promises_what_the_objectives_say() -> None:
-    """The page's objectives are those of deploy/slo.yaml, by name and number."""
+def test_objectives_are_those_of_the_service() -> None:
+    """The page's objectives equal those of deploy/slo.yaml, by name and number."""
     text = (PAGE / "objectives.js").read_text()
     shown = re.findall(r'name: "([\w-]+)", objective: ([\d.]+)', text)
     promised = [(o.name, o.objective) for o in read_spec(SLO).objectives]

@@ -1,4 +1,4 @@
-"""The fast reader of rows and the models of the document say the same."""
+"""Tests of the parser of POST /predict bodies: both readers accept the same bodies."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def fields(row: Any) -> list[Any]:
 @example({"rows": [{"ret_mean": 0, "ret_std": -0.0, "n": 50.0}]})
 @example({"rows": [{"ret_mean": 1e308, "ret_std": 5e-324, "n": 1, "span_s": None}]})
 def test_both_readers_agree(body: dict[str, Any]) -> None:
-    """What one accepts the other accepts, with the same values to the last bit."""
+    """A body accepted by one reader is accepted by the other, with identical values."""
     text = json.dumps(body).encode()
     fast, slow = module._read_fast(text), by_pydantic(text)
     if fast is None and slow is None:
         return
     if fast is None:
-        # An escape or a 50.0 for n sends a valid body the slow way; nothing else may.
+        # Only an escape or a 50.0 for n may leave a valid body to the exact reader.
         odd = b"\\" in text or any(isinstance(row["n"], float) for row in body["rows"])
         assert odd
         return
@@ -79,14 +79,14 @@ def test_both_readers_agree(body: dict[str, Any]) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(GOOD_ROW | ODD_ROW, min_size=1, max_size=6))
 def test_lenient_keeps_what_strict_would_take(rows: list[dict[str, Any]]) -> None:
-    """Row by row a lenient reader keeps exactly those that alone would pass, at their places."""
+    """A lenient reader keeps exactly the rows that are valid alone, at their positions."""
     body = json.dumps({"rows": rows}).encode()
-    asked = read_request(body, 100, lenient=True)
+    parsed = read_request(body, 100, lenient=True)
     alone = [i for i, row in enumerate(rows) if passes(json.dumps({"rows": [row]}).encode())]
-    assert list(asked.places) == alone
-    assert len(asked.matrix) == len(alone)
-    faulty = {int(fault["pointer"].split("/")[2]) for fault in asked.faults}
-    assert faulty == set(range(len(rows))) - set(alone)
+    assert list(parsed.positions) == alone
+    assert len(parsed.matrix) == len(alone)
+    invalid = {int(error["pointer"].split("/")[2]) for error in parsed.errors}
+    assert invalid == set(range(len(rows))) - set(alone)
 
 
 def passes(body: bytes) -> bool:
@@ -103,7 +103,7 @@ def passes(body: bytes) -> bool:
     st.data(),
 )
 def test_no_name_comes_twice(rows: list[dict[str, Any]], data: st.DataObject) -> None:
-    """A name that stands twice in any object is found, whatever stands in the texts."""
+    """A duplicate name in any object is found, whatever the strings contain."""
     where = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(sorted(rows[where])))
     text = json.dumps(rows, ensure_ascii=data.draw(st.booleans()))
@@ -114,15 +114,15 @@ def test_no_name_comes_twice(rows: list[dict[str, Any]], data: st.DataObject) ->
     doubled = f'{{"rows": [{",".join(parts)}]}}'.encode()
     read_request(plain, 100, lenient=False)
     for lenient in (False, True):
-        with pytest.raises(ProblemError, match="is there twice") as caught:
+        with pytest.raises(ProblemError, match="occurs twice") as caught:
             read_request(doubled, 100, lenient=lenient)
-        assert caught.value.kind.status == 400
+        assert caught.value.type.status == 400
 
 
 @settings(max_examples=200, deadline=None)
 @given(FEATURES)
 def test_maps_are_whole_or_refused(features: dict[str, Any]) -> None:
-    """A map that is not the published one never reaches the model in part."""
+    """An incomplete or unknown feature map is refused."""
     row = {"ret_mean": 0.0, "ret_std": 1e-5, "n": 5, "features": features}
     body = json.dumps({"rows": [row]}).encode()
     with pytest.raises((ProblemError, ValidationError)):
@@ -130,10 +130,10 @@ def test_maps_are_whole_or_refused(features: dict[str, Any]) -> None:
 
 
 def test_a_published_map_is_read() -> None:
-    """All columns, or none of them when one is not known yet."""
+    """A map gives all columns, or none of them if one value is null."""
     whole = {name: float(i + 1) for i, name in enumerate(SCALE_NAMES)}
     part = {**whole, SCALE_NAMES[3]: None}
     rows = [{"ret_mean": 0, "ret_std": 1e-5, "n": 5, "features": x} for x in (whole, part)]
-    asked = read_request(json.dumps({"rows": rows}).encode(), 2, lenient=False)
-    assert asked.matrix[0, 4:].tolist() == list(whole.values())
-    assert all(math.isnan(x) for x in asked.matrix[1, 4:])
+    parsed = read_request(json.dumps({"rows": rows}).encode(), 2, lenient=False)
+    assert parsed.matrix[0, 4:].tolist() == list(whole.values())
+    assert all(math.isnan(x) for x in parsed.matrix[1, 4:])

@@ -1,4 +1,4 @@
-"""The HTTP contract, over a real socket."""
+"""Tests of the HTTP contract, over a real socket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def get(client: Client, path: str, **options: Any) -> tuple[int, Any]:
 
 
 async def test_the_documented_request(service: Client) -> None:
-    """Exactly the promised names stand at the top, one prediction a row."""
+    """The answer has exactly the documented fields, and one prediction per row."""
     status, answer = await predict(service, rows=[ROW, {**ROW, "ret_std": 0.02, "span_s": 10.0}])
     assert status == 200
     assert set(answer) == {
@@ -62,7 +62,7 @@ async def test_the_documented_request(service: Client) -> None:
 
 
 async def test_scores_rise_with_ret_std(service: Client) -> None:
-    """At the scale of real ticks the score tells windows apart; far beyond it stays sane."""
+    """Scores rise with ret_std at the scale of real ticks, and stay finite far above it."""
     rows = [{"ret_mean": 0.0, "ret_std": std, "n": 49} for std in (0, 1e-5, 2e-5, 4e-5, 6e-5, 9.0)]
     _, answer = await predict(service, rows=rows)
     assert answer["scores"] == sorted(answer["scores"])
@@ -71,7 +71,7 @@ async def test_scores_rise_with_ret_std(service: Client) -> None:
 
 
 async def test_horizon_threshold_and_symbol(service: Client) -> None:
-    """What the request asks for holds: horizon, threshold, and the level of a known symbol."""
+    """The request's horizon and threshold are used, and the threshold of a known symbol."""
     row = {**ROW, "ret_std": 3e-5, "ret_mean": 0.0, "span_s": 10.0}
     _, minute = await predict(service, rows=[row], horizon_s=60)
     _, hour = await predict(service, rows=[row], horizon_s=3600)
@@ -84,17 +84,17 @@ async def test_horizon_threshold_and_symbol(service: Client) -> None:
 
 
 async def test_published_features_give_the_published_forecast(service: Client) -> None:
-    """The features of /latest, posted back, get the forecast that it shows, at every horizon."""
+    """Features of /latest, posted back, give the same forecast at every horizon."""
     _, latest = await get(service, "/latest/BTC-USD")
     posted = {name: latest[name] for name in ("ret_mean", "ret_std", "n", "span_s", "features")}
     for shown in latest["predictions"]:
-        asked = {"rows": [{**posted, "symbol": "BTC-USD"}], "horizon_s": shown["horizon_s"]}
-        _, answer = await predict(service, **asked)
+        body = {"rows": [{**posted, "symbol": "BTC-USD"}], "horizon_s": shown["horizon_s"]}
+        _, answer = await predict(service, **body)
         assert answer["predictions"][0]["sigma"] == shown["sigma"]
         assert answer["predictions"][0]["threshold"] == pytest.approx(shown["threshold"])
 
 
-FAULTS: dict[str, tuple[Any, str]] = {
+INVALID_BODIES: dict[str, tuple[Any, str]] = {
     "missing": ({"rows": [{"ret_mean": 0.0, "n": 5}]}, "#/rows/0/ret_std"),
     "negative": ({"rows": [ROW, {**ROW, "ret_std": -1}]}, "#/rows/1/ret_std"),
     "too few": ({"rows": [{**ROW, "n": 0}]}, "#/rows/0/n"),
@@ -115,10 +115,10 @@ FAULTS: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_faults_are_pointed_at(fault: str, service: Client) -> None:
-    """A request that is not valid gets 422 and a pointer to each fault."""
-    body, pointer = FAULTS[fault]
+@pytest.mark.parametrize("name", INVALID_BODIES)
+async def test_errors_have_pointers(name: str, service: Client) -> None:
+    """An invalid request gets 422 with a pointer to each error."""
+    body, pointer = INVALID_BODIES[name]
     async with service.post("/predict", json=body) as response:
         assert response.status == 422
         assert response.content_type == "application/problem+json"
@@ -144,15 +144,15 @@ async def test_faults_are_pointed_at(fault: str, service: Client) -> None:
     ],
     ids=range(10),
 )
-async def test_bodies_that_are_no_numbers(text: str, status: int, service: Client) -> None:
-    """Broken JSON is 400, numbers that are none 422; never a failure of ours."""
+async def test_bodies_without_valid_numbers(text: str, status: int, service: Client) -> None:
+    """Invalid JSON gets 400, non-finite numbers get 422, and nothing gets a 5xx."""
     async with service.post("/predict", data=text.encode()) as response:
         assert response.status == status, await response.text()
         assert (await response.json(content_type=None))["status"] == status
 
 
 async def test_too_large_and_too_slow(service: Client) -> None:
-    """A body above the limit is 413, one that does not come 408."""
+    """A body above the limit gets 413, one that does not arrive gets 408."""
     async with service.post("/predict", data=b" " * 70_000) as response:
         assert response.status == 413
 
@@ -166,7 +166,7 @@ async def test_too_large_and_too_slow(service: Client) -> None:
 
 
 async def test_unknown_places(service: Client) -> None:
-    """404 names the nearest symbols; 405 names the methods that are allowed."""
+    """404 names similar symbols, and 405 names the supported methods."""
     status, problem = await get(service, "/latest/BTC-US")
     assert status == 404
     assert problem["type"] == "/problems/unknown-symbol"
@@ -179,33 +179,33 @@ async def test_unknown_places(service: Client) -> None:
     async with service.get("/predict") as response:
         assert response.status == 405
         assert response.headers["Allow"] == "POST"
-        assert (await response.json(content_type=None))["detail"] == "it takes POST"
+        assert (await response.json(content_type=None))["detail"] == "supported methods: POST"
     for limit in ("0", "-1", "x", "1e3", "99999999999", "²"):
         status, problem = await get(service, "/history/BTC-USD", params={"limit": limit})
         assert (status, problem["errors"][0]["pointer"]) == (422, "#/limit")
 
 
-async def test_history_tells_what_was_said_and_what_came(service: Client) -> None:
-    """Beside the rows stand forecasts, ten seconds apart at least, and how they turned out."""
+async def test_history_has_forecasts_and_outcomes(service: Client) -> None:
+    """History has forecasts at least ten seconds apart, and the outcomes of matured ones."""
     _, history = await get(service, "/history/BTC-USD?limit=1000")
-    said, judged = history["forecasts"], history["outcomes"]
-    steps = [int(parse_time(f["time"])) // 10**10 for f in said]
+    forecasts, outcomes = history["forecasts"], history["outcomes"]
+    steps = [int(parse_time(f["time"])) // 10**10 for f in forecasts]
     assert steps == sorted(set(steps))
     assert len(steps) > 5
-    assert [p["horizon_s"] for p in said[-1]["predictions"]] == [60, 300, 900, 3600]
-    assert all(p["lo"] < p["sigma"] < p["hi"] for f in said for p in f["predictions"])
-    assert judged
-    for outcome in judged:
+    assert [p["horizon_s"] for p in forecasts[-1]["predictions"]] == [60, 300, 900, 3600]
+    assert all(p["lo"] < p["sigma"] < p["hi"] for f in forecasts for p in f["predictions"])
+    assert outcomes
+    for outcome in outcomes:
         ahead_ns = parse_time(outcome["matured"]) - parse_time(outcome["issued"])
         assert ahead_ns == outcome["horizon_s"] * 1e9
         inside = outcome["lo"] <= outcome["realised"] <= outcome["hi"]
         assert outcome["covered"] is inside
     _, short = await get(service, "/history/BTC-USD?limit=2")
-    assert (short["forecasts"], short["outcomes"]) == (said[-2:], judged[-2:])
+    assert (short["forecasts"], short["outcomes"]) == (forecasts[-2:], outcomes[-2:])
 
 
-async def test_metrics_can_be_asked_for_by_name(service: Client) -> None:
-    """With `name[]` a scrape has those series alone; one that is not there is no error."""
+async def test_metrics_can_be_selected_by_name(service: Client) -> None:
+    """With `name[]` a scrape has only those series; an unknown name is not an error."""
     names = ["volsvc_ticks_total", "volsvc_kafka_consumer_lag_records", "nobody_has_this"]
     async with service.get("/metrics", params=[("name[]", name) for name in names]) as response:
         assert response.status == 200
@@ -215,7 +215,7 @@ async def test_metrics_can_be_asked_for_by_name(service: Client) -> None:
 
 
 async def test_latest_is_one_consistent_answer(service: Client) -> None:
-    """/latest has every promised field, and /history ends with the same row."""
+    """/latest agrees with the last row of /history and with the answer for all symbols."""
     _, latest = await get(service, "/latest/BTC-USD")
     _, history = await get(service, "/history/BTC-USD?limit=5")
     newest = history["rows"][-1]
@@ -234,7 +234,7 @@ async def test_latest_is_one_consistent_answer(service: Client) -> None:
 
 
 async def test_head_and_ids(service: Client) -> None:
-    """HEAD answers like GET without a body; a request id comes back, a hostile one does not."""
+    """HEAD answers like GET without a body; a valid request id is echoed, an invalid one is not."""
     for path in (*GETS, "/metrics", "/openapi.json", "/docs"):
         async with service.head(path) as response:
             assert response.status == 200, path
@@ -248,7 +248,7 @@ async def test_head_and_ids(service: Client) -> None:
 
 
 async def test_the_document_holds(service: Client) -> None:
-    """The OpenAPI document is valid, and every answer is as it says."""
+    """The OpenAPI document is valid, and answers match it."""
     _, document = await get(service, "/openapi.json")
     validate_openapi(document)
 
@@ -266,8 +266,8 @@ async def test_the_document_holds(service: Client) -> None:
     check("/predict", "post", 422, (await predict(service, rows=[]))[1])
 
 
-async def test_docs_ask_nobody_else(service: Client) -> None:
-    """The page and all that it loads come from this service."""
+async def test_docs_load_nothing_from_elsewhere(service: Client) -> None:
+    """The page loads files of this service only."""
     async with service.get("/docs") as response:
         assert response.status == 200
         page = await response.text()
@@ -287,7 +287,7 @@ async def test_docs_ask_nobody_else(service: Client) -> None:
 
 
 async def test_metrics(service: Client) -> None:
-    """Requests are counted by route template, predictions by outcome; raw paths are no labels."""
+    """Requests are counted by route template and not by path, predictions by outcome."""
     await predict(service, rows=[ROW] * 3)
     await predict(service, rows=[])
     await get(service, "/no/such/path/4711")

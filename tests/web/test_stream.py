@@ -1,4 +1,4 @@
-"""Server-Sent Events: what comes first, what comes after a break, and what slow readers get."""
+"""Tests of Server-Sent Events: the snapshot, resumption, slow readers and limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.sse import Got, Reader
+from tests.sse import Reader, ReceivedEvent
 from tests.web.serving import serving
 from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
 from volsvc.pipeline import event_hub as streams
@@ -30,17 +30,17 @@ def snapshot(symbol: str, price: float = 100.0) -> Snapshot:
     return Snapshot(row, 0.25, "baseline", "2", (FORECAST,), QUALITY, {})
 
 
-async def read(client: aiohttp.ClientSession, count: int, **options: Any) -> list[Got]:
-    """The first events of a new stream."""
+async def read(client: aiohttp.ClientSession, count: int, **options: Any) -> list[ReceivedEvent]:
+    """Return the first events of a new stream."""
     async with client.get("/stream", **options) as response:
         assert response.status == 200
         return await Reader(response).take(count)
 
 
 async def test_a_snapshot_then_the_news() -> None:
-    """A new client gets what is known, then every forecast and gap, with rising ids."""
+    """A new client gets a snapshot, then every forecast and gap, with rising ids."""
     async with serving() as (client, daemon):
-        daemon.latest_store.post(snapshot("BTC-USD"), 1.0)
+        daemon.services.latest_store.put(snapshot("BTC-USD"), 1.0)
         async with client.get("/stream") as response:
             assert response.content_type == "text/event-stream"
             assert response.headers["Cache-Control"] == "no-store"
@@ -48,8 +48,8 @@ async def test_a_snapshot_then_the_news() -> None:
             reader = Reader(response)
             (first,) = await reader.take(1)
             assert reader.retry == [2000]
-            daemon.latest_store.post(snapshot("ETH-USD", 5.0), 2.0)
-            daemon.latest_store.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
+            daemon.services.latest_store.put(snapshot("ETH-USD", 5.0), 2.0)
+            daemon.services.latest_store.notify("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
             news = await reader.take(2)
         async with client.get("/latest/ETH-USD") as response:
             latest = await response.json()
@@ -59,34 +59,34 @@ async def test_a_snapshot_then_the_news() -> None:
         ("forecast", "ETH-USD"),
         ("gap", "BTC-USD"),
     ]
-    assert set(news[0].data) == set(latest), "an event says what /latest says"
-    boot, seqs = daemon.hub.boot, [int(e.id.split("-")[1]) for e in (first, *news)]
+    assert set(news[0].data) == set(latest), "an event has the fields of /latest"
+    boot, seqs = daemon.services.hub.boot, [int(e.id.split("-")[1]) for e in (first, *news)]
     assert seqs == [seqs[0], seqs[0] + 1, seqs[0] + 2]
     assert all(e.id.startswith(boot + "-") for e in news)
 
 
 async def test_resume_without_a_loss() -> None:
-    """A client that names its last event gets all that came after, none twice, none missing."""
+    """A client that sends Last-Event-ID gets exactly the events after that one."""
     async with serving({"http": {"stream_ring": 50}}) as (client, daemon):
         (first,) = await read(client, 1)
         for price in range(30):
-            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
+            daemon.services.latest_store.put(snapshot("BTC-USD", float(price + 1)), 1.0)
         missed = await read(client, 30, headers={"Last-Event-ID": first.id})
         assert [e.data["price"] for e in missed] == [float(p + 1) for p in range(30)]
         again = await read(client, 10, headers={"Last-Event-ID": missed[19].id})
         assert [e.data["price"] for e in again] == [float(p + 1) for p in range(20, 30)]
         of_one = {"headers": {"Last-Event-ID": missed[19].id}, "params": {"symbols": "ETH-USD"}}
-        daemon.latest_store.post(snapshot("ETH-USD"), 1.0)
+        daemon.services.latest_store.put(snapshot("ETH-USD"), 1.0)
         assert [e.data["symbol"] for e in await read(client, 1, **of_one)] == ["ETH-USD"]
 
 
 async def test_resync_when_the_past_is_gone() -> None:
-    """An id that is too old, of another run, or none of ours leads to a snapshot."""
+    """An id that is too old, of another run or malformed leads to a snapshot."""
     async with serving({"http": {"stream_ring": 5}}) as (client, daemon):
         (first,) = await read(client, 1)
         for price in range(10):
-            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
-        boot = daemon.hub.boot
+            daemon.services.latest_store.put(snapshot("BTC-USD", float(price + 1)), 1.0)
+        boot = daemon.services.hub.boot
         for last in (
             first.id,
             "0badf00d-3",
@@ -98,19 +98,19 @@ async def test_resync_when_the_past_is_gone() -> None:
             (event,) = await read(client, 1, headers={"Last-Event-ID": last})
             assert (event.kind, event.data["reason"]) == ("resync", "unknown-id"), last
             assert event.data["symbols"][0]["price"] == 10.0
-            assert event.id == daemon.hub.last_id
+            assert event.id == daemon.services.hub.last_id
 
 
 async def test_filter_and_limit() -> None:
-    """`symbols` leaves out the others, not the news of the service; `limit` ends the stream."""
+    """`symbols` filters events of symbols but not of the service; `limit` ends the stream."""
     async with serving() as (client, daemon):
         params = {"symbols": "ETH-USD, SOL-USD", "limit": "3"}
         async with client.get("/stream", params=params) as response:
             reader = Reader(response)
             await reader.take(1)
             for symbol in ("BTC-USD", "ETH-USD", "BTC-USD"):
-                daemon.latest_store.post(snapshot(symbol), 1.0)
-            daemon.hub.publish("model", None, {"variant": "ml"})
+                daemon.services.latest_store.put(snapshot(symbol), 1.0)
+            daemon.services.hub.publish("model", None, {"variant": "ml"})
             rest = await reader.take(9)
         assert [e.kind for e in rest] == ["forecast", "model"]
         for bad in ({"symbols": ""}, {"symbols": ","}, {"symbols": "a b"}, {"limit": "0"}):
@@ -119,15 +119,15 @@ async def test_filter_and_limit() -> None:
 
 
 async def test_a_slow_reader_gets_the_newest_and_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes faster than it is taken is conflated, and `dropped` says how much that was."""
+    """A slow reader gets the newest forecasts, and the number of dropped events."""
     async with serving() as (client, daemon), client.get("/stream") as response:
         reader = Reader(response)
         await reader.take(1)
-        # Without a pause for the writer these are one moment to it.
+        # No await between them, so that the writer sees all of them at once.
         for price in range(100):
-            daemon.latest_store.post(snapshot("BTC-USD", float(price + 1)), 1.0)
-            daemon.latest_store.post(snapshot("ETH-USD", float(price + 1)), 1.0)
-        daemon.latest_store.tell("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
+            daemon.services.latest_store.put(snapshot("BTC-USD", float(price + 1)), 1.0)
+            daemon.services.latest_store.put(snapshot("ETH-USD", float(price + 1)), 1.0)
+        daemon.services.latest_store.notify("gap", "BTC-USD", {"symbol": "BTC-USD", "gaps": 1})
         dropped, *news = await reader.take(4)
         assert (dropped.kind, dropped.data) == ("dropped", {"dropped": 198})
         assert [(e.kind, e.data.get("price")) for e in news] == [
@@ -142,7 +142,7 @@ async def test_a_slow_reader_gets_the_newest_and_the_count(monkeypatch: pytest.M
 
 
 async def test_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quiet stream says now and then that it is there."""
+    """A quiet stream sends comments."""
     monkeypatch.setattr(sse, "HEARTBEAT_S", 0.1)
     async with serving() as (client, _), client.get("/stream?limit=2") as response:
         reader = Reader(response)
@@ -152,7 +152,7 @@ async def test_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_streams_are_bounded() -> None:
-    """One stream too many is 429; the place of one that ends is free again."""
+    """A stream above the limit gets 429; one that ends makes room for another."""
     async with serving({"http": {"max_streams": 2, "max_inflight": 1}}) as (client, daemon):
         async with client.get("/stream") as one, client.get("/stream") as two:
             assert (one.status, two.status) == (200, 200)
@@ -160,10 +160,10 @@ async def test_streams_are_bounded() -> None:
                 assert three.status == 429
                 assert (await three.json(content_type=None))["type"] == "/problems/overloaded"
             async with client.get("/latest") as response:
-                assert response.status == 200, "open streams are no requests in flight"
+                assert response.status == 200, "open streams do not count as requests in flight"
         async with asyncio.timeout(10):
-            while len(daemon.hub):
-                daemon.hub.publish("drift", None, {})
+            while len(daemon.services.hub):
+                daemon.services.hub.publish("drift", None, {})
                 await asyncio.sleep(0.01)
         assert len(await read(client, 1)) == 1
         async with client.head("/stream") as response:
@@ -171,11 +171,11 @@ async def test_streams_are_bounded() -> None:
 
 
 async def test_a_drain_ends_streams_first() -> None:
-    """On the way down streams end at once, with a hint when to come back; new ones end too."""
+    """While draining, open and new streams end at once, with a retry hint."""
     async with serving() as (client, _), client.get("/stream") as response:
         reader = Reader(response)
         await reader.take(1)
-    # Leaving the block has stopped the daemon; a stream of a client of its own sees the end.
+    # Leaving the block has stopped the daemon. Below, a separate client sees its stream end.
     done: list[list[int]] = []
 
     async def watch(client: aiohttp.ClientSession, ready: asyncio.Event) -> None:
@@ -190,29 +190,29 @@ async def test_a_drain_ends_streams_first() -> None:
         ready = asyncio.Event()
         task = asyncio.create_task(watch(client, ready))
         await ready.wait()
-        daemon.hub.close()
+        daemon.services.hub.close()
         async with asyncio.timeout(5):
             await task
-        assert [e.kind for e in await read(client, 2)] == ["resync"], "a late one ends at once"
+        assert [e.kind for e in await read(client, 2)] == ["resync"], "a new stream ends at once"
     (retry,) = done
     assert 1_000 <= retry[-1] <= 5_000
 
 
 async def test_an_overflow_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listener's queue is bounded even when nothing can be conflated."""
+    """A subscriber's queue is bounded even when nothing can be conflated."""
     monkeypatch.setattr(streams, "MAX_PENDING", 10)
     hub = EventHub(100, "boot")
-    listener = hub.listen()
+    subscriber = hub.subscribe()
     for number in range(25):
         hub.publish("gap", "BTC-USD", number)
-    assert [event.payload for event in await listener.take(0)] == list(range(15, 25))
-    missed = listener.take_missed()
-    assert (missed.overflown, missed.conflated) == (15, 0)
-    assert not listener.take_missed().total
+    assert [event.payload for event in await subscriber.take(0)] == list(range(15, 25))
+    missed = subscriber.take_dropped()
+    assert (missed.overflowed, missed.conflated) == (15, 0)
+    assert not subscriber.take_dropped().total
 
 
 async def test_real_forecasts_stream(service: aiohttp.ClientSession) -> None:
-    """The snapshot of a stream is what /latest says of a market that was replayed."""
+    """The snapshot of a stream equals /latest for a replayed market."""
     (event,) = await read(service, 1, params={"limit": "1", "symbols": "BTC-USD"})
     async with service.get("/latest/BTC-USD") as response:
         latest = await response.json()

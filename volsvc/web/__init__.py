@@ -1,1 +1,1 @@
-"""The HTTP side: routes, schemas, errors and the documents that describe them."""
+"""The HTTP interface: server, routes, schemas, problem details and the OpenAPI document."""

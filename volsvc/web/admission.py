@@ -1,7 +1,7 @@
-"""How much is taken on at once: requests in flight, and large batches in threads.
+"""Admission control: requests in flight, large batches in threads, and turns of long answers.
 
-What is too much is refused at once with 429 `overloaded`, so that what is taken on is answered in
-time. 503 is left to what does not work.
+Excess load is refused at once with 429 `overloaded`, so that admitted requests are answered in
+time. 503 is reserved for failures: it is what pages an operator.
 """
 
 from __future__ import annotations
@@ -15,33 +15,35 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from volsvc.web.problems import OVERLOADED, ProblemError
+from volsvc.web.problem_types import OVERLOADED
+from volsvc.web.problems import ProblemError
 
 Result = TypeVar("Result")
 
 BATCH_THREADS = 2
-# Large batches that are worked at or wait for a thread.
+# Large batches that run or wait for a thread; more than this would wait longer than a client does.
 MAX_BATCHES = 16
 LONGEST_RETRY_S = 30
+# Weight of the newest duration in the running mean: about the last twenty count.
 _SMOOTHING = 0.05
 
 
 def overloaded(detail: str, wait_s: float) -> ProblemError:
-    """The refusal, with the seconds after which another attempt makes sense."""
+    """Return the refusal, with a Retry-After of about `wait_s` seconds."""
     retry_s = min(max(math.ceil(wait_s), 1), LONGEST_RETRY_S)
     return ProblemError(OVERLOADED, detail, headers={"Retry-After": str(retry_s)})
 
 
 class Gate:
-    """The connections with a request that has come and is not answered yet.
+    """Limits the requests in flight: those that have arrived and are not answered yet.
 
-    Those taken on are counted apart from those for which there was no room when they came. Were one
-    refused for all that have come since, a flood would have every request refused for the sake of
-    the next. They are sets and not counts, so that however a request ends none stays for ever.
+    A request is judged by the room there was when it arrived. Judged by what arrived later, in a
+    flood every request would be refused for the sake of the next.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        # Sets of connections and not counts: however a request ends, none is counted for ever.
         self._taken: set[object] = set()
         self._refused: set[object] = set()
         self._mean_s = 0.0
@@ -51,37 +53,38 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another request."""
+        """True if there is no room for another request."""
         return len(self._taken) >= self._most
 
-    def came(self, connection: object) -> None:
-        """The head of a request has come over this connection."""
+    def enter(self, connection: object) -> None:
+        """Count a request whose head has arrived over this connection."""
         if connection in self._taken or connection in self._refused:
             return
         (self._refused if self.full else self._taken).add(connection)
 
-    def left(self, connection: object) -> None:
-        """Its request is answered, or will take long and cost little, or the client is gone."""
+    def leave(self, connection: object) -> None:
+        """Stop counting it: it is answered, became a stream, or its client is gone."""
         self._taken.discard(connection)
         self._refused.discard(connection)
 
     def check(self, connection: object) -> None:
-        """Raises ProblemError when the request over this connection is one too many."""
+        """Raise ProblemError if there was no room for the request of this connection."""
         if connection not in self._refused:
             return
+        # Room that has come free meanwhile is used.
         if self.full:
             detail = f"{len(self)} requests are in flight"
             raise overloaded(detail, len(self) * self._mean_s)
         self._refused.discard(connection)
         self._taken.add(connection)
 
-    def took(self, seconds: float) -> None:
-        """A request was answered after so long; what is refused is told to wait accordingly."""
-        self._mean_s += _SMOOTHING * (seconds - self._mean_s)
+    def record(self, duration_s: float) -> None:
+        """Learn the time of an answer, from which Retry-After is estimated."""
+        self._mean_s += _SMOOTHING * (duration_s - self._mean_s)
 
 
 class Workers:
-    """Threads for batches that would hold up the event loop."""
+    """Threads for batches that would block the event loop."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(BATCH_THREADS, thread_name_prefix="batch")
@@ -89,14 +92,14 @@ class Workers:
         self._mean_s = 0.0
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`; raises ProblemError when too much waits already."""
+        """Return the result of `work`; raises ProblemError if too many batches wait already."""
         if self._batches >= MAX_BATCHES:
             wait_s = self._batches * self._mean_s / BATCH_THREADS
             raise overloaded(f"{self._batches} large batches are under way", wait_s)
         self._batches += 1
         started = time.perf_counter()
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        # Whoever asked may be gone before the thread is free again.
+        # The client may be gone before the thread is free again: the thread decides when it ends.
         future.add_done_callback(self._done)
         try:
             return await asyncio.shield(future)
@@ -109,18 +112,19 @@ class Workers:
             future.exception()
 
     def close(self) -> None:
-        """Let what has begun end; start nothing else."""
+        """Let running batches end and start no other."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Turns:
-    """Long answers, one at a time, with a turn of everybody else between two."""
+    """A lock for long answers: one at a time, with a turn of the event loop before each."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> None:
         await self._lock.acquire()
+        # Whoever else waits for the loop goes first: many long answers in a row would hold it.
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:

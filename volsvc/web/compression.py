@@ -1,32 +1,66 @@
-"""Compression where it pays: of long answers, for clients that take it."""
+"""Gzip for long answers, for clients that accept it."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from aiohttp import web
 
 # Below this size compression costs more than it saves.
 GZIP_FROM_BYTES = 2_048
-# From this size on it is done in a thread: it takes half a millisecond and more.
+# From this size on aiohttp compresses in a thread: it takes half a millisecond and more.
 GZIP_ELSEWHERE = 32 * 1024
 
+# The coding `gzip` unless its quality is zero, which RFC 9110 defines as "not acceptable".
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
+# Added to what produces zlib's format, 16 makes it produce gzip's (zlib manual, deflateInit2).
+_GZIP_WINDOW_BITS = zlib.MAX_WBITS + 16
+
+
+class Encoding(NamedTuple):
+    """The content coding of an answer, and the header that tells caches what it depends on."""
+
+    gzip: bool
+    headers: Mapping[str, str]
+
+
+_SHORT = Encoding(gzip=False, headers={})
+_VARY = {"Vary": "Accept-Encoding"}
 
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
-    """Whether the client that sent these headers takes gzip."""
+    """Return whether the client that sent these headers accepts gzip."""
     return _GZIP.search(headers.get("Accept-Encoding", "").lower()) is not None
 
 
-def compress(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """The answer, compressed if it is long and not compressed already."""
+def negotiate(size: int, request_headers: Mapping[str, str]) -> Encoding:
+    """Choose the coding of an answer of `size` bytes."""
+    if size < GZIP_FROM_BYTES:
+        return _SHORT
+    return Encoding(accepts_gzip(request_headers), _VARY)
+
+
+def compress_response(request: web.Request, response: web.StreamResponse) -> None:
+    """Let aiohttp compress an answer that is long and not compressed already."""
     body = response.body if isinstance(response, web.Response) else None
     if "Content-Encoding" in response.headers or not isinstance(body, bytes):
-        return response
-    if len(body) >= GZIP_FROM_BYTES:
-        response.headers.add("Vary", "Accept-Encoding")
-        if accepts_gzip(request.headers):
-            response.enable_compression(web.ContentCoding.gzip)
-    return response
+        return
+    encoding = negotiate(len(body), request.headers)
+    response.headers.extend(encoding.headers)
+    if encoding.gzip:
+        response.enable_compression(web.ContentCoding.gzip)
+
+
+def compress(
+    content: bytes, request_headers: Mapping[str, str]
+) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return a body, compressed if it is long, and the headers that this takes."""
+    encoding = negotiate(len(content), request_headers)
+    headers = list(encoding.headers.items())
+    if not encoding.gzip:
+        return content, headers
+    packed = zlib.compress(content, wbits=_GZIP_WINDOW_BITS)
+    return packed, [*headers, ("Content-Encoding", "gzip")]

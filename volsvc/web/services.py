@@ -1,4 +1,4 @@
-"""What the handlers are given: the parts of the daemon that they read."""
+"""The daemon's parts that the HTTP handlers use."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import Tracer
 from volsvc.web.auth.api_keys import Keyring
-from volsvc.web.views import Freshness
+from volsvc.web.views import FreshnessPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts behind the routes."""
+    """The parts of the daemon, as `request.app[SERVICES]`.
+
+    `audit_log` is None if its folder cannot be written, `drift` if drift is not checked here.
+    """
 
     settings: Settings
     holder: ModelHolder
@@ -42,10 +45,10 @@ class Services:
     tracer: Tracer
 
     @property
-    def freshness(self) -> Freshness:
-        """How old answers of live symbols may be."""
+    def freshness(self) -> FreshnessPolicy:
+        """The rule by which answers about live symbols are stale."""
         live = self.settings.source.kind in LIVE_KINDS
-        return Freshness(self.settings.http.stale_after_s, live, self.health.silent)
+        return FreshnessPolicy(self.settings.http.stale_after_s, live, self.health.silent)
 
 
 SERVICES = web.AppKey("services", Services)

@@ -1,4 +1,4 @@
-"""What is said of a live symbol, in `/latest` and in the events of `/stream` alike."""
+"""The JSON of a live symbol, shared by `/latest` and the events of `/stream`."""
 
 from __future__ import annotations
 
@@ -14,50 +14,52 @@ from volsvc.pipeline.latest_store import LatestEntry
 
 
 def now_text() -> str:
-    """The time now, to the millisecond."""
+    """Return the current time, to the millisecond."""
     return format_time(time.time_ns() // 1_000_000 * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
-    """How old what is known of a symbol is, and whether that is too old.
+class FreshnessPolicy:
+    """The rule by which a symbol's newest entry is stale.
 
-    Of a `live` source the way to us counts too; `silent` are symbols whose live feed is down.
+    `live` is True for a live source, where the delay before processing counts too; `silent` are
+    the symbols whose live feed is down.
     """
 
     stale_after_s: float
     live: bool
     silent: Collection[str]
 
-    def age_s(self, posted: LatestEntry, now_s: float) -> float:
-        """Seconds since the tick was processed; of a live feed, since it happened."""
-        under_way = max(0.0, posted.processed_s - posted.snapshot.row.time_ns / NS)
-        return posted.age_s(now_s) + (under_way if self.live else 0.0)
+    def age_s(self, entry: LatestEntry, now_s: float) -> float:
+        """Return the seconds since the tick was processed; of a live feed, since it happened."""
+        # The ticks of a recording are old by nature, so their event time says nothing about age.
+        delay_s = max(0.0, entry.processed_s - entry.snapshot.row.time_ns / NS)
+        return entry.age_s(now_s) + (delay_s if self.live else 0.0)
 
-    def stale(self, posted: LatestEntry, now_s: float) -> bool:
-        """Whether it is older than it may be, or its feed is down."""
-        silent = posted.snapshot.row.symbol in self.silent
-        return silent or self.age_s(posted, now_s) > self.stale_after_s
+    def is_stale(self, entry: LatestEntry, now_s: float) -> bool:
+        """Return True if the entry is too old or its feed is down."""
+        silent = entry.snapshot.row.symbol in self.silent
+        return silent or self.age_s(entry, now_s) > self.stale_after_s
 
 
-def latest_json(posted: LatestEntry, now_s: float, freshness: Freshness) -> msgspec.Raw:
-    """The newest features and forecasts of a symbol as JSON (`schemas.LatestResponse`).
-
-    Its age moves on with every reader; the rest is written once.
-    """
-    if posted.written is None:
-        posted.written = msgspec.json.encode(_settled(posted))
-    moving = {
-        "symbol": posted.snapshot.row.symbol,
+def latest_json(entry: LatestEntry, now_s: float, freshness: FreshnessPolicy) -> msgspec.Raw:
+    """Return the newest features and forecasts of a symbol as JSON (schema `LatestResponse`)."""
+    # Only time and age differ between readers. The rest is encoded once and cached in the entry.
+    if entry.encoded is None:
+        entry.encoded = msgspec.json.encode(_constant_fields(entry))
+    varying = {
+        "symbol": entry.snapshot.row.symbol,
         "ts": now_text(),
-        "age_s": round(freshness.age_s(posted, now_s), 6),
-        "stale": freshness.stale(posted, now_s),
+        "age_s": round(freshness.age_s(entry, now_s), 6),
+        "stale": freshness.is_stale(entry, now_s),
     }
-    return msgspec.Raw(msgspec.json.encode(moving)[:-1] + b"," + posted.written[1:])
+    # Two JSON objects become one: the first without its "}", the second without its "{".
+    return msgspec.Raw(msgspec.json.encode(varying)[:-1] + b"," + entry.encoded[1:])
 
 
-def _settled(posted: LatestEntry) -> dict[str, Any]:
-    snapshot = posted.snapshot
+def _constant_fields(entry: LatestEntry) -> dict[str, Any]:
+    """Return the fields that are the same for every reader of the entry."""
+    snapshot = entry.snapshot
     row = snapshot.row
     return {
         "as_of": format_time(row.time_ns),

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: keys, scopes and quotas at the door."""
+"""Access control: the caller's key, its scopes and its quota."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from volsvc.config.http import Scope
 from volsvc.telemetry.metrics import Metrics
 from volsvc.web.auth.api_keys import ApiKey, Keyring
 from volsvc.web.auth.rate_limit import Quota, RateLimiter, quota_headers
-from volsvc.web.problems import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED, ProblemError
+from volsvc.web.problem_types import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED
+from volsvc.web.problems import ProblemError
 
 REALM = 'Bearer realm="volsvc"'
 _BEARER = re.compile(r"Bearer +([\x21-\x7e]+)", re.IGNORECASE)
 
 
 class Access:
-    """Decides who passes."""
+    """Checks keys and quotas, and counts refusals."""
 
     def __init__(self, keyring: Keyring, metrics: Metrics) -> None:
         self._keyring = keyring
@@ -26,7 +27,7 @@ class Access:
         self._metrics = metrics
 
     def identify(self, headers: CIMultiDictProxy[str], scope: Scope) -> ApiKey:
-        """The caller, who holds `scope`; raises ProblemError (401, 403)."""
+        """Return the caller's key, which has `scope`; raises ProblemError (401, 403)."""
         if self._keyring.open:
             return self._keyring.anyone
         presented = _presented(headers)
@@ -38,14 +39,14 @@ class Access:
         if key.expired(time.time()):
             raise self._refusal("expired", "the key has expired", ', error="invalid_token"')
         if scope not in key.scopes:
-            self._metrics.auth_refusals.labels("scope").inc()
+            self._metrics.http.auth_refusals.labels("scope").inc()
             challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
             detail = f"the key lacks the scope {scope!r}"
             raise ProblemError(FORBIDDEN, detail, headers={"WWW-Authenticate": challenge})
         return key
 
-    def spend(self, key: ApiKey) -> Quota | None:
-        """Take one request off the caller's quota; raises ProblemError (429) when none is left."""
+    def consume(self, key: ApiKey) -> Quota | None:
+        """Take one request off the key's quota; raises ProblemError (429) if none is left."""
         quota = self._limiter.take(key, time.monotonic())
         if quota is not None and quota.wait_s:
             detail = f"{quota.most} requests a minute are used up"
@@ -53,12 +54,15 @@ class Access:
         return quota
 
     def _refusal(self, reason: str, detail: str, more: str = "") -> ProblemError:
-        self._metrics.auth_refusals.labels(reason).inc()
+        self._metrics.http.auth_refusals.labels(reason).inc()
         return ProblemError(UNAUTHORIZED, detail, headers={"WWW-Authenticate": REALM + more})
 
 
 def _presented(headers: CIMultiDictProxy[str]) -> str | None:
-    """The one credential of a request; two of them are none, for which would it be?"""
+    """Return the one credential of a request, or None.
+
+    Two credentials count as none: which of them was meant cannot be known.
+    """
     found = list(headers.getall("X-API-Key", ()))
     for value in headers.getall("Authorization", ()):
         match = _BEARER.fullmatch(value.strip())

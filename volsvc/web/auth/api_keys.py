@@ -1,4 +1,4 @@
-"""API keys: made, kept as their SHA-256, and found again in constant time."""
+"""API keys: created, stored as their SHA-256, and looked up in constant time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from volsvc.config.http import SCOPES, AuthSettings, KeyFile, KeySettings, Scope
 from volsvc.config.settings import SettingsError
 
-# What a key starts with, so that scanners for leaked secrets can know it.
+# A fixed prefix lets scanners for leaked secrets recognise a key.
 PREFIX = "vsk_"
 MAX_KEY_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Who calls: a name for logs and quotas, what it may do, and until when (s since the epoch).
+    """A caller: its name in logs and quotas, its scopes, and the key's SHA-256.
 
-    `rate_per_minute` of 0 means no limit.
+    `expires_s` is in seconds since the epoch; a `rate_per_minute` of 0 means no limit.
     """
 
     name: str
@@ -35,25 +35,26 @@ class ApiKey:
     rate_per_minute: int
 
     def expired(self, now_s: float) -> bool:
-        """Whether the key's time is over."""
+        """Return True if the key has expired."""
         return self.expires_s is not None and now_s >= self.expires_s
 
 
 class Keyring:
-    """The keys that are accepted now; without any, everybody may do everything."""
+    """The accepted keys; without any, every caller has every scope."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        """Reads the keys; raises SettingsError when their file cannot be used."""
+        """Read the keys; raises SettingsError if their file is not valid."""
         self._keys: tuple[ApiKey, ...] = ()
         self._anyone = _anyone(settings)
         self.replace(settings)
 
     def replace(self, settings: AuthSettings) -> None:
-        """Accept the keys of fresh settings from now on; raises SettingsError, then none change.
+        """Replace the keys by those of new settings.
 
-        The last key cannot go: a slip of the pen would open the service to everybody.
+        Raises SettingsError, and changes nothing, if they are not valid or none is left.
         """
         keys = read_keys(settings)
+        # An emptied file, by mistake, would open the service to everybody.
         if self._keys and not keys:
             raise SettingsError("auth.keys: no key is left; restart to serve without keys")
         self._keys = keys
@@ -61,12 +62,12 @@ class Keyring:
 
     @property
     def open(self) -> bool:
-        """Whether no key is needed."""
+        """True if no key is needed."""
         return not self._keys
 
     @property
     def anyone(self) -> ApiKey:
-        """The caller without a key where none is needed."""
+        """The caller to assume where no key is needed."""
         return self._anyone
 
     @property
@@ -75,14 +76,12 @@ class Keyring:
         return tuple(key.name for key in self._keys)
 
     def find(self, presented: str) -> ApiKey | None:
-        """The key that was presented, expired or not; the time taken tells nothing of the others.
-
-        Digests are compared, each to its end, and all of them: neither where two keys begin to
-        differ nor the place in the list shows.
-        """
+        """Return the key with this text, expired or not; None for an unknown one."""
         if len(presented) > MAX_KEY_LENGTH:
             return None
         digest = hashlib.sha256(presented.encode(errors="surrogatepass")).digest()
+        # All digests are compared, each to its end. So the time shows neither where two keys begin
+        # to differ nor the position of a key in the list.
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
@@ -91,9 +90,9 @@ class Keyring:
 
 
 def read_keys(settings: AuthSettings) -> tuple[ApiKey, ...]:
-    """The keys of settings and of the file that they name.
+    """Return the keys of the settings and of the file that they name.
 
-    Raises SettingsError, which shows no key, when the file cannot be used or names are doubled.
+    Raises SettingsError, whose text shows no key, if the file is not valid or a name occurs twice.
     """
     entries = [*settings.keys]
     if settings.keys_file is not None:
@@ -135,9 +134,9 @@ def _anyone(settings: AuthSettings) -> ApiKey:
 def new_key(
     name: str, scopes: Collection[str], expires_days: float | None = None
 ) -> tuple[str, str]:
-    """A new random key of 256 bits, and its entry for a file of keys, which holds its hash alone.
+    """Return a new random key of 256 bits and its entry for a key file, which has only its hash.
 
-    Raises SettingsError when name or scopes cannot be used.
+    Raises SettingsError if the name or a scope is not valid.
     """
     key = PREFIX + secrets.token_urlsafe(32)
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -156,9 +155,9 @@ def new_key(
 
 
 def add_to_file(path: Path, entry: str) -> None:
-    """Append an entry to a file of keys, which only its owner may read.
+    """Append an entry to a key file; a new file is readable by its owner only.
 
-    Raises SettingsError when that makes no valid file: then nothing is written.
+    Raises SettingsError, and writes nothing, if the result would not be a valid key file.
     """
     text = path.read_text() if path.exists() else ""
     if text and not text.endswith("\n\n"):
@@ -166,9 +165,9 @@ def add_to_file(path: Path, entry: str) -> None:
     try:
         entries = KeyFile.model_validate(tomllib.loads(text + entry)).keys
     except (ValidationError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"--file {path}: is no file of keys") from error
+        raise SettingsError(f"--file {path}: is not a valid key file") from error
     if len({known.name for known in entries}) < len(entries):
-        raise SettingsError(f"--name: {path} has a key of this name; give this one its own")
+        raise SettingsError(f"--name: {path} already has a key of this name; choose another")
     try:
         path.touch(mode=0o600)
         path.write_text(text + entry)

@@ -1,4 +1,4 @@
-"""What concerns browsers: headers of pages, and which other sites' pages may call."""
+"""Rules for browsers: security headers of pages, CORS, and protection against forged requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from aiohttp import web
 
 from volsvc.config.http import HttpSettings
 from volsvc.config.settings import is_loopback
-from volsvc.web.problems import FORBIDDEN, ProblemError
+from volsvc.web.problem_types import FORBIDDEN
+from volsvc.web.problems import ProblemError
 
 # Headers of an answer that is a page.
 PAGE_HEADERS = {
@@ -31,12 +32,12 @@ PREFLIGHT_AGE_S = 600
 
 
 def allows(settings: HttpSettings, origin: str) -> bool:
-    """Whether pages of this origin may call."""
+    """Return whether pages of this origin may call."""
     return bool(origin) and ("*" in settings.cors_origins or origin in settings.cors_origins)
 
 
 def cors_headers(headers: Mapping[str, str], settings: HttpSettings) -> Mapping[str, str]:
-    """What a browser needs to show an answer to another site's page; empty unless it may."""
+    """Return the headers that let a browser show an answer to another site's page, if it may."""
     if not settings.cors_origins:
         return {}
     origin = headers.get("Origin", "")
@@ -50,7 +51,7 @@ def cors_headers(headers: Mapping[str, str], settings: HttpSettings) -> Mapping[
 
 
 def preflight(request: web.Request, settings: HttpSettings) -> web.Response | None:
-    """The answer to a browser that asks whether a page may call; None if it is not one."""
+    """Return the answer to a CORS preflight from an allowed origin, else None."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return None
     if not allows(settings, request.headers.get("Origin", "")):
@@ -64,11 +65,11 @@ def preflight(request: web.Request, settings: HttpSettings) -> web.Response | No
 
 
 def refuse_forgery(request: web.Request, settings: HttpSettings, *, keyless: bool) -> None:
-    """Raises ProblemError when another site's page makes a visitor's browser ask for a change.
+    """Raise ProblemError if another site's page may have made a visitor's browser send this.
 
-    Such a page sends its own origin. Where no key is asked for it may also make its own name lead
-    to this machine, so changes are then taken under a name of the loopback interface alone.
-    Routes that change nothing need no such care.
+    Such a page sends its own origin. Without keys it may also make its own name resolve to this
+    machine (DNS rebinding), so that changes are then accepted under a loopback name only. Only
+    routes that change something need this check.
     """
     origin = request.headers.get("Origin")
     own = f"{request.scheme}://{request.host}"

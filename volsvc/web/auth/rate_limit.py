@@ -1,4 +1,4 @@
-"""Quotas: one token bucket a key."""
+"""Quotas: one token bucket per key."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ WINDOW_S = 60.0
 
 
 class Quota(NamedTuple):
-    """What is left of a quota of `most` a minute; `reset_s` until it is whole again.
+    """A key's quota of `most` requests a minute, after a request.
 
-    `wait_s` is 0 when the request may pass, else the time until one may.
+    `left` requests remain, and the quota is whole again after `reset_s` seconds. `wait_s` is 0 if
+    the request may pass, else the time in seconds until one may.
     """
 
     most: int
@@ -30,13 +31,13 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Buckets by the name of the key; full after a minute without a request."""
+    """Token buckets by the name of the key, each full after a minute without a request."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, key: ApiKey, now_s: float) -> Quota | None:
-        """Use one request of the key's quota; None when it has no limit."""
+        """Take one request off the key's quota at a monotonic time; None if it has no limit."""
         most = key.rate_per_minute
         if not most:
             return None
@@ -49,13 +50,10 @@ class RateLimiter:
             bucket.tokens -= 1
         return Quota(most, int(bucket.tokens), (most - bucket.tokens) / rate, wait_s)
 
-    def keep_only(self, names: frozenset[str]) -> None:
-        """Forget the buckets of keys that are gone."""
-        self._buckets = {n: bucket for n, bucket in self._buckets.items() if n in names}
-
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """The headers of draft-ietf-httpapi-ratelimit-headers, which is a draft still: here alone."""
+    """Return the headers of draft-ietf-httpapi-ratelimit-headers."""
+    # The draft may still change: nothing outside this function knows its syntax.
     headers = {
         "RateLimit-Policy": f'"default";q={quota.most};w={WINDOW_S:.0f}',
         "RateLimit": f'"default";r={quota.left};t={math.ceil(quota.reset_s)}',

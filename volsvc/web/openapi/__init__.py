@@ -1,1 +1,1 @@
-"""The table of routes and the OpenAPI document made from it."""
+"""The table of routes, and the OpenAPI document made from it."""

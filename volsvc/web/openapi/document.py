@@ -1,4 +1,7 @@
-"""The OpenAPI 3.1 document, from the table of routes and the models that validate."""
+"""Builder of the OpenAPI 3.1 document, from the table of routes and the pydantic schemas.
+
+The schemas of requests are the models that validate them, so the document cannot disagree.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,32 @@ from pydantic.json_schema import models_json_schema
 
 import volsvc
 from volsvc.web.openapi.route import Route
-from volsvc.web.problems import KINDS, Kind
+from volsvc.web.problem_types import PROBLEM_TYPES, ProblemType
 from volsvc.web.schemas.base import Problem
 
 _REF = "#/components/schemas/{model}"
-# What may come of every route that needs a key.
-_GUARDED = (401, 403, 429)
-_EVERYWHERE = (500,)
+# Statuses of every route that needs a key, and of every route.
+_SCOPED_STATUSES = (401, 403, 429)
+_COMMON_STATUSES = (500,)
 
-_WORDS = {
-    400: "The body is not JSON, or the request not HTTP",
-    401: "A valid key is needed",
-    403: "The key lacks the scope, or the call comes from another site's page",
-    404: "Not known",
-    408: "Too slow",
-    409: "Refused; what serves goes on",
-    413: "Too large",
-    415: "Not JSON",
-    422: "Not valid; `errors` points at each fault",
-    429: "The quota is used up (`rate-limited`), or too many requests have come (`overloaded`)",
-    500: "The service failed",
-    503: "Not able to serve now",
+_DESCRIPTIONS = {
+    400: "The body is not valid JSON, or the request not valid HTTP",
+    401: "A valid API key is required",
+    403: "The key lacks the scope, or a page of another site sent the request",
+    404: "Not found",
+    408: "The request took too long",
+    409: "Refused; the active model stays in service",
+    413: "The request body is too large",
+    415: "The request body is not declared as JSON",
+    422: "The request is not valid; `errors` points to each error",
+    429: "Quota exhausted (`rate-limited`), or service busy (`overloaded`)",
+    500: "Internal error",
+    503: "Not available now",
 }
-_RETRY = {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds to wait"}
+_RETRY = {
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "Seconds to wait before another attempt",
+}
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True}},
     429: {"Retry-After": {**_RETRY, "required": True}},
@@ -42,9 +48,9 @@ _HEADERS: dict[int, dict[str, Any]] = {
 _DESCRIPTION = """\
 Real-time volatility forecasts for crypto markets.
 
-GET routes answer HEAD too. Errors are `application/problem+json` (RFC 9457) whose `type` leads to
-an explanation. Where keys are configured, send one as `Authorization: Bearer KEY` or
-`X-API-Key: KEY`; each route names the scope that the key must have."""
+GET routes also answer HEAD. Errors are `application/problem+json` (RFC 9457), whose `type` links to
+an explanation. If the service requires keys, send one as `Authorization: Bearer KEY` or
+`X-API-Key: KEY`; each route names the scope that the key needs."""
 
 _SECURITY = {
     "bearerAuth": {"type": "http", "scheme": "bearer", "description": "An API key"},
@@ -53,7 +59,7 @@ _SECURITY = {
 
 
 def build(routes: Sequence[Route]) -> dict[str, Any]:
-    """The whole document."""
+    """Return the OpenAPI document of these routes."""
     _, definitions = models_json_schema(
         [(model, "validation") for model in _models(routes)], ref_template=_REF
     )
@@ -75,9 +81,10 @@ def build(routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def _models(routes: Iterable[Route]) -> list[type[BaseModel]]:
+    """Return the schemas of all bodies, each once, in the order of the routes."""
     found: dict[type[BaseModel], None] = {Problem: None}
     for route in routes:
-        for model in (route.body, route.answer):
+        for model in (route.request, route.response):
             if isinstance(model, type):
                 found[model] = None
     return list(found)
@@ -91,37 +98,39 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": _responses(route),
     }
     if route.scope:
-        operation["description"] = f"Needs the scope `{route.scope}`."
+        operation["description"] = f"Requires the scope `{route.scope}`."
     if route.parameters:
         operation["parameters"] = list(route.parameters)
-    if route.body is not None:
-        content: dict[str, Any] = {"schema": _schema(route.body)}
-        if route.examples:
-            content["examples"] = {name: {"value": v} for name, v in route.examples.items()}
+    if route.request is not None:
+        content: dict[str, Any] = {"schema": _schema(route.request)}
+        if route.request_examples:
+            examples = route.request_examples.items()
+            content["examples"] = {name: {"value": example} for name, example in examples}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     return operation
 
 
 def _responses(route: Route) -> dict[str, Any]:
     responses = {"200": _content("OK", route)}
-    if route.also is not None:
-        responses[str(route.also)] = _content(_WORDS[route.also], route)
-    for status, meaning in route.bare.items():
+    if route.also_status is not None:
+        description = _DESCRIPTIONS[route.also_status]
+        responses[str(route.also_status)] = _content(description, route)
+    for status, meaning in route.empty_responses.items():
         responses[str(status)] = {"description": meaning}
-    guarded = _GUARDED if route.scope else ()
-    for status in sorted({*route.problems, *guarded, *_EVERYWHERE}):
+    scoped = _SCOPED_STATUSES if route.scope else ()
+    for status in sorted({*route.problems, *scoped, *_COMMON_STATUSES}):
         responses[str(status)] = _problem(status)
     return responses
 
 
 def _problem(status: int) -> dict[str, Any]:
-    kinds = [kind for kind in KINDS.values() if kind.status == status]
+    types = [found for found in PROBLEM_TYPES.values() if found.status == status]
     content = {
         "schema": _schema(Problem),
-        "examples": {kind.slug: {"value": _example(kind)} for kind in kinds},
+        "examples": {found.slug: {"value": _example(found)} for found in types},
     }
     response = {
-        "description": _WORDS[status],
+        "description": _DESCRIPTIONS[status],
         "content": {"application/problem+json": content},
     }
     if status in _HEADERS:
@@ -129,18 +138,18 @@ def _problem(status: int) -> dict[str, Any]:
     return response
 
 
-def _example(kind: Kind) -> dict[str, Any]:
+def _example(problem_type: ProblemType) -> dict[str, Any]:
     example: dict[str, Any] = {
-        "type": f"/problems/{kind.slug}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": kind.title.lower(),
+        "type": f"/problems/{problem_type.slug}",
+        "title": problem_type.title,
+        "status": problem_type.status,
+        "detail": problem_type.title.lower(),
         "instance": "urn:request:0d5c7e1f4b6a4c0f9a3e2b1d8c7f6a5e",
         "request_id": "0d5c7e1f4b6a4c0f9a3e2b1d8c7f6a5e",
     }
-    if kind.status == 422:
-        fault = {"pointer": "#/rows/3/ret_std", "detail": "must be >= 0"}
-        example |= {"detail": " ".join(fault.values()), "errors": [fault]}
+    if problem_type.status == 422:
+        error = {"pointer": "#/rows/3/ret_std", "detail": "must be >= 0"}
+        example |= {"detail": " ".join(error.values()), "errors": [error]}
     return example
 
 
@@ -150,10 +159,11 @@ def _operation_id(route: Route) -> str:
 
 
 def _content(description: str, route: Route) -> dict[str, Any]:
-    shown = {} if route.shown is None else {"example": route.shown}
-    if isinstance(route.answer, str):
-        return {"description": description, "content": {route.answer: shown}}
-    content = {"schema": _schema(route.answer), **shown}
+    example = route.response_example
+    shown = {} if example is None else {"example": example}
+    if isinstance(route.response, str):
+        return {"description": description, "content": {route.response: shown}}
+    content = {"schema": _schema(route.response), **shown}
     return {"description": description, "content": {"application/json": content}}
 
 

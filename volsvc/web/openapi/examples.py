@@ -1,4 +1,4 @@
-"""Examples of requests and answers, for the document; tests send and check them."""
+"""Examples of requests and answers for the OpenAPI document; tests send and validate them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import volsvc
 
-_ALL: dict[str, Any] = json.loads((files("volsvc.web.openapi") / "examples.json").read_text())
+_EXAMPLES: dict[str, Any] = json.loads((files("volsvc.web.openapi") / "examples.json").read_text())
 
 # Bodies of POST /predict, by name.
-PREDICT: dict[str, Any] = _ALL["predict"]
-PREDICTED: dict[str, Any] = _ALL["predicted"]
-LATEST: dict[str, Any] = _ALL["latest"]
-HISTORY: dict[str, Any] = _ALL["history"]
-HEALTH: dict[str, Any] = _ALL["health"]
-VERSION: dict[str, Any] = {**_ALL["version"], "version": volsvc.__version__}
+PREDICT: dict[str, Any] = _EXAMPLES["predict"]
+PREDICTED: dict[str, Any] = _EXAMPLES["predicted"]
+LATEST: dict[str, Any] = _EXAMPLES["latest"]
+HISTORY: dict[str, Any] = _EXAMPLES["history"]
+HEALTH: dict[str, Any] = _EXAMPLES["health"]
+VERSION: dict[str, Any] = {**_EXAMPLES["version"], "version": volsvc.__version__}
 STREAM = """\
 retry: 2000
 

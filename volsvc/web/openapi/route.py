@@ -1,55 +1,60 @@
-"""What the document says of one route, and who may use it."""
+"""A row of the table of routes, and the parameters that its documentation lists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiohttp import web
 from pydantic import BaseModel
 
 from volsvc.config.http import Scope
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table of routes.
+    """A route: its handler, its documentation, and the scope that a key needs for it.
 
-    `scope` is what a key must have, None for a route that everybody may use. `examples` of the
-    body are by name; `shown` is an example of the answer.
+    `response` is the schema of a 200 answer, or its media type if that is not JSON, and
+    `also_status` another status with the same body. `problems` are statuses answered with problem
+    details, `empty_responses` those without a body, with their meaning. A `scope` of None opens the
+    route to callers without a key.
     """
 
     method: str
     path: str
+    handler: Handler
     summary: str
-    answer: type[BaseModel] | str
-    body: type[BaseModel] | None = None
+    response: type[BaseModel] | str
+    request: type[BaseModel] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     problems: Sequence[int] = ()
-    also: int | None = None
+    also_status: int | None = None
     scope: Scope | None = "read"
-    examples: Mapping[str, Any] = field(default_factory=dict)
-    shown: Any = None
-    # Answers without a body, by status: what they mean.
-    bare: Mapping[int, str] = field(default_factory=dict)
+    request_examples: Mapping[str, Any] = field(default_factory=dict)
+    response_example: Any = None
+    empty_responses: Mapping[int, str] = field(default_factory=dict)
 
 
-def in_path(name: str, example: str, **bounds: int) -> dict[str, Any]:
-    """A parameter that is a part of the path, a string of at least a character."""
+def path_parameter(name: str, example: str, **bounds: int) -> dict[str, Any]:
+    """Return a parameter that is a part of the path: a string of at least one character."""
     schema = {"type": "string", "minLength": 1, **bounds}
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 
-def query(
+def query_parameter(
     name: str, description: str, schema: Mapping[str, Any], example: Any = None
 ) -> dict[str, Any]:
-    """A query parameter."""
+    """Return a query parameter."""
     shown = {} if example is None else {"example": example}
     return {"name": name, "in": "query", "description": description, "schema": schema, **shown}
 
 
-def header(name: str, description: str, example: str) -> dict[str, Any]:
-    """A request header."""
+def header_parameter(name: str, description: str, example: str) -> dict[str, Any]:
+    """Return a request header."""
     schema = {"type": "string"}
     return {
         "name": name,

@@ -1,7 +1,7 @@
-"""The table of routes: what the document says of each, and which scope it needs.
+"""The table of routes: the handler, the documentation and the scope of each.
 
-A new route is one row here and one handler in `app`. A route without a row needs `admin`, so that
-what was forgotten is closed and not open.
+The application, the access rules and the OpenAPI document all read this table, so a new route is
+one row here. Handlers must not import this module: it imports all of them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 from aiohttp import web
 
 from volsvc.config.http import Scope
-from volsvc.web.openapi import examples
+from volsvc.web.openapi import examples, parameters
 from volsvc.web.openapi.document import build
-from volsvc.web.openapi.route import Route, header, in_path, query
+from volsvc.web.openapi.route import Handler, Route
+from volsvc.web.routes import drift, health, latest, models, pages, predict, service, stream
 from volsvc.web.schemas.base import ProblemKind
 from volsvc.web.schemas.drift import DriftResponse
 from volsvc.web.schemas.live import (
@@ -31,127 +32,123 @@ from volsvc.web.schemas.models import (
 )
 from volsvc.web.schemas.predict import PredictRequest, PredictResponse
 
-MOST_ROWS = 1_000_000
+NOT_MODIFIED = {304: "The caller's copy is current"}
 
-SYMBOL = in_path("symbol", "BTC-USD", maxLength=64)
-LIMIT = query(
-    "limit",
-    "How many rows, forecasts and outcomes at the most; each is bounded by features.history",
-    {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 100},
-    5,
-)
-MAX_AGE = query(
-    "max_age", "503 when the answer is older than these seconds", {"type": "number", "minimum": 0}
-)
-IF_NONE_MATCH = header(
-    "If-None-Match", "The ETag of an answer that the caller has", 'W/"00f1a2b3c4d5e6f708091a2b"'
-)
-PREFER = header(
-    "Prefer",
-    "`handling=lenient`: faulty rows do not refuse the others",
-    "handling=strict",
-)
-LAST_EVENT_ID = header("Last-Event-ID", "The id of the last event that was seen", "5f3a9c01-1207")
-SYMBOLS = query(
-    "symbols",
-    "Only these, with commas",
-    {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": "^[A-Za-z0-9]"},
-    "BTC-USD,ETH-USD",
-)
-EVENTS = query(
-    "limit",
-    "End after so many events; without it the stream does not end",
-    {"type": "integer", "minimum": 1, "maximum": 1_000_000},
-    1,
-)
-SLUG = in_path("slug", "overloaded")
-NAME = in_path("name", "start.js")
-AT = query("at", "A time (RFC 3339): what served then?", {"type": "string", "format": "date-time"})
-ENTRIES = query(
-    "limit",
-    "How many entries at the most",
-    {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 50},
-)
-ONE_SYMBOL = query("symbol", "Scores of this symbol alone", {"type": "string", "maxLength": 64})
-NAMES = query(
-    "name[]",
-    "Only these series",
-    {"type": "array", "items": {"type": "string"}},
-)
-UNCHANGED = {304: "What the caller has is the newest"}
-
+# The same probes under the names that orchestrators and inference servers (KServe) use.
 LIVE_PATHS = ("/health/live", "/livez", "/ping", "/v2/health/live")
 READY_PATHS = ("/health/ready", "/readyz", "/v2/health/ready")
 
-ROUTES = (
+
+def _page(path: str, handler: Handler, summary: str) -> Route:
+    return Route(
+        "get", path, handler, summary, "text/html", scope=None, empty_responses=NOT_MODIFIED
+    )
+
+
+def _file(path: str, handler: Handler, summary: str, name: dict[str, Any]) -> Route:
+    return Route(
+        "get",
+        path,
+        handler,
+        summary,
+        "*/*",
+        parameters=(name,),
+        problems=(404,),
+        scope=None,
+        empty_responses=NOT_MODIFIED,
+    )
+
+
+PREDICTION_ROUTES = (
     Route(
         "post",
         "/predict",
+        predict.predict,
         "Forecast from posted rows",
         PredictResponse,
-        body=PredictRequest,
-        parameters=(PREFER,),
+        request=PredictRequest,
+        parameters=(parameters.PREFER,),
         problems=(400, 408, 413, 415, 422),
         scope="predict",
-        examples=examples.PREDICT,
-        shown=examples.PREDICTED,
+        request_examples=examples.PREDICT,
+        response_example=examples.PREDICTED,
     ),
     Route(
         "get",
         "/latest",
-        "The newest of every symbol",
+        latest.latest_all,
+        "The newest features and forecasts of every symbol",
         AllLatestResponse,
-        parameters=(MAX_AGE, IF_NONE_MATCH),
+        parameters=(parameters.MAX_AGE, parameters.IF_NONE_MATCH),
         problems=(422, 503),
-        shown={"ts": examples.LATEST["ts"], "symbols": [examples.LATEST]},
-        bare=UNCHANGED,
+        response_example={"ts": examples.LATEST["ts"], "symbols": [examples.LATEST]},
+        empty_responses=NOT_MODIFIED,
     ),
     Route(
         "get",
         "/latest/{symbol}",
+        latest.latest,
         "The newest features and forecasts of a symbol",
         LatestResponse,
-        parameters=(SYMBOL, MAX_AGE, IF_NONE_MATCH),
+        parameters=(parameters.SYMBOL, parameters.MAX_AGE, parameters.IF_NONE_MATCH),
         problems=(404, 422, 503),
-        shown=examples.LATEST,
-        bare=UNCHANGED,
+        response_example=examples.LATEST,
+        empty_responses=NOT_MODIFIED,
     ),
     Route(
         "get",
         "/history/{symbol}",
+        latest.history,
         "The newest feature rows, forecasts and outcomes of a symbol, oldest first",
         HistoryResponse,
-        parameters=(SYMBOL, LIMIT),
+        parameters=(parameters.SYMBOL, parameters.HISTORY_LIMIT),
         problems=(404, 422),
-        shown=examples.HISTORY,
+        response_example=examples.HISTORY,
     ),
     Route(
         "get",
         "/stream",
+        stream.stream,
         "Forecasts, gaps, model changes and drift as Server-Sent Events",
         "text/event-stream",
-        parameters=(SYMBOLS, EVENTS, LAST_EVENT_ID),
+        parameters=(
+            parameters.STREAM_SYMBOLS,
+            parameters.STREAM_LIMIT,
+            parameters.LAST_EVENT_ID,
+        ),
         problems=(422,),
-        shown=examples.STREAM,
+        response_example=examples.STREAM,
     ),
+)
+
+SERVICE_ROUTES = (
     Route(
         "get",
         "/health",
-        "What works and what does not",
+        health.health,
+        "The state of the service and of each of its parts",
         HealthResponse,
-        also=503,
+        also_status=503,
         scope=None,
-        shown=examples.HEALTH,
+        response_example=examples.HEALTH,
     ),
     *(
-        Route("get", path, "The event loop answers", HealthResponse, scope=None)
+        Route(
+            "get",
+            path,
+            health.live,
+            "Liveness: the event loop answers",
+            HealthResponse,
+            scope=None,
+        )
         for path in LIVE_PATHS
     ),
     *(
         Route(
             "get",
             path,
-            "Started, and not draining",
+            health.ready,
+            "Readiness: started and not draining",
             HealthResponse,
             problems=(503,),
             scope=None,
@@ -161,7 +158,8 @@ ROUTES = (
     Route(
         "get",
         "/health/startup",
-        "It has started",
+        health.startup,
+        "Startup: the service has started",
         HealthResponse,
         problems=(503,),
         scope=None,
@@ -169,25 +167,37 @@ ROUTES = (
     Route(
         "get",
         "/version",
-        "What serves, and which build",
+        service.version,
+        "The active model and the build",
         VersionResponse,
-        shown=examples.VERSION,
+        response_example=examples.VERSION,
     ),
-    Route("get", "/models", "What serves, and what stands by", ModelsResponse),
+)
+
+MODEL_ROUTES = (
+    Route(
+        "get",
+        "/models",
+        models.models,
+        "The active model, and the models held ready",
+        ModelsResponse,
+    ),
     Route(
         "put",
         "/models/active",
-        "Serve a variant or a version from now on",
+        models.activate,
+        "Activate a variant or a version of it",
         ModelsResponse,
-        body=ActivateRequest,
+        request=ActivateRequest,
         problems=(400, 408, 409, 413, 422, 503),
         scope="admin",
-        examples={"baseline": {"variant": "baseline"}},
+        request_examples={"baseline": {"variant": "baseline"}},
     ),
     Route(
         "post",
         "/models/rollback",
-        "Serve what served before",
+        models.rollback,
+        "Activate the previous model",
         ModelsResponse,
         problems=(409,),
         scope="admin",
@@ -195,75 +205,98 @@ ROUTES = (
     Route(
         "get",
         "/models/history",
-        "What served when, and why",
+        models.history,
+        "The changes of the active model, with their reasons",
         ModelHistoryResponse,
-        parameters=(AT, ENTRIES),
+        parameters=(parameters.AT, parameters.ENTRY_LIMIT),
         problems=(422,),
     ),
     Route(
         "get",
         "/quality",
-        "How our own forecasts turned out",
+        models.quality,
+        "Live scores of the service's own forecasts",
         QualityResponse,
-        parameters=(ONE_SYMBOL,),
+        parameters=(parameters.SCORES_SYMBOL,),
         problems=(404, 422),
     ),
-    Route("get", "/drift", "What the newest check of drift found", DriftResponse),
-    Route("get", "/drift/report", "Its report as a page", "text/html", problems=(404,)),
-    Route("get", "/metrics", "Prometheus metrics", "text/plain", parameters=(NAMES,)),
+    Route("get", "/drift", drift.drift, "The result of the newest drift check", DriftResponse),
     Route(
         "get",
-        "/problems/{slug}",
-        "What a kind of problem means",
-        ProblemKind,
-        parameters=(SLUG,),
+        "/drift/report",
+        drift.drift_report,
+        "The report of the newest drift check, as a page",
+        "text/html",
         problems=(404,),
-        scope=None,
-    ),
-    Route("get", "/openapi.json", "This document", "application/json", scope=None),
-    Route("get", "/docs", "This document as a page", "text/html", scope=None, bare=UNCHANGED),
-    Route(
-        "get",
-        "/docs/assets/{name}",
-        "A file of that page",
-        "*/*",
-        parameters=(NAME,),
-        problems=(404,),
-        scope=None,
-        bare=UNCHANGED,
-    ),
-    Route("get", "/", "The live page", "text/html", scope=None, bare=UNCHANGED),
-    Route(
-        "get",
-        "/assets/{name}",
-        "A file of that page",
-        "*/*",
-        parameters=({**NAME, "example": "main.js"},),
-        problems=(404,),
-        scope=None,
-        bare=UNCHANGED,
     ),
 )
 
+DOCUMENT_ROUTES = (
+    Route(
+        "get",
+        "/metrics",
+        service.metrics,
+        "Prometheus metrics",
+        "text/plain",
+        parameters=(parameters.METRIC_NAMES,),
+    ),
+    Route(
+        "get",
+        "/problems/{slug}",
+        service.problem_type,
+        "The meaning of a problem type, and its remedy",
+        ProblemKind,
+        parameters=(parameters.PROBLEM_SLUG,),
+        problems=(404,),
+        scope=None,
+    ),
+    Route(
+        "get",
+        "/openapi.json",
+        pages.openapi_json,
+        "This document",
+        "application/json",
+        scope=None,
+    ),
+    _page("/docs", pages.docs_page, "This document as a page"),
+    _file(
+        "/docs/assets/{name}",
+        pages.docs_asset,
+        "A file of the documentation page",
+        parameters.DOCS_FILE,
+    ),
+    _page("/", pages.live_page, "The live page"),
+    _file("/assets/{name}", pages.live_page_asset, "A file of the live page", parameters.PAGE_FILE),
+)
+
+# In the order in which the OpenAPI document shows them.
+ROUTES = (
+    *PREDICTION_ROUTES,
+    *SERVICE_ROUTES,
+    *MODEL_ROUTES,
+    *DOCUMENT_ROUTES,
+)
+
 _SCOPES = {(route.method.upper(), route.path): route.scope for route in ROUTES}
-_STREAMS = frozenset(route.path for route in ROUTES if route.answer == "text/event-stream")
+_STREAMS = frozenset(route.path for route in ROUTES if route.response == "text/event-stream")
 
 
 def scope_of(request: web.Request) -> Scope | None:
-    """The scope that a request needs; None when it needs no key."""
+    """Return the scope that a request needs; None if it needs no key."""
     resource = request.match_info.route.resource
+    # An unknown path is answered 404 with or without a key, and files of pages are public.
     if resource is None or isinstance(resource, web.StaticResource):
-        # What is not there needs no key, and neither do the files of pages.
         return None
     method = "GET" if request.method == "HEAD" else request.method
+    # A route that is missing from the table is closed, not open.
     return _SCOPES.get((method, resource.canonical), "admin")
 
 
 def is_stream(path: str) -> bool:
-    """Whether the route of this template answers without end."""
+    """Return True if the route with this path template answers with an endless stream."""
     return path in _STREAMS
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     return build(ROUTES)

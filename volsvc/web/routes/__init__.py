@@ -1,1 +1,1 @@
-"""Handlers, one module per subject."""
+"""Route handlers, one module per subject; `web.openapi.routes` lists them."""

@@ -1,4 +1,4 @@
-"""Answers in JSON."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from volsvc.web.compression import GZIP_ELSEWHERE
 
 
 def json_response(value: Any, **options: Any) -> web.Response:
-    """An answer in JSON that nobody may keep."""
+    """Return a JSON response that caches must not store, unless `headers` says otherwise."""
     headers = {
         "Cache-Control": "no-store",
         "Content-Type": "application/json",

@@ -1,17 +1,19 @@
-"""The routes of drift: what the newest check found, and its report."""
+"""Handlers of drift: the result of the newest check, and its report."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from volsvc.drift.report import EMPTY, POLICY, with_our_part
-from volsvc.web.problems import NO_REPORT, ProblemError
+from volsvc.drift.report import EMPTY, POLICY, with_verdicts
+from volsvc.web.problem_types import NO_REPORT
+from volsvc.web.problems import ProblemError
 from volsvc.web.routes.answers import json_response
 from volsvc.web.services import SERVICES
 from volsvc.web.views import now_text
 
 REPORT_HEADERS = {
-    # A sandbox gives the page an origin of its own: its scripts cannot act as the reader.
+    # The report is made by a library. A sandbox gives it an origin of its own, so that its scripts
+    # cannot act with the rights of its reader.
     "Content-Security-Policy": f"{POLICY}; sandbox allow-scripts",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -19,19 +21,20 @@ REPORT_HEADERS = {
 
 
 async def drift(request: web.Request) -> web.Response:
-    """GET /drift: the result of the newest check, and what is gathered for the next."""
-    watch = request.app[SERVICES].drift
-    state = watch.state() if watch is not None else {}
-    return json_response({"ts": now_text(), "enabled": watch is not None, **state})
+    """GET /drift: the result of the newest check, and the rows gathered for the next."""
+    monitor = request.app[SERVICES].drift
+    state = monitor.state() if monitor is not None else {}
+    return json_response({"ts": now_text(), "enabled": monitor is not None, **state})
 
 
-async def report(request: web.Request) -> web.StreamResponse:
-    """GET /drift/report: the newest report as a page; without Evidently, our verdicts alone."""
-    watch = request.app[SERVICES].drift
-    if watch is None:
-        raise ProblemError(NO_REPORT, "drift is not checked here: see /health, and drift.enabled")
-    path = watch.report()
+async def drift_report(request: web.Request) -> web.StreamResponse:
+    """GET /drift/report: the newest report as a page, or the verdicts alone without Evidently."""
+    monitor = request.app[SERVICES].drift
+    if monitor is None:
+        detail = "drift is not checked here; see drift.enabled, and the check drift in /health"
+        raise ProblemError(NO_REPORT, detail)
+    path = monitor.report()
     if path is not None:
         return web.FileResponse(path, headers=REPORT_HEADERS)
-    page = with_our_part(EMPTY, watch.last)
+    page = with_verdicts(EMPTY, monitor.last)
     return web.Response(text=page, content_type="text/html", headers=REPORT_HEADERS)

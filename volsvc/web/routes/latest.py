@@ -11,105 +11,116 @@ from aiohttp import web
 
 from volsvc.pipeline.latest_store import LatestEntry
 from volsvc.web.admission import TURNS
-from volsvc.web.openapi.routes import MOST_ROWS
-from volsvc.web.problems import STALE, ProblemError
+from volsvc.web.problem_types import STALE_DATA
+from volsvc.web.problems import ProblemError
 from volsvc.web.routes.answers import json_response
-from volsvc.web.routes.query import seconds, whole_number
+from volsvc.web.routes.query import integer_parameter, seconds_parameter
 from volsvc.web.services import SERVICES, Services
-from volsvc.web.views import Freshness, latest_json, now_text
+from volsvc.web.views import FreshnessPolicy, latest_json, now_text
 
 DEFAULT_HISTORY = 100
+MAX_HISTORY = 1_000_000
 
 
 async def latest(request: web.Request) -> web.Response:
     """GET /latest/{symbol}: the newest features and forecasts of a symbol."""
     services = request.app[SERVICES]
-    posted = services.latest_store.get(request.match_info["symbol"])
-    fresh = services.freshness
-    return _newest(request, [posted], lambda now_s: latest_json(posted, now_s, fresh), fresh)
+    entry = services.latest_store.get(request.match_info["symbol"])
+    freshness = services.freshness
+    return _respond(request, [entry], lambda now_s: latest_json(entry, now_s, freshness), freshness)
 
 
-def newest(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]:
-    """What `latest` answers to who asks for nothing else: body and headers.
+def latest_body(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of `latest` for a request without query and conditional headers.
 
     Raises UnknownSymbolError.
     """
-    posted, fresh, now_s = services.latest_store.get(symbol), services.freshness, time.time()
-    headers = {"Content-Type": "application/json", **_headers(_etag([posted], now_s, fresh))}
-    return bytes(latest_json(posted, now_s, fresh)), headers
+    entry = services.latest_store.get(symbol)
+    freshness, now_s = services.freshness, time.time()
+    headers = {
+        "Content-Type": "application/json",
+        **_cache_headers(_etag([entry], now_s, freshness)),
+    }
+    return bytes(latest_json(entry, now_s, freshness)), headers
 
 
 async def latest_all(request: web.Request) -> web.Response:
-    """GET /latest: the newest of every symbol."""
+    """GET /latest: the newest features and forecasts of every symbol."""
     services = request.app[SERVICES]
+    # With many symbols the answer takes long: other requests get the loop before it is made.
     async with request.app[TURNS]:
-        latest_store, fresh = list(services.latest_store), services.freshness
+        entries, freshness = list(services.latest_store), services.freshness
 
-        def answer(now_s: float) -> dict[str, Any]:
-            symbols = [latest_json(posted, now_s, fresh) for posted in latest_store]
+        def body(now_s: float) -> dict[str, Any]:
+            symbols = [latest_json(entry, now_s, freshness) for entry in entries]
             return {"ts": now_text(), "symbols": symbols}
 
-        return _newest(request, latest_store, answer, fresh)
+        return _respond(request, entries, body, freshness)
 
 
-def _newest(
+def _respond(
     request: web.Request,
-    latest_store: Sequence[LatestEntry],
-    answer: Callable[[float], Any],
-    fresh: Freshness,
+    entries: Sequence[LatestEntry],
+    body: Callable[[float], Any],
+    freshness: FreshnessPolicy,
 ) -> web.Response:
-    """An answer made of what is on the board: 304 if the caller has it, 503 if it is too old."""
+    """Answer from entries of the latest store: 304 if unchanged, 503 if older than `max_age`."""
     now_s = time.time()
-    _check_age(request, latest_store, now_s, fresh)
-    etag = _etag(latest_store, now_s, fresh)
-    headers = _headers(etag)
-    if "If-None-Match" in request.headers and _has(request, etag):
+    # Before the ETag: an unchanged answer that is too old must be 503 and not 304.
+    _check_max_age(request, entries, now_s, freshness)
+    etag = _etag(entries, now_s, freshness)
+    headers = _cache_headers(etag)
+    if "If-None-Match" in request.headers and _matches(request, etag):
         return web.Response(status=304, headers=headers)
-    return json_response(answer(now_s), headers=headers)
+    return json_response(body(now_s), headers=headers)
 
 
-def _headers(etag: str) -> dict[str, str]:
+def _cache_headers(etag: str) -> dict[str, str]:
     return {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
 
 
-def _has(request: web.Request, etag: str) -> bool:
-    """Whether the caller has this answer already."""
+def _matches(request: web.Request, etag: str) -> bool:
+    """Return True if If-None-Match names this answer."""
     return any(tag.value in (etag, "*") for tag in request.if_none_match or ())
 
 
-def _etag(latest_store: Sequence[LatestEntry], now_s: float, fresh: Freshness) -> str:
-    """What changes whenever something else is known, or what is known becomes stale.
-
-    It is weak: `ts` and `age_s` move on while all else stays.
-    """
+def _etag(entries: Sequence[LatestEntry], now_s: float, freshness: FreshnessPolicy) -> str:
+    """Return a tag that changes with the entries, and when one of them becomes stale."""
+    # Served as a weak tag, because `ts` and `age_s` differ from answer to answer all the same.
     digest = hashlib.blake2b(digest_size=12)
-    for posted in latest_store:
-        row = posted.snapshot.row
-        stale = fresh.stale(posted, now_s)
-        digest.update(f"{row.symbol} {row.time_ns} {posted.processed_s!r} {stale};".encode())
+    for entry in entries:
+        row = entry.snapshot.row
+        stale = freshness.is_stale(entry, now_s)
+        digest.update(f"{row.symbol} {row.time_ns} {entry.processed_s!r} {stale};".encode())
     return digest.hexdigest()
 
 
-def _check_age(
-    request: web.Request, latest_store: Sequence[LatestEntry], now_s: float, fresh: Freshness
+def _check_max_age(
+    request: web.Request,
+    entries: Sequence[LatestEntry],
+    now_s: float,
+    freshness: FreshnessPolicy,
 ) -> None:
-    most_s = seconds(request, "max_age")
-    if most_s is None:
+    """Raise ProblemError (503) if the oldest entry is older than the query's `max_age`."""
+    max_age_s = seconds_parameter(request, "max_age")
+    if max_age_s is None:
         return
-    old = [p for p in latest_store if fresh.age_s(p, now_s) > most_s]
-    if old:
-        worst = max(old, key=lambda p: fresh.age_s(p, now_s))
-        detail = f"{worst.snapshot.row.symbol} is {fresh.age_s(worst, now_s):.3f} s old"
-        raise ProblemError(STALE, detail, headers={"Retry-After": "1"})
+    too_old = [entry for entry in entries if freshness.age_s(entry, now_s) > max_age_s]
+    if too_old:
+        oldest = max(too_old, key=lambda entry: freshness.age_s(entry, now_s))
+        detail = f"{oldest.snapshot.row.symbol} is {freshness.age_s(oldest, now_s):.3f} s old"
+        raise ProblemError(STALE_DATA, detail, headers={"Retry-After": "1"})
 
 
 async def history(request: web.Request) -> web.Response:
     """GET /history/{symbol}: the newest feature rows, forecasts and outcomes, oldest first."""
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
-    limit = whole_number(request, "limit", DEFAULT_HISTORY, MOST_ROWS)
+    limit = integer_parameter(request, "limit", DEFAULT_HISTORY, MAX_HISTORY)
     limit = min(limit, services.settings.features.history)
     state = services.table.get(symbol)
+    # A thousand rows take milliseconds. Without turns, a hundred such requests would hold up every
+    # other request for seconds.
     async with request.app[TURNS]:
         answer = {
             "symbol": symbol,

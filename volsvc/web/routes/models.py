@@ -1,4 +1,4 @@
-"""The routes of the models: which serve, since when, how well, and how to change that."""
+"""Handlers of the models: the active one, its history, its quality, and how to change it."""
 
 from __future__ import annotations
 
@@ -10,65 +10,73 @@ from aiohttp import web
 
 from volsvc.domain import format_time, parse_time
 from volsvc.models import Model
-from volsvc.serving.holder import BASELINE, Serving
-from volsvc.web.problems import fault, invalid
+from volsvc.serving.audit_log import AuditLog
+from volsvc.serving.model_choice import BASELINE, Serving
+from volsvc.web.problems import invalid_value
 from volsvc.web.routes.answers import json_response
-from volsvc.web.routes.query import parameter, whole_number
+from volsvc.web.routes.query import integer_parameter, text_parameter
 from volsvc.web.schemas.models import ActivateRequest
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import now_text
 
-MOST_ENTRIES = 1000
 DEFAULT_ENTRIES = 50
+MAX_ENTRIES = 1_000
 
 
 async def models(request: web.Request) -> web.Response:
-    """GET /models: what serves, what was asked for, what stands by."""
-    return json_response(_state(request.app[SERVICES]))
+    """GET /models: the active model, the requested one, and those held ready."""
+    return json_response(_models_state(request.app[SERVICES]))
 
 
 async def activate(request: web.Request) -> web.Response:
-    """PUT /models/active: serve a variant, or one version of it, from the next request on."""
+    """PUT /models/active: activate a variant or one of its versions, from the next request on."""
     services = request.app[SERVICES]
-    asked = ActivateRequest.model_validate_json(await request.read())
-    version = None if asked.version is None else str(asked.version)
-    await services.controller.activate(asked.variant, version, "route")
-    return json_response(_state(services))
+    desired = ActivateRequest.model_validate_json(await request.read())
+    version = None if desired.version is None else str(desired.version)
+    await services.controller.activate(desired.variant, version, "route")
+    return json_response(_models_state(services))
 
 
 async def rollback(request: web.Request) -> web.Response:
-    """POST /models/rollback: serve what served before."""
+    """POST /models/rollback: activate the previous model."""
     services = request.app[SERVICES]
     services.controller.rollback("rollback")
-    return json_response(_state(services))
+    return json_response(_models_state(services))
 
 
 async def history(request: web.Request) -> web.Response:
-    """GET /models/history: the newest changes; with `at`, what served at that time."""
+    """GET /models/history: the newest changes; with `at`, the model that was active then."""
     audit_log = request.app[SERVICES].audit_log
-    at = parameter(request, "at")
-    limit = whole_number(request, "limit", DEFAULT_ENTRIES, MOST_ENTRIES)
-    # Files are read and hashed: in a thread, they may be long.
+    at = text_parameter(request, "at")
+    limit = integer_parameter(request, "limit", DEFAULT_ENTRIES, MAX_ENTRIES)
+    # In a thread: the files are read and hashed as a whole, and may be long.
     entries = await asyncio.to_thread(audit_log.newest, limit) if audit_log else []
     answer: dict[str, Any] = {"ts": now_text(), "entries": entries}
     if at is not None:
-        try:
-            time_ns = parse_time(at)
-        except ValueError as error:
-            raise invalid([fault("#/at", str(error))]) from error
-        past = audit_log is not None and time_ns <= time.time_ns()
-        served = await asyncio.to_thread(audit_log.at, time_ns) if audit_log and past else None
-        answer |= {"at": format_time(time_ns), "served": served}
+        answer |= await _active_at(audit_log, at)
     return json_response(answer)
 
 
+async def _active_at(audit_log: AuditLog | None, text: str) -> dict[str, Any]:
+    """Return the fields about a time, given in RFC 3339; raises ProblemError if it is invalid."""
+    try:
+        time_ns = parse_time(text)
+    except ValueError as error:
+        raise invalid_value("#/at", str(error)) from error
+    # The future is not known, although the log's last entry would be found for it.
+    known = audit_log is not None and time_ns <= time.time_ns()
+    served = await asyncio.to_thread(audit_log.at, time_ns) if audit_log and known else None
+    return {"at": format_time(time_ns), "served": served}
+
+
 async def quality(request: web.Request) -> web.Response:
-    """GET /quality: how our own forecasts turned out, of all symbols or of one."""
-    report = request.app[SERVICES].quality_monitor.report(parameter(request, "symbol"))
+    """GET /quality: live scores of the forecasts, over all symbols or of one."""
+    report = request.app[SERVICES].quality_monitor.report(text_parameter(request, "symbol"))
     return json_response({"ts": now_text(), **report})
 
 
-def _state(services: Services) -> dict[str, Any]:
+def _models_state(services: Services) -> dict[str, Any]:
+    """Return the fields of schema `ModelsResponse`."""
     holder = services.holder
     serving, previous, desired = holder.current, holder.previous, holder.desired
     return {
@@ -85,6 +93,7 @@ def _state(services: Services) -> dict[str, Any]:
 
 
 def _serving(serving: Serving) -> dict[str, Any]:
+    """Return the fields of schema `ServingModel`."""
     model = serving.model
     return {
         "model": serving.name,
@@ -98,6 +107,7 @@ def _serving(serving: Serving) -> dict[str, Any]:
 
 
 def _variant(model: Model, serving: Serving, shadow: Model | None) -> dict[str, Any]:
+    """Return the fields of schema `HeldModel`."""
     state = "serving" if model is serving.model else "shadow" if model is shadow else "held"
     return {
         "variant": model.variant,

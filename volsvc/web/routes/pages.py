@@ -1,71 +1,104 @@
-"""The files of pages, held in memory: what is not there at the start cannot be asked for."""
+"""Handlers of the pages: the live page, the API documentation, and the OpenAPI document."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import web
 
 from volsvc.web.auth.browser import PAGE_HEADERS
 from volsvc.web.compression import accepts_gzip
-from volsvc.web.problems import NOT_FOUND, ProblemError
+from volsvc.web.problem_types import NOT_FOUND
+from volsvc.web.problems import ProblemError
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+STATIC = Path(str(files("volsvc.web") / "static"))
+INDEX = "index.html"
 
-# Files that compress to more than this share are sent as they are.
-_SAVES = 0.9
+# A file is sent compressed only if that leaves less than this share of its size.
+_MAX_GZIP_RATIO = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
+    """A file in memory; `gzipped` is None if compression does not pay."""
+
     body: bytes
-    packed: bytes | None
+    gzipped: bytes | None
     content_type: str
     etag: str
 
 
-def files_of(folder: Path) -> Handler:
-    """A handler for `…/{name}` over the files of a folder."""
-    files = {path.name: _read(path) for path in folder.iterdir() if path.is_file()}
+class StaticFiles:
+    """The files of the pages, read once into memory.
 
-    async def serve(request: web.Request) -> web.StreamResponse:
-        found = files.get(request.match_info["name"])
-        if found is None:
-            raise ProblemError(NOT_FOUND, "no file is called so")
-        return _respond(request, found)
+    Requests are looked up by name among them, so no path of a request can lead to another file.
+    """
 
-    return serve
+    def __init__(self, root: Path = STATIC) -> None:
+        self.page: Mapping[str, _File] = _read_folder(root / "page")
+        self.docs: Mapping[str, _File] = _read_folder(root / "docs")
 
 
-def page_of(path: Path) -> Handler:
-    """A handler that answers with one page."""
-    page = _read(path)
+STATIC_FILES = web.AppKey("static_files", StaticFiles)
+OPENAPI_JSON = web.AppKey("openapi_json", bytes)
 
-    async def serve(request: web.Request) -> web.StreamResponse:
-        return _respond(request, page)
 
-    return serve
+async def live_page(request: web.Request) -> web.Response:
+    """GET /: the live page."""
+    return _respond(request, request.app[STATIC_FILES].page, INDEX)
+
+
+async def live_page_asset(request: web.Request) -> web.Response:
+    """GET /assets/{name}: a file of the live page."""
+    return _respond(request, request.app[STATIC_FILES].page, request.match_info["name"])
+
+
+async def docs_page(request: web.Request) -> web.Response:
+    """GET /docs: the API documentation."""
+    return _respond(request, request.app[STATIC_FILES].docs, INDEX)
+
+
+async def docs_asset(request: web.Request) -> web.Response:
+    """GET /docs/assets/{name}: a file of the API documentation."""
+    return _respond(request, request.app[STATIC_FILES].docs, request.match_info["name"])
+
+
+async def openapi_json(request: web.Request) -> web.Response:
+    """GET /openapi.json: the OpenAPI document."""
+    return web.Response(body=request.app[OPENAPI_JSON], content_type="application/json")
+
+
+def _read_folder(folder: Path) -> dict[str, _File]:
+    return {path.name: _read(path) for path in folder.iterdir() if path.is_file()}
 
 
 def _read(path: Path) -> _File:
     body = path.read_bytes()
-    packed = gzip.compress(body, 9, mtime=0)
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    # Without a time stamp the same file gives the same bytes in every process.
+    gzipped = gzip.compress(body, 9, mtime=0)
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     etag = hashlib.sha256(body).hexdigest()[:24]
-    return _File(body, packed if len(packed) < _SAVES * len(body) else None, kind, etag)
+    pays = len(gzipped) < _MAX_GZIP_RATIO * len(body)
+    return _File(body, gzipped if pays else None, content_type, etag)
 
 
-def _respond(request: web.Request, file: _File) -> web.Response:
+def _respond(request: web.Request, folder: Mapping[str, _File], name: str) -> web.Response:
+    """Answer with a file of a folder; raises ProblemError (404) if it has none of this name."""
+    file = folder.get(name)
+    if file is None:
+        raise ProblemError(NOT_FOUND, "there is no file of this name")
+    # The tag is weak, because the plain and the compressed body share it.
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache", "ETag": f'W/"{file.etag}"'}
     headers["Vary"] = "Accept-Encoding"
     if any(tag.value == file.etag for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    if file.packed is None or not accepts_gzip(request.headers):
+    if file.gzipped is None or not accepts_gzip(request.headers):
         return web.Response(body=file.body, content_type=file.content_type, headers=headers)
     headers["Content-Encoding"] = "gzip"
-    return web.Response(body=file.packed, content_type=file.content_type, headers=headers)
+    return web.Response(body=file.gzipped, content_type=file.content_type, headers=headers)

@@ -1,4 +1,4 @@
-"""POST /predict: one vectorised model call a request, off the event loop where it is large."""
+"""Handler of POST /predict: one model call per request, in a thread if the body is large."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ from aiohttp import web
 from volsvc.domain import COVERAGE
 from volsvc.domain.forecast import SECONDS_PER_YEAR
 from volsvc.models import Model, forecast_window
-from volsvc.serving.holder import Serving, with_fallback
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.serving.model_choice import Serving, with_fallback
+from volsvc.telemetry.serving_metrics import ModelMetrics
 from volsvc.web.admission import WORKERS
 from volsvc.web.compression import GZIP_ELSEWHERE
-from volsvc.web.problems import MEDIA_TYPE, ProblemError
-from volsvc.web.routes.predict_body import Asked, PostedRow, read_request
+from volsvc.web.problem_types import UNSUPPORTED_MEDIA_TYPE
+from volsvc.web.problems import ProblemError
+from volsvc.web.routes.predict_body import ParsedRequest, PostedRow, read_request
 from volsvc.web.schemas.predict import RowPrediction
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import now_text
 
-# On answers of another model than was asked for; they name the one that gave them.
+# Set on answers of another model than the requested one; the body names the model.
 FALLBACK_HEADER = "X-Model-Fallback"
-# Bodies above this size (some 500 rows) are answered in a thread: a millisecond and more.
+# Larger bodies (about 500 rows) take more than a millisecond and are answered in a thread.
 INLINE_BYTES = 32 * 1024
-# The same where each of the rows may be faulty, and would be explained.
+# The same for lenient requests, where each row may be invalid and has its errors reported.
 INLINE_LENIENT_BYTES = 4 * 1024
 
-# Up to so many windows are forecast one by one, which is then the quicker way.
-FEW = 4
+# Up to this many rows, scalar arithmetic is faster than numpy arrays, with the same results.
+MAX_SCALAR_ROWS = 4
 
 _LENIENT = re.compile(r"(^|[,;\s])handling\s*=\s*\"?lenient\"?\s*($|[,;])", re.IGNORECASE)
 _BODY_TYPES = frozenset(
-    # What tools say of a body whose type they were not told is let through: curl, hey, requests.
+    # Tools that were given no type send one of these with a JSON body: curl, hey, requests.
     (
         "application/json",
         "application/octet-stream",
@@ -50,13 +53,16 @@ _BODY_TYPES = frozenset(
 )
 
 
-# The schema's fields in their order, for thousands of rows; nothing is checked.
-_Row = msgspec.defstruct("_Row", tuple(RowPrediction.model_fields), gc=False)
+# The fields of the schema `RowPrediction`, without its validation: for thousands of rows.
+_RowPrediction = msgspec.defstruct("_RowPrediction", tuple(RowPrediction.model_fields), gc=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A request as far as the event loop has to know it."""
+class PredictJob:
+    """A prediction request with all that its answer needs, so that a thread can work on it.
+
+    `serving` is read once per request: number, variant and version then belong to one model.
+    """
 
     body: bytes
     lenient: bool
@@ -65,10 +71,11 @@ class Job:
 
 
 async def predict(request: web.Request) -> web.Response:
-    """POST /predict: forecasts for posted rows."""
+    """POST /predict: forecasts of posted rows."""
     _check_type(request)
     services = request.app[SERVICES]
-    job = Job(await request.read(), is_lenient(request.headers), services.holder.current, services)
+    lenient = is_lenient(request.headers)
+    job = PredictJob(await request.read(), lenient, services.holder.current, services)
     with services.tracer.span("predict"):
         if len(job.body) > inline_bytes(lenient=job.lenient):
             body, headers = await request.app[WORKERS].run(partial(answer, job))
@@ -78,54 +85,60 @@ async def predict(request: web.Request) -> web.Response:
 
 
 def inline_bytes(*, lenient: bool) -> int:
-    """The size up to which a body is answered on the event loop."""
+    """Return the largest size of a body that is answered on the event loop."""
     return INLINE_LENIENT_BYTES if lenient else INLINE_BYTES
 
 
 def is_lenient(headers: Mapping[str, str]) -> bool:
-    """Whether the client wants valid rows answered beside faulty ones."""
+    """Return True if valid rows are to be answered although others are invalid (RFC 7240)."""
     return _LENIENT.search(headers.get("Prefer", "")) is not None
 
 
 def _check_type(request: web.Request) -> None:
-    kind = request.content_type
-    if not (kind in _BODY_TYPES or kind.endswith("+json")):
-        raise ProblemError(MEDIA_TYPE, "the body must be JSON: Content-Type: application/json")
+    content_type = request.content_type
+    if not (content_type in _BODY_TYPES or content_type.endswith("+json")):
+        raise ProblemError(UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
 
 
-def answer(job: Job) -> tuple[bytes, dict[str, str]]:
-    """The answer's body and headers.
+def answer(job: PredictJob) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers of an answer.
 
-    Raises what the request's reader raises, and ModelError.
+    Raises ProblemError or ValidationError if the body is not valid, and ModelError if no model
+    returns a forecast.
     """
     services, serving = job.services, job.serving
-    metrics, variant = services.metrics, serving.model.variant
+    metrics = services.metrics.model
     try:
-        asked = read_request(job.body, services.settings.http.max_rows, lenient=job.lenient)
+        parsed = read_request(job.body, services.settings.http.max_rows, lenient=job.lenient)
     except Exception:
-        metrics.count_predicted(variant, "invalid").inc()
+        metrics.count_predicted(serving.model.variant, "invalid").inc()
         raise
-    horizon_s = asked.horizon_s or services.settings.model.horizon_s
-    thresholds = _thresholds(asked, horizon_s, services)
+    horizon_s = parsed.horizon_s or services.settings.model.horizon_s
+    thresholds = _spike_thresholds(parsed, horizon_s, services)
     started = time.perf_counter()
-    model, said = with_fallback(serving, lambda model: _said(model, asked, horizon_s, thresholds))
-    variant, fallback = model.variant, serving.fallback or model is not serving.model
-    metrics.time_inference(variant).observe(time.perf_counter() - started)
-    outcome = "fallback" if fallback else "ok"
-    metrics.count_predicted(variant, outcome).inc(len(asked.rows))
-    if asked.faults:
-        metrics.count_predicted(variant, "invalid").inc(asked.count - len(asked.rows))
-    metrics.predict_rows.observe(asked.count)
+    model, forecasts = with_fallback(
+        serving, lambda model: _forecast(model, parsed, horizon_s, thresholds)
+    )
+    fallback = serving.fallback or model is not serving.model
+    metrics.time_inference(model.variant).observe(time.perf_counter() - started)
+    _count_rows(metrics, parsed, model.variant, "fallback" if fallback else "ok")
     headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
     if fallback:
         headers[FALLBACK_HEADER] = "true"
     if job.lenient:
         headers["Preference-Applied"] = "handling=lenient"
-    return msgspec.json.encode(_fields(asked, said, model, horizon_s)), headers
+    return msgspec.json.encode(_response_fields(parsed, forecasts, model, horizon_s)), headers
 
 
-class _Said(NamedTuple):
-    """What a model says of the valid rows, a list for each number; see `Forecast`."""
+def _count_rows(metrics: ModelMetrics, parsed: ParsedRequest, variant: str, outcome: str) -> None:
+    metrics.count_predicted(variant, outcome).inc(len(parsed.rows))
+    if parsed.errors:
+        metrics.count_predicted(variant, "invalid").inc(parsed.count - len(parsed.rows))
+    metrics.predict_rows.observe(parsed.count)
+
+
+class _Forecasts(NamedTuple):
+    """The forecasts of the valid rows, as one sequence per field of `Forecast`."""
 
     sigma2: Sequence[float]
     p_spike: Sequence[float]
@@ -134,70 +147,93 @@ class _Said(NamedTuple):
     threshold: Sequence[float]
 
 
-def _said(model: Model, asked: Asked, horizon_s: float, thresholds: Sequence[float]) -> _Said:
-    """The model's forecasts; few windows are not worth an array."""
-    if 0 < len(asked.rows) <= FEW and not asked.scales:
-        pairs = zip(asked.windows, thresholds, strict=True)
-        forecasts = [forecast_window(model, window, horizon_s, given) for window, given in pairs]
-        return _Said(*zip(*forecasts, strict=True))
-    # A row may claim anything; what overflows is bounded by the model.
+def _forecast(
+    model: Model, parsed: ParsedRequest, horizon_s: float, thresholds: Sequence[float]
+) -> _Forecasts:
+    """Return the model's forecasts of the valid rows."""
+    if 0 < len(parsed.rows) <= MAX_SCALAR_ROWS and not parsed.multiscale:
+        pairs = zip(parsed.windows, thresholds, strict=True)
+        by_row = [forecast_window(model, window, horizon_s, limit) for window, limit in pairs]
+        return _Forecasts(*zip(*by_row, strict=True))
+    # A row may hold any finite number. The model bounds its results, so an overflow on the way is
+    # harmless and needs no warning.
     with np.errstate(over="ignore"):
-        said = model.predict(asked.matrix, horizon_s, np.array(thresholds))
-    columns = (said.sigma2, said.p_spike, said.lo, said.hi, said.threshold)
-    return _Said(*(column.tolist() for column in columns))
+        forecast = model.predict(parsed.matrix, horizon_s, np.array(thresholds))
+    columns = (forecast.sigma2, forecast.p_spike, forecast.lo, forecast.hi, forecast.threshold)
+    return _Forecasts(*(column.tolist() for column in columns))
 
 
-def _fields(asked: Asked, said: _Said, model: Model, horizon_s: float) -> dict[str, Any]:
+def _response_fields(
+    parsed: ParsedRequest, forecasts: _Forecasts, model: Model, horizon_s: float
+) -> dict[str, Any]:
+    """Return the fields of schema `PredictResponse`."""
+    predictions = _row_predictions(forecasts, parsed.rows, horizon_s)
     fields = {
-        "scores": _placed(said.p_spike, asked),
+        "scores": _by_position(forecasts.p_spike, parsed),
         "model_variant": model.variant,
         "version": model.version,
         "ts": now_text(),
         "horizon_s": horizon_s,
-        "predictions": _placed(_predictions(said, asked.rows, horizon_s), asked),
+        "predictions": _by_position(predictions, parsed),
     }
-    if asked.faults:
-        fields["errors"] = asked.faults
+    if parsed.errors:
+        fields["errors"] = parsed.errors
     return fields
 
 
-def _placed(values: Sequence[Any], asked: Asked) -> Sequence[Any]:
-    """One value a row of the request, None for rows that were not valid."""
-    if len(values) == asked.count:
+def _by_position(values: Sequence[Any], parsed: ParsedRequest) -> Sequence[Any]:
+    """Return the valid rows' values at the rows' positions, with None for invalid rows."""
+    if len(values) == parsed.count:
         return values
-    by_place = dict(zip(asked.places, values, strict=True))
-    return [by_place.get(place) for place in range(asked.count)]
+    by_position = dict(zip(parsed.positions, values, strict=True))
+    return [by_position.get(position) for position in range(parsed.count)]
 
 
-def _predictions(said: _Said, rows: Sequence[PostedRow], horizon_s: float) -> list[Any]:
-    sigmas = list(map(math.sqrt, said.sigma2))
-    a_year = math.sqrt(SECONDS_PER_YEAR / horizon_s)
+def _row_predictions(
+    forecasts: _Forecasts, rows: Sequence[PostedRow], horizon_s: float
+) -> list[Any]:
+    """Return one `_RowPrediction` per valid row; volatilities are per sqrt(horizon_s)."""
+    sigmas = list(map(math.sqrt, forecasts.sigma2))
+    annual = math.sqrt(SECONDS_PER_YEAR / horizon_s)
     columns = (
         sigmas,
-        [sigma * a_year for sigma in sigmas],
-        said.lo,
-        said.hi,
+        [sigma * annual for sigma in sigmas],
+        forecasts.lo,
+        forecasts.hi,
         repeat(COVERAGE),
-        said.threshold,
-        # A row that does not say what time it covers is taken at its word for less.
+        forecasts.threshold,
+        # Without a span or features the time that a row covers has to be assumed.
         ["ok" if row.span_s or row.features else "degraded" for row in rows],
     )
-    return list(map(_Row, *columns))
+    return list(map(_RowPrediction, *columns))
 
 
-def _thresholds(asked: Asked, horizon_s: float, services: Services) -> list[float]:
-    """What counts as a spike, by row: as asked, or a known symbol's own idea of it, or NaN."""
-    if asked.threshold:
-        return [asked.threshold] * len(asked.rows)
-    rates: dict[Any, float] = {}
-    for symbol in {row.symbol for row in asked.rows if row.symbol}:
-        posted = services.latest_store.find(symbol)
-        if posted is None:
+def _spike_thresholds(parsed: ParsedRequest, horizon_s: float, services: Services) -> list[float]:
+    """Return the spike threshold of each valid row, as volatility per sqrt(horizon_s).
+
+    That is the request's own, else the one of the row's live symbol, else NaN: the model's.
+    """
+    if parsed.threshold:
+        return [parsed.threshold] * len(parsed.rows)
+    rates = _threshold_rates(parsed.rows, horizon_s, services.latest_store)
+    if not rates:
+        return [math.nan] * len(parsed.rows)
+    root = math.sqrt(horizon_s)
+    return [rates.get(row.symbol, math.nan) * root for row in parsed.rows]
+
+
+def _threshold_rates(
+    rows: Sequence[PostedRow], horizon_s: float, store: LatestStore
+) -> dict[str, float]:
+    """Return the thresholds of the rows' live symbols, per square root of a second."""
+    rates: dict[str, float] = {}
+    for symbol in {row.symbol for row in rows if row.symbol}:
+        entry = store.find(symbol)
+        if entry is None:
             continue
-        predictions = posted.snapshot.predictions
+        # Volatility grows with about the root of time, so the nearest horizon, on a logarithmic
+        # scale, is the best one to scale from.
+        predictions = entry.snapshot.predictions
         nearest = min(predictions, key=lambda p: abs(math.log(p.horizon_s / horizon_s)))
         rates[symbol] = nearest.threshold / math.sqrt(nearest.horizon_s)
-    if not rates:
-        return [math.nan] * len(asked.rows)
-    root = math.sqrt(horizon_s)
-    return [rates.get(row.symbol, math.nan) * root for row in asked.rows]
+    return rates

@@ -1,7 +1,8 @@
-"""The body of POST /predict: read in one go where it is valid, and explained where it is not.
+"""Parser of POST /predict bodies: fast for valid ones, with exact error locations for others.
 
-msgspec reads a valid body ten times as fast as pydantic. What it refuses is read again, row by row
-with the pydantic models that the OpenAPI document shows, so that each fault has its place.
+msgspec reads a valid body ten times as fast as pydantic. A body that it refuses is read again, row
+by row, with the pydantic models of the OpenAPI document, which locate each error. A property test
+holds the two readers equal.
 """
 
 from __future__ import annotations
@@ -21,18 +22,28 @@ from pydantic import ValidationError
 from volsvc.features import SCALE_NAMES
 from volsvc.models import FEATURES
 from volsvc.models.base import WINDOW_NAMES, Window
-from volsvc.web.problems import INVALID_JSON, MAX_ERRORS, ProblemError, fault, faults_of, invalid
+from volsvc.web.problem_types import INVALID_JSON
+from volsvc.web.problems import (
+    MAX_ERRORS,
+    ProblemError,
+    error_item,
+    error_items,
+    escape_pointer,
+    invalid_value,
+    validation_failed,
+)
 from volsvc.web.schemas.predict import LONGEST_HORIZON_S, PredictEnvelope, Row
 
-# In one object; the longest that is valid is a map of features, and far shorter.
-MAX_NAMES = 200
+# Members of one object. The largest valid object, a map of features, has far fewer.
+MAX_MEMBERS = 200
+# A shorter row has too few members to take long.
 LONG_ROW_BYTES = 4_096
 
 _COLUMNS = len(WINDOW_NAMES)
 
 
 class PostedRow(Protocol):
-    """A valid row, whoever read it; what was not given is None or unset, and false."""
+    """A valid row of either reader; a missing optional value is None or UNSET, both false."""
 
     @property
     def ret_mean(self) -> float: ...  # noqa: D102
@@ -49,7 +60,7 @@ class PostedRow(Protocol):
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """`schemas.Row`, for msgspec."""
+    """The schema `Row`, for msgspec."""
 
     ret_mean: float
     ret_std: Annotated[float, Meta(ge=0)]
@@ -61,7 +72,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """`schemas.PredictRequest`, for msgspec."""
+    """The schema `PredictRequest`, for msgspec."""
 
     rows: Annotated[list[_Row], Meta(min_length=1)]
     horizon_s: Annotated[float, Meta(ge=1, le=LONGEST_HORIZON_S)] | UnsetType | None = UNSET
@@ -73,23 +84,24 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: its valid rows with their `places` among `count` rows, and the others' faults.
+class ParsedRequest:
+    """The valid rows of a request of `count` rows, and the errors of the others.
 
-    `scales` are the published maps as columns, by place.
+    `rows[i]` is at index `positions[i]` of the request. `multiscale` has the published feature maps
+    by position, their values in the order of SCALE_NAMES.
     """
 
     rows: Sequence[PostedRow]
-    places: Sequence[int]
+    positions: Sequence[int]
     count: int
-    scales: Mapping[int, Sequence[float]]
+    multiscale: Mapping[int, Sequence[float]]
     horizon_s: float | None
     threshold: float | None
-    faults: list[dict[str, str]]
+    errors: list[dict[str, str]]
 
     @property
     def windows(self) -> list[Window]:
-        """The windows of the valid rows."""
+        """The valid rows as windows of returns; a missing span is NaN."""
         return [
             (row.ret_mean, row.ret_std, float(row.n), row.span_s or math.nan) for row in self.rows
         ]
@@ -102,160 +114,171 @@ class Asked:
         matrix[:, 1] = [row.ret_std for row in self.rows]
         matrix[:, 2] = [row.n for row in self.rows]
         matrix[:, 3] = [row.span_s or math.nan for row in self.rows]
-        for index, place in enumerate(self.places):
-            if place in self.scales:
-                matrix[index, _COLUMNS:] = self.scales[place]
+        for index, position in enumerate(self.positions):
+            if position in self.multiscale:
+                matrix[index, _COLUMNS:] = self.multiscale[position]
         return matrix
 
 
-def read_request(body: bytes, most: int, *, lenient: bool) -> Asked:
-    """The request in `body` with at most `most` rows.
+def read_request(body: bytes, max_rows: int, *, lenient: bool) -> ParsedRequest:
+    """Parse a body of at most `max_rows` rows.
 
-    Raises ProblemError or ValidationError; if `lenient`, faults of single rows are noted instead.
+    Raises ProblemError or ValidationError; if `lenient`, errors of single rows are collected.
     """
     request = _read_fast(body)
     if request is not None:
         count = len(request.rows)
-        _check_count(count, most)
-        # No escapes are in a body that was read fast: the name is there as it is, or not at all.
+        _check_count(count, max_rows)
+        # A body that was read fast has no escapes, so the name is found as it is or not there.
         if b'"features"' in body and any(isinstance(row.features, dict) for row in request.rows):
-            return _asked(dict(enumerate(request.rows)), request, count, [], lenient)
-        return Asked(request.rows, range(count), count, {}, *_options(request), [])
-    _check_shape(body, most)
+            return _parsed(dict(enumerate(request.rows)), request, count, [], lenient)
+        return ParsedRequest(request.rows, range(count), count, {}, *_options(request), [])
+    # First, because a report on a huge invalid body would take seconds.
+    _check_shape(body, max_rows)
     envelope = PredictEnvelope.model_validate_json(body)
-    _check_count(len(envelope.rows), most)
+    _check_count(len(envelope.rows), max_rows)
     _refuse_duplicates(body)
-    rows, faults = _read_rows(envelope.rows, lenient=lenient)
-    return _asked(rows, envelope, len(envelope.rows), faults, lenient)
+    rows, errors = _read_rows(envelope.rows, lenient=lenient)
+    return _parsed(rows, envelope, len(envelope.rows), errors, lenient)
 
 
 def _read_fast(body: bytes) -> _Request | None:
-    """The request, if it is valid and no name is in it twice."""
+    """Return the request if it is valid and has no name twice in an object, else None."""
     try:
         request = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    # A name that is there twice loses its first value without a word. Written out again, every name
-    # is there once; so the colons differ. (Escapes would hide a colon, and are left to the others.)
+    # msgspec silently keeps the last of two members of one name. Encoded again each name occurs
+    # once, so that the number of colons differs: far cheaper than a second parser. Escapes could
+    # hide a colon, so a body with any is left to the exact reader.
     if b"\\" in body or body.count(b":") != _encode(request).count(b":"):
         return None
     return request
 
 
-def _check_count(count: int, most: int) -> None:
-    if count > most:
-        raise invalid([fault("#/rows", f"must have at most {most} rows, not {count}")])
+def _check_count(count: int, max_rows: int) -> None:
+    if count > max_rows:
+        raise invalid_value("#/rows", f"must have at most {max_rows} rows, not {count}")
 
 
-def _check_shape(body: bytes, most: int) -> None:
-    """Refuse what would take seconds to explain: too many rows, or names that no model has."""
-    top = _names(body, "#")
+def _check_shape(body: bytes, max_rows: int) -> None:
+    """Refuse bodies whose errors would take seconds to report: too many rows or members."""
+    top = _members(body, "#")
     try:
         rows = msgspec.json.decode(top.get("rows", b"[]"), type=list[msgspec.Raw])
     except msgspec.MsgspecError:
         return
-    _check_count(len(rows), most)
-    for place, row in enumerate(rows):
+    _check_count(len(rows), max_rows)
+    for position, row in enumerate(rows):
         if len(row) > LONG_ROW_BYTES:
-            pointer = f"#/rows/{place}"
-            features = _names(row, pointer).get("features")
+            pointer = f"#/rows/{position}"
+            features = _members(row, pointer).get("features")
             if features is not None:
-                _names(features, f"{pointer}/features")
+                _members(features, f"{pointer}/features")
 
 
-def _names(text: bytes | msgspec.Raw, pointer: str) -> dict[str, msgspec.Raw]:
-    """The members of an object, unread; none of what is no object."""
+def _members(text: bytes | msgspec.Raw, pointer: str) -> dict[str, msgspec.Raw]:
+    """Return the members of a JSON object, not decoded; none if `text` is no object."""
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
-    if len(members) > MAX_NAMES:
-        raise invalid([fault(pointer, f"has {len(members)} names, more than {MAX_NAMES}")])
+    if len(members) > MAX_MEMBERS:
+        detail = f"must have at most {MAX_MEMBERS} members, not {len(members)}"
+        raise invalid_value(pointer, detail)
     return members
 
 
 def _refuse_duplicates(body: bytes) -> None:
+    """Raise ProblemError if an object of the body has two members of one name."""
+
     def unique(pairs: list[tuple[str, Any]]) -> None:
         if len(names := {name for name, _ in pairs}) < len(pairs):
             twice = next(n for n in names if sum(n == name for name, _ in pairs) > 1)
-            raise ProblemError(INVALID_JSON, f"the name {twice[:64]!r} is there twice in an object")
+            raise ProblemError(INVALID_JSON, f"the name {twice[:64]!r} occurs twice in an object")
 
+    # Only names are checked here, so numbers are not converted.
     try:
         json.loads(body, object_pairs_hook=unique, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
-        raise ProblemError(INVALID_JSON, f"cannot be read: {error}"[:200]) from error
+        raise ProblemError(INVALID_JSON, f"cannot be parsed: {error}"[:200]) from error
 
 
 def _read_rows(
     values: Sequence[Any], *, lenient: bool
 ) -> tuple[dict[int, PostedRow], list[dict[str, str]]]:
-    """Valid rows by their place, and the faults of the others; a strict reader soon has enough."""
+    """Return the valid rows by position, and the errors of the others."""
     rows: dict[int, PostedRow] = {}
-    faults: list[dict[str, str]] = []
-    for place, value in enumerate(values):
+    errors: list[dict[str, str]] = []
+    for position, value in enumerate(values):
         try:
-            rows[place] = Row.model_validate(value)
+            rows[position] = Row.model_validate(value)
         except ValidationError as error:
-            faults += faults_of(error, f"#/rows/{place}")[:MAX_ERRORS]
-            if not lenient and len(faults) >= MAX_ERRORS:
+            errors += error_items(error, f"#/rows/{position}")[:MAX_ERRORS]
+            # A strict answer lists no more errors than these, and the request is refused anyway.
+            if not lenient and len(errors) >= MAX_ERRORS:
                 break
-    return rows, faults
+    return rows, errors
 
 
-def _asked(
+def _parsed(
     rows: Mapping[int, PostedRow],
     options: _Request | PredictEnvelope,
     count: int,
-    faults: list[dict[str, str]],
+    errors: list[dict[str, str]],
     lenient: bool,
-) -> Asked:
-    scales, more = _scales_of(rows)
-    faults = faults + more
-    if faults and not lenient:
-        raise invalid(faults)
-    bad = {int(item["pointer"].split("/")[2]) for item in more}
-    places = [place for place in rows if place not in bad]
-    valid = [rows[place] for place in places]
-    return Asked(valid, places, count, scales, *_options(options), faults)
+) -> ParsedRequest:
+    """Check the feature maps, and return the request; raises ProblemError for errors if strict."""
+    multiscale, map_errors = _read_feature_maps(rows)
+    errors = errors + map_errors
+    if errors and not lenient:
+        raise validation_failed(errors)
+    # A pointer is "#/rows/<position>/features...".
+    invalid = {int(item["pointer"].split("/")[2]) for item in map_errors}
+    positions = [position for position in rows if position not in invalid]
+    valid = [rows[position] for position in positions]
+    return ParsedRequest(valid, positions, count, multiscale, *_options(options), errors)
 
 
 def _options(options: _Request | PredictEnvelope) -> tuple[float | None, float | None]:
-    """Horizon and threshold, as far as they were given."""
+    """Return horizon and threshold; None where the request has none."""
     return options.horizon_s or None, options.threshold or None
 
 
-def _scales_of(
+def _read_feature_maps(
     rows: Mapping[int, PostedRow],
 ) -> tuple[dict[int, list[float]], list[dict[str, str]]]:
-    """The published maps as columns, by row; and what is wrong with them."""
-    scales: dict[int, list[float]] = {}
-    faults: list[dict[str, str]] = []
-    for place, row in rows.items():
+    """Return the values of the feature maps by position, and the errors of the maps."""
+    values: dict[int, list[float]] = {}
+    errors: list[dict[str, str]] = []
+    for position, row in rows.items():
         if row.features is None or row.features is UNSET:
             continue
-        wrong = _fault_of_map(row.features, f"#/rows/{place}/features")
-        if wrong is None:
-            scales[place] = _scales(row.features)
+        error = _feature_map_error(row.features, f"#/rows/{position}/features")
+        if error is None:
+            values[position] = _multiscale_values(row.features)
         else:
-            faults.append(wrong)
-    return scales, faults
+            errors.append(error)
+    return values, errors
 
 
-def _fault_of_map(features: Mapping[str, float | None], pointer: str) -> dict[str, str] | None:
+def _feature_map_error(features: Mapping[str, float | None], pointer: str) -> dict[str, str] | None:
+    """Return the first error of a feature map; None for a valid one."""
     unknown = sorted(set(features) - set(SCALE_NAMES))
     missing = [name for name in SCALE_NAMES if name not in features]
     if unknown:
-        name = unknown[0].replace("~", "~0").replace("/", "~1")
-        return fault(f"{pointer}/{name}", "is no feature of this schema version")
+        name = escape_pointer(unknown[0])
+        return error_item(f"{pointer}/{name}", "is not a feature of this schema version")
     if missing:
-        return fault(pointer, f"lacks {missing[0]!r}; send the map as it was published")
+        return error_item(pointer, f"lacks {missing[0]!r}; send the complete published map")
     level = features["level"]
     if level is not None and level <= 0:
-        return fault(f"{pointer}/level", "must be above 0")
+        return error_item(f"{pointer}/level", "must be > 0")
     return None
 
 
-def _scales(features: Mapping[str, float | None]) -> list[float]:
-    """A published map as columns; all of it or nothing, since a model reads them together."""
+def _multiscale_values(features: Mapping[str, float | None]) -> list[float]:
+    """Return the values in the order of SCALE_NAMES; all NaN if one of them is null."""
     values = [features[name] for name in SCALE_NAMES]
+    # A model reads the features together: a part of them would be no valid input.
     return [math.nan if None in values or value is None else value for value in values]

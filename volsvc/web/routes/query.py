@@ -1,4 +1,4 @@
-"""What a request asks for behind the `?`: each parameter once, and of its kind."""
+"""Query parameters: read, checked, and refused if given twice."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import math
 
 from aiohttp import web
 
-from volsvc.web.problems import fault, invalid
+from volsvc.web.problems import invalid_value
 
 
-def parameter(request: web.Request, name: str) -> str | None:
-    """A parameter of the query; raises ProblemError where it is given twice: which one counts?"""
+def text_parameter(request: web.Request, name: str) -> str | None:
+    """Return a query parameter, or None without it; raises ProblemError if it is given twice."""
     if not request.query_string:
         return None
-    given = request.query.getall(name, ())
-    if len(given) > 1:
-        raise invalid([fault(f"#/{name}", f"must be given once, not {len(given)} times")])
-    return given[0] if given else None
+    values = request.query.getall(name, ())
+    # Taking one of two values would silently ignore the other.
+    if len(values) > 1:
+        raise invalid_value(f"#/{name}", f"must be given once, not {len(values)} times")
+    return values[0] if values else None
 
 
-def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
-    """A parameter from 1 to `most`; raises ProblemError for anything else."""
-    text = parameter(request, name)
+def integer_parameter(request: web.Request, name: str, default: int, maximum: int) -> int:
+    """Return a query parameter from 1 to `maximum`; raises ProblemError for anything else."""
+    text = text_parameter(request, name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise invalid([fault(f"#/{name}", f"must be a whole number from 1 to {most}")])
+    # `isdigit` accepts digits like "²", and `int` takes a quadratic time for very long texts.
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
+        raise invalid_value(f"#/{name}", f"must be a whole number from 1 to {maximum}")
     return int(text)
 
 
-def seconds(request: web.Request, name: str) -> float | None:
-    """A parameter in seconds, 0 or more; raises ProblemError for anything else."""
-    text = parameter(request, name)
+def seconds_parameter(request: web.Request, name: str) -> float | None:
+    """Return a query parameter in seconds, at least 0; raises ProblemError for anything else."""
+    text = text_parameter(request, name)
     if text is None:
         return None
     try:
@@ -39,5 +41,5 @@ def seconds(request: web.Request, name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise invalid([fault(f"#/{name}", "must be a number of seconds, 0 or more")])
+        raise invalid_value(f"#/{name}", "must be a number of seconds, 0 or more")
     return value

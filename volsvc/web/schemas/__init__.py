@@ -1,1 +1,1 @@
-"""Bodies of requests and answers, as pydantic models: the OpenAPI document is made from them."""
+"""Pydantic models of request and response bodies, from which the OpenAPI document is made."""

@@ -1,4 +1,4 @@
-"""Base classes and field types of all schemas, and the problem that errors are told as."""
+"""Base classes and field types of the schemas, and the schemas of problem details."""
 
 from __future__ import annotations
 
@@ -7,40 +7,37 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
 Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-04-06T15:02:34.590Z"])]
 
 
-def to_whole(value: Any) -> Any:
-    """JSON knows one kind of number: 50.0 is the whole number 50."""
+def integral_to_int(value: Any) -> Any:
+    """Return a float without a fraction as an int, and anything else as it is."""
+    # JSON has a single number type: writers of some languages send 50.0 for the integer 50.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Request(BaseModel):
-    """A request body: unknown fields and wrong types are errors."""
+    """Base of request bodies: unknown fields and wrong types are errors."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Answer(BaseModel):
-    """A response body."""
+    """Base of response bodies."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", protected_namespaces=())
 
 
 class ErrorItem(Answer):
-    """One fault of a request, with the place it stands at (RFC 6901)."""
+    """One error of a request, with a JSON pointer (RFC 6901) to its location."""
 
     pointer: str
     detail: str
 
 
 class Problem(Answer):
-    """An error, as RFC 9457 has it."""
+    """Problem details of an error (RFC 9457)."""
 
     type: str
     title: str
@@ -52,7 +49,7 @@ class Problem(Answer):
 
 
 class ProblemKind(Answer):
-    """A kind of problem: what `type` of a problem leads to."""
+    """A problem type: the resource that `type` of a problem links to."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""The answer of /drift."""
+"""Schemas of GET /drift."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from volsvc.web.schemas.base import Answer, Time
 
 
 class FeatureDriftRow(Answer):
-    """One feature; distances and p-value are null where it is not judged.
+    """The drift of one feature; distances and p-value are null if it is not tested.
 
-    `shift` is how far the median moved, in interquartile ranges of the reference.
+    `shift` is the shift of the median, in interquartile ranges of the reference.
     """
 
     feature: str
@@ -23,7 +23,7 @@ class FeatureDriftRow(Answer):
 
 
 class FeedCounts(Answer):
-    """What the feed of a symbol had, since it was first seen."""
+    """Counts of a symbol's feed since the symbol was first seen."""
 
     symbol: str
     gaps: int
@@ -33,7 +33,7 @@ class FeedCounts(Answer):
 
 
 class DriftCheck(Answer):
-    """One window of event time; a feature drifts when its p-value is below `level`."""
+    """The check of one window of event time; a feature drifts if its p-value is below `level`."""
 
     start: Time
     end: Time
@@ -46,14 +46,17 @@ class DriftCheck(Answer):
 
 
 class Gathered(Answer):
-    """Rows for the next check; `length` are those of the symbol that has most."""
+    """Rows gathered for the next check; `length` is the largest number of one symbol."""
 
     rows: int
     length: int
 
 
 class DriftResponse(Answer):
-    """The newest check of drift, null before the first; all but `enabled` only where it runs."""
+    """The newest drift check, null before the first.
+
+    Instances that do not check drift answer `ts` and `enabled` alone.
+    """
 
     ts: Time
     enabled: bool

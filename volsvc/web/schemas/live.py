@@ -1,4 +1,4 @@
-"""Requests and answers: what validates is what the OpenAPI document shows."""
+"""Schemas of live symbols, of health and of the version."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from volsvc.web.schemas.predict import Volatility
 
 
 class HorizonPrediction(Volatility):
-    """A live symbol's forecast at one horizon."""
+    """The forecast of a live symbol at one horizon."""
 
     horizon_s: float
     score: float
 
 
 class FeedQuality(Answer):
-    """Counts since the symbol was first seen, and what they mean."""
+    """Counts of a symbol's feed since the symbol was first seen, and the verdict on them."""
 
     gaps: int
     duplicates: int
@@ -45,7 +45,7 @@ class LatestResponse(Answer):
     span_s: float
     score: float
     prediction_id: str | None = Field(
-        description="the forecast issued at the end of the last minute, judged in ticks.outcomes"
+        description="the forecast issued at the end of the last minute, scored in ticks.outcomes"
     )
     model_variant: str
     version: str
@@ -55,7 +55,7 @@ class LatestResponse(Answer):
 
 
 class AllLatestResponse(Answer):
-    """The newest of every symbol, by name."""
+    """The newest features and forecasts of every symbol, sorted by name."""
 
     ts: Time
     symbols: list[LatestResponse]
@@ -74,7 +74,7 @@ class HistoryRow(Answer):
 
 
 class PastPrediction(Answer):
-    """What was said at one horizon, to six digits."""
+    """A past forecast at one horizon, to six digits."""
 
     horizon_s: float
     sigma: float
@@ -84,7 +84,10 @@ class PastPrediction(Answer):
 
 
 class PastForecast(Answer):
-    """What was said of a symbol, once in ten seconds of event time; `gaps` of its feed so far."""
+    """The forecasts of a symbol at one time, one in ten seconds of event time.
+
+    `gaps` is the number of gaps in the feed up to then.
+    """
 
     time: Time
     price: float
@@ -95,7 +98,7 @@ class PastForecast(Answer):
 
 
 class PastOutcome(Answer):
-    """A forecast whose horizon is over, and the volatility that came, per sqrt(horizon_s)."""
+    """A matured forecast with the realised volatility, per sqrt(horizon_s)."""
 
     issued: Time
     matured: Time
@@ -110,7 +113,7 @@ class PastOutcome(Answer):
 
 
 class HistoryResponse(Answer):
-    """The newest of a symbol, oldest first: feature rows, forecasts, and how those turned out."""
+    """The newest feature rows, forecasts and outcomes of a symbol, each oldest first."""
 
     symbol: str
     rows: list[HistoryRow]
@@ -119,26 +122,28 @@ class HistoryResponse(Answer):
 
 
 class CheckResult(Answer):
-    """The state of one part."""
+    """The state of one part of the service."""
 
     status: Literal["ok", "degraded", "fail"]
     detail: str
 
 
 class HealthResponse(Answer):
-    """The state of the daemon: the worst of its parts."""
+    """The state of the service: the worst state of its parts."""
 
     status: Literal["ok", "degraded", "fail"]
     checks: dict[str, CheckResult]
 
 
 class VersionResponse(Answer):
-    """What serves, and which build serves it."""
+    """The active model and the build."""
 
     model: str
     sha: str
     version: str
     model_digest: str
     requested: str
-    fallback: str | None = Field(description="why another model serves than was asked for")
+    fallback: str | None = Field(
+        description="the reason if another model than the requested one is active"
+    )
     schema_version: int

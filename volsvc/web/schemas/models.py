@@ -1,4 +1,4 @@
-"""Schemas of the models' routes and of `GET /quality`."""
+"""Schemas of the /models routes and of GET /quality."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from volsvc.web.schemas.base import Answer, Request, Time, to_whole
+from volsvc.web.schemas.base import Answer, Request, Time, integral_to_int
 
 
 class ActivateRequest(Request):
-    """What is to serve: a variant, and of `ml` a version of the registry or `latest`."""
+    """The model to activate: a variant, and for `ml` a version of the registry or `latest`."""
 
     variant: Literal["baseline", "ml"]
     version: Annotated[
         Annotated[str, Field(pattern=r"^(latest|[1-9][0-9]{0,8})$")] | PositiveInt | None,
-        BeforeValidator(to_whole),
+        BeforeValidator(integral_to_int),
     ] = None
 
 
 class ServingModel(Answer):
-    """What serves, what was asked for, and why they differ if they do."""
+    """The active model, the requested one, and the reason if they differ."""
 
     model: str
     variant: str
@@ -32,7 +32,7 @@ class ServingModel(Answer):
 
 
 class HeldModel(Answer):
-    """A model that is ready to serve."""
+    """A model that is loaded: active, in shadow, or held ready."""
 
     variant: str
     version: str
@@ -41,7 +41,7 @@ class HeldModel(Answer):
 
 
 class ModelsResponse(Answer):
-    """The models of this instance; `guard` says why the fitted one was stopped."""
+    """The models of this instance; `guard` is the reason if the guard stopped the fitted one."""
 
     ts: Time
     serving: ServingModel
@@ -50,8 +50,13 @@ class ModelsResponse(Answer):
     guard: str | None
 
 
+# The audit log was once called the journal. The class keeps the name, because it is the name of the
+# component in the OpenAPI document, from which clients are generated.
 class JournalEntry(Answer):
-    """One change of what serves; `hash` covers the rest, `prev` is the hash before."""
+    """An entry of the audit log: one change of the active model.
+
+    `hash` covers all other fields; `prev` is the hash of the entry before.
+    """
 
     seq: int
     time: Time
@@ -70,7 +75,7 @@ class JournalEntry(Answer):
 
 
 class ModelHistoryResponse(Answer):
-    """The newest changes, newest first; with `at` also the entry of what served then."""
+    """The newest changes, newest first; with `at`, also the entry of the model active then."""
 
     ts: Time
     entries: list[JournalEntry]
@@ -79,7 +84,7 @@ class ModelHistoryResponse(Answer):
 
 
 class QualityRow(Answer):
-    """How forecasts turned out; `skill` is 1 - QLIKE / QLIKE of the EWMA baseline."""
+    """Scores of matured forecasts; `skill` is 1 - QLIKE / QLIKE of the EWMA baseline."""
 
     symbol: str | None = None
     variant: str
@@ -92,7 +97,7 @@ class QualityRow(Answer):
 
 
 class GuardState(Answer):
-    """What the guard looks at; `ratio` is QLIKE of ml over that of the baseline."""
+    """The state of the guard; `ratio` is the QLIKE of ml over that of the baseline."""
 
     stopped: bool
     overruled: bool
@@ -104,7 +109,7 @@ class GuardState(Answer):
 
 
 class Recommendation(Answer):
-    """Whether the challenger has shown that it is better; the decision is the operator's."""
+    """The recommendation of the sequential test of the challenger; an operator decides."""
 
     champion: str
     challenger: str
@@ -116,7 +121,7 @@ class Recommendation(Answer):
 
 
 class QualityResponse(Answer):
-    """Live scores of our own forecasts over the window."""
+    """Live scores of the service's own forecasts over the window."""
 
     ts: Time
     window_days: int

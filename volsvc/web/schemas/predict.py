@@ -7,20 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from volsvc.domain.feature_names import SCALE_NAMES
-from volsvc.web.schemas.base import Answer, ErrorItem, Finite, Rate, Request, Time, to_whole
-
-FeatureName = Annotated[str, Field(max_length=64)]
-
+from volsvc.web.schemas.base import Answer, ErrorItem, Finite, Rate, Request, Time, integral_to_int
 
 LONGEST_HORIZON_S = 86_400.0
 
-
+FeatureName = Annotated[str, Field(max_length=64)]
 _NUMBER = {"anyOf": [{"type": "number"}, {"type": "null"}]}
-
-
 _LEVEL = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}
-
-
+# The parser of the body checks the names; the document lists them.
 FeatureMap = Annotated[
     dict[FeatureName, Finite | None],
     WithJsonSchema(
@@ -35,25 +29,28 @@ FeatureMap = Annotated[
 
 
 class Row(Request):
-    """One window of returns: the public feature contract, and what makes it more exact."""
+    """One window of returns: its public features, and optional ones for a better forecast."""
 
     ret_mean: Finite = Field(description="mean log return inside the window")
     ret_std: Rate = Field(description="sample standard deviation of the log returns")
-    n: Annotated[int, BeforeValidator(to_whole)] = Field(
+    n: Annotated[int, BeforeValidator(integral_to_int)] = Field(
         ge=1, le=1_000_000_000, description="returns inside the window"
     )
-    symbol: str | None = Field(None, max_length=64, description="spikes relative to this symbol")
+    symbol: str | None = Field(
+        None, max_length=64, description="spikes are relative to this symbol's usual volatility"
+    )
     ts: Time | None = Field(None, max_length=40)
     span_s: float | None = Field(
         None, gt=0, le=31_557_600, allow_inf_nan=False, description="seconds the window covers"
     )
     features: FeatureMap | None = Field(
-        None, description="as published in `ticks.features` with this schema version, whole"
+        None,
+        description="the complete map as published in `ticks.features` with this schema version",
     )
 
 
 class PredictOptions(Request):
-    """What holds for all rows of a request."""
+    """Options that apply to all rows of a request."""
 
     horizon_s: float | None = Field(None, ge=1, le=LONGEST_HORIZON_S, allow_inf_nan=False)
     threshold: float | None = Field(
@@ -62,13 +59,13 @@ class PredictOptions(Request):
 
 
 class PredictRequest(PredictOptions):
-    """Rows to predict; horizon and threshold hold for all of them."""
+    """Rows to forecast; horizon and threshold apply to all of them."""
 
     rows: list[Row] = Field(min_length=1)
 
 
 class PredictEnvelope(PredictOptions):
-    """A request whose rows have not been looked at yet."""
+    """A request whose rows are not validated yet."""
 
     rows: list[Any] = Field(min_length=1)
 
@@ -93,7 +90,7 @@ class RowPrediction(Volatility):
 class PredictResponse(Answer):
     """Scores in the order of the rows: P(realised volatility > threshold).
 
-    A lenient request gets null for the rows that `errors` points at.
+    A lenient request gets null for the rows that `errors` points to.
     """
 
     scores: list[Annotated[float, Field(ge=0, le=1)] | None]

@@ -1,4 +1,4 @@
-"""What the events of GET /stream carry, by their kind."""
+"""Schemas of the events of GET /stream, by kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from volsvc.web.schemas.live import LatestResponse
 
 
 class Resync(Answer):
-    """What is known of each symbol: the first event, unless the stream is one that goes on."""
+    """The newest of each symbol: the first event of a stream that is not resumed."""
 
     reason: Literal["start", "unknown-id"]
     ts: Time
@@ -17,7 +17,7 @@ class Resync(Answer):
 
 
 class Gap(Answer):
-    """A feed lacks trades: `gaps` of the symbol so far, or how much a live venue has lost."""
+    """A gap in a feed: the symbol's `gaps` so far, or the trades or messages a venue has lost."""
 
     symbol: str
     at: Time | None = None
@@ -27,7 +27,7 @@ class Gap(Answer):
 
 
 class ModelChange(Answer):
-    """What serves from now on, and why; or what was refused."""
+    """A change of the active model, or the refusal of one, with the reason."""
 
     kind: str
     trigger: str
@@ -38,7 +38,7 @@ class ModelChange(Answer):
 
 
 class DriftFound(Answer):
-    """A check of drift is done: the window's end, its rows, and the features that drifted."""
+    """A completed drift check: the window's end, its rows, and the features that drifted."""
 
     end: Time
     drifted: list[str]
@@ -46,13 +46,13 @@ class DriftFound(Answer):
 
 
 class Dropped(Answer):
-    """So many events were left out because this client reads more slowly than news comes."""
+    """The number of events dropped because this client reads more slowly than events come."""
 
     dropped: int
 
 
 EventData = Resync | LatestResponse | Gap | ModelChange | DriftFound | Dropped
-# Kinds of events, and what each carries.
+# The schema of each kind of event.
 EVENTS: Final[dict[str, type[EventData]]] = {
     "resync": Resync,
     "forecast": LatestResponse,

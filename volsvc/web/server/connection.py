@@ -1,4 +1,8 @@
-"""One client's connection: deadlines for slow clients, and errors as problems."""
+"""One client's connection: the way into the fast path, deadlines, and errors as problems.
+
+The only module that uses private names of aiohttp, for what it has no public way to: see
+`tests/web/test_aiohttp_names.py`, which says of each what depends on it.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +19,21 @@ from aiohttp.web_protocol import RequestHandler
 
 from volsvc.config.http import HttpSettings
 from volsvc.web.admission import Gate, overloaded
-from volsvc.web.problems import (
-    BAD_REQUEST,
-    HEADERS_TOO_LARGE,
-    TIMEOUT,
-    ProblemError,
-    new_request_id,
-    problem_response,
-)
+from volsvc.web.problem_types import BAD_REQUEST, HEADERS_TOO_LARGE, REQUEST_TIMEOUT
+from volsvc.web.problems import ProblemError, new_request_id, problem_response
 from volsvc.web.server.fast_path import FastPath
-from volsvc.web.server.wire import written
+from volsvc.web.server.wire import END_OF_HEAD, encode_response, plain_head
 
 Answer = TypeVar("Answer")
 
 MAX_HEADERS = 100
-_END_OF_HEAD = b"\r\n\r\n"
 # How often slow clients are looked for.
 CHECK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """What every connection knows of the server that it came to."""
+class ConnectionContext:
+    """The parts of the server that every connection uses."""
 
     server: web.Server
     gate: Gate
@@ -44,19 +41,36 @@ class Door:
     settings: HttpSettings
 
 
+@dataclass(slots=True)
+class ReadProgress:
+    """Progress of a client in reading its answers, judged by the bytes that wait to be sent."""
+
+    _unread: int = 0
+    _since_s: float = 0.0
+
+    def stalled_s(self, unread: int, now_s: float) -> float:
+        """Return for how long the client has read nothing, given the bytes that wait now."""
+        # Any progress starts the time anew: a slow reader is served, a stopped one is not.
+        if unread == 0 or unread < self._unread:
+            self._since_s = now_s
+        self._unread = unread
+        return now_s - self._since_s
+
+
+# Longer than other classes: aiohttp calls one protocol object for all that happens on a connection.
 class Connection(RequestHandler):
     """Speaks HTTP/1.1 with one client.
 
-    aiohttp waits as long as a client likes for the end of a head and for the reader of an answer;
-    `check` ends such a connection after a while. It also ends the handler that takes too long: a
-    timer of its own for each request would cost a tenth of it. A request whose head has come before
-    is answered on the spot, see `shortcut`.
+    aiohttp waits without limit for the end of a head and for a client to read an answer; `check`
+    ends such a connection. It also cancels the handler that takes too long: a timer of its own for
+    each request would cost a tenth of the request. A request whose head has come before goes to the
+    fast path.
     """
 
-    def __init__(self, door: Door) -> None:
-        settings = door.settings
+    def __init__(self, context: ConnectionContext) -> None:
+        settings = context.settings
         super().__init__(
-            door.server,
+            context.server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]
             keepalive_timeout=settings.keepalive_timeout_s,
@@ -65,81 +79,94 @@ class Connection(RequestHandler):
             max_field_size=settings.max_header_bytes,
             max_headers=MAX_HEADERS,
         )
-        self._door = door
+        self._context = context
         self.arrived_s = time.perf_counter()
         self._head_since_s: float | None = None
         self._answer_by_s: float | None = None
         self._answering: asyncio.Task[None] | None = None
         self._overdue = False
-        self._unread = 0
-        self._unread_since_s = 0.0
-        # Bytes until the next head begins; None where that is not known any more, and with it the
-        # short way is closed for good.
-        self._owed: int | None = 0
-        # The body of the last request, once that is answered and while another may come. aiohttp's
-        # handler begins to wait a turn of the loop later: a quick client has asked again by then.
-        self._last: StreamReader | None = None
+        self._closing = False
+        self._reading = ReadProgress()
+        # Bytes until the next head begins. None once that is not known: the fast path is then
+        # closed to this connection for good, since it would take a body for a head.
+        self._to_next_head: int | None = 0
+        # The body of the last answered request, while another may come. aiohttp's handler begins to
+        # wait a turn of the loop later, and a quick client has sent its next request by then.
+        self._answered_body: StreamReader | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected; one too many is told so and let go."""
+        """Start the deadline of the first head; refuse a connection over the limit."""
         super().connection_made(transport)
         self._head_since_s = time.monotonic()
-        if len(self._door.server.connections) > self._door.settings.max_connections:
+        if len(self._context.server.connections) > self._context.settings.max_connections:
             self._hang_up(overloaded("too many connections are open", 1))
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come: note when a head begins, and when it is complete."""
-        if self._owed == 0 and self._answered(data):
+        """Answer by the fast path, or parse; notes when a head begins and when it is complete."""
+        if self._to_next_head == 0 and self._answer_fast(data):
             return
-        waited, before = self._waits_for_a_head(), self._request_count
+        idle, before = self._is_idle(), len(self._messages)
         super().data_received(data)
-        if self._owed is not None:
-            self._owed = self._owed_after(data, self._owed, self._request_count - before)
-        if self._request_count > before:
+        heads = len(self._messages) - before
+        if self._to_next_head is not None:
+            self._to_next_head = self._bytes_to_next_head(data, self._to_next_head, heads)
+        if heads:
             self._head_since_s = None
-            self._last = None
+            self._answered_body = None
             self.arrived_s = time.perf_counter()
-            self._door.gate.came(self)
-        elif data and waited and self._head_since_s is None:
+            self._context.gate.enter(self)
+        elif data and idle and self._head_since_s is None:
             self._head_since_s = time.monotonic()
 
-    def _answered(self, data: bytes) -> bool:
-        """Whether the data were one whole request that could be answered on the spot."""
+    def _answer_fast(self, data: bytes) -> bool:
+        """Answer data that are one whole request with a known head; return whether they were."""
         transport = self.transport
-        if self._head_since_s is not None or not self._waits_for_a_head() or transport is None:
+        if self._head_since_s is not None or not self._is_idle() or transport is None:
             return False
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        known = self._door.fast_path.find(data[:end])
-        if known is None or len(data) - end != known.length or self._paused:
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        known = self._context.fast_path.find(data[:end])
+        # A client that does not read its answers must not make them pile up here.
+        if known is None or len(data) - end != known.length or self.writing_paused:
             return False
-        answer = self._door.fast_path.answer(known, data[end:])
+        answer = self._context.fast_path.answer(known, data[end:])
         if answer is None:
             return False
         transport.write(answer)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        # The parser saw nothing of this request, so the keep-alive time is started anew here.
+        now_s = asyncio.get_running_loop().time()
+        self._next_keepalive_close_time = now_s + self.keepalive_timeout
         return True
 
-    def _owed_after(self, data: bytes, owed: int, begun: int) -> int | None:
-        """Bytes until the next head begins, after these with the heads of `begun` requests."""
-        if owed or not begun:
-            return owed - len(data) if not begun and len(data) <= owed else None
+    def _bytes_to_next_head(self, data: bytes, pending: int, heads: int) -> int | None:
+        """Return the bytes until the next head begins, after `data` with `heads` new heads.
+
+        `pending` is the number before them; None if it cannot be known. The count rests on what the
+        parser made of the head, so that there is no second opinion on where a message ends.
+        """
+        if not heads:
+            return pending - len(data) if len(data) <= pending else None
+        if pending or heads > 1:
+            return None
         message = self._messages[-1][0]
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        head = data[:end]
-        # A parser may take a bare line feed, or blank lines in front, where this count does not.
-        plain = head[:1].isalpha() and head.count(b"\n") == head.count(b"\r\n")
-        if begun > 1 or not plain or not isinstance(message, RawRequestMessage):
+        # Else the parser could not read it, and the connection is closed with the answer.
+        if not isinstance(message, RawRequestMessage):
             return None
-        if message.chunked or message.upgrade:
+        found = plain_head(data, message)
+        if found is None:
             return None
-        length = int(message.headers.get("Content-Length", 0))
-        self._door.fast_path.learn(head, message, length)
-        rest = len(data) - end
+        head, length = found
+        self._context.fast_path.learn(head, message, length)
+        rest = len(data) - len(head)
         return length - rest if rest <= length else None
 
+    def close(self) -> None:
+        """Close once the requests that have come are answered."""
+        self._closing = True
+        super().close()
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The client is gone."""
-        self._door.gate.left(self)
+        """Free the place of a request in flight."""
+        self._context.gate.leave(self)
         super().connection_lost(exc)
 
     async def finish_response(
@@ -148,53 +175,57 @@ class Connection(RequestHandler):
         """Write the answer; with that the connection is free for the next request."""
         resp, reset = await super().finish_response(request, resp, start_time)
         if not reset and resp.keep_alive and not self._messages:
-            self._last = request.content
+            self._answered_body = request.content
         return resp, reset
 
     async def within(self, seconds: float, answer: Awaitable[Answer]) -> Answer:
-        """Await an answer; raises TimeoutError when it takes longer, give or take CHECK_S."""
+        """Await an answer; raises TimeoutError if it takes longer, to within CHECK_S."""
         self._answering = asyncio.current_task()
         self._answer_by_s = time.monotonic() + seconds
         try:
             return await answer
         except asyncio.CancelledError:
             overdue, self._overdue = self._overdue, False
+            # Only a cancellation by `check` is a timeout; the server's own must go on.
             if not overdue or self._answering is None or self._answering.uncancel():
                 raise
             raise TimeoutError from None
         finally:
             self._answer_by_s = self._answering = None
 
-    def _waits_for_a_head(self) -> bool:
-        return self._last is not None and self._last.is_eof() and not self._close
+    def _is_idle(self) -> bool:
+        """Return whether the last request is answered and its body read to the end."""
+        body = self._answered_body
+        return body is not None and body.is_eof() and not self._closing
 
     def check(self, now_s: float) -> None:
-        """End what takes too long: the client that sends a head or reads, or the answer."""
-        settings = self._door.settings
+        """End what takes too long at a monotonic time: handler, head, or reading of answers."""
+        settings = self._context.settings
         if self._answer_by_s is not None and now_s > self._answer_by_s and self._answering:
             self._answer_by_s, self._overdue = None, True
             self._answering.cancel()
         since_s = self._head_since_s
         if since_s is not None and now_s - since_s > settings.header_timeout_s:
-            self._hang_up(ProblemError(TIMEOUT, "the head of the request was not complete in time"))
+            self._hang_up(
+                ProblemError(REQUEST_TIMEOUT, "the head of the request was not complete in time")
+            )
             return
         transport = self.transport
-        unread = transport.get_write_buffer_size() if transport is not None else 0
-        if unread == 0 or unread < self._unread:
-            self._unread_since_s = now_s
-        elif now_s - self._unread_since_s > settings.request_timeout_s and transport is not None:
+        if transport is None:
+            return
+        unread = transport.get_write_buffer_size()
+        if self._reading.stalled_s(unread, now_s) > settings.request_timeout_s:
             transport.abort()
-        self._unread = unread
 
     def _hang_up(self, problem: ProblemError) -> None:
-        """Say why, in so far as the client listens, and close."""
+        """Send a problem, as far as the client still reads, and close."""
         transport = self.transport
         if transport is None:
             return
         response = problem_response(problem, new_request_id())
         assert isinstance(response.body, bytes)
         headers = [("Connection", "close"), *response.headers.items()]
-        transport.write(written(response.status, response.reason, headers, response.body))
+        transport.write(encode_response(response.status, response.reason, headers, response.body))
         self.force_close()
 
     def handle_error(
@@ -204,8 +235,8 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to bytes that are no HTTP, or no HTTP that we take."""
-        self._door.gate.left(self)
+        """Return the answer to bytes that are not HTTP, or break its limits."""
+        self._context.gate.leave(self)
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         kind = HEADERS_TOO_LARGE if isinstance(exc, LineTooLong) else BAD_REQUEST
@@ -215,7 +246,7 @@ class Connection(RequestHandler):
 
 
 def _reason(error: BaseException | None) -> str:
-    """What is wrong, without what was sent: that may hold a key."""
+    """Return what is wrong, without what was sent: that may hold a key."""
     if isinstance(error, LineTooLong):
         return "a line of the request's head is too long"
     if isinstance(error, BadHttpMessage):

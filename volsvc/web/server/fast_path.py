@@ -1,17 +1,17 @@
-"""The short way for requests that come again: the same head, to the byte, over a connection in use.
+"""Fast path: answers to requests whose head has come before, byte for byte.
 
-Clients that post rows or poll a symbol repeat their request's head. What aiohttp made of it the
-first time is kept with its bytes, and the answer is written as soon as the request has come:
-without parser, request object, task and router, which take several times as long as the answer
-itself. Keys, quotas, limits, headers, metrics and the log's fields are those of the long way
-(`middleware`). What is not plain goes the long way: this one need not know what it means.
+Clients that post rows or poll a symbol repeat their request's head. What aiohttp's parser made of
+it the first time is kept under its bytes, and the answer is written as soon as the request has
+come, without parser, request object, task and router: those cost two to three times as much as the
+answer itself. Access, quota, headers, compression, errors, metrics and log are those of every
+request (`rules`, `headers`, `compression`). Whatever is not plain is left to the middleware, so
+that the fast path need not know what it means.
 """
 
 from __future__ import annotations
 
 import re
 import time
-import zlib
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -21,21 +21,21 @@ from multidict import CIMultiDictProxy
 from volsvc.config.http import Scope
 from volsvc.telemetry.logs import log_scope
 from volsvc.telemetry.tracing import OFF
-from volsvc.web.admission import Gate
-from volsvc.web.auth.access import Access
-from volsvc.web.auth.browser import cors_headers
-from volsvc.web.auth.rate_limit import quota_headers
-from volsvc.web.compression import GZIP_FROM_BYTES, accepts_gzip
-from volsvc.web.problems import new_request_id, problem_of, problem_response
+from volsvc.web.compression import compress
+from volsvc.web.headers import all_headers, base_headers
+from volsvc.web.problems import new_request_id
 from volsvc.web.routes import predict
-from volsvc.web.routes.latest import newest
-from volsvc.web.server.wire import REQUEST_ID, SAFE, log_request, written
+from volsvc.web.routes.latest import latest_body
+from volsvc.web.server.rules import RequestRules
+from volsvc.web.server.wire import encode_response
 from volsvc.web.services import Services
 
-LONGEST_HEAD = 2_048
-# Heads that are kept, of all connections; with keys and lengths of bodies they are many.
+# Heads that are kept, of all connections; with keys and lengths of bodies there are many. Together
+# with the longest head this bounds their memory to a megabyte.
 MOST_HEADS = 512
-# A head with any other goes the long way.
+LONGEST_HEAD = 2_048
+# Headers that change nothing which the fast path does not look at. Any other one, above all Origin,
+# If-None-Match, traceparent and X-Request-ID, leaves the request to the middleware.
 _PLAIN_HEADERS = frozenset(
     {
         "accept",
@@ -56,8 +56,8 @@ _LATEST = re.compile(r"/latest/([A-Za-z0-9._-]{1,64})")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a head asks for; `length` is that of the body behind it, in bytes."""
+class KnownHead:
+    """A parsed head; `length` is that of the body behind it, in bytes."""
 
     method: str
     route: str
@@ -66,51 +66,56 @@ class Known:
     length: int
     headers: CIMultiDictProxy[str]
     lenient: bool
-    gzip: bool
 
 
 class FastPath:
-    """Heads that are known, and the answers to them."""
+    """The heads that are known, and the answers to their requests."""
 
-    def __init__(self, services: Services, gate: Gate, access: Access) -> None:
+    def __init__(self, services: Services, rules: RequestRules) -> None:
         self._services = services
-        self._gate = gate
-        self._access = access
-        self._longest = services.settings.http.max_body_bytes
-        self._heads: dict[bytes, Known | None] = {}
+        self._rules = rules
+        self._longest_body = services.settings.http.max_body_bytes
+        # None for a head that is known not to be plain.
+        self._heads: dict[bytes, KnownHead | None] = {}
 
     def learn(self, head: bytes, message: RawRequestMessage, length: int) -> None:
         """Keep what the parser made of a head, which announces a body of `length` bytes."""
         if len(head) > LONGEST_HEAD or head in self._heads:
             return
         if len(self._heads) >= MOST_HEADS:
+            # The oldest goes; one that is in use comes back with its next request.
             del self._heads[next(iter(self._heads))]
         self._heads[head] = self._read(message, length)
 
-    def find(self, head: bytes) -> Known | None:
-        """What this head asks for, if it has come before and is plain."""
+    def find(self, head: bytes) -> KnownHead | None:
+        """Return the head if it has come before and is plain."""
         return self._heads.get(head)
 
-    def _read(self, message: RawRequestMessage, length: int) -> Known | None:
+    def _read(self, message: RawRequestMessage, length: int) -> KnownHead | None:
         headers = message.headers
         names = {name.lower() for name in headers}
+        # A header given twice needs rules of its own, such as for two credentials.
         plain = names <= _PLAIN_HEADERS and len(names) == len(headers)
         if not plain or message.version != HttpVersion11 or message.should_close:
             return None
-        gzip = accepts_gzip(headers)
         if message.method == "GET" and length == 0:
             match = _LATEST.fullmatch(message.path)
             if match is not None:
-                return Known("GET", "/latest/{symbol}", "read", match[1], 0, headers, False, gzip)
+                return KnownHead("GET", "/latest/{symbol}", "read", match[1], 0, headers, False)
         if message.method == "POST" and message.path == "/predict":
             lenient = predict.is_lenient(headers)
-            longest = min(predict.inline_bytes(lenient=lenient), self._longest)
+            # What is longer is answered in a thread, which takes a task to wait for it.
+            longest = min(predict.inline_bytes(lenient=lenient), self._longest_body)
             if length <= longest and headers.get("Content-Type") in _PLAIN_BODIES:
-                return Known("POST", "/predict", "predict", "", length, headers, lenient, gzip)
+                return KnownHead("POST", "/predict", "predict", "", length, headers, lenient)
         return None
 
-    def answer(self, known: Known, body: bytes) -> bytes | None:
-        """The whole answer as it goes over the wire; None where the long way must be taken."""
+    def answer(self, known: KnownHead, body: bytes) -> bytes | None:
+        """Return the whole answer in bytes; None if the middleware has to give it.
+
+        A draining service closes connections with their answers, and a traced one needs a span:
+        both are left to the middleware.
+        """
         services = self._services
         if services.health.draining or services.tracer is not OFF:
             return None
@@ -121,44 +126,41 @@ class FastPath:
         scope = log_scope.set(lambda: fields)
         try:
             status, answer = self._answer(known, body, fields)
-            took = time.perf_counter() - started
-            log_request(known.route, status, took)
+            duration = time.perf_counter() - started
+            self._rules.log(known.route, status, duration)
         finally:
             log_scope.reset(scope)
-        services.metrics.time_request(known.method, known.route, status).observe(took)
-        self._gate.took(took)
+        self._rules.record(known.method, known.route, status, duration)
+        self._rules.gate.record(duration)
         return answer
 
-    def _answer(self, known: Known, body: bytes, fields: dict[str, str]) -> tuple[int, bytes]:
-        services = self._services
-        headers: list[tuple[str, str]] = [(REQUEST_ID, fields["request_id"]), *SAFE.items()]
+    def _answer(self, known: KnownHead, body: bytes, fields: dict[str, str]) -> tuple[int, bytes]:
+        collected = base_headers(fields["request_id"])
         try:
-            key = self._access.identify(known.headers, known.scope)
-            if not services.keyring.open:
-                fields["key"] = key.name
-            quota = self._access.spend(key)
-            if quota is not None:
-                headers += quota_headers(quota).items()
-            if known.method == "GET":
-                content, own = newest(services, known.symbol)
-            else:
-                serving = services.holder.current
-                content, own = predict.answer(predict.Job(body, known.lenient, serving, services))
+            key = self._rules.identify(known.headers, known.scope)
+            if (name := self._rules.name_in_log(key)) is not None:
+                fields["key"] = name
+            collected |= self._rules.admit(key)
+            content, own = self._handle(known, body)
             status, reason = 200, "OK"
-            headers += own.items()
         except Exception as error:  # noqa: BLE001
-            problem = problem_of(error, known.method, known.route)
-            response = problem_response(problem, fields["request_id"])
+            response = self._rules.answer_error(
+                error, known.method, known.route, fields["request_id"]
+            )
             assert isinstance(response.body, bytes)
             status, reason, content = response.status, response.reason, response.body
-            headers += response.headers.items()
-        headers += cors_headers(known.headers, services.settings.http).items()
-        if len(content) >= GZIP_FROM_BYTES:
-            headers.append(("Vary", "Accept-Encoding"))
-            if known.gzip:
-                headers.append(("Content-Encoding", "gzip"))
-                content = zlib.compress(content, wbits=31)
-        return status, written(status, reason, headers, content)
+            own = dict(response.headers)
+        content, coding = compress(content, known.headers)
+        common = all_headers(collected, known.headers, self._services.settings.http)
+        return status, encode_response(status, reason, [*common, *own.items(), *coding], content)
+
+    def _handle(self, known: KnownHead, body: bytes) -> tuple[bytes, dict[str, str]]:
+        """Return what the route's handler answers: body and headers."""
+        services = self._services
+        if known.method == "GET":
+            return latest_body(services, known.symbol)
+        job = predict.PredictJob(body, known.lenient, services.holder.current, services)
+        return predict.answer(job)
 
 
-FAST_PATH = web.AppKey("shortcut", FastPath)
+FAST_PATH = web.AppKey("fast_path", FastPath)

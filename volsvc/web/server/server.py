@@ -1,4 +1,4 @@
-"""The server around the application: binds, watches its connections, and closes gently."""
+"""The HTTP server: binds, checks its connections for slow clients, and drains."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aiohttp import web
 from volsvc.config.http import HttpSettings
 from volsvc.domain import StartupError
 from volsvc.web.admission import GATE
-from volsvc.web.server.connection import CHECK_S, Connection, Door
+from volsvc.web.server.connection import CHECK_S, Connection, ConnectionContext
 from volsvc.web.server.fast_path import FAST_PATH
 from volsvc.web.services import SERVICES
 
 # How long a drained server waits for idle connections to be used once more or closed.
-LAME_DUCK_S = 0.5
+IDLE_DRAIN_S = 0.5
 BACKLOG = 4_096
 # Listeners on the one socket. libuv, and so uvloop, takes one connection a listener in a turn of
 # the loop: with one listener and hundreds of busy clients, the last of a crowd waited for
@@ -28,10 +28,10 @@ LISTENERS = 32
 
 
 class Server:
-    """A bound HTTP server; `close` lets requests in flight finish."""
+    """A bound HTTP server; `close` finishes requests in flight."""
 
     def __init__(self, app: web.Application, settings: HttpSettings, grace_s: float) -> None:
-        """Raises StartupError when certificate or key cannot be used."""
+        """Prepare to serve; raises StartupError if the certificate or its key cannot be used."""
         self._settings = settings
         self._grace_s = grace_s
         self._gate = app[GATE]
@@ -41,13 +41,16 @@ class Server:
         self.reload_certificate(settings)
         self._socket: socket.socket | None = None
         self._listeners: list[asyncio.Server] = []
-        self._watch: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=grace_s
         )
 
     def reload_certificate(self, settings: HttpSettings) -> None:
-        """Show this certificate to new clients; raises StartupError, then the old one stays."""
+        """Use this certificate for new clients.
+
+        Raises StartupError if it cannot be used; the old one then stays.
+        """
         if self._tls is None or not settings.tls:
             return
         try:
@@ -64,68 +67,70 @@ class Server:
             ) from error
 
     async def start(self) -> str:
-        """Bind, and return the base URL; raises StartupError when the address is not free."""
+        """Bind, and return the base URL; raises StartupError if the address cannot be bound."""
         self._socket = _listen(self._settings.host, self._settings.port)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         for _ in range(LISTENERS):
-            # A listener closes the socket that it is given; ours stays open for the last callers.
+            # A listener closes the socket that it is given; ours stays open for the backlog.
             listener = await loop.create_server(
                 self._connection, sock=self._socket.dup(), ssl=self._tls, backlog=BACKLOG
             )
             self._listeners.append(listener)
-        self._watch = asyncio.create_task(self._watch_clients(), name="connections")
+        self._checking = asyncio.create_task(self._check_connections(), name="connections")
         host, port = self._socket.getsockname()[:2]
         scheme = "https" if self._tls else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def close(self) -> None:
-        """Take no more connections, finish what is in flight, and let go."""
+        """Stop accepting connections, finish requests in flight, and close."""
         for listener in self._listeners:
             listener.close()
         if self._socket is not None:
-            await self._take_last_callers(self._socket)
+            await self._accept_backlog(self._socket)
         # A kept-alive connection is told to close by its next answer. It gets a moment for that:
         # closed at once, it might be with a request on its way.
-        deadline = time.monotonic() + min(LAME_DUCK_S, self._grace_s)
+        deadline = time.monotonic() + min(IDLE_DRAIN_S, self._grace_s)
         while self._connections() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self._runner.cleanup()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait({self._watch})
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait({self._checking})
 
     def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None, "set up before it listens"
-        return Connection(Door(server, self._gate, self._fast_path, self._settings))
+        return Connection(ConnectionContext(server, self._gate, self._fast_path, self._settings))
 
-    async def _watch_clients(self) -> None:
+    async def _check_connections(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
             connections = self._connections()
-            self._metrics.connections.set(len(connections))
+            self._metrics.http.connections.set(len(connections))
             for connection in connections:
                 if isinstance(connection, Connection):
                     connection.check(now_s)
 
-    async def _take_last_callers(self, listening: socket.socket) -> None:
-        """Accept who has connected already; closing the socket would reset them."""
+    async def _accept_backlog(self, listening: socket.socket) -> None:
+        """Accept connections that wait in the backlog; closing the socket would reset them."""
         loop = asyncio.get_running_loop()
         listening.setblocking(False)
         with listening, contextlib.suppress(BlockingIOError):
-            callers = []
+            waiting = []
             try:
                 while True:
-                    callers.append(listening.accept()[0])
+                    waiting.append(listening.accept()[0])
             finally:
                 listening.close()
-                for caller in callers:
-                    caller.setblocking(False)
-                    # Who does not shake hands is no caller any more.
+                for connection_socket in waiting:
+                    connection_socket.setblocking(False)
+                    # Close connections that do not complete the handshake.
                     with contextlib.suppress(OSError):
-                        await loop.connect_accepted_socket(self._connection, caller, ssl=self._tls)
+                        await loop.connect_accepted_socket(
+                            self._connection, connection_socket, ssl=self._tls
+                        )
 
     def _connections(self) -> list[object]:
         server = self._runner.server

@@ -1,25 +1,36 @@
-"""What every answer has in common, whichever way it came about."""
+"""HTTP/1.1 in bytes, for requests and answers that bypass aiohttp's objects."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
 
-from volsvc.telemetry.logs import get_logger
-
-REQUEST_ID = "X-Request-ID"
-# A header of every answer: a browser takes it for what it says it is.
-SAFE = {"X-Content-Type-Options": "nosniff"}
-
-log = get_logger("volsvc.web")
-_levels = logging.getLogger("volsvc.web")
+END_OF_HEAD = b"\r\n\r\n"
 
 
-def written(status: int, reason: str, headers: Iterable[tuple[str, str]], content: bytes) -> bytes:
-    """An answer as it goes over the wire (HTTP/1.1); the headers' values come from us."""
+def plain_head(data: bytes, message: RawRequestMessage) -> tuple[bytes, int] | None:
+    """Return the head that `data` begin with, and the length of the body that it announces.
+
+    `message` is what aiohttp's parser made of it. None if the end of the message cannot be told by
+    counting: a chunked body or an upgrade, or a head with bare line feeds or blank lines in front,
+    which the parser accepts.
+    """
+    head = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
+    plain = head[:1].isalpha() and head.count(b"\n") == head.count(b"\r\n")
+    if not plain or message.chunked or message.upgrade:
+        return None
+    return head, int(message.headers.get("Content-Length", 0))
+
+
+def encode_response(
+    status: int, reason: str, headers: Iterable[tuple[str, str]], content: bytes
+) -> bytes:
+    """Return a whole answer in bytes.
+
+    Values of headers are not escaped: they must come from this service, never from a request.
+    """
     lines = [
         f"HTTP/1.1 {status} {reason}",
         *[f"{name}: {value}" for name, value in headers],
@@ -29,9 +40,3 @@ def written(status: int, reason: str, headers: Iterable[tuple[str, str]], conten
         "\r\n",
     ]
     return "\r\n".join(lines).encode() + content
-
-
-def log_request(route: str, status: int, took_s: float) -> None:
-    """One event a request, for who asks for it."""
-    if _levels.isEnabledFor(logging.DEBUG):
-        log.debug("request", route=route, status=status, duration_ms=took_s * 1e3)

@@ -1,5 +1,5 @@
-// Requests to the service that this page came from. The key stays in this tab: it is never a part of
-// an address, and goes with the tab.
+// Requests to the service that this page came from. The key is kept in this tab only: it is never part
+// of an address, and is gone when the tab is closed.
 
 const KEPT = "volsvc-key";
 
@@ -22,7 +22,7 @@ export class Api {
     else sessionStorage.removeItem(KEPT);
   }
 
-  // The answer to a request; throws Problem for one that was refused.
+  // Return the answer to a request; throws Problem if it is refused.
   async ask(path, { headers = {}, ...options } = {}) {
     const key = this.key;
     const own = key ? { Authorization: `Bearer ${key}` } : {};

@@ -1,5 +1,5 @@
-// A small chart on a canvas: bands, lines, dots and marks over time. Sharp on every screen, in the
-// colours of the style sheet. Axes keep their place, so that nothing jumps while numbers move.
+// A small chart on a canvas: bands, lines, dots and marks over time, at the screen's resolution and
+// in the colours of the style sheet. Axes are kept stable, so that nothing jumps as values change.
 
 import { clock } from "./format.js";
 
@@ -11,14 +11,14 @@ const TIME_STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600].map((s) => s * 1
 
 let colours = {};
 
-// Read the colours anew, when the theme has changed.
+// Read the colours again after a change of the theme.
 export function readColours() {
   const style = getComputedStyle(document.documentElement);
   const names = ["ink", "muted", "line", "card", "accent", "band", "soft", "out", "swap", "gap"];
   colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-// Round steps that make about `wanted` lines.
+// Return round steps for about `wanted` lines.
 export function ticksOf(low, high, wanted) {
   const rough = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -43,7 +43,7 @@ export class Chart {
     this.domain = null;
   }
 
-  // frame: { from, to, now, layers, marks, values }; `values` are what has to fit.
+  // frame: { from, to, now, layers, marks, values }; `values` must fit into the chart.
   draw(frame) {
     this.frame = frame;
     const pen = this.#begin();
@@ -71,7 +71,7 @@ export class Chart {
     return this.height - BOTTOM - ((value - low) / (high - low)) * (this.height - BOTTOM - TOP);
   }
 
-  // The time at a place of the holder, for a pointer.
+  // Return the time at a horizontal offset of the holder, for a pointer.
   timeAt(x) {
     if (!this.frame) return null;
     const share = (x - LEFT) / (this.width - LEFT - RIGHT);
@@ -158,7 +158,7 @@ export class Chart {
     pen.stroke();
   }
 
-  // A dot outside its band is a diamond too, so that colour alone tells nothing.
+  // A dot outside its band is also a diamond, so that colour is not the only cue.
   #dots(pen, points) {
     for (const [time, value, outside] of points) {
       const [x, y] = [this.x(time), this.y(value)];
@@ -211,7 +211,7 @@ function line(pen, x1, y1, x2, y2) {
   pen.stroke();
 }
 
-// A range that holds the values; it grows at once, and shrinks only when much of it is empty.
+// Return a range that holds the values; it grows at once, and shrinks only if much of it is empty.
 function fitted(values, before, zero) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
@@ -227,7 +227,7 @@ function fitted(values, before, zero) {
   return outside || loose ? wanted : before;
 }
 
-// A line without axes, for a row of the table.
+// A sparkline: a line without axes, for a row of the table.
 export function spark(canvas, points) {
   const ratio = window.devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];

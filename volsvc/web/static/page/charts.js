@@ -1,7 +1,8 @@
-// The two charts of the chosen symbol and the cursor that they share.
+// The two charts of the selected symbol, and their shared cursor.
 //
-// Forecasts stand at the end of what they speak of: at 12:01 the band is what was said at 12:00 of the
-// minute until then, and the dot is what came. So the band reaches beyond the present by a horizon.
+// Forecasts are drawn at the end of their horizon: at 12:01 the band is the forecast made at 12:00 for
+// the minute until then, and the dot is the realised volatility. So the band extends beyond the present
+// by one horizon.
 
 import { byId, setText } from "./dom.js";
 import { band, clock, horizonName, percent, price, volatility, yearly } from "./format.js";
@@ -10,7 +11,7 @@ import { Chart, readColours } from "./chart.js";
 const EVERY_MS = 100;
 const LEAST_WINDOW_MS = 15 * 60_000;
 const MOST_WINDOW_MS = 60 * 60_000;
-const MOST_BAND = 3.5; // of sigma: a band that is wider is cut off, or nothing else could be seen
+const MOST_BAND = 3.5; // times sigma: wider bands are cut off, or they would flatten everything else
 
 export class Charts {
   constructor() {
@@ -46,7 +47,7 @@ export class Charts {
     this.#paint();
   }
 
-  // At most ten times a second: more cannot be seen at this scale.
+  // Draw at most ten times a second: more is not visible at this scale.
   draw(series, latest, variant) {
     this.what = { series, latest, variant };
     const wait = EVERY_MS - (performance.now() - this.drawn);
@@ -155,12 +156,12 @@ export class Charts {
     const text = words.join(" · ");
     setText(byId("readout"), text);
     const cursor = byId("cursor");
-    // Once the history has come there is more to say of the same moment.
+    // The text of the same time grows once the history has loaded.
     if (cursor.getAttribute("aria-valuetext") !== text) cursor.setAttribute("aria-valuetext", text);
   }
 }
 
-// Where the price may go: one sigma up and down, growing with the root of time.
+// Return the price cone: one sigma up and down, growing with the square root of time.
 function coneOf(now, value, sigma, horizonS) {
   const points = [];
   for (let step = 0; step <= 24; step++) {

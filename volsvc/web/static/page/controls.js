@@ -1,4 +1,4 @@
-// The key, the theme, and the choice of a horizon.
+// Controls for the key, the theme and the horizon.
 
 import { byId, h, setText } from "./dom.js";
 import { horizonName } from "./format.js";

@@ -1,4 +1,4 @@
-// The chosen symbol: its numbers, its charts, and how past forecasts of it turned out.
+// The selected symbol: its numbers, its charts, and the outcomes of its past forecasts.
 
 import { byId, fill, row, setText } from "./dom.js";
 import { age, band, clock, horizonName, percent, price, regimeOf, volatility, yearly } from "./format.js";
@@ -40,7 +40,7 @@ export class Detail {
     await this.reload();
   }
 
-  // What the service remembers of the past, in front of what was heard since.
+  // Load the history that the service keeps, and put it before the events received since.
   async reload() {
     const series = this.series;
     if (!series) return;
@@ -54,11 +54,11 @@ export class Detail {
       this.#draw();
       this.#outcomes();
     } catch {
-      // Another instance owns the symbol, or the key does not read: what comes from now on is shown.
+      // Another instance owns the symbol, or the key lacks the scope: show events from now on only.
     }
   }
 
-  // An event of the stream has come for this symbol.
+  // Add an event of the stream for this symbol.
   add(latest) {
     this.series.add(latest);
   }
@@ -105,7 +105,7 @@ export class Detail {
     this.#draw();
   }
 
-  // Once a second.
+  // Called once a second.
   async tick(now) {
     const entry = this.store.get(this.symbol);
     if (!entry) return;
@@ -121,7 +121,7 @@ export class Detail {
     setText(byId("facts"), facts.filter(Boolean).join(" · "));
     byId("detail").toggleAttribute("data-stale", latest.stale);
     document.title = `${byId("price").textContent} · ${byId("volatility").firstChild.textContent} · ${this.symbol}`;
-    // Outcomes mature at the ends of minutes of event time; the stream does not tell of them.
+    // Outcomes mature at the ends of minutes of event time and are not part of the stream.
     const minute = Math.floor(this.series.end / 60_000);
     const due = minute !== this.minute && now - this.refreshed > LEAST_REFRESH_MS;
     if (due || now - this.refreshed > REFRESH_MS) {
@@ -139,7 +139,7 @@ export class Detail {
       this.#draw();
       this.#outcomes();
     } catch {
-      // The next one will tell.
+      // The next refresh tries again.
     }
   }
 

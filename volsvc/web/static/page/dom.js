@@ -1,4 +1,4 @@
-// Small helpers over the document: write only what has changed.
+// DOM helpers that write only what has changed.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -22,7 +22,7 @@ export function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Give a list the rows that these fields make, and touch no row that says the same already.
+// Fill a list with a row per item, and leave rows with the same content untouched.
 export function fill(list, items, make) {
   items.forEach((item, index) => {
     const same = JSON.stringify(item);
@@ -36,7 +36,7 @@ export function fill(list, items, make) {
   while (list.children.length > items.length) list.lastElementChild.remove();
 }
 
-// A table's row of cells; the first is its heading.
+// Return a table row; its first cell is the heading.
 export function row(cells, attributes = {}) {
   const nodes = cells.map((cell, index) =>
     index ? h("td", {}, cell) : h("th", { scope: "row" }, cell),
@@ -44,14 +44,14 @@ export function row(cells, attributes = {}) {
   return h("tr", attributes, ...nodes);
 }
 
-// Pairs of a description list.
+// Fill a description list with pairs.
 export function pairs(list, items) {
   fill(list, items, ([name, value, title]) =>
     h("div", { title }, h("dt", {}, name), h("dd", {}, value)),
   );
 }
 
-// A share of 1 as a bar; what it stands beside says it in words.
+// Return a bar for a share of 1; the text beside it gives the value.
 export function bar(share) {
   const inner = h("i");
   inner.style.width = `${Math.round(share * 100)}%`;

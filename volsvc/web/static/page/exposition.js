@@ -1,9 +1,9 @@
-// Prometheus' text format, as far as this page asks for it.
+// A parser for the part of Prometheus' text format that this page needs.
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
-// A list of { name, labels, value }.
+// Return a list of { name, labels, value }.
 export function samplesOf(text) {
   const samples = [];
   for (const line of text.split("\n")) {
@@ -16,7 +16,7 @@ export function samplesOf(text) {
   return samples;
 }
 
-// The sum over the samples of a name whose labels pass; null where there is none.
+// Return the sum over a name's samples whose labels pass; null if there are none.
 export function total(samples, name, passes = () => true) {
   const found = samples.filter((sample) => sample.name === name && passes(sample.labels));
   return found.length ? found.reduce((sum, { value }) => sum + value, 0) : null;

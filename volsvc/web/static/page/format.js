@@ -1,9 +1,9 @@
-// How numbers, times and words are written; the same in every part of the page.
+// Formats of numbers, times and words, shared by all parts of the page.
 
 export const YEAR_S = 31_557_600; // crypto never closes
 export const NONE = "–";
 
-// By the probability that volatility will be above its usual 90 % quantile.
+// Regimes by the probability that volatility exceeds its usual 90 % quantile.
 export const REGIMES = [
   { from: 0.5, name: "turbulent", level: 4 },
   { from: 0.25, name: "raised", level: 3 },
@@ -21,7 +21,7 @@ export function horizonName(seconds) {
   return `${seconds} s`;
 }
 
-// A volatility per sqrt(horizon) as a yearly rate.
+// Return a volatility per sqrt(horizon) as an annual rate.
 export function yearly(sigma, horizonS) {
   return sigma * Math.sqrt(YEAR_S / horizonS);
 }
@@ -37,7 +37,7 @@ export function fixed(value, digits) {
   return formats.get(digits).format(value).replace("-", "−");
 }
 
-// Two decimals for large prices, more for small ones: five digits at least.
+// Prices: two decimals for large ones, more for small ones, at least five digits.
 export function price(value) {
   const size = Math.abs(value);
   const digits = size >= 100 ? 2 : Math.min(10, Math.max(2, 4 - Math.floor(Math.log10(size || 1))));
@@ -49,12 +49,12 @@ export function percent(share, digits = 1) {
   return `${fixed(share * 100, digits)} %`;
 }
 
-// A yearly volatility: three digits are what it is worth.
+// Annual volatilities: more than three digits would not be significant.
 export function volatility(value) {
   return percent(value, value >= 0.9995 ? 0 : value >= 0.1 ? 1 : 2);
 }
 
-// A band of yearly volatilities, with the unit once.
+// A band of annual volatilities, with the unit once.
 export function band(low, high) {
   return `${volatility(low).replace(" %", "")} – ${volatility(high)}`;
 }
@@ -86,7 +86,7 @@ export function dayAndClock(ms) {
   return `${text.slice(5, 10)} ${text.slice(11, 16)}`;
 }
 
-// Nanoseconds are more than Date reads everywhere.
+// Not every browser's Date parses nanoseconds.
 export function timeOf(text) {
   return Date.parse(text.replace(/(\.\d{3})\d+/, "$1"));
 }

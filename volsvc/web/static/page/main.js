@@ -1,4 +1,4 @@
-// The page: the stream fills the store, each animation frame shows what has changed since the last.
+// The page: the stream fills the store, and each animation frame draws the changes since the last.
 
 import { Api } from "./api.js";
 import { readColours } from "./chart.js";
@@ -14,7 +14,7 @@ import { Stream } from "./stream.js";
 import { Table } from "./table.js";
 import { SERIES, showChecks, showDrift, showFeed, showObjectives } from "./watch.js";
 
-const QUIET_S = 10; // a symbol without news for so long is asked for, so that it can say "stale"
+const QUIET_S = 10; // a symbol without events for this long is requested, to learn whether it is stale
 const RATE_S = 5;
 
 const api = new Api();
@@ -34,7 +34,7 @@ const changes = new Changes();
 const model = new ModelPanel(api, { askKey, onSwitched: () => loadChanges() });
 const stream = new Stream(api, { onEvent, onState });
 
-// --- news ---------------------------------------------------------------------------------------
+// --- events -------------------------------------------------------------------------------------
 
 function onEvent(kind, data) {
   const now = Date.now();
@@ -144,7 +144,7 @@ function onState(state) {
   showConnection(Date.now());
 }
 
-// Numbers are never shown as new when they are not.
+// Old numbers must never look current.
 function showConnection(now) {
   const entries = [...store.symbols.values()];
   const stale = entries.filter((entry) => entry.latest.stale).length;
@@ -163,13 +163,13 @@ function showConnection(now) {
     : `No connection to the service. Numbers are those of ${age(old)} ago.`);
 }
 
-// --- what is asked for now and then ------------------------------------------------------------------
+// --- periodic requests -------------------------------------------------------------------------------
 
 async function quietly(work) {
   try {
     return await work();
   } catch {
-    return null; // The state of the connection says it.
+    return null; // The state of the connection shows the failure.
   }
 }
 
@@ -216,7 +216,7 @@ const loadVersion = () => quietly(async () => {
   setText(byId("build"), `volsvc ${version.version}${version.sha && version.sha !== "unknown" ? ` · ${version.sha.slice(0, 9)}` : ""}`);
 });
 
-// Symbols that have been silent for long, so that the service says whether they are stale.
+// Request symbols without events for long, to learn whether they are stale.
 const loadQuiet = () => quietly(async () => {
   const now = Date.now();
   const quiet = [...store.symbols.values()].filter((entry) => now - entry.came > QUIET_S * 1000);
@@ -231,7 +231,7 @@ function loadAll() {
   for (const load of [loadModels, loadHealth, loadQuality, loadMetrics, loadDrift, loadChanges, loadVersion]) load();
 }
 
-// Nobody looks at a hidden tab; one that comes back is shown at once.
+// A hidden tab is not drawn; one that becomes visible is drawn at once.
 function every(seconds, load) {
   setInterval(() => document.hidden || connection !== "live" || load(), seconds * 1000);
 }
@@ -252,7 +252,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", () => document.hidden || (connection === "live" && loadAll()));
 setInterval(tick, 1_000);
 every(5, loadHealth);
-setTimeout(loadMetrics, 2_000); // rates need two looks
+setTimeout(loadMetrics, 2_000); // rates need two samples
 every(10, loadMetrics);
 every(10, loadQuality);
 every(30, loadModels);

@@ -1,4 +1,4 @@
-// Which model serves, how to change that, and what has changed.
+// The active model, the buttons to change it, and the list of changes.
 
 import { byId, fill, h, pairs, setData, setText } from "./dom.js";
 import { dayAndClock, fixed, NONE, timeOf } from "./format.js";
@@ -21,7 +21,7 @@ export class ModelPanel {
     byId("switch").append(...this.buttons.map(({ node }) => node));
   }
 
-  // The answer of /models, or what the stream tells of it first.
+  // Show an answer of /models, or the model event of the stream that came before it.
   show(state) {
     this.state = state;
     this.#show();
@@ -72,7 +72,7 @@ export class ModelPanel {
     ];
   }
 
-  // What changes the service takes two clicks; the second within a few seconds.
+  // Changing the service takes two clicks, the second within a few seconds.
   #button(id, act) {
     const name = id === "rollback" ? "Roll back" : `Serve ${id}`;
     const node = h("button", { type: "button", "data-switch": id }, name);
@@ -115,7 +115,7 @@ export class ModelPanel {
   }
 }
 
-// What happened, newest first: from the journal, and as it happens.
+// Changes and gaps, newest first: from the audit log, and from the stream as they happen.
 export class Changes {
   constructor() {
     this.items = [];

@@ -1,5 +1,5 @@
-// What is promised (docs/slo.md) and how far it was kept since the service started. Alerts look at
-// windows of time and are Prometheus' business; this is the state at a glance.
+// The objectives (docs/slo.md) and how well they were met since the service started. Alerts use time
+// windows and belong to Prometheus; this is an overview.
 
 import { total } from "./exposition.js";
 

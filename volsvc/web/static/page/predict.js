@@ -1,4 +1,4 @@
-// The form that tries POST /predict.
+// The form for trying POST /predict.
 
 import { byId, h, pairs } from "./dom.js";
 import { band, horizonName, percent, volatility, yearly } from "./format.js";

@@ -1,15 +1,15 @@
-// How past forecasts of the chosen symbol turned out: live scores, and the newest outcomes.
+// The track record of the selected symbol: live scores and the newest outcomes.
 
 import { bar, byId, fill, h, row, setText } from "./dom.js";
 import { band, clock, fixed, horizonName, NONE, percent, volatility, yearly } from "./format.js";
 
-const FEW = 30; // judged forecasts, below which a mean says little
+const FEW = 30; // with fewer matured forecasts a mean has little meaning
 const NEWEST = 12;
 const MEANING = "90 % should be in the band. QLIKE is the loss on variances: lower is better; "
   + "skill is what ml saves of the baseline's.";
 const NOTHING = "No forecast of this symbol has matured yet: the first does after two minutes.";
 
-// The answer of /quality, as far as it concerns a symbol.
+// Show the part of an answer of /quality that concerns a symbol.
 export function showRecord(quality, symbol, variant) {
   const rows = quality.symbols.filter((one) => one.symbol === symbol);
   const horizons = [...new Set(rows.map((one) => one.horizon_s))].sort((a, b) => a - b);
@@ -37,7 +37,7 @@ function scoreRow({ seconds, ml, base, serving }) {
   return row(cells, few ? { "data-few": "", title: "too few to say much" } : {});
 }
 
-// The same as the dots of the chart, for those who cannot see it.
+// The dots of the chart as a table, for users who cannot see the chart.
 export function showOutcomes(judged, seconds) {
   const newest = judged.slice(-NEWEST).reverse();
   fill(byId("outcomes").querySelector("tbody"), newest, (one) =>

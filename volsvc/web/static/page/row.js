@@ -1,4 +1,4 @@
-// A row of the table of symbols: made once, then only cells that changed are written.
+// A row of the table of symbols: created once, after which only changed cells are written.
 
 import { spark } from "./chart.js";
 import { h, setData, setText } from "./dom.js";
@@ -6,7 +6,7 @@ import { age, percent, price, regimeOf, volatility } from "./format.js";
 
 const FAULTS = ["gaps", "duplicates", "late", "future"];
 
-// What was said of a symbol at a horizon.
+// Return the forecast of a symbol at a horizon.
 export function said(entry, seconds) {
   return entry.latest.predictions.find((one) => one.horizon_s === seconds);
 }
@@ -15,7 +15,7 @@ export class Row {
   constructor(symbol, columns) {
     this.node = h("tr", { "data-symbol": symbol });
     this.cells = {};
-    this.drawn = 0; // when the line was drawn
+    this.drawn = 0; // time of the last drawing of the sparkline
     for (const { id, horizon } of columns) {
       const names = `c-${id}${horizon ? " c-sigma" : ""}`;
       this.cells[id] = h(id === "symbol" ? "th" : "td", { class: names });
@@ -25,7 +25,7 @@ export class Row {
     this.#fill(symbol);
   }
 
-  // The newest of a symbol; score and regime are those of `horizon`.
+  // Show the newest of a symbol; score and regime are those of `horizon`.
   show(entry, horizons, horizon) {
     const { latest } = entry;
     write(this.cells.price, latest.price, price);
@@ -84,7 +84,7 @@ export class Row {
   }
 }
 
-// A number in its cell, exact beside as it is shown.
+// Write a number into its cell: formatted, and exact in a data attribute.
 function write(cell, value, format) {
   if (value === undefined || cell.dataset.value === String(value)) return;
   cell.dataset.value = String(value);

@@ -1,13 +1,13 @@
-// The recent past of the chosen symbol: prices, what was said, what came of it, and what changed.
-// All times are those of events, in milliseconds.
+// The recent past of the selected symbol: prices, forecasts, outcomes and marks of changes.
+// All times are event times in milliseconds.
 
 import { timeOf } from "./format.js";
 
 const KEEP_MS = 2 * 3600_000;
-const DENSE_MS = 5 * 60_000; // every price is kept for this long, later one in ten seconds
+const DENSE_MS = 5 * 60_000; // every price is kept for this long, after that one in ten seconds
 const SPARSE_MS = 10_000;
 const MOST = 6_000;
-const RESTARTED_MS = 60_000; // time that goes back so far is another run of a recording
+const RESTARTED_MS = 60_000; // time that jumps back this far means another run of a recording
 
 export class Series {
   constructor(symbol) {
@@ -19,7 +19,7 @@ export class Series {
     this.gaps = null;
   }
 
-  // The answer of /history: it fills what was not heard, before the page was opened or during a break.
+  // Add an answer of /history: it fills the time before the page was opened and of lost connections.
   load({ rows, forecasts, outcomes }) {
     const dense = rows.map((row) => [timeOf(row.time), row.price]);
     const from = dense[0]?.[0] ?? Infinity;
@@ -42,7 +42,7 @@ export class Series {
     }
   }
 
-  // An event of the stream.
+  // Add an event of the stream.
   add(latest) {
     const time = timeOf(latest.as_of);
     if (this.end - time > RESTARTED_MS) Object.assign(this, new Series(this.symbol));
@@ -67,7 +67,7 @@ export class Series {
     return this.prices.at(-1)?.[0] ?? null;
   }
 
-  // Outcomes of a horizon and a variant, oldest first.
+  // Return the outcomes of a horizon and a variant, oldest first.
   judged(horizonS, variant) {
     return [...this.outcomes.values()]
       .filter((one) => one.horizon_s === horizonS && one.model_variant === variant)
@@ -81,7 +81,7 @@ export class Series {
   }
 }
 
-// Two lists in order of time as one; where both speak, the second is right.
+// Merge two lists ordered by time; where they overlap, the second one wins.
 function merged(own, told, timeOf) {
   if (!told.length) return own;
   const [first, last] = [timeOf(told[0]), timeOf(told.at(-1))];
@@ -94,7 +94,7 @@ function saidOf(one) {
   return { time: timeOf(one.time), model: `${one.model_variant}-${one.version}`, by };
 }
 
-// Where the model or the count of gaps differs from the forecast before.
+// Return marks at forecasts whose model or gap count differs from the one before.
 function marksOf(said, forecasts) {
   const marks = [];
   for (let at = 1; at < said.length; at++) {

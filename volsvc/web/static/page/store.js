@@ -1,4 +1,4 @@
-// What is known of every symbol: the newest answer, when it came, and prices for a sparkline.
+// The store of all symbols: the newest answer, its time of arrival, and prices for a sparkline.
 
 import { timeOf } from "./format.js";
 
@@ -11,7 +11,7 @@ export class Store {
     this.events = 0;
   }
 
-  // The first event of a stream: everything, and nothing that is not in there.
+  // Replace everything by the first event of a stream: symbols that it lacks are gone.
   replace(list, now) {
     const names = new Set(list.map((latest) => latest.symbol));
     for (const name of this.symbols.keys()) if (!names.has(name)) this.symbols.delete(name);
@@ -30,7 +30,7 @@ export class Store {
     return entry;
   }
 
-  // Seconds since the tick behind the newest answer, by the service's clock and what has passed here.
+  // Return the age of the newest answer in seconds: the service's figure plus the time since arrival.
   age(entry, now) {
     return entry.latest.age_s + (now - entry.came) / 1000;
   }
@@ -40,7 +40,7 @@ export class Store {
   }
 }
 
-// Keeps one price in five seconds, and the newest.
+// Keep one price per five seconds, and the newest.
 function sparkle(points, time, price) {
   const before = points.at(-2);
   if (before && time - before[0] < SPARK_MS) points.pop();
@@ -48,7 +48,7 @@ function sparkle(points, time, price) {
   if (points.length > SPARK_POINTS) points.shift();
 }
 
-// Prices from before the page was opened, in front of those that came since.
+// Put prices from before the page was opened in front of those received since.
 export function backfill(entry, forecasts) {
   const first = entry.spark[0]?.[0] ?? Infinity;
   const older = forecasts.map((said) => [timeOf(said.time), said.price]);

@@ -1,12 +1,12 @@
-// Server-Sent Events over fetch, because EventSource can send no key. It comes back by itself after
-// a break with the id of the last event, so that what was missed follows, and notices when a
-// connection has died without a word (a laptop that slept, for example).
+// Server-Sent Events over fetch, because EventSource cannot send a key. It reconnects by itself with
+// the id of the last event, so that missed events follow, and detects connections that died silently
+// (after a laptop was suspended, for example).
 
-const SILENT_MS = 40_000; // the service says something each 15 s
+const SILENT_MS = 40_000; // the service sends at least a comment every 15 s
 const MOST_MS = 10_000;
-const LOCKED_MS = 60_000; // another key wakes it at once
+const LOCKED_MS = 60_000; // a new key ends the wait at once
 
-// Gives each event of a text that comes in pieces: (type, data, id).
+// Call back with each event of a text that arrives in pieces: (type, data, id).
 export function parser(onEvent, onRetry) {
   let rest = "";
   return (piece) => {
@@ -25,7 +25,7 @@ export function parser(onEvent, onRetry) {
 }
 
 export class Stream {
-  // onState hears "connecting", "live", "lost" or "locked".
+  // onState is called with "connecting", "live", "lost" or "locked".
   constructor(api, { onEvent, onState }) {
     this.api = api;
     this.onEvent = onEvent;
@@ -46,7 +46,7 @@ export class Stream {
       try {
         await this.#once();
         this.onState("lost");
-        await this.#pause(this.retryMs); // the service has said when, and spreads its readers
+        await this.#pause(this.retryMs); // the service's retry hint, which spreads reconnections
       } catch (error) {
         this.onState(error.locked ? "locked" : "lost");
         await this.#pause(error.locked ? LOCKED_MS : this.#backoff());
@@ -54,7 +54,7 @@ export class Stream {
     }
   }
 
-  // Begin anew, with another key for example.
+  // Start again, for example with another key.
   restart() {
     this.lastId = null;
     this.connection?.abort();
@@ -85,7 +85,7 @@ export class Stream {
     }
   }
 
-  // Slower each time, and never all pages of a service at once.
+  // Exponential backoff with jitter, so that pages do not reconnect all at once.
   #backoff() {
     const ceiling = Math.min(MOST_MS, this.retryMs * 2 ** this.failures++);
     return ceiling * (0.25 + 0.75 * Math.random());
@@ -102,7 +102,7 @@ export class Stream {
     if (Date.now() - this.lastByte > SILENT_MS) this.connection?.abort();
   }
 
-  // A tab that was asleep looks at once, not at its next timer.
+  // A tab that was suspended checks at once, not at its next timer.
   #returned() {
     if (document.hidden) return;
     this.#watch();

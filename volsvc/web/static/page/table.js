@@ -1,4 +1,4 @@
-// The table of symbols: which columns, in what order, and which rows are seen.
+// The table of symbols: its columns, sort order and filter.
 
 import { byId, h, setText } from "./dom.js";
 import { horizonName } from "./format.js";
@@ -36,7 +36,7 @@ export class Table {
     byId("rows").addEventListener("keydown", (event) => this.#arrows(event));
   }
 
-  // Columns of volatility follow what the service forecasts.
+  // One volatility column per horizon that the service forecasts.
   setHorizons(horizons) {
     this.horizons = horizons;
     const sigmas = horizons.map((seconds) => ({
@@ -66,7 +66,7 @@ export class Table {
     for (const [name, row] of this.rows) row.mark(name === symbol);
   }
 
-  // Write what changed of a symbol.
+  // Write the changes of a symbol.
   update(symbol, now) {
     const entry = this.store.get(symbol);
     if (!entry || !this.horizons.length) return;
@@ -78,7 +78,7 @@ export class Table {
     }
   }
 
-  // Once a second: ages, and now and then the order.
+  // Called once a second: updates ages, and the order less often.
   tick(now) {
     for (const [symbol, row] of this.rows) {
       const entry = this.store.get(symbol);
@@ -88,7 +88,7 @@ export class Table {
     if (now - this.sorted > SORT_EVERY_MS) this.arrange();
   }
 
-  // Put rows in their order, and out of sight what the filter leaves out.
+  // Sort the rows, and hide those that the filter excludes.
   arrange() {
     this.sorted = Date.now();
     for (const symbol of this.rows.keys()) {
@@ -171,7 +171,7 @@ export class Table {
     return (this.sort.down ? -order : order) || (a < b ? -1 : 1);
   }
 
-  // Up and down go from symbol to symbol, home and end to the first and the last.
+  // Up and down move by one symbol, home and end to the first and the last.
   #arrows(event) {
     const step = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key];
     if (!step) return;

@@ -1,4 +1,4 @@
-// The panels below the charts that say how the service is: objectives, feed and bus, drift.
+// The panels on the state of the service: objectives, feed and bus, drift.
 
 import { byId, fill, h, pairs, row } from "./dom.js";
 import { age, count, dayAndClock, fixed, NONE, percent, perSecond, timeOf } from "./format.js";
@@ -55,7 +55,7 @@ export function showFeed(samples, now) {
   pairs(byId("feed"), figures);
 }
 
-// Each part in words, the worst first.
+// Every part with its detail, the worst first.
 export function showChecks(health) {
   const order = { fail: 0, degraded: 1, ok: 2 };
   const checks = Object.entries(health.checks)
