@@ -1,4 +1,4 @@
-"""What every bus has to do; run on each implementation."""
+"""The contract of a bus, as tests that run on each implementation."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Protocol
 from volsvc.transport import Bus, OutRecord, Position, Record
 
 
-class Owner:
-    """An assignee that only remembers."""
+class RecordingListener:
+    """A rebalance listener that records which partitions are assigned."""
 
     def __init__(self) -> None:
-        self.owned: set[int] = set()
+        self.partitions: set[int] = set()
 
     async def assigned(self, positions: Mapping[int, Position]) -> None:
-        """Note them."""
-        self.owned |= set(positions)
+        """Add the partitions."""
+        self.partitions |= set(positions)
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Strike them out."""
-        self.owned -= set(partitions)
+        """Remove the partitions."""
+        self.partitions -= set(partitions)
 
-    def lost(self, partition: int, records: int) -> None:
-        """Nothing is lost in these tests."""
-        raise AssertionError(f"{records} records of {partition} are lost")
+    def records_lost(self, partition: int, records: int) -> None:
+        """Fail: no test of the contract loses records."""
+        raise AssertionError(f"{records} records of partition {partition} are lost")
 
 
 class Topics(Protocol):
-    """Names for the topics of a test."""
+    """The names of a test's topics."""
 
     ticks: str
     features: str
 
 
 def records(count: int, start: int = 0, keys: int = 7) -> list[OutRecord]:
-    """Records of several keys, numbered in their values."""
+    """Return records of several keys, numbered in their values."""
     return [
         OutRecord(f"K{i % keys}".encode(), str(i).encode(), (("n", b"%d" % i),))
         for i in range(start, start + count)
@@ -45,8 +45,8 @@ def records(count: int, start: int = 0, keys: int = 7) -> list[OutRecord]:
 
 
 async def take(bus: Bus, topic: str, count: int, *, commit: bool, group: str = "g") -> list[Record]:
-    """Consume `count` records as a member of a group, then leave it."""
-    subscription = bus.subscribe(topic, group, Owner())
+    """Consume `count` records as a member of a group, then leave the group."""
+    subscription = bus.subscribe(topic, group, RecordingListener())
     batches = subscription.batches()
     taken: list[Record] = []
     async with asyncio.timeout(30), aclosing(batches):  # type: ignore[type-var]
@@ -60,7 +60,7 @@ async def take(bus: Bus, topic: str, count: int, *, commit: bool, group: str = "
 
 
 class BusContract:
-    """Tests of a `bus` fixture and a `topics` fixture that a subclass's module gives."""
+    """Tests of the fixtures `bus` and `topics`, which the module of a subclass defines."""
 
     async def test_everything_arrives_once_in_order(self, bus: Bus, topics: Topics) -> None:
         """All records arrive once; those of a key in the order in which they were published."""
@@ -79,7 +79,7 @@ class BusContract:
         assert all(dict(r.headers)["n"] == r.value for r in taken)
 
     async def test_offsets_count_up(self, bus: Bus, topics: Topics) -> None:
-        """Offsets of a partition start at 0 and have no holes."""
+        """Offsets of a partition start at 0 and have no gaps."""
         await bus.ready()
         await bus.publish(topics.ticks, records(100))
         taken = await take(bus, topics.ticks, 100, commit=True)
@@ -87,8 +87,8 @@ class BusContract:
             offsets = [r.offset for r in taken if r.partition == partition]
             assert offsets == list(range(len(offsets)))
 
-    async def test_a_group_goes_on_where_it_committed(self, bus: Bus, topics: Topics) -> None:
-        """What was not committed is delivered again, what was is not."""
+    async def test_a_group_resumes_at_its_commit(self, bus: Bus, topics: Topics) -> None:
+        """Uncommitted records are delivered again, committed ones are not."""
         await bus.ready()
         await bus.publish(topics.ticks, records(50))
         first = await take(bus, topics.ticks, 50, commit=False)
@@ -99,7 +99,7 @@ class BusContract:
         assert sorted(int(r.value or b"") for r in rest) == list(range(50, 60))
 
     async def test_tail_is_the_newest_of_each_partition(self, bus: Bus, topics: Topics) -> None:
-        """The tail gives one record a partition: the last one published to it."""
+        """The tail has one record per partition, the last one published to it."""
         await bus.ready()
         assert list(await bus.tail(topics.ticks)) == []
         sent = records(200)
@@ -109,29 +109,29 @@ class BusContract:
             newest[bus.partition_for(topics.ticks, record.key)] = record.value
         assert newest == {r.partition: r.value for r in await bus.tail(topics.ticks)}
 
-    async def test_read_all_gives_what_is_retained(self, bus: Bus, topics: Topics) -> None:
-        """All records of the asked partitions, and of no other."""
+    async def test_read_all_yields_retained_records(self, bus: Bus, topics: Topics) -> None:
+        """All records of the given partitions are read, and none of another."""
         await bus.ready()
         sent = records(300)
         await bus.publish(topics.features, sent)
-        asked = sorted({bus.partition_for(topics.features, r.key) for r in sent})[:1]
-        found = [r async for batch in bus.read_all(topics.features, asked) for r in batch]
+        chosen = sorted({bus.partition_for(topics.features, r.key) for r in sent})[:1]
+        found = [r async for batch in bus.read_all(topics.features, chosen) for r in batch]
         assert [r.value for r in found] == [
-            r.value for r in sent if bus.partition_for(topics.features, r.key) in asked
+            r.value for r in sent if bus.partition_for(topics.features, r.key) in chosen
         ]
 
-    async def test_a_record_may_name_its_partition(self, bus: Bus, topics: Topics) -> None:
-        """An explicit partition wins over the key's."""
+    async def test_a_record_may_have_an_explicit_partition(self, bus: Bus, topics: Topics) -> None:
+        """An explicit partition takes precedence over that of the key."""
         await bus.ready()
         await bus.publish(topics.features, [OutRecord(b"K", b"v", (), 1)])
         found = [r async for batch in bus.read_all(topics.features, [1]) for r in batch]
         assert [(r.partition, r.value) for r in found] == [(1, b"v")]
 
-    async def test_closing_ends_the_reader(self, bus: Bus, topics: Topics) -> None:
-        """After `close` the batches end by themselves."""
+    async def test_close_ends_the_batches(self, bus: Bus, topics: Topics) -> None:
+        """The batches of a subscription end after `close`."""
         await bus.ready()
         await bus.publish(topics.ticks, records(10))
-        subscription = bus.subscribe(topics.ticks, "g", Owner())
+        subscription = bus.subscribe(topics.ticks, "g", RecordingListener())
         taken: list[Record] = []
         async with asyncio.timeout(30):
             async for batch in subscription.batches():

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, as a user starts it."""
+"""Runs daemons and commands in processes of their own, as a user does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READY_S = 30.0
 async def eventually(
     state: Callable[[], Awaitable[bool]], within_s: float, what: str, every_s: float = 0.05
 ) -> None:
-    """Wait until a state holds; fails with `what` was waited for."""
+    """Wait until a state holds; fails after `within_s`, and names `what` was waited for."""
     deadline = time.monotonic() + within_s
     while not await state():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
@@ -28,13 +28,13 @@ async def eventually(
 
 
 def metric_sum(text: str, name: str) -> float:
-    """The sum of a metric over its labels, in Prometheus' text format."""
+    """Return the sum of a metric over its labels, in Prometheus' text format."""
     lines = [line for line in text.splitlines() if line.startswith((name + "{", name + " "))]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 class RunningDaemon:
-    """A started daemon and a client of it."""
+    """A daemon in another process, and a client of it."""
 
     def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession) -> None:
         self.process = process
@@ -44,7 +44,7 @@ class RunningDaemon:
         self._reader: asyncio.Task[None] | None = None
 
     async def wait_ready(self) -> None:
-        """Read the line that names the address, then keep the log."""
+        """Read the line that names the address, then collect the log."""
         assert self.process.stdout is not None
         async with asyncio.timeout(READY_S):
             line = (await self.process.stdout.readline()).decode()
@@ -62,27 +62,27 @@ class RunningDaemon:
             self.log += line.decode()
 
     async def get(self, path: str) -> Any:
-        """The JSON body of a GET, whatever its status."""
+        """Return the JSON body of a GET, whatever its status."""
         async with self._session.get(self.url + path) as response:
             return await response.json(content_type=None)
 
     async def text(self, path: str) -> str:
-        """The body of a GET as text."""
+        """Return the body of a GET as text."""
         async with self._session.get(self.url + path) as response:
             return await response.text()
 
     async def status(self, path: str) -> int:
-        """The status of a GET."""
+        """Return the status of a GET."""
         async with self._session.get(self.url + path) as response:
             return response.status
 
     async def predict(self, **body: Any) -> tuple[int, Any]:
-        """The status and body of a POST /predict."""
+        """Return the status and body of a POST /predict."""
         async with self._session.post(self.url + "/predict", json=body) as response:
             return response.status, await response.json()
 
     async def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """Return the sum of a metric over its labels."""
         async with self._session.get(self.url + "/metrics") as response:
             return metric_sum(await response.text(), name)
 
@@ -101,14 +101,14 @@ class RunningDaemon:
 async def running(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
 ) -> AsyncIterator[RunningDaemon]:
-    """Run `volsvc run` on a free port; killed at the end if it still runs."""
+    """Run `volsvc run` on a free port; kill it at the end if it still runs."""
     async with serving(await launch("run", "--port", "0", *arguments, env=env, cwd=cwd)) as daemon:
         yield daemon
 
 
 @asynccontextmanager
 async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[RunningDaemon]:
-    """A daemon that was started, once it is ready; killed at the end if it still runs."""
+    """Yield a started daemon once it is ready; kill it at the end if it still runs."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         daemon = RunningDaemon(process, session)
         failed = True
@@ -130,10 +130,10 @@ async def launch(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
 ) -> asyncio.subprocess.Process:
     """Start a volsvc command."""
-    # MLflow's client leaves the store of an earlier test in this process's environment.
+    # MLflow's client writes the store of an earlier test into this process's environment.
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    # It takes seconds of processor time; the tests of the registry switch it on.
+    # Registration takes seconds of processor time; tests of the registry enable it.
     clean["VOLSVC_MODEL__IMPORT_PACKAGED"] = "false"
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -150,7 +150,7 @@ async def launch(
 async def command(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path, within_s: float = 60
 ) -> tuple[int, str, str]:
-    """Run a volsvc command to its end: exit code, standard output, standard error."""
+    """Run a volsvc command to its end; return exit code, standard output and standard error."""
     process = await launch(*arguments, env=env, cwd=cwd)
     async with asyncio.timeout(within_s):
         out, err = await process.communicate()

@@ -1,4 +1,4 @@
-"""Real Apache Kafka brokers for tests: nodes in KRaft mode, run from their jars."""
+"""Apache Kafka brokers for tests: nodes in KRaft mode, run from their jars."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ auto.create.topics.enable=false
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Quorum(NamedTuple):
-    """The nodes of a cluster: its id, and each node's port for the controllers' protocol."""
+    """A cluster's id, and the port of each node's controller."""
 
     cluster: str
     controllers: Sequence[int]
 
     @classmethod
     def of(cls, nodes: int) -> Quorum:
-        """A new cluster."""
+        """Return the quorum of a new cluster."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         return cls(cluster, [free_port() for _ in range(nodes)])
 
 
 class Broker:
-    """A broker in a folder of its own; after a stop or a kill it starts again with its data."""
+    """A broker with a folder of its own, which restarts with its data after a stop or a kill."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Broker:
         quorum: Quorum | None = None,
         node: int = 1,
     ) -> None:
-        """`advertised` is the port that clients are told; a proxy's, for example."""
+        """`advertised` is the port given to clients, that of a proxy for example."""
         if not LIBS.is_dir():
             raise FileNotFoundError(f"{LIBS} is missing: run `make kafka`")
         folder.mkdir(exist_ok=True)
@@ -99,16 +99,16 @@ class Broker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients find it."""
+        """The address for clients."""
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start and wait until it takes connections."""
+        """Start it, and wait until it accepts connections."""
         self.launch()
         self.wait_until_up()
 
     def launch(self) -> None:
-        """Start; one of several does not come up before most of the others do."""
+        """Start it without waiting: a node comes up only when most of its cluster does."""
         if not self._formatted:
             # Joined by "=", because an id may start with a dash.
             cluster = f"--cluster-id={self._quorum.cluster}"
@@ -118,7 +118,7 @@ class Broker:
         self._process = self._java("kafka.Kafka", str(self._config))
 
     def wait_until_up(self) -> None:
-        """Wait until it takes connections."""
+        """Wait until it accepts connections."""
         assert self._process is not None
         deadline = time.monotonic() + START_S
         while not self._listens():
@@ -127,20 +127,20 @@ class Broker:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Ask it to stop, as an operator would."""
+        """Stop it with SIGTERM, as an operator would."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it with SIGKILL, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing answers."""
+        """Suspend it: connections stay open, and none is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Resume it after a pause."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -172,7 +172,7 @@ class Broker:
 
 
 class Cluster:
-    """Three brokers that are controllers too."""
+    """Three brokers that are also the controllers."""
 
     def __init__(self, folder: Path) -> None:
         quorum = Quorum.of(3)
@@ -182,17 +182,17 @@ class Cluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients find it."""
+        """The address for clients."""
         return ",".join(broker.bootstrap_servers for broker in self.brokers)
 
     def start(self) -> None:
-        """Start all, and wait until they take connections."""
+        """Start all nodes, and wait until they accept connections."""
         for broker in self.brokers:
             broker.launch()
         for broker in self.brokers:
             broker.wait_until_up()
 
     def kill(self) -> None:
-        """End those that still run."""
+        """Kill the nodes that still run."""
         for broker in self.brokers:
             broker.kill()

@@ -1,4 +1,4 @@
-"""Brokers for the tests of this folder."""
+"""Fixtures of brokers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.kafka.broker import Broker
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker that tests share; each uses topics of its own."""
+    """A broker that tests share, each with topics of its own."""
     shared = Broker(tmp_path_factory.mktemp("broker"))
     shared.start()
     yield shared
@@ -21,7 +21,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may stop and kill; it is not started yet."""
+    """A broker, not started yet, that a test may stop and kill."""
     own = Broker(tmp_path)
     yield own
     own.kill()

@@ -1,4 +1,4 @@
-"""A log as many symbols leave it."""
+"""A log filled with the states of many symbols."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from volsvc.transport.features_record import state_headers
 from volsvc.transport.kafka.bus import KafkaBus
 
 
-class Quiet:
-    """Bus events that nobody needs."""
+class NullBusEvents:
+    """Bus events that ignores every report."""
 
     def connected(self, part: str, up: bool, reason: str) -> None:
-        """Not needed."""
+        """Ignore the report."""
 
     def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
-        """Not needed."""
+        """Ignore the report."""
 
     def rebalanced(self) -> None:
-        """Not needed."""
+        """Ignore the report."""
 
 
 def settings_of(servers: str, name: str) -> KafkaSettings:
@@ -39,8 +39,8 @@ def settings_of(servers: str, name: str) -> KafkaSettings:
     )
 
 
-async def a_warm_record(servers: str, recording: Path, folder: Path) -> bytes:
-    """A features record as the service writes it after twenty minutes."""
+async def warm_record(servers: str, recording: Path, folder: Path) -> bytes:
+    """Return a features record as the service writes it after twenty minutes."""
     name = uuid.uuid4().hex[:8]
     _, newest = await undisturbed(recording, folder)
     env = environment(servers, name)
@@ -51,8 +51,8 @@ async def a_warm_record(servers: str, recording: Path, folder: Path) -> bytes:
 
 
 async def fill(settings: KafkaSettings, warm: bytes, symbols: int) -> None:
-    """A tick and a state of it for each of many symbols."""
-    bus = KafkaBus(settings, Quiet(), "filler")
+    """Write a tick, and the state after it, for each of many symbols."""
+    bus = KafkaBus(settings, NullBusEvents(), "filler")
     await bus.ready()
     record = json.loads(warm)
     ends = [0] * PARTITIONS

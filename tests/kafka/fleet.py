@@ -1,4 +1,4 @@
-"""Instances of one service on one broker, and what their run comes to."""
+"""Instances of one service on one broker, and checks of their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SESSION_MS = 2_000
 
 
 def environment(servers: str, name: str, **more: str) -> dict[str, str]:
-    """Settings of an instance with topics of its own, that is given up after two seconds."""
+    """Return an instance's environment, with topics of its own and a session of two seconds."""
     return {
         "VOLSVC_BUS__TRANSPORT": "kafka",
         "KAFKA_BOOTSTRAP_SERVERS": servers,
@@ -29,7 +29,7 @@ def environment(servers: str, name: str, **more: str) -> dict[str, str]:
 
 
 async def undisturbed(recording: Path, folder: Path) -> tuple[Path, dict[str, str]]:
-    """The digests of a recording, and the newest event time of each symbol."""
+    """Return the file of a recording's digests, and the newest event time of each symbol."""
     out, digests = folder / "undisturbed.ndjson", folder / "undisturbed.digests.ndjson"
     arguments = ("features", str(recording), "--out", str(out), "--digests", str(digests))
     code, _, err = await command(*arguments, cwd=folder)
@@ -39,13 +39,13 @@ async def undisturbed(recording: Path, folder: Path) -> tuple[Path, dict[str, st
 
 
 async def published(servers: str, name: str) -> list[LogRecord]:
-    """What our instances wrote into the features topic, as far as it is retained."""
+    """Return the retained features records that our instances wrote."""
     records = await read_topic(servers, f"{name}.features", PARTITIONS)
     return [record for record in records if "volsvc-writer" in record.headers]
 
 
 async def assert_identical(servers: str, name: str, digests: Path, folder: Path) -> None:
-    """Every digest that the run ever published is that of the undisturbed run."""
+    """Assert that every published digest is that of the undisturbed run."""
     run = folder / f"{name}.ndjson"
     records = await published(servers, name)
     run.write_bytes(b"".join((record.raw or b"") + b"\n" for record in records))

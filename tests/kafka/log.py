@@ -1,4 +1,4 @@
-"""Reading and writing topics as an outside client would."""
+"""Functions that read and write topics as an independent client does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 
 class LogRecord(NamedTuple):
-    """A record as an outside client sees it."""
+    """A record as an independent client reads it."""
 
     partition: int
     offset: int
@@ -20,12 +20,12 @@ class LogRecord(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """The JSON inside."""
+        """The decoded JSON value."""
         return json.loads(self.raw or b"null")
 
 
 async def read_topic(servers: str, topic: str, partitions: int) -> list[LogRecord]:
-    """Everything in a topic, in the order of each partition."""
+    """Return all records of a topic, each partition in its order."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -47,7 +47,7 @@ async def read_topic(servers: str, topic: str, partitions: int) -> list[LogRecor
 
 
 async def committed(servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """A group's committed offsets, by partition; 0 where there is none."""
+    """Return a group's committed offsets by partition, 0 where there is none."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
@@ -59,7 +59,7 @@ async def committed(servers: str, group: str, topic: str, partitions: int) -> di
 
 
 async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:
-    """Append records as somebody else's producer would."""
+    """Append records as a foreign producer does."""
     producer = AIOKafkaProducer(bootstrap_servers=servers)
     await producer.start()
     try:
@@ -73,7 +73,7 @@ async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes
 async def create_topic(
     servers: str, topic: str, partitions: int, configs: dict[str, str] | None = None
 ) -> None:
-    """Make a topic with settings of its own, before the service would."""
+    """Create a topic with given settings, before the service does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
@@ -83,7 +83,7 @@ async def create_topic(
 
 
 async def delete_records(servers: str, topic: str, before: dict[int, int]) -> None:
-    """Let the broker forget everything before these offsets, as its retention would."""
+    """Delete the records before these offsets, as retention does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to a connection what networks do."""
+"""A TCP proxy on the loopback interface that disturbs connections as networks do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK = 64 * 1024
 
 
 class Proxy:
-    """Passes bytes on to `target`, late, not at all, or not any more."""
+    """Passes bytes on to `target`: late, not at all, or until a reset."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
@@ -24,15 +24,15 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def slow(self, delay_s: float) -> None:
-        """Every chunk comes this much later, in each direction."""
+        """Delay every chunk, in each direction."""
         self._delay_s = delay_s
 
     def swallow(self) -> None:
-        """A black hole: connections stay open and are taken, and nothing gets through."""
+        """Accept and keep connections, but let no byte through."""
         self._flowing.clear()
 
     def reset(self) -> None:
-        """End every connection with a reset; new ones are served."""
+        """Reset every connection; new ones are served."""
         for writer in list(self._writers):
             raw = writer.get_extra_info("socket")
             if raw is not None:
@@ -40,12 +40,12 @@ class Proxy:
             writer.transport.abort()
 
     def go_away(self) -> None:
-        """Reset every connection, and those to come."""
+        """Reset every connection, and every new one."""
         self._away = True
         self.reset()
 
     def heal(self) -> None:
-        """Serve as if nothing had been; what was swallowed is lost with its connections."""
+        """Serve normally again; swallowed bytes are lost with their connections."""
         self._delay_s = 0.0
         if not self._flowing.is_set():
             self.reset()
@@ -53,7 +53,7 @@ class Proxy:
         self._flowing.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, until either side ends."""
+        """Serve one client until either side ends."""
         self._writers.add(writer)
         try:
             if self._away:
@@ -88,7 +88,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(port: int, target: int) -> AsyncIterator[Proxy]:
-    """A proxy that listens on `port` until the end."""
+    """Run a proxy that listens on `port`."""
     proxy = Proxy(port, target)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", port)
     try:

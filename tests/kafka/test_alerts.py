@@ -1,4 +1,4 @@
-"""A broker that is away is an alert at a real receiver, until it is back."""
+"""Tests that the loss of the broker raises an alert at a real receiver."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.monitoring.rig import monitoring
 async def test_a_broker_that_is_away_alerts_until_it_is_back(
     own_broker: Broker, tmp_path: Path
 ) -> None:
-    """Started without its broker, the service alerts; when the broker comes, it is resolved."""
+    """Without its broker the service raises an alert, which is resolved when the broker starts."""
     port = free_port()
     env = {"VOLSVC_KAFKA__BOOTSTRAP_SERVERS": own_broker.bootstrap_servers}
     arguments = ("--transport", "kafka", "--port", str(port))
     async with (
-        monitoring(tmp_path / "monitoring", [port]) as heard,
+        monitoring(tmp_path / "monitoring", [port]) as alerts,
         running(*arguments, env=env, cwd=tmp_path),
     ):
-        await heard.wait_for("firing", "VolsvcKafkaDisconnected")
+        await alerts.wait_for("firing", "VolsvcKafkaDisconnected")
         own_broker.start()
-        await heard.wait_for("resolved", "VolsvcKafkaDisconnected")
+        await alerts.wait_for("resolved", "VolsvcKafkaDisconnected")

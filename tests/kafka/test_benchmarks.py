@@ -1,4 +1,4 @@
-"""The benchmarks that need a broker, in a small form."""
+"""Tests of the benchmarks that need a broker, in a small form."""
 
 from __future__ import annotations
 

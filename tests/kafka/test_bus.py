@@ -1,4 +1,4 @@
-"""The bus on a real broker."""
+"""Tests of the Kafka bus on a real broker."""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -17,8 +17,8 @@ from volsvc.transport import Lag
 from volsvc.transport.kafka.bus import KafkaBus
 
 
-class Heard:
-    """Bus events, remembered."""
+class RecordedBusEvents:
+    """Bus events that records every report."""
 
     def __init__(self) -> None:
         self.up: dict[str, bool] = {}
@@ -26,15 +26,15 @@ class Heard:
         self.rebalances = 0
 
     def connected(self, part: str, up: bool, reason: str) -> None:
-        """Note the state of a part."""
+        """Record the state of a part."""
         self.up[part] = up
 
     def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
-        """Note the lag."""
+        """Record the lag."""
         self.lags = dict(lags)
 
     def rebalanced(self) -> None:
-        """Count."""
+        """Count the rebalance."""
         self.rebalances += 1
 
 
@@ -52,7 +52,7 @@ def kafka(broker: Broker) -> KafkaSettings:
 
 @pytest.fixture
 async def bus(kafka: KafkaSettings) -> AsyncIterator[KafkaBus]:
-    bus = KafkaBus(kafka, Heard(), "here")
+    bus = KafkaBus(kafka, RecordedBusEvents(), "here")
     yield bus
     await bus.stop()
 
@@ -63,14 +63,14 @@ def topics(kafka: KafkaSettings) -> SimpleNamespace:
 
 
 class TestKafkaBus(BusContract):
-    """The contract."""
+    """The contract on a real broker."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), AssertionError("lost")])
-async def test_what_the_client_dies_of_can_be_tried_again(
+async def test_any_client_error_is_transient(
     error: Exception, bus: KafkaBus, kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A heartbeat on a connection that has just closed, as uvloop refuses it, ends no process."""
+    """An error of any class in the client's heartbeat is raised as a transient one."""
     send = AIOKafkaConnection.send
 
     def refused(self: AIOKafkaConnection, request: Any, *rest: Any, **more: Any) -> Any:

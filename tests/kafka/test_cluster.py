@@ -1,4 +1,4 @@
-"""Three brokers: one of them dies during a replay at full speed."""
+"""Tests of a cluster that loses a broker during a replay at full speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.kafka.log import read_topic
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Three brokers, started."""
+    """A running cluster of three brokers."""
     three = Cluster(tmp_path)
     three.start()
     yield three
@@ -25,7 +25,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 async def leaders(servers: str, topic: str) -> dict[int, int]:
-    """The node that leads each partition."""
+    """Return the leading node of each partition."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
@@ -37,7 +37,7 @@ async def leaders(servers: str, topic: str) -> dict[int, int]:
 
 @pytest.mark.timeout(180)
 async def test_leader_dies_at_full_speed(cluster: Cluster, recording: Path, tmp_path: Path) -> None:
-    """No acknowledged tick is lost, none is doubled, and the digests are the undisturbed run's."""
+    """No acknowledged tick is lost or duplicated, and the digests are undisturbed."""
     digests, newest = await undisturbed(recording, tmp_path)
     rows = (tmp_path / "undisturbed.ndjson").read_bytes().count(b"\n")
     servers, name = cluster.bootstrap_servers, uuid.uuid4().hex[:8]

@@ -1,4 +1,4 @@
-"""Power cuts: an instance that is killed goes on as if nothing had been."""
+"""Tests of an instance that is killed again and again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLEAN = REAL_TICKS / "2026-04-04_BTC-ETH_11min.ndjson.gz"
 
 @pytest.mark.timeout(240)
 async def test_killed_twenty_times(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """Kill -9 at twenty random points of a replay: the digests are those of an undisturbed run."""
+    """Twenty kills at random points of a replay leave the digests undisturbed."""
     path = CLEAN if CLEAN.exists() else recording
     digests, newest = await undisturbed(path, tmp_path)
     name = uuid.uuid4().hex[:8]

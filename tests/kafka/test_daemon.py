@@ -1,4 +1,4 @@
-"""The daemon on a real broker: the same features, restarts, outages."""
+"""Tests of the daemon on a real broker: features, restarts, outages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ("symbol", "time", "price", "ret_mean", "ret_std", "n")
 
 
 def environment(broker: Broker, name: str, **more: str) -> dict[str, str]:
-    """Settings of a daemon with topics of its own."""
+    """Return the environment of a daemon with topics of its own."""
     return {
         "VOLSVC_BUS__TRANSPORT": "kafka",
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
@@ -37,7 +37,7 @@ def environment(broker: Broker, name: str, **more: str) -> dict[str, str]:
 
 
 async def expected(path: Path, folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The features that `volsvc features` gives, by symbol and time; times are distinct."""
+    """Return the features of `volsvc features` by symbol, time and row number."""
     code, _, err = await command("features", str(path), "--out", "f.csv", cwd=folder)
     assert code == 0, err
     with (folder / "f.csv").open() as file:
@@ -56,7 +56,7 @@ async def published(broker: Broker, name: str) -> list[LogRecord]:
 
 
 async def assert_each_tick_once(broker: Broker, name: str, rows: int) -> None:
-    """The log holds every row of the recording, and none twice."""
+    """Assert that the log holds every row of the recording exactly once."""
     ticks = await read_topic(broker.bootstrap_servers, f"{name}.raw", PARTITIONS)
     positions = [record.headers["volsvc-position"] for record in ticks]
     assert len(set(positions)) == len(positions) == rows
@@ -74,7 +74,7 @@ async def all_processed(daemon: RunningDaemon, ticks: int, within_s: float = 60)
 async def test_same_features_as_the_command(
     real: Path | None, speed: str, broker: Broker, recording: Path, tmp_path: Path
 ) -> None:
-    """On the broker as in process: each published row is the command's, to the last bit."""
+    """Each row published on the broker is that of the command, to the last bit."""
     path = real or recording
     wanted = list((await expected(path, tmp_path)).values())
     name = uuid.uuid4().hex[:8]
@@ -93,8 +93,8 @@ async def test_same_features_as_the_command(
     assert set(records) <= set(wanted)
 
 
-async def test_stop_and_go_on(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """Stopped in the middle at full speed and started again: nothing lost, nothing doubled."""
+async def test_stop_and_restart(broker: Broker, recording: Path, tmp_path: Path) -> None:
+    """A stop at full speed and a restart neither lose nor duplicate a tick."""
     wanted = list((await expected(recording, tmp_path)).values())
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
@@ -131,7 +131,7 @@ async def test_stop_and_go_on(broker: Broker, recording: Path, tmp_path: Path) -
 async def test_broker_comes_late_and_goes_away(
     own_broker: Broker, recording: Path, tmp_path: Path
 ) -> None:
-    """Broker 20 s late, then killed for 20 s in the middle: no tick lost, none doubled."""
+    """No tick is lost or duplicated by a broker that starts 20 s late and is away for 20 s."""
     wanted = list((await expected(recording, tmp_path)).values())
     name = uuid.uuid4().hex[:8]
     env = environment(own_broker, name)
@@ -158,12 +158,12 @@ async def test_broker_comes_late_and_goes_away(
         assert await daemon.stop() == 0
     await assert_each_tick_once(own_broker, name, len(wanted))
     assert {as_text(r.value) for r in await published(own_broker, name)} <= set(wanted)
-    # One line for each change of state, not one for each attempt.
+    # The log has a line for each change of state, and none for each attempt.
     assert len(daemon.log.splitlines()) < 60
 
 
-async def test_somebody_elses_records(broker: Broker, tmp_path: Path) -> None:
-    """Ticks of another producer are taken; what is none goes to the dead letters with a reason."""
+async def test_foreign_records(broker: Broker, tmp_path: Path) -> None:
+    """Ticks of a foreign producer are processed, other records are dead letters with a reason."""
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
     good = {"product_id": "BTC-USD", "timestamp": "2026-01-05T00:00:00Z", "price": "70000.5"}
@@ -203,7 +203,7 @@ async def test_somebody_elses_records(broker: Broker, tmp_path: Path) -> None:
 
 
 async def test_the_replay_command(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """`volsvc replay` publishes a recording once, whether it is run once or twice."""
+    """`volsvc replay` publishes each row exactly once, even if it is run twice."""
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
     wanted = len(await expected(recording, tmp_path))
@@ -219,7 +219,7 @@ async def test_the_replay_command(broker: Broker, recording: Path, tmp_path: Pat
 async def test_stop_while_the_broker_is_away(
     how: str, own_broker: Broker, recording: Path, tmp_path: Path
 ) -> None:
-    """SIGTERM ends the daemon in time with code 0 whatever the broker does."""
+    """SIGTERM ends the daemon in time with code 0, whatever the state of the broker."""
     env = environment(own_broker, uuid.uuid4().hex[:8])
     if how != "never there":
         own_broker.start()

@@ -1,4 +1,4 @@
-"""Many instances in one group: members come, die, hang and return."""
+"""Tests of many instances in one group: members that join, die, hang and return."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ ROLES = ("--source", "none", "--roles", "consumer,api")
 
 @pytest.fixture(scope="module")
 def eight_markets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight minutes of eight generated markets."""
+    """A recording of eight generated markets over eight minutes."""
     path = tmp_path_factory.mktemp("markets") / "markets.ndjson.gz"
     generate_file(path, minutes=8, seed=5, symbols=SYMBOLS, start="2026-01-05T14:00:00Z")
     return path
 
 
 class Prober:
-    """Asks instances for every symbol, over and over; notes whatever is no good answer."""
+    """Requests every symbol of instances over and over, and records every wrong answer."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, RunningDaemon] = {}
+        self.daemons: dict[str, RunningDaemon] = {}
         self.answers = 0
         self.wrong: list[str] = []
         self._newest: dict[tuple[str, str], str] = {}
 
-    async def ask(self) -> None:
-        """Until cancelled."""
+    async def run(self) -> None:
+        """Send requests until cancelled."""
         while True:
-            for name, daemon in list(self.asked.items()):
+            for name, daemon in list(self.daemons.items()):
                 for symbol in SYMBOLS:
                     await self._once(name, daemon, symbol)
             await asyncio.sleep(0.05)
@@ -58,7 +58,7 @@ class Prober:
             answer = await daemon.get(f"/latest/{symbol}")
         except (aiohttp.ClientError, TimeoutError) as error:
             answer = {"error": repr(error)}
-        if name not in self.asked:
+        if name not in self.daemons:
             return
         self.answers += 1
         as_of = answer.get("as_of")
@@ -70,7 +70,7 @@ class Prober:
             self._newest[name, symbol] = as_of
 
 
-async def knows_all(daemon: RunningDaemon) -> None:
+async def every_symbol_known(daemon: RunningDaemon) -> None:
     async def all_known() -> bool:
         return len((await daemon.get("/latest"))["symbols"]) == len(SYMBOLS)
 
@@ -86,7 +86,7 @@ async def ready(daemon: RunningDaemon) -> None:
 
 @pytest.mark.timeout(180)
 async def test_added_killed_paused(broker: Broker, eight_markets: Path, tmp_path: Path) -> None:
-    """One added, one killed, one paused beyond its session: nothing lost, no request failed."""
+    """No tick is lost and no request fails while members are added, killed and paused."""
     digests, newest = await undisturbed(eight_markets, tmp_path)
     name = uuid.uuid4().hex[:8]
     env = environment(broker.bootstrap_servers, name)
@@ -94,38 +94,38 @@ async def test_added_killed_paused(broker: Broker, eight_markets: Path, tmp_path
     async with AsyncExitStack() as stack:
 
         async def start(instance: str) -> RunningDaemon:
-            mine = {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
-            daemon = await stack.enter_async_context(running(*ROLES, env=mine, cwd=tmp_path))
+            own_env = {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
+            daemon = await stack.enter_async_context(running(*ROLES, env=own_env, cwd=tmp_path))
             await ready(daemon)
             return daemon
 
         a, b, c = [await start(instance) for instance in "abc"]
         replay = await launch("replay", str(eight_markets), "--speed", "20", env=env, cwd=tmp_path)
         for daemon in (a, b, c):
-            await knows_all(daemon)
-        prober.asked = {"a": a, "b": b, "c": c}
-        asking = asyncio.create_task(prober.ask())
+            await every_symbol_known(daemon)
+        prober.daemons = {"a": a, "b": b, "c": c}
+        probing = asyncio.create_task(prober.run())
 
         d = await start("d")
-        prober.asked["d"] = d
+        prober.daemons["d"] = d
         await owns_something(d)
 
-        del prober.asked["a"]
+        del prober.daemons["a"]
         await a.stop(signal.SIGKILL)
         await owned_by({"b": b, "c": c, "d": d})
 
-        del prober.asked["b"]
+        del prober.daemons["b"]
         b.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(SESSION_MS / 1000 * 2)
         await owned_by({"c": c, "d": d})
         b.process.send_signal(signal.SIGCONT)
-        prober.asked["b"] = b
+        prober.daemons["b"] = b
 
         assert await replay.wait() == 0
         for instance, daemon in {"b": b, "c": c, "d": d}.items():
             await caught_up(daemon, newest, 30, f"every last tick on {instance}")
         await owned_by({"b": b, "c": c, "d": d})
-        asking.cancel()
+        probing.cancel()
         for daemon in (b, c, d):
             assert await daemon.stop() == 0
     assert prober.wrong == []
@@ -141,13 +141,13 @@ async def owns_something(daemon: RunningDaemon) -> None:
 
 
 async def partitions_of(daemon: RunningDaemon) -> int:
-    """The partitions whose lag an instance knows: those that it owns."""
+    """Return the number of partitions that an instance owns: those with a lag."""
     text = await daemon.text("/metrics")
     return text.count("volsvc_kafka_consumer_lag_records{")
 
 
 async def owned_by(fleet: Mapping[str, RunningDaemon]) -> None:
-    """Wait until every partition has one owner among these."""
+    """Wait until every partition has one owner among these instances."""
 
     async def all_owned() -> bool:
         owned = [await partitions_of(daemon) for daemon in fleet.values()]

@@ -1,4 +1,4 @@
-"""A live feed on a real broker that goes away in the middle."""
+"""Tests of a live feed during an outage of the broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW = {"ret_mean": 0, "ret_std": 3e-5, "n": 49}
 
 
 async def test_broker_away_while_the_market_goes_on(own_broker: Broker, tmp_path: Path) -> None:
-    """Each trade is in the log once, in order, those of the outage too."""
+    """Each trade is in the log once and in order, those of the outage included."""
     ticks = trades(400, 2)
     name = uuid.uuid4().hex[:8]
     own_broker.start()
@@ -32,13 +32,13 @@ async def test_broker_away_while_the_market_goes_on(own_broker: Broker, tmp_path
             async def unreachable() -> bool:
                 return bool((await daemon.get("/health"))["status"] == "degraded")
 
-            await eventually(unreachable, 15, "the broker is missed")
-            at = simulator.market.steps_played
+            await eventually(unreachable, 15, "the outage is noticed")
+            at = simulator.playback.steps_played
 
-            async def went_on() -> bool:
-                return simulator.market.steps_played > at + 20
+            async def progressed() -> bool:
+                return simulator.playback.steps_played > at + 20
 
-            await eventually(went_on, 15, "the market goes on")
+            await eventually(progressed, 15, "the market makes progress")
             assert (await daemon.predict(rows=[{"ret_mean": 0, "ret_std": 3e-5, "n": 49}]))[
                 0
             ] == 200

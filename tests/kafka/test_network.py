@@ -1,4 +1,4 @@
-"""What networks do: resets, latency, black holes, a broker that is away."""
+"""Tests of network faults: resets, latency, black holes, a broker that is away."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.kafka.broker import Broker, free_port
 from tests.kafka.fleet import assert_identical, caught_up, environment, undisturbed
 from tests.kafka.proxy import Proxy, proxy_to
 
+# Ten seconds are usual; a machine with busy processors needs longer for the same work.
 RECOVERY_S = 30.0
-"""Ten seconds are the rule; a machine whose processors are taken needs longer for the same work."""
+# Bytes; less than an unbounded queue would hold of the replay during the outages.
 MOST_GROWTH = 60_000_000
-"""Bytes; a queue without a bound would take in the replay meanwhile, and more."""
+# The recording then takes 75 seconds: ticks are left when the last fault is over.
 SPEED = "8"
-"""The recording then takes 75 seconds: ticks are left when the last fault is over."""
 SYMBOL = "/latest/BTC-USD"
 
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
-    """A broker that is only reached through a proxy."""
+    """A broker that is reached through a proxy only."""
     port = free_port()
     broker = Broker(tmp_path / "broker", advertised=port)
     await asyncio.to_thread(broker.start)
@@ -36,7 +36,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
     await asyncio.to_thread(broker.kill)
 
 
-async def gets_on(daemon: RunningDaemon) -> None:
+async def progresses(daemon: RunningDaemon) -> None:
     """Wait until the broker is reached and more ticks are processed."""
     before = await daemon.metric("volsvc_ticks_total")
 
@@ -44,16 +44,16 @@ async def gets_on(daemon: RunningDaemon) -> None:
         up = await daemon.metric("volsvc_kafka_connected") == 1
         return up and await daemon.metric("volsvc_ticks_total") > before
 
-    await eventually(done, RECOVERY_S, "the service gets on")
+    await eventually(done, RECOVERY_S, "the service makes progress")
 
 
 async def answers_while_degraded(daemon: RunningDaemon, for_s: float) -> None:
-    """/predict and /latest answer all the time, /health says what is wrong, the age rises."""
+    """Assert that the service answers while /health is degraded and the age rises."""
 
     async def degraded() -> bool:
         return bool((await daemon.get("/health"))["status"] == "degraded")
 
-    await eventually(degraded, RECOVERY_S, "the loss shows in /health")
+    await eventually(degraded, RECOVERY_S, "the loss is visible in /health")
     until = time.monotonic() + for_s
     age = (await daemon.get(SYMBOL))["age_s"]
     while time.monotonic() < until:
@@ -69,34 +69,34 @@ async def answers_while_degraded(daemon: RunningDaemon, for_s: float) -> None:
 async def test_everything_a_network_does(
     away_s: int, proxy: Proxy, recording: Path, tmp_path: Path
 ) -> None:
-    """On again soon after the network, no memory spent, one line a change of state."""
+    """The service recovers soon after each fault, without memory growth or repeated log lines."""
     digests, newest = await undisturbed(recording, tmp_path)
     servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
     env = environment(servers, name)
     async with running("--path", str(recording), "--speed", SPEED, env=env, cwd=tmp_path) as daemon:
-        await gets_on(daemon)
+        await progresses(daemon)
         memory = await daemon.metric("process_resident_memory_bytes")
 
         for _ in range(5):
             proxy.reset()
             await asyncio.sleep(0.2)
-        await gets_on(daemon)
+        await progresses(daemon)
 
         proxy.slow(0.5)
         await asyncio.sleep(5)
         assert await daemon.status(SYMBOL) == 200
         proxy.heal()
-        await gets_on(daemon)
+        await progresses(daemon)
 
         proxy.swallow()
         await answers_while_degraded(daemon, 4)
         proxy.heal()
-        await gets_on(daemon)
+        await progresses(daemon)
 
         proxy.go_away()
         await answers_while_degraded(daemon, away_s)
         proxy.heal()
-        await gets_on(daemon)
+        await progresses(daemon)
 
         growth = await daemon.metric("process_resident_memory_bytes") - memory
         assert growth < MOST_GROWTH
@@ -113,10 +113,10 @@ async def test_everything_a_network_does(
 
 @pytest.mark.timeout(240)
 async def test_an_instance_that_only_answers(proxy: Proxy, recording: Path, tmp_path: Path) -> None:
-    """It owns no partition, knows every symbol, and goes on answering when the broker is away."""
+    """An instance without partitions answers for every symbol, during an outage as well."""
     _, newest = await undisturbed(recording, tmp_path)
     servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
-    # Its one client may be waiting for an answer when the network is back.
+    # Its only client may still wait for an answer when the network is back.
     env = environment(servers, name, VOLSVC_KAFKA__REQUEST_TIMEOUT_MS="2000")
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as owner:
         await caught_up(owner, newest, 120)

@@ -1,4 +1,4 @@
-"""An outside client: kcat reads our topics and writes into them, as docs/topics.md says."""
+"""Tests of our topics with an independent client, kcat, against docs/topics.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOC = Path(__file__).parents[2] / "docs" / "topics.md"
 
 
 def example(topic: str) -> bytes:
-    """The example record of a topic in the documentation."""
+    """Return the example record of a topic in the documentation."""
     section = DOC.read_text().split(f"\n## {topic}\n")[1].split("\n## ")[0]
     found = re.search(r"```json\n(.*?)```", section, re.DOTALL)
     assert found, topic
@@ -31,7 +31,7 @@ def example(topic: str) -> bytes:
 
 
 async def kcat(*arguments: str, stdin: bytes | None = None) -> bytes:
-    """The output of kcat."""
+    """Run kcat, and return its output."""
     assert shutil.which("kcat"), "kcat is missing: run `make kafka`"
     process = await asyncio.create_subprocess_exec(
         "kcat",
@@ -47,25 +47,25 @@ async def kcat(*arguments: str, stdin: bytes | None = None) -> bytes:
 
 
 def shape(value: Any) -> Any:
-    """The names in a JSON value, as deep as they go; of a list, those of its first item."""
+    """Return the nested names of a JSON value; of a list, those of its first item."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items() if name != "state"}
     return [shape(inner) for inner in value[:1]] if isinstance(value, list) else None
 
 
 def test_the_documented_records_are_read() -> None:
-    """The examples of the documentation pass through our own decoders."""
+    """The documented examples are valid for our own decoders."""
     tick = decode_tick(Record("t", 0, 0, b"BTC-USD", example("ticks.raw")))
     assert tick.symbol == "BTC-USD"
     assert tick.best_ask == 69_705.91
-    told = decode_snapshot(Record("t", 0, 0, b"BTC-USD", example("ticks.features")))
-    assert told.snapshot.quality.ticks == 812
-    assert told.snapshot.predictions[0].sigma == 0.00021
+    remote = decode_snapshot(Record("t", 0, 0, b"BTC-USD", example("ticks.features")))
+    assert remote.snapshot.quality.ticks == 812
+    assert remote.snapshot.predictions[0].sigma == 0.00021
 
 
 @pytest.mark.timeout(120)
 async def test_kcat_reads_and_writes(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """Both topics hold what is documented; the documented tick, written by kcat, is served."""
+    """Both topics hold the documented fields, and the documented tick is served."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     digests, newest = await undisturbed(recording, tmp_path)
     env = environment(servers, name)

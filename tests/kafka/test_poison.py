@@ -1,4 +1,4 @@
-"""Poison: one record in a hundred is bad, in ten ways."""
+"""Tests of poisoned topics: one record in a hundred is invalid, in ten ways."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ POISONS: tuple[tuple[str, bytes | None, bytes | None, str], ...] = (
 
 @pytest.mark.timeout(180)
 async def test_one_in_a_hundred(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """All of the bad are in the dead letters with their reasons, all of the good are processed."""
+    """Every invalid record is a dead letter with its reason, every valid tick is processed."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     digests, newest = await undisturbed(recording, tmp_path)
     env = environment(servers, name, VOLSVC_FEATURES__SYMBOLS=",".join(newest))
     code, _, err = await command("replay", str(recording), "--speed", "max", env=env, cwd=tmp_path)
     assert code == 0, err
-    # The recording again in another topic, so that poison stands between the ticks.
+    # The recording once more in another topic, with poison between its ticks.
     ticks = await read_topic(servers, f"{name}.raw", PARTITIONS)
     ticks.sort(key=lambda tick: int(tick.headers["volsvc-position"].rpartition(b":")[2]))
     poisoned = environment(servers, f"{name}p", VOLSVC_FEATURES__SYMBOLS=",".join(newest))
@@ -68,11 +68,11 @@ async def test_one_in_a_hundred(broker: Broker, recording: Path, tmp_path: Path)
         await write(servers, f"{name}p.raw", records)
         await caught_up(daemon, newest, 60)
 
-        async def buried() -> bool:
+        async def dead_lettered() -> bool:
             return await daemon.metric("volsvc_dlq_records_total") == sum(sent.values())
 
-        await eventually(buried, 20, "every bad record is found")
-        # A quality is as of the symbol's newest tick.
+        await eventually(dead_lettered, 20, "every invalid record is found")
+        # The quality is that at the symbol's newest tick, so later rejections are not in it yet.
         assert 0 < (await daemon.get("/latest/BTC-USD"))["quality"]["future"] <= sent["future"]
         assert await daemon.metric("volsvc_feed_future_total") == sent["future"]
         assert await daemon.stop() == 0
@@ -83,6 +83,6 @@ async def test_one_in_a_hundred(broker: Broker, recording: Path, tmp_path: Path)
 
 
 def test_the_future_is_ahead_of_the_recordings() -> None:
-    """The poisoned time is no time that a recording could have."""
+    """The poisoned time is later than that of any recording."""
     assert format_time(0) < FUTURE
     assert len(POISONS) == 10

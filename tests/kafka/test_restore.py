@@ -1,4 +1,4 @@
-"""What a new owner finds in the log: many symbols, lost ticks, control records, another topic."""
+"""Tests of restores: many symbols, lost ticks, control records, a recreated topic."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaProducer
 
 from tests.daemon import RunningDaemon, eventually, launch, running
 from tests.kafka.broker import Broker
-from tests.kafka.filling import Quiet, a_warm_record, fill, settings_of
+from tests.kafka.filling import NullBusEvents, fill, settings_of, warm_record
 from tests.kafka.fleet import environment
 from tests.kafka.log import create_topic, delete_records, read_topic, write
-from volsvc.transport.kafka.reader import KafkaReader
+from volsvc.transport.kafka.log_reader import KafkaLogReader
 
 INSTANCE = ("--source", "none", "--roles", "consumer,api")
 MANY = 10_000
@@ -24,7 +24,7 @@ GOOD = {"symbol": "BTC-USD", "price": 70_000.0}
 
 
 def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
-    """Ticks of BTC-USD, one a second."""
+    """Return ticks of BTC-USD, one a second."""
     return [
         (b"BTC-USD", json.dumps({**GOOD, "time": 1_767_571_200 + at, "trade_id": at + 1}).encode())
         for at in seconds
@@ -33,14 +33,14 @@ def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
 
 @pytest.mark.timeout(180)
 async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """A new instance has the state of 10,000 symbols and answers for them; scaling.py times it."""
+    """A new instance restores 10,000 symbols and answers for them; scaling.py times it."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
-    warm = await a_warm_record(servers, recording, tmp_path)
+    warm = await warm_record(servers, recording, tmp_path)
     await fill(settings_of(servers, name), warm, MANY)
     async with running(*INSTANCE, env=environment(servers, name), cwd=tmp_path) as daemon:
 
         async def restored() -> bool:
-            # In the log: to ask for the metrics of so many symbols is work of its own.
+            # In the log, because the metrics of so many symbols are expensive to scrape.
             return f'"symbols": {MANY}' in daemon.log
 
         await eventually(restored, 60, "every state is restored", 0.1)
@@ -49,8 +49,8 @@ async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: P
         assert await daemon.metric("volsvc_ticks_rejected_total") == 0
 
 
-async def ten_ticks_taken(servers: str, name: str, env: Mapping[str, str], cwd: Path) -> None:
-    """An instance has come, taken ten ticks in, and gone."""
+async def process_ten_ticks(servers: str, name: str, env: Mapping[str, str], cwd: Path) -> None:
+    """Run an instance until it has processed ten ticks."""
     async with running(*INSTANCE, env=env, cwd=cwd) as daemon:
         await reached(daemon)
         await write(servers, f"{name}.raw", ticks(range(10)))
@@ -58,11 +58,11 @@ async def ten_ticks_taken(servers: str, name: str, env: Mapping[str, str], cwd: 
         assert await daemon.stop() == 0
 
 
-async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
-    """A committed offset below the log's start: on at the start, and the loss is a gap."""
+async def test_retention_deleted_ticks(broker: Broker, tmp_path: Path) -> None:
+    """A commit below the log's start resumes at the start, and the loss counts as a gap."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
-    await ten_ticks_taken(servers, name, env, tmp_path)
+    await process_ten_ticks(servers, name, env, tmp_path)
     await write(servers, f"{name}.raw", ticks(range(10, 40)))
     await delete_records(servers, f"{name}.raw", {0: 30})
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
@@ -74,7 +74,7 @@ async def test_retention_took_ticks(broker: Broker, tmp_path: Path) -> None:
 
 
 async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path) -> None:
-    """Markers at the ends of partitions and aborted ticks hold nobody up and count for nothing."""
+    """Transaction markers and aborted ticks block nothing and are not counted."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
@@ -87,7 +87,7 @@ async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path
         assert await daemon.stop() == 0
     for topic in (f"{name}.raw", f"{name}.features"):
         await transactions(servers, topic)
-    reader = KafkaReader(settings_of(servers, name), Quiet())
+    reader = KafkaLogReader(settings_of(servers, name), NullBusEvents())
     async with asyncio.timeout(10):
         (newest,) = await reader.tail(f"{name}.raw", 1)
     assert json.loads(newest.value or b"")["trade_id"] == 5
@@ -99,7 +99,7 @@ async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path
 
 
 async def transactions(servers: str, topic: str) -> None:
-    """Five committed ticks, then an aborted transaction: the log ends in markers."""
+    """Write five committed ticks and an aborted transaction, so that the log ends in markers."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id=f"outside-{topic}")
     await producer.start()
     try:
@@ -114,19 +114,19 @@ async def transactions(servers: str, topic: str) -> None:
         await producer.stop()
 
 
-async def test_ticks_made_anew(broker: Broker, tmp_path: Path) -> None:
-    """States of another log than the one that is there: refused with a reason, not skipped over."""
+async def test_recreated_ticks_topic(broker: Broker, tmp_path: Path) -> None:
+    """States of another log of ticks are refused with a reason, and no tick is skipped."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="1")
-    await ten_ticks_taken(servers, name, env, tmp_path)
-    anew = {**env, "KAFKA_TOPIC": f"{name}.anew"}
-    await create_topic(servers, f"{name}.anew", 1)
-    process = await launch("run", "--port", "0", *INSTANCE, env=anew, cwd=tmp_path)
+    await process_ten_ticks(servers, name, env, tmp_path)
+    recreated = {**env, "KAFKA_TOPIC": f"{name}.recreated"}
+    await create_topic(servers, f"{name}.recreated", 1)
+    process = await launch("run", "--port", "0", *INSTANCE, env=recreated, cwd=tmp_path)
     async with asyncio.timeout(30):
         _, err = await process.communicate()
     assert process.returncode == 1
     assert f"delete {name}.features too" in err.decode()
-    assert await read_topic(servers, f"{name}.anew", 1) == []
+    assert await read_topic(servers, f"{name}.recreated", 1) == []
 
 
 async def reached(daemon: RunningDaemon) -> None:

@@ -1,4 +1,4 @@
-"""An owner that was paused writes old states over new ones; the log must not believe it."""
+"""Tests of a paused owner that writes old states over new ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INSTANCE = ("--source", "none", "--roles", "consumer,api")
 
 
 def halves(recording: Path, folder: Path) -> tuple[Path, Path]:
-    """A recording in two files."""
+    """Write the halves of a recording to two files."""
     lines = gzip.decompress(recording.read_bytes()).splitlines(keepends=True)
     middle = len(lines) // 2
     paths = folder / "first.ndjson", folder / "second.ndjson"
@@ -46,7 +46,7 @@ def offset_of(record: LogRecord) -> int:
 
 
 def newest_of(records: list[LogRecord]) -> dict[bytes | None, int]:
-    """The highest offset of each symbol's states."""
+    """Return the highest offset of each symbol's states."""
     newest: dict[bytes | None, int] = {}
     for record in records:
         newest[record.key] = max(offset_of(record), newest.get(record.key, -1))
@@ -54,12 +54,12 @@ def newest_of(records: list[LogRecord]) -> dict[bytes | None, int]:
 
 
 def last_of(records: list[LogRecord]) -> dict[bytes | None, int]:
-    """The offset of each symbol's last written state: what compaction keeps."""
+    """Return the offset of each symbol's last state, which is the one that compaction keeps."""
     return {record.key: offset_of(record) for record in records}
 
 
 def went_back(records: list[LogRecord]) -> bool:
-    """Whether an older state of a symbol was ever written after a newer one."""
+    """Return True if an older state of a symbol was ever written after a newer one."""
     newest: dict[bytes | None, int] = {}
     for record in records:
         if offset_of(record) < newest.get(record.key, -1):
@@ -70,7 +70,7 @@ def went_back(records: list[LogRecord]) -> bool:
 
 @pytest.mark.timeout(180)
 async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """Its old states are written over at once, so that compaction keeps the newest of each."""
+    """The old states are overwritten at once, so that compaction keeps the newest of each."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     await create_topic(servers, f"{name}.features", PARTITIONS, COMPACTED_AT_ONCE)
     first, second = halves(recording, tmp_path)
@@ -78,29 +78,29 @@ async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_
     digests, newest = await undisturbed(recording, tmp_path)
     env = environment(servers, name)
 
-    def mine(instance: str) -> dict[str, str]:
+    def environment_of(instance: str) -> dict[str, str]:
         return {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
 
-    async with running(*INSTANCE, env=mine("a"), cwd=tmp_path) as a:
+    async with running(*INSTANCE, env=environment_of("a"), cwd=tmp_path) as a:
         replay = await launch("replay", str(first), "--speed", "100", env=env, cwd=tmp_path)
         await processed(a, 2_000)
         a.process.send_signal(signal.SIGSTOP)
-        async with running(*INSTANCE, env=mine("b"), cwd=tmp_path) as b:
+        async with running(*INSTANCE, env=environment_of("b"), cwd=tmp_path) as b:
             assert await replay.wait() == 0
             await caught_up(b, newest_of_first, 30)
             assert not went_back(await published(servers, name))
             a.process.send_signal(signal.SIGCONT)
 
-            came_back = False
+            old_written = False
 
             async def written_again() -> bool:
-                # Compaction may take the old states away between two looks.
-                nonlocal came_back
+                # Compaction may remove the old states between two reads.
+                nonlocal old_written
                 records = await published(servers, name)
-                came_back = came_back or went_back(records)
-                return came_back and last_of(records) == newest_of(records)
+                old_written = old_written or went_back(records)
+                return old_written and last_of(records) == newest_of(records)
 
-            await eventually(written_again, 20, "old states come, and are written over")
+            await eventually(written_again, 20, "old states are written and overwritten")
             assert await b.metric("volsvc_state_rewrites_total") > 0
             truth = newest_of(await published(servers, name))
             await a.stop(signal.SIGKILL)
@@ -109,7 +109,7 @@ async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_
     assert last_of(await published(servers, name)) == truth
     code, _, err = await command("replay", str(second), "--speed", "max", env=env, cwd=tmp_path)
     assert code == 0, err
-    async with running(*INSTANCE, env=mine("c"), cwd=tmp_path) as c:
+    async with running(*INSTANCE, env=environment_of("c"), cwd=tmp_path) as c:
         await caught_up(c, newest, 60)
         assert await c.stop() == 0
     await assert_identical(servers, name, digests, tmp_path)
@@ -123,7 +123,7 @@ async def processed(daemon: RunningDaemon, ticks: int) -> None:
 
 
 async def compaction(servers: str, name: str) -> None:
-    """Wait until one record a symbol is left; new records close the segments meanwhile."""
+    """Wait for one record per symbol, while new records close the segments."""
 
     async def compacted() -> bool:
         for partition in range(PARTITIONS):

@@ -1,4 +1,4 @@
-"""What is read when somebody scrapes: how old answers are, and how the daemon is."""
+"""Gauges that are computed at each scrape: ages of forecasts and the health of the daemon."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ STATUSES: dict[Status, int] = {"ok": 0, "degraded": 1, "fail": 2}
 
 
 class ComputedMetrics(Collector):
-    """Gauges that would be wrong a second after they were set, and so are computed."""
+    """Ages by symbol and the health of the daemon.
+
+    They change by themselves as time passes, so a stored value would soon be wrong.
+    """
 
     def __init__(self, latest_store: LatestStore, health: Health) -> None:
         self._latest_store = latest_store
         self._health = health
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Ages by symbol, which the board bounds, and the state of the whole."""
+        """Yield the ages by symbol, which the latest store bounds, and the health."""
         age = GaugeMetricFamily(
             "volsvc_forecast_age_seconds",
             "Time since the tick behind a symbol's newest answer was processed",

@@ -1,8 +1,9 @@
-"""Keeps garbage collections short: what stays is left out, and the others come more often.
+"""Settings of the garbage collector that keep its pauses short.
 
-A full collection visits every object, and holds requests up meanwhile: a thousand symbols take it
-150 ms. States hold no cycles, so there is nothing in them to be found. A collection of young
-objects visits everything in them, which for states on their way out is milliseconds.
+A full collection visits every object and delays requests meanwhile: 150 ms for a thousand symbols.
+States of symbols hold no cycles, so it finds nothing in them, and they are frozen. A collection of
+young objects visits everything that they hold, which is milliseconds for states being replaced, so
+such collections are made more often and smaller.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-LOOK_S: Final = 1.0
-# Of the three generations, see `gc.set_threshold`; by themselves they would be 700, 10, 10.
+CHECK_S: Final = 1.0
+# Of the three generations, see `gc.set_threshold`; the default is 700, 10, 10.
 THRESHOLDS: Final = (300, 3, 50)
-# From one freeze to the next; few freezes, because garbage that one meets stays for good.
+# Growth of the number of symbols between freezes. Freezes are few, because garbage that exists at a
+# freeze is never collected.
 GROWTH: Final = 1.25
 
 
 async def tune_gc(symbols: Callable[[], int]) -> None:
-    """Freeze what is there now, and again whenever the number of symbols has grown by a quarter."""
+    """Freeze existing objects, and again whenever the number of symbols has grown by a quarter."""
     gc.set_threshold(*THRESHOLDS)
     gc.collect()
     gc.freeze()
     frozen = 1
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(CHECK_S)
         if symbols() >= frozen * GROWTH:
             gc.freeze()
             frozen = symbols()

@@ -1,7 +1,7 @@
-"""The name of this process among those of its host.
+"""A name of this process that is unique on its host.
 
-A consumer group knows its members by name, so that one that restarts gets its partitions back. Two
-processes of one name would take them from each other for ever.
+Members of a consumer group have static names, so that a member that restarts gets its partitions
+back. Two processes of one name would take them from each other for ever.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from pathlib import Path
 
 from volsvc.domain import StartupError
 
-# Instances on one host; far more than it can carry.
-MOST = 1_000
+# Instances on one host; far more than it can run.
+MAX_INSTANCES = 1_000
 
 
 class InstanceName:
-    """A name that no other running process of this host and user has; held until `release`."""
+    """A name that no other running process of this user has on this host, until `release`."""
 
     def __init__(self, wanted: str, folder: Path | None = None) -> None:
-        """`wanted`, or `wanted-2` and so on where it is taken.
+        """Take `wanted`, or `wanted-2` and so on if it is taken.
 
-        The first free one, so that a restart finds its own again. Raises StartupError when the
-        locks cannot be kept.
+        The first free one is taken, so that a restart gets its former name. Raises StartupError if
+        the locks cannot be created.
         """
         place = folder or Path(tempfile.gettempdir()) / f"volsvc-{os.getuid()}"
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", wanted)
         try:
+            # Private to the user: in a shared folder another user could hold the locks.
             place.mkdir(mode=0o700, exist_ok=True)
             self.name, self._lock = _first_free(place, stem)
         except OSError as error:
             raise StartupError(f"{place}: names of instances cannot be kept: {error}") from error
 
     def release(self) -> None:
-        """Let another process have the name."""
+        """Release the name for another process."""
         os.close(self._lock)
 
 
 def _first_free(place: Path, stem: str) -> tuple[str, int]:
-    for number in range(1, MOST + 1):
+    """Return the first free name and the file descriptor that holds its lock."""
+    for number in range(1, MAX_INSTANCES + 1):
         name = stem if number == 1 else f"{stem}-{number}"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(place / f"{name}.lock", flags, 0o600)
         try:
-            # The kernel lets go of it however the process ends.
+            # The kernel releases the lock however the process ends.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
         else:
             return name, lock
-    raise StartupError(f"{place}: {MOST} instances named {stem} run on this host")
+    raise StartupError(f"{place}: {MAX_INSTANCES} instances named {stem} run on this host")

@@ -1,4 +1,4 @@
-"""Restarting a part after a transient error: which error is which, and how long to wait."""
+"""Restarts parts after transient errors, and ends their tasks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from volsvc.domain import BusUnavailableError
 
 
 class RestartListener(Protocol):
-    """Hears of restarts, for logs and metrics."""
+    """Receives restarts, for logs and metrics."""
 
     def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
-        """The part failed and will run again after the delay."""
+        """Report a part that failed and will run again after the delay."""
         ...
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same part may succeed if it is run again; all else is fatal to the process."""
+    """Return true if the part may succeed when it runs again; other errors end the process."""
     return isinstance(error, BusUnavailableError)
 
 
 async def supervise(
     name: str, part: Callable[[], Awaitable[None]], backoff: Backoff, listener: RestartListener
 ) -> None:
-    """Run a part until it ends by itself; again after a transient error, else raise it."""
+    """Run a part until it ends by itself, and again after a transient error; raises any other."""
     clock = asyncio.get_running_loop().time
     while True:
         started = clock()
@@ -36,11 +36,13 @@ async def supervise(
         except asyncio.CancelledError:
             if asked_to_end():
                 raise
+            # Tasks of Kafka's client end cancelled after a minute without a broker.
             failure: Exception = BusUnavailableError("a task of the client's was cancelled")
         except Exception as error:
             if not is_transient(error):
                 raise
             failure = error
+        # A part that ran longer than the longest delay had recovered in between.
         if clock() - started > backoff.max_s:
             backoff.reset()
         delay = backoff.delay_s()
@@ -49,10 +51,10 @@ async def supervise(
 
 
 async def finish(task: asyncio.Task[None] | None, *, within_s: float, again_s: float = 2.0) -> None:
-    """Wait for a task to end by itself for a while, then cancel it until it has ended.
+    """Wait `within_s` for a task to end by itself, then cancel it every `again_s` until it ends.
 
-    Once may not be enough: before Python 3.12 `asyncio.wait_for`, which Kafka's client uses, loses
-    a cancellation that comes together with a result.
+    One cancellation may not be enough: before Python 3.12 `asyncio.wait_for`, which Kafka's client
+    uses, loses one that comes together with a result.
     """
     if task is None:
         return

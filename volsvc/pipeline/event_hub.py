@@ -1,7 +1,7 @@
-"""What streams of events are fed from: one hub, a bounded past, and a bounded queue a listener.
+"""The source of event streams: a hub with a bounded history and a bounded queue per subscriber.
 
-The hub knows no HTTP and no clock. Whoever has news publishes it here; a listener that is slower
-than the news gets the newest forecast of each symbol and is told how many it missed.
+The hub knows no HTTP and no clock. A subscriber that reads more slowly than events come gets the
+newest forecast of each symbol, and a count of the events that were dropped.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 EventKind = Literal["forecast", "gap", "model", "drift"]
 
-# Events that wait for one listener; a forecast replaces the one before it of the same symbol.
+# Events that wait for one subscriber; a forecast replaces the older one of the same symbol.
 MAX_PENDING = 10_000
+# Longest number accepted in a client's id: `int` raises ValueError for thousands of digits.
+MAX_DIGITS = 18
 
 
 @dataclass(slots=True)
 class Event:
-    """One piece of news; `symbol` is None when it concerns the service.
+    """One event; `symbol` is None when it concerns the service.
 
-    `frame` keeps the event as it goes over the wire, made once for all listeners by the first that
-    needs it.
+    `frame` caches the event as it is sent; the first subscriber that needs it fills it in for all.
     """
 
     seq: int
@@ -35,89 +36,93 @@ class Event:
 
 
 @dataclass(slots=True)
-class Missed:
-    """Events that a listener did not get: replaced by newer ones, or too many altogether."""
+class DroppedEvents:
+    """Counts of events that a subscriber did not get.
+
+    `conflated` were replaced by a newer forecast, `overflowed` exceeded the queue.
+    """
 
     conflated: int = 0
-    overflown: int = 0
+    overflowed: int = 0
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return self.conflated + self.overflown
+        """The number of all dropped events."""
+        return self.conflated + self.overflowed
 
 
 @dataclass(eq=False, slots=True)
-class Listener:
+class Subscriber:
     """One reader of the hub's events, of `symbols` or of all (None)."""
 
     symbols: frozenset[str] | None
-    missed: Missed = field(default_factory=Missed)
+    dropped: DroppedEvents = field(default_factory=DroppedEvents)
     closed: bool = False
     _pending: dict[tuple[str, Any], Event] = field(default_factory=dict)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _readable: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wants(self, event: Event) -> bool:
-        """Whether the event is for this listener; news of the service is for all."""
+        """Return True if the event is for this subscriber; events of the service are for all."""
         return self.symbols is None or event.symbol is None or event.symbol in self.symbols
 
     def offer(self, event: Event) -> None:
-        """Keep the event until it is taken; a forecast takes the place of an older one."""
+        """Queue the event if it is wanted; a forecast replaces an older one of its symbol."""
         if not self.wants(event):
             return
         pending = self._pending
         key = (event.kind, event.symbol if event.kind == "forecast" else event.seq)
-        # Taken out and put in again, so that ids stay in their order.
+        # Removed and inserted again, not overwritten: a dict keeps the order of insertion, and ids
+        # have to rise for `Last-Event-ID` to mean that everything before it was delivered.
         if pending.pop(key, None) is not None:
-            self.missed.conflated += 1
+            self.dropped.conflated += 1
         elif len(pending) >= MAX_PENDING:
             del pending[next(iter(pending))]
-            self.missed.overflown += 1
+            self.dropped.overflowed += 1
         pending[key] = event
-        self._news.set()
+        self._readable.set()
 
     async def take(self, within_s: float) -> list[Event]:
-        """All that waits, oldest first; empty when nothing came in time or the hub closed."""
+        """Return all pending events, oldest first; empty after a timeout or a close."""
         if not self._pending and not self.closed:
             try:
                 async with asyncio.timeout(within_s):
-                    await self._news.wait()
+                    await self._readable.wait()
             except TimeoutError:
                 return []
         events = list(self._pending.values())
         self._pending.clear()
-        self._news.clear()
+        self._readable.clear()
         return events
 
-    def take_missed(self) -> Missed:
-        """What was missed since the last time."""
-        missed, self.missed = self.missed, Missed()
-        return missed
+    def take_dropped(self) -> DroppedEvents:
+        """Return the counts of events dropped since the last call, and start at 0 again."""
+        dropped, self.dropped = self.dropped, DroppedEvents()
+        return dropped
 
     def close(self) -> None:
-        """No more news will come."""
+        """End the subscription: no more events will come."""
         self.closed = True
-        self._news.set()
+        self._readable.set()
 
 
 class EventHub:
-    """Where parts publish and streams listen."""
+    """Distributes events of the service's parts to its subscribers."""
 
-    def __init__(self, ring: int, boot: str | None = None) -> None:
-        """`ring` events are kept for readers that come back; `boot` names this run of the hub."""
+    def __init__(self, history: int, boot: str | None = None) -> None:
+        """Keep `history` events for clients that reconnect; `boot` identifies this run."""
         self.boot = boot or secrets.token_hex(4)
         self._seq = 0
-        self._ring: deque[Event] = deque(maxlen=ring)
-        self._listeners: set[Listener] = set()
+        self._history: deque[Event] = deque(maxlen=history)
+        self._subscribers: set[Subscriber] = set()
         self._closed = False
 
     def publish(self, kind: EventKind, symbol: str | None, payload: Any) -> None:
-        """Give an event to every listener that wants it, and keep it for those that come back."""
+        """Offer an event to every subscriber, and keep it for those that reconnect."""
         self._seq += 1
         event = Event(self._seq, kind, symbol, payload)
-        self._ring.append(event)
-        for listener in self._listeners:
-            listener.offer(event)
+        self._history.append(event)
+        for subscriber in self._subscribers:
+            subscriber.offer(event)
 
     @property
     def last_id(self) -> str:
@@ -125,37 +130,38 @@ class EventHub:
         return self.id_of(self._seq)
 
     def id_of(self, seq: int) -> str:
-        """`<boot>-<seq>`: ids of another run are told apart."""
+        """Return an event's id, `<boot>-<seq>`; `boot` tells ids of another run apart."""
         return f"{self.boot}-{seq}"
 
-    def listen(self, symbols: Collection[str] | None = None) -> Listener:
-        """A new listener, which hears what is published from now on; `leave` it at the end."""
-        listener = Listener(frozenset(symbols) if symbols is not None else None)
+    def subscribe(self, symbols: Collection[str] | None = None) -> Subscriber:
+        """Return a new subscriber to what is published from now on; `unsubscribe` it at the end."""
+        subscriber = Subscriber(frozenset(symbols) if symbols is not None else None)
         if self._closed:
-            listener.close()
-        self._listeners.add(listener)
-        return listener
+            subscriber.close()
+        self._subscribers.add(subscriber)
+        return subscriber
 
-    def leave(self, listener: Listener) -> None:
-        """Forget a listener."""
-        self._listeners.discard(listener)
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber."""
+        self._subscribers.discard(subscriber)
 
     def __len__(self) -> int:
-        return len(self._listeners)
+        return len(self._subscribers)
 
     def since(self, last_id: str) -> Sequence[Event] | None:
-        """The events after `last_id`; None when that is not known any more, or never was."""
+        """Return the events after `last_id`; None if that is too old or no id of this run."""
         boot, _, text = last_id.rpartition("-")
-        if boot != self.boot or not (text.isascii() and text.isdigit()) or len(text) > 18:
+        # ASCII only: `isdigit` accepts superscripts, for which `int` raises ValueError.
+        if boot != self.boot or not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
             return None
         last = int(text)
-        oldest = self._ring[0].seq if self._ring else self._seq + 1
+        oldest = self._history[0].seq if self._history else self._seq + 1
         if not oldest - 1 <= last <= self._seq:
             return None
-        return [event for event in self._ring if event.seq > last]
+        return [event for event in self._history if event.seq > last]
 
     def close(self) -> None:
-        """End every listener; those that come later end at once."""
+        """Close every subscriber; later ones are closed from the start."""
         self._closed = True
-        for listener in self._listeners:
-            listener.close()
+        for subscriber in self._subscribers:
+            subscriber.close()

@@ -1,8 +1,8 @@
-"""The replica task: every instance knows every symbol, whoever owns its partition.
+"""The features follower: keeps the latest store up to date with what other instances publish.
 
-It tails `ticks.features` whole, and puts on the board what other instances say. The board keeps
-what it has while nothing comes, so `/latest` answers during a rebalance and while the broker is
-away, with a rising age.
+It reads all of `ticks.features`, so that every instance answers for every symbol, whichever
+instance owns its partition. The store keeps its entries while nothing comes, so `/latest` answers
+during a rebalance and while the broker is away, with a rising age.
 """
 
 from __future__ import annotations
@@ -24,57 +24,59 @@ log = get_logger(__name__)
 
 
 class FeaturesFollower:
-    """Follows the features topic for a board."""
+    """Follows the features topic and updates a latest store from it."""
 
     def __init__(
         self,
         bus: Bus,
         topic: str,
         latest_store: LatestStore | None,
-        witness: Callable[[RecordHeader], None] = lambda seen: None,
+        on_remote_write: Callable[[RecordHeader], None] = lambda header: None,
     ) -> None:
-        """`witness` hears of every record that another process wrote.
+        """`on_remote_write` is called with the header of every record of another process.
 
-        Without a board nothing is decoded: an instance that serves nobody needs to witness only.
+        Without a latest store no record is decoded: an instance that serves no requests follows
+        the topic for `on_remote_write` only.
         """
         self._bus = bus
         self._topic = topic
         self._latest_store = latest_store
-        self._witness = witness
+        self._on_remote_write = on_remote_write
         self.caught_up = asyncio.Event()
 
     async def run(self) -> None:
-        """Follow until the bus closes."""
+        """Follow the topic until the bus closes."""
         batches = self._bus.follow(self._topic)
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
-                await self._adopt(batch)
+                await self._apply(batch)
                 if not batch and not self.caught_up.is_set():
                     self.caught_up.set()
                     log.info("replica_caught_up", topic=self._topic)
 
-    async def _adopt(self, batch: Sequence[Record]) -> None:
-        """Witness what others wrote, and post the newest record of each symbol."""
+    async def _apply(self, batch: Sequence[Record]) -> None:
+        """Report the records of other processes, and store the newest of each symbol."""
         newest: dict[str, tuple[int, Record]] = {}
         for record in batch:
-            seen = read_header(record)
-            if seen is None or seen.writer == self._bus.identity:
+            header = read_header(record)
+            if header is None or header.writer == self._bus.identity:
                 continue
-            self._witness(seen)
-            if seen.symbol not in newest or seen.offset >= newest[seen.symbol][0]:
-                newest[seen.symbol] = seen.offset, record
+            self._on_remote_write(header)
+            if header.symbol not in newest or header.offset >= newest[header.symbol][0]:
+                newest[header.symbol] = header.offset, record
         if self._latest_store is None:
             return
         for done, (symbol, (offset, record)) in enumerate(newest.items(), 1):
+            # Asked before decoding, which costs far more than the look into the store.
             if offset >= self._latest_store.offset(symbol):
-                self._post(self._latest_store, record, offset)
+                self._put(self._latest_store, record, offset)
             if done % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _post(self, latest_store: LatestStore, record: Record, offset: int) -> None:
+    def _put(self, latest_store: LatestStore, record: Record, offset: int) -> None:
         try:
-            told = decode_snapshot(record)
+            remote = decode_snapshot(record)
         except InvalidTickError as error:
             log.warning("features_not_read", **record.place, error=str(error))
             return
-        latest_store.post(told.snapshot, told.processed_ns / NS, offset)
+        latest_store.put(remote.snapshot, remote.processed_ns / NS, offset)

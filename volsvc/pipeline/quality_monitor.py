@@ -1,11 +1,11 @@
-"""How our forecasts do, over all symbols: `/quality`, the metrics of quality, and the guard."""
+"""Scores of the forecasts of all symbols: `/quality`, its metrics, and the guard."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final, Literal, NotRequired, TypedDict
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -14,21 +14,73 @@ from volsvc.config.settings import QualitySettings
 from volsvc.features import SymbolState, SymbolTable
 from volsvc.models import HORIZONS_S, Model
 from volsvc.pipeline.latest_store import LatestStore
+from volsvc.pipeline.quality_metrics import score_families, sigma_family
 from volsvc.scoring.guard import Guard
-from volsvc.scoring.scores import FITTED, REFERENCE, Pair, Tally
-from volsvc.scoring.sequential_test import LEVEL, pooled
+from volsvc.scoring.scores import FITTED, REFERENCE, LossSums, PairedLosses
+from volsvc.scoring.sequential_test import LEVEL, pooled_log_wealth
 from volsvc.serving.holder import ModelHolder
+from volsvc.serving.quality_guard import QualityGuard
 
 VARIANTS: Final = (REFERENCE, FITTED)
-WATCH_S: Final = 2.0
-# Symbols that one answer of /quality lists; `?symbol=` asks for any other.
-MOST_SYMBOLS: Final = 200
+CHECK_INTERVAL_S: Final = 2.0
+# Symbols that one answer of /quality lists; `?symbol=` selects any other.
+MAX_SYMBOLS: Final = 200
+# A sum of log wealth may exceed 709, above which `math.exp` raises OverflowError.
+MAX_LOG_WEALTH: Final = 700.0
+
+
+class ScoreRow(TypedDict):
+    """Mean scores of one variant at one horizon, over one symbol or over all without `symbol`."""
+
+    symbol: NotRequired[str]
+    variant: str
+    horizon_s: float
+    n: int
+    qlike: float
+    coverage: float
+    brier: float
+    skill: float | None
+
+
+class GuardRow(TypedDict):
+    """The state of the guard, and the losses that it compares."""
+
+    stopped: bool
+    overruled: bool
+    fallback_ratio: float
+    ratio: float | None
+    forecasts: int
+    least_forecasts: int
+    horizon_s: float
+
+
+class RecommendationRow(TypedDict):
+    """The variant that should serve, with the evidence for it."""
+
+    champion: str
+    challenger: str
+    action: Literal["promote", "keep"]
+    e_value: float
+    level: float
+    pairs: int
+    horizon_s: float
+
+
+class QualityReport(TypedDict):
+    """The answer of `/quality` without its time."""
+
+    window_days: int
+    guard: GuardRow
+    recommendation: RecommendationRow
+    scores: list[ScoreRow]
+    symbols: list[ScoreRow]
+    symbols_left_out: int
 
 
 class QualityMonitor(Collector):
-    """Reads the scores of the symbols of this instance; the guard acts on their sum.
+    """Sums the scores of this instance's symbols, and hands them to the quality guard.
 
-    A fitted model is judged by its own forecasts alone: those of earlier versions do not count.
+    A fitted model is judged by its own forecasts only, not by those of earlier versions.
     """
 
     def __init__(
@@ -39,187 +91,139 @@ class QualityMonitor(Collector):
         settings: QualitySettings,
         horizon_s: float,
     ) -> None:
-        """The guard and the recommendation look at the fitted horizon next to `horizon_s`."""
+        """Guard and recommend by the fitted horizon that is nearest in ratio to `horizon_s`."""
         self._table = table
         self._latest_store = latest_store
         self._holder = holder
         self._settings = settings
         distances = [abs(math.log(horizon / horizon_s)) for horizon in HORIZONS_S]
-        self._at = distances.index(min(distances))
-        self.guard = Guard(settings.fallback_ratio, settings.least_forecasts)
-        self._judged: Model | None = None
+        self._horizon_index = distances.index(min(distances))
+        guard = Guard(settings.fallback_ratio, settings.least_forecasts)
+        self._quality_guard = QualityGuard(holder, guard, HORIZONS_S[self._horizon_index])
 
     def _states(self, fitted: Model | None) -> list[SymbolState]:
-        """The symbols whose newest fitted forecasts are those of the model that is held."""
+        """Return the states of symbols whose fitted forecasts are those of the given model."""
         digest = fitted.digest if fitted is not None else None
-        by_variant = ((state, state.scores.by_variant.get(FITTED)) for state in self._table)
-        return [state for state, book in by_variant if book is not None and book.digest == digest]
+        scored = ((state, state.scores.by_variant.get(FITTED)) for state in self._table)
+        return [state for state, scores in scored if scores is not None and scores.digest == digest]
 
     # --- the guard ------------------------------------------------------------------------
 
-    def pair(self) -> Pair:
-        """Both variants on the same forecasts, over the window and all symbols."""
+    def paired_losses(self) -> PairedLosses:
+        """Return the losses of both variants on the same forecasts of all symbols."""
         states = self._states(self._holder.desired.fitted)
-        return _sum_pairs(state.scores.pair(self._at) for state in states)
+        return _sum_losses(state.scores.paired_losses(self._horizon_index) for state in states)
 
-    def look(self) -> None:
-        """Let the guard judge, and do what it says."""
-        desired, guard = self._holder.desired, self.guard
-        if desired.fitted is not self._judged:
-            if (
-                self._judged is None
-                or desired.fitted is None
-                or (desired.fitted.digest != self._judged.digest)
-            ):
-                guard.begin()
-            self._judged = desired.fitted
-        if guard.stopped and desired.stopped is None:
-            guard.overrule()
-        pair = self.pair()
-        verdict = guard.judge(pair)
-        if verdict == "stop":
-            reason = (
-                f"over {pair.n:g} forecasts of {HORIZONS_S[self._at]:g} s the fitted model's "
-                f"QLIKE is {pair.ratio:.3g} times the baseline's; quality.fallback_ratio is "
-                f"{guard.ratio:g}"
-            )
-            self._holder.change("guard", stopped=reason)
-        elif verdict == "return":
-            self._holder.change("guard", "the fitted model is no worse any more", stopped=None)
+    def check_guard(self) -> None:
+        """Have the guard stop or return the fitted model by its losses so far."""
+        self._quality_guard.check(self.paired_losses())
 
     async def run(self) -> None:
-        """Look now and then, until cancelled."""
+        """Check the guard at intervals, until cancelled."""
         while True:
-            self.look()
-            await asyncio.sleep(WATCH_S)
+            self.check_guard()
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
     # --- /quality -------------------------------------------------------------------------
 
-    def report(self, symbol: str | None = None) -> dict[str, Any]:
-        """The answer of /quality; of one symbol, or of all and of the first by name.
+    def report(self, symbol: str | None = None) -> QualityReport:
+        """Return the scores of one symbol, or of all together and of the first ones by name.
 
-        Raises UnknownSymbolError.
+        Raises UnknownSymbolError if there is no such symbol.
         """
         states = (
             [self._table.get(symbol)]
             if symbol
             else sorted(self._table, key=lambda state: state.symbol)
         )
-        judged = [
-            s for s in self._states(self._holder.desired.fitted) if symbol in (None, s.symbol)
-        ]
-        shown = states[:MOST_SYMBOLS]
+        fitted = self._states(self._holder.desired.fitted)
+        compared = [state for state in fitted if symbol in (None, state.symbol)]
+        shown = states[:MAX_SYMBOLS]
         return {
             "window_days": self._settings.window_days,
             "guard": self._guard(),
-            "recommendation": self._recommendation(judged),
+            "recommendation": self._recommendation(compared),
             "scores": _rows(None, states),
             "symbols": [row for state in shown for row in _rows(state.symbol, [state])],
             "symbols_left_out": len(states) - len(shown),
         }
 
-    def _guard(self) -> dict[str, Any]:
-        pair = self.pair()
+    def _guard(self) -> GuardRow:
+        losses, guard = self.paired_losses(), self._quality_guard.guard
         return {
-            "stopped": self.guard.stopped,
-            "overruled": self.guard.overruled,
-            "fallback_ratio": self.guard.ratio,
-            "ratio": pair.ratio,
-            "forecasts": int(pair.n),
-            "least_forecasts": self.guard.least,
-            "horizon_s": HORIZONS_S[self._at],
+            "stopped": guard.stopped,
+            "overruled": guard.overruled,
+            "fallback_ratio": guard.ratio,
+            "ratio": losses.ratio,
+            "forecasts": int(losses.n),
+            "least_forecasts": guard.min_forecasts,
+            "horizon_s": self._quality_guard.horizon_s,
         }
 
-    def _recommendation(self, states: Sequence[SymbolState]) -> dict[str, Any]:
-        """The challenger if the evidence for it is enough; else to keep what serves."""
+    def _recommendation(self, states: Sequence[SymbolState]) -> RecommendationRow:
+        """Recommend the challenger if the evidence for it suffices, else the present model."""
         champion = self._holder.current.model.variant
         challenger = REFERENCE if champion == FITTED else FITTED
-        test = [state.scores.paired[self._at].test for state in states]
-        logs = [e.for_fitted if challenger == FITTED else e.for_reference for e in test]
-        log_wealth = pooled(logs)
+        tests = [state.scores.paired[self._horizon_index].test for state in states]
+        log_wealth = pooled_log_wealth(
+            [
+                test.log_wealth_fitted if challenger == FITTED else test.log_wealth_reference
+                for test in tests
+            ]
+        )
         better = log_wealth >= -math.log(LEVEL)
         return {
             "champion": champion,
             "challenger": challenger,
             "action": "promote" if better else "keep",
-            "e_value": math.exp(min(log_wealth, 700.0)),
+            "e_value": math.exp(min(log_wealth, MAX_LOG_WEALTH)),
             "level": LEVEL,
-            "pairs": sum(e.n for e in test),
-            "horizon_s": HORIZONS_S[self._at],
+            "pairs": sum(test.n for test in tests),
+            "horizon_s": HORIZONS_S[self._horizon_index],
         }
 
     # --- /metrics -------------------------------------------------------------------------
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Scores by symbol, horizon and variant; series exist where something was judged."""
-        labels = ("symbol", "horizon", "variant")
-        qlike = GaugeMetricFamily(
-            "volsvc_forecast_qlike", "Mean QLIKE of matured forecasts in the window", labels=labels
-        )
-        coverage = GaugeMetricFamily(
-            "volsvc_interval_coverage_ratio", "Share of outcomes inside the interval", labels=labels
-        )
-        judged = GaugeMetricFamily(
-            "volsvc_forecasts_judged", "Matured forecasts in the window", labels=labels
-        )
-        for state in self._table:
-            for variant in VARIANTS:
-                for at, horizon in enumerate(HORIZONS_S):
-                    tally = state.scores.tally(variant, at)
-                    if tally.n:
-                        place = (state.symbol, f"{horizon:g}", variant)
-                        judged.add_metric(place, tally.n)
-                        qlike.add_metric(place, tally.qlike / tally.n)
-                        coverage.add_metric(place, tally.covered / tally.n)
-        yield from (judged, qlike, coverage, self._sigmas())
-
-    def _sigmas(self) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "volsvc_forecast_sigma_annualised_ratio",
-            "The newest forecast of a symbol as a yearly volatility",
-            labels=("symbol", "horizon"),
-        )
-        for posted in self._latest_store:
-            for said in posted.snapshot.predictions:
-                place = (posted.snapshot.row.symbol, f"{said.horizon_s:g}")
-                family.add_metric(place, said.sigma_annualised)
-        return family
+        """Return the metrics of scores and of the newest forecasts."""
+        yield from score_families(self._table)
+        yield sigma_family(self._latest_store)
 
 
-def _sum_pairs(pairs: Iterable[Pair]) -> Pair:
-    total = Pair()
-    for pair in pairs:
-        total = total.plus(pair)
+def _sum_losses(pairs: Iterable[PairedLosses]) -> PairedLosses:
+    total = PairedLosses()
+    for losses in pairs:
+        total = total.plus(losses)
     return total
 
 
-def _rows(symbol: str | None, states: Sequence[SymbolState]) -> list[dict[str, Any]]:
-    """Scores by variant and horizon, of one symbol or of all together."""
+def _rows(symbol: str | None, states: Sequence[SymbolState]) -> list[ScoreRow]:
+    """Return scores by variant and horizon, over states of one symbol or of all together."""
     rows = []
     for variant in VARIANTS:
-        for at, horizon in enumerate(HORIZONS_S):
-            tally = Tally()
+        for index, horizon_s in enumerate(HORIZONS_S):
+            sums = LossSums()
             for state in states:
-                tally = tally.plus(state.scores.tally(variant, at))
-            if tally.n:
-                pair = _sum_pairs(state.scores.pair(at) for state in states)
-                rows.append(_row(symbol, variant, horizon, tally, pair))
+                sums = sums.plus(state.scores.loss_sums(variant, index))
+            if sums.n:
+                losses = _sum_losses(state.scores.paired_losses(index) for state in states)
+                rows.append(_row(symbol, variant, horizon_s, sums, losses))
     return rows
 
 
 def _row(
-    symbol: str | None, variant: str, horizon_s: float, tally: Tally, pair: Pair
-) -> dict[str, Any]:
-    """`skill` is 1 - QLIKE / QLIKE of the EWMA baseline on the same forecasts."""
-    ratio = pair.ratio
+    symbol: str | None, variant: str, horizon_s: float, sums: LossSums, losses: PairedLosses
+) -> ScoreRow:
+    # Skill is 1 - QLIKE / QLIKE of the EWMA baseline on the same forecasts.
+    ratio = losses.ratio
     skill = 0.0 if variant == REFERENCE else (None if ratio is None else 1 - ratio)
-    return {
-        **({} if symbol is None else {"symbol": symbol}),
+    row: ScoreRow = {
         "variant": variant,
         "horizon_s": horizon_s,
-        "n": int(tally.n),
-        "qlike": tally.qlike / tally.n,
-        "coverage": tally.covered / tally.n,
-        "brier": tally.brier / tally.n,
+        "n": int(sums.n),
+        "qlike": sums.qlike / sums.n,
+        "coverage": sums.covered / sums.n,
+        "brier": sums.brier / sums.n,
         "skill": skill,
     }
+    return row if symbol is None else {"symbol": symbol, **row}

@@ -1,4 +1,4 @@
-"""What works and what does not, as each part reports it."""
+"""The health of the daemon, as its parts report it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ORDER: tuple[Status, ...] = ("ok", "degraded", "fail")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The state of one part, with what an operator should know about it."""
+    """The status of one part, with a detail for the operator."""
 
     status: Status
     detail: str = ""
@@ -20,9 +20,10 @@ class Check:
 
 @dataclass(slots=True)
 class Health:
-    """The checks of a daemon; `ready` once it serves, and not any more while it drains.
+    """The checks of a daemon by part.
 
-    `silent` are symbols whose live feed is down or has fallen silent.
+    `ready` is true from the moment at which it serves until it stops, `draining` from the signal
+    to stop. `silent` are the symbols whose live feed is down or sends nothing.
     """
 
     checks: dict[str, Check] = field(default_factory=dict)
@@ -31,12 +32,12 @@ class Health:
     silent: set[str] = field(default_factory=set)
 
     def report(self, part: str, status: Status, detail: str = "") -> bool:
-        """Note a part's state; true when its status changed."""
+        """Set the check of a part; return true if its status changed."""
         before = self.checks.get(part)
         self.checks[part] = Check(status, detail)
         return before is None or before.status != status
 
     @property
     def status(self) -> Status:
-        """The worst state of any part."""
+        """The worst status of any part."""
         return max((c.status for c in self.checks.values()), key=_ORDER.index, default="ok")

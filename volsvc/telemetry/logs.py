@@ -1,4 +1,4 @@
-"""Structured logs: one event a line, as JSON or for people."""
+"""Structured logs: one event a line, as JSON or as text for the console."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 import structlog
 
-# What tells the fields of every event of a request; asked only when there is an event.
+# Returns the fields added to every event of a request. It is called only for an event that is
+# written, because most requests write none.
 log_scope: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
     "log_scope", default=None
 )
@@ -19,14 +20,14 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None:
-    """Send our events, and what libraries log, to `stream` (standard error).
+    """Write events of ours and of libraries to `stream`, standard error by default.
 
-    Standard output is left to what a command prints for its caller.
+    Standard output is left to the output of commands.
     """
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        # The prettier tracebacks show local variables, which may hold a caller's key.
+        # The tracebacks of rich show local variables, which may hold a caller's key.
         else structlog.dev.ConsoleRenderer(
             colors=(stream or sys.stderr).isatty(),
             exception_formatter=structlog.dev.plain_traceback,
@@ -42,7 +43,7 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
     if style == "json":
         shared.append(structlog.processors.format_exc_info)
     structlog.configure(
-        # First of all, what nobody will see is dropped: it would cost a fifth of a request.
+        # The level first: events below it would otherwise cost a fifth of a request.
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
@@ -63,9 +64,9 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("volsvc").setLevel(_LEVELS[level])
-    # aiokafka writes a hundred errors a second while a broker is away; the bus reports the change.
+    # aiokafka logs a hundred errors a second while a broker is away; the bus reports the change.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    # A malformed request line is the client's failure; aiohttp logs a traceback for it.
+    # aiohttp logs a traceback for a malformed request line, which is the client's fault.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
@@ -75,6 +76,6 @@ def _merge_scope(logger: Any, method: str, event: MutableMapping[str, Any]) -> M
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger named after its module."""
+    """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

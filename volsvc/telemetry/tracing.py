@@ -1,6 +1,6 @@
-"""Spans for OpenTelemetry: requests, model calls, and ticks through the bus. Off by default.
+"""OpenTelemetry spans of requests, model calls, and batches of ticks; disabled by default.
 
-Off is an object that does nothing, so a span then costs a call and no import.
+A disabled tracer is an object that does nothing, so that a span costs a call and no import.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from volsvc.config.settings import Settings, SettingsError
 Headers = tuple[tuple[str, bytes], ...]
 Kind = Literal["internal", "server", "producer", "consumer"]
 TRACEPARENT: Final = "traceparent"
+# A collector that is away must not use up service.shutdown_timeout_s.
 SHUTDOWN_MS: Final = 2_000
 
 
 class Tracer(Protocol):
-    """What begins spans."""
+    """A factory of spans."""
 
     def span(
         self,
@@ -29,20 +30,23 @@ class Tracer(Protocol):
         attributes: Mapping[str, Any] | None = None,
         parent: str | None = None,
     ) -> AbstractContextManager[Any]:
-        """A span around a block; `parent` is a W3C traceparent, else the span around this one."""
+        """Return a span as a context manager.
+
+        `parent` is a W3C traceparent; the default is the enclosing span.
+        """
         ...
 
     def headers(self) -> Headers:
-        """What a record has to carry for its reader to go on with the trace."""
+        """Return the headers by which the reader of a record continues the trace."""
         ...
 
     def close(self) -> None:
-        """Send what waits, within two seconds."""
+        """Send pending spans, within two seconds."""
         ...
 
 
-class Off:
-    """Traces nothing."""
+class DisabledTracer:
+    """A tracer that does nothing."""
 
     _nothing: Final = contextlib.nullcontext()
 
@@ -53,24 +57,25 @@ class Off:
         attributes: Mapping[str, Any] | None = None,
         parent: str | None = None,
     ) -> AbstractContextManager[Any]:
-        """No span."""
+        """Return a context manager that does nothing."""
         return self._nothing
 
     def headers(self) -> Headers:
-        """None."""
+        """Return no header."""
         return ()
 
     def close(self) -> None:
-        """Nothing to send."""
+        """Do nothing."""
 
 
-OFF: Final = Off()
+OFF: Final = DisabledTracer()
 
 
-class OpenTelemetry:
-    """Sends spans to a collector by OTLP over HTTP, in a thread of its own."""
+class OpenTelemetryTracer:
+    """A tracer that sends spans to a collector by OTLP over HTTP, in a thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
+        # Imported here, because a daemon without tracing loads nothing of OpenTelemetry.
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -79,13 +84,14 @@ class OpenTelemetry:
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        named = {
+        resource = {
             "service.name": "volsvc",
             "service.version": volsvc.__version__,
             "service.instance.id": settings.service.instance_id,
         }
+        # The ratio applies to traces that begin here; a caller's decision holds for its own.
         sampler = ParentBased(TraceIdRatioBased(settings.tracing.sample_ratio))
-        self._provider = TracerProvider(resource=Resource.create(named), sampler=sampler)
+        self._provider = TracerProvider(resource=Resource.create(resource), sampler=sampler)
         exporter = OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=2)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1_000))
         self._tracer = self._provider.get_tracer("volsvc", volsvc.__version__)
@@ -99,30 +105,30 @@ class OpenTelemetry:
         attributes: Mapping[str, Any] | None = None,
         parent: str | None = None,
     ) -> AbstractContextManager[Any]:
-        """A span around a block."""
+        """Return a span as a context manager."""
         context = self._context.extract({TRACEPARENT: parent}) if parent else None
         return self._tracer.start_as_current_span(
             name, context=context, kind=self._kinds[kind], attributes=attributes
         )
 
     def headers(self) -> Headers:
-        """The traceparent of the span that we are in."""
+        """Return the traceparent of the current span."""
         carrier: dict[str, str] = {}
         self._context.inject(carrier)
         return tuple((key, value.encode()) for key, value in carrier.items())
 
     def close(self) -> None:
-        """Send what waits, within two seconds."""
+        """Send pending spans, within two seconds."""
         self._provider.force_flush(SHUTDOWN_MS)
         self._provider.shutdown()
 
 
 def build_tracer(settings: Settings) -> Tracer:
-    """The configured tracer; raises SettingsError when its extra is not installed."""
+    """Return the configured tracer; raises SettingsError if its extra is not installed."""
     if not settings.tracing.enabled:
         return OFF
     try:
-        return OpenTelemetry(settings)
+        return OpenTelemetryTracer(settings)
     except ImportError as error:
         raise SettingsError(
             "tracing.enabled = True: needs an extra: pip install 'volsvc[tracing]'"
@@ -130,5 +136,5 @@ def build_tracer(settings: Settings) -> Tracer:
 
 
 def parent_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
-    """The traceparent among a record's headers."""
+    """Return the traceparent among a record's headers, or None."""
     return next((v.decode(errors="replace") for k, v in headers if k == TRACEPARENT), None)

@@ -1,4 +1,4 @@
-"""How records travel: one interface, in process or through Kafka, and the codec of our topics."""
+"""The log of records: one interface, in process or on Kafka, and the codec of our topics."""
 
 from volsvc.transport.bus import (
     Bus,

@@ -1,8 +1,8 @@
-"""The bus: keyed records in partitions with offsets, consumer positions, commits.
+"""The interface of a bus: keyed records in partitions with offsets, subscriptions, and commits.
 
-Two implementations, `memory` and `kafka`, pass the same contract tests. The log is at-least-once
-towards a subscriber; what makes it exactly once is that every state carries the offset that it is
-valid for, and that a publisher can read from the log's end what has arrived.
+Two implementations, `memory` and `kafka`, pass the same contract tests. Delivery to a subscriber is
+at-least-once. Processing is exactly-once, because every state carries the offset that it is valid
+for, and because a publisher can read from the log's end what has arrived.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-# By partition: the offset of the next record.
+# The offset of the next record, by partition.
 Offsets = Mapping[int, int]
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -30,7 +30,7 @@ class OutRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record of the log; `timestamp_ms` is when it was published, 0 where nobody noted it."""
+    """A record of the log; `timestamp_ms` is when it was published, 0 if that is unknown."""
 
     topic: str
     partition: int
@@ -42,14 +42,14 @@ class Record(NamedTuple):
 
     @property
     def place(self) -> dict[str, str | int]:
-        """Where it stands in the log, as log lines say it."""
+        """The place of the record in the log, as the fields of a log line."""
         return {"topic": self.topic, "partition": self.partition, "offset": self.offset}
 
 
 class Position(NamedTuple):
-    """Where a new owner of a partition goes on: at offset `next` of a log that ends at `end`.
+    """The offset `next` at which a new owner of a partition starts, in a log that ends at `end`.
 
-    `fresh` when its group has committed nothing there yet.
+    `fresh` is True if the group has committed nothing in the partition yet.
     """
 
     next: int
@@ -58,10 +58,10 @@ class Position(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """How far what was processed is behind a partition's end.
+    """The distance between what was processed and a partition's end.
 
-    `seconds` is the time since the newest processed record was published while records wait
-    behind it; None while no record was processed.
+    `seconds` is the time since the newest processed record was published, while others wait behind
+    it; 0 at the end, None while no record was processed.
     """
 
     records: int
@@ -69,108 +69,108 @@ class Lag(NamedTuple):
 
 
 class BusEvents(Protocol):
-    """What a bus tells its owner: state changes, for health and metrics."""
+    """Receives the state changes of a bus, for health and metrics."""
 
     def connected(self, part: str, up: bool, reason: str) -> None:
-        """A client part (`producer`, `consumer`) reached the bus or lost it."""
+        """Report that a client part (`producer`, `consumer`) reached the bus or lost it."""
         ...
 
     def lag(self, topic: str, lags: Mapping[int, Lag]) -> None:
-        """How far each assigned partition is behind, where known."""
+        """Report the lag of each assigned partition for which it is known."""
         ...
 
     def rebalanced(self) -> None:
-        """The assignment of partitions changed."""
+        """Report a change of the assignment of partitions."""
         ...
 
 
-class Assignee(Protocol):
-    """Who owns the state of the partitions of a subscription."""
+class RebalanceListener(Protocol):
+    """Receives the changes of a subscription's partitions; owns the state behind them."""
 
     async def assigned(self, positions: Mapping[int, Position]) -> None:
-        """These partitions are ours now: restore their state before the first record."""
+        """Restore the state of newly assigned partitions, before their first record."""
         ...
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Partitions go: flush and commit their state, then drop it."""
+        """Flush, commit and give up the state of partitions, before others own them."""
         ...
 
-    def lost(self, partition: int, records: int) -> None:
-        """The log's retention deleted records before they were read."""
+    def records_lost(self, partition: int, records: int) -> None:
+        """Report records that the log's retention deleted before they were read."""
         ...
 
 
 class Subscription(Protocol):
-    """One group member's view of a topic."""
+    """A group member's subscription to a topic."""
 
     def batches(self) -> AsyncIterator[Sequence[Record]]:
-        """Non-empty batches in offset order within each partition.
+        """Yield batches of records, in the order of their offsets within each partition.
 
-        An empty batch is a sign of life when nothing came for a while. Ends after `Bus.close`:
-        in process, when all that was published has been delivered; on Kafka at once, because
-        the log keeps the rest for the next start.
+        An empty batch is yielded when nothing came for a while. Ends after `Bus.close`: in
+        process, when everything published has been delivered; on Kafka at once, because the log
+        keeps the rest for the next start.
         """
         ...
 
     async def commit(self, offsets: Offsets) -> bool:
         """Record that everything before `offsets` is processed, state included.
 
-        False when some of it is not ours to commit any more.
+        Returns False if one of the partitions is no longer assigned to this member.
         """
         ...
 
 
 class Bus(Protocol):
-    """A log of topics."""
+    """A log of topics, with publishers, readers and consumer groups."""
 
     @property
     def identity(self) -> str:
-        """This process among all that ever published: a name that no other start of it has."""
+        """The name of this process as a writer; every start of a process has another one."""
         ...
 
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
-        """Append `records` in order and wait until all are safe; waits while the log is full.
+        """Append `records` in order and wait until all are durable; waits while the log is full.
 
-        Raises BusUnavailableError when it cannot be known whether all were appended: read the
-        tail before trying again.
+        Raises BusUnavailableError if it is unknown whether all were appended: read the tail before
+        a retry that must not append them twice.
         """
         ...
 
     async def tail(self, topic: str) -> Sequence[Record]:
-        """The newest record of each partition that has one."""
+        """Return the newest record of each partition that has one."""
         ...
 
     def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained of `partitions`, from their start to the end they have now."""
+        """Yield the retained records of `partitions`, up to the end that they have now."""
         ...
 
     def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained of a topic and all that comes, until the bus closes.
+        """Yield the retained records of a topic and all that follow, until the bus closes.
 
-        An empty batch says that what was there at the start has been delivered; later ones are
-        signs of life.
+        The first empty batch means that everything present at the start has been delivered; later
+        ones mean that nothing came for a while.
         """
         ...
 
-    def subscribe(self, topic: str, group: str, assignee: Assignee) -> Subscription:
-        """Join `group` on `topic`; goes on at the group's committed offsets, else at the start."""
+    def subscribe(self, topic: str, group: str, listener: RebalanceListener) -> Subscription:
+        """Join `group` on `topic`; starts at the group's committed offsets, else at the start."""
         ...
 
     async def ready(self) -> None:
-        """Wait until the topics are there; needed before `partition_for`.
+        """Wait until the topics exist, which `partition_for` requires.
 
-        Raises BusError when they will never be.
+        Raises BusError if they cannot come to exist.
         """
         ...
 
     def partition_for(self, topic: str, key: bytes) -> int:
-        """The partition that records of `key` go to."""
+        """Return the partition to which records of `key` go."""
         ...
 
     async def close(self) -> None:
-        """No more will be published: subscriptions end, `publish` raises."""
+        """End the subscriptions, and let `publish` raise from now on."""
         ...
 
     async def stop(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         ...

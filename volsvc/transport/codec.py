@@ -1,7 +1,7 @@
-"""Records of our topics as bytes: ticks, features, dead letters.
+"""Encoding of our topics' records: ticks, features, outcomes, dead letters.
 
-JSON, because any client on any platform reads it; floats keep every bit, since the shortest
-decimal of a double reads back as the same double.
+They are JSON, because any client on any platform reads it. Floats keep every bit, since the
+shortest decimal of a double reads back as the same double.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
-from volsvc.domain.records import GREATEST_PRICE
+from volsvc.domain.records import MAX_PRICE
 from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
 from volsvc.transport.features_record import state_headers
@@ -38,7 +38,7 @@ MAX_RECORD_BYTES = 256 * 1024
 
 
 class _WireTick(msgspec.Struct, gc=False):
-    """Our own tick on the wire; anything else takes the tolerant path through the aliases."""
+    """A tick as we write it; other records go through the tolerant decoder of aliases."""
 
     symbol: str
     time: str
@@ -53,12 +53,12 @@ class _WireTick(msgspec.Struct, gc=False):
     v: int = TICK_VERSION
 
 
-_Price = Annotated[float, Meta(ge=1 / GREATEST_PRICE, le=GREATEST_PRICE)]
+_Price = Annotated[float, Meta(ge=1 / MAX_PRICE, le=MAX_PRICE)]
 _Id = Annotated[int, Meta(le=2**63 - 1)]
 
 
 class _PlainTick(msgspec.Struct, gc=False):
-    """Our own tick with nothing in it to refuse or to tidy up: what nearly all of them are."""
+    """A tick as we write it, with every bound checked while it is decoded."""
 
     symbol: str
     time: str
@@ -73,6 +73,8 @@ class _PlainTick(msgspec.Struct, gc=False):
     v: Annotated[int, Meta(ge=TICK_VERSION, le=TICK_VERSION)] = TICK_VERSION
 
 
+# Nearly all ticks are ours and valid, so one strict decoder takes them in one pass (a property test
+# holds it equal to the careful path); whatever it refuses is decoded again to find the reason.
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_wire = msgspec.json.Decoder(_WireTick).decode
@@ -80,7 +82,7 @@ _decode_plain = msgspec.json.Decoder(_PlainTick).decode
 
 
 def encode_tick(tick: Tick, position: bytes | None = None) -> OutRecord:
-    """A tick as a record of `ticks.raw`, with its place in its source as a header."""
+    """Return a tick as a record of `ticks.raw`, with its position in its source as a header."""
     wire = _WireTick(
         tick.symbol,
         format_time(tick.time_ns),
@@ -98,18 +100,18 @@ def encode_tick(tick: Tick, position: bytes | None = None) -> OutRecord:
 
 
 def decode_tick(record: Record) -> Tick:
-    """The tick of a record of `ticks.raw`, ours or another producer's.
+    """Return the tick of a record of `ticks.raw`, ours or another producer's.
 
-    Raises InvalidTickError (with a bounded reason) or NotATickError.
+    Raises InvalidTickError, whose reason is one of a bounded set of labels, or NotATickError.
     """
-    tick = _tick_of(record.value)
+    tick = _decode_value(record.value)
     if record.key != tick.symbol.encode():
-        # The key chose the partition; under another one a symbol's ticks lose their order.
+        # The key determines the partition: under another one a symbol's ticks lose their order.
         raise InvalidTickError("key", f"{record.key!r} is not {tick.symbol!r}"[:120], "key")
     return tick
 
 
-def _tick_of(value: bytes | None) -> Tick:
+def _decode_value(value: bytes | None) -> Tick:
     if value is None:
         raise InvalidTickError("value", "is null", "null")
     if len(value) > MAX_RECORD_BYTES:
@@ -120,7 +122,8 @@ def _tick_of(value: bytes | None) -> Tick:
             time_ns = parse_time(plain.time)
             return Tick(plain.symbol, time_ns, *msgspec.structs.astuple(plain)[2:10])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass  # Whatever is wrong, the next reader finds the words for it.
+        # The careful path below finds out what is wrong, and raises with a reason.
+        pass
     try:
         wire = _decode_wire(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -143,12 +146,12 @@ def _decode_tolerantly(value: bytes) -> Tick:
 
 
 def encode_position(identity: str, position: int) -> bytes:
-    """Where in which source a tick stood."""
+    """Return the header value for a tick's position in the source `identity`."""
     return f"{identity}:{position}".encode()
 
 
 def decode_position(record: Record, identity: str) -> int | None:
-    """The position of a record in the source `identity`; None when it came from elsewhere."""
+    """Return a record's position in the source `identity`; None if it is of another source."""
     for name, value in record.headers:
         if name == POSITION_HEADER:
             source, _, position = value.decode(errors="replace").rpartition(":")
@@ -159,11 +162,9 @@ def decode_position(record: Record, identity: str) -> int | None:
 def encode_features(
     snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int, writer: str
 ) -> OutRecord:
-    """A record of `ticks.features`: the snapshot, and the state behind it with its offset.
+    """Return a record of `ticks.features`: the snapshot, and the state behind it with its offset.
 
-    It goes to the partition that the ticks came from, whatever partitioner their producer uses, so
-    that the next owner of that partition finds it. `processed_ns` is wall-clock time, and `writer`
-    the identity of who writes.
+    `processed_ns` is wall-clock time, and `writer` the identity of this process's bus.
     """
     row = snapshot.row
     value = {
@@ -184,12 +185,14 @@ def encode_features(
         row.symbol.encode(),
         _encode(value),
         state_headers(state["offset"], writer),
+        # That of the ticks, whatever partitioner their producer uses: the next owner of the
+        # partition looks for its states there.
         partition=state["partition"],
     )
 
 
 def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
-    """A record of `ticks.outcomes`: a forecast as it was issued, and how it turned out."""
+    """Return a record of `ticks.outcomes`: a forecast as it was issued, and its outcome."""
     issued = outcome.issued
     minute, variant, version = issued.minute, issued.variant, issued.version
     value = {
@@ -197,8 +200,8 @@ def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
         "prediction_id": prediction_id(symbol, minute, variant, version),
         "symbol": symbol,
         "issued_at": format_time((minute + 1) * 60 * NS),
-        "matured_at": format_time((minute + 1 + issued.ahead) * 60 * NS),
-        "horizon_s": issued.ahead * 60.0,
+        "matured_at": format_time((minute + 1 + issued.horizon_minutes) * 60 * NS),
+        "horizon_s": issued.horizon_minutes * 60.0,
         "model_variant": variant,
         "version": version,
         "sigma": issued.sigma,
@@ -215,7 +218,7 @@ def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
 
 
 class StoredState(NamedTuple):
-    """What a restart reads from a record of `ticks.features`; times in ns since the epoch."""
+    """The part of a `ticks.features` record that a restart needs; times in ns since the epoch."""
 
     symbol: str
     time_ns: int
@@ -224,9 +227,9 @@ class StoredState(NamedTuple):
 
 
 def decode_state(record: Record) -> StoredState | None:
-    """The state inside a record of `ticks.features`; None for a tombstone.
+    """Return the state inside a record of `ticks.features`; None for a tombstone.
 
-    Raises InvalidTickError when it is none of ours.
+    Raises InvalidTickError if it is not a record of ours.
     """
     if record.value is None:
         return None
@@ -235,11 +238,13 @@ def decode_state(record: Record) -> StoredState | None:
         times = parse_time(value["time"]), parse_time(value["processed_at"])
         return StoredState(value["symbol"], *times, value["state"])
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidTickError("value", f"is no features record: {error!r}", "features") from error
+        raise InvalidTickError(
+            "value", f"is not a features record: {error!r}", "features"
+        ) from error
 
 
 def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutRecord:
-    """A record that is no tick, as it came, with the reason and its origin in headers."""
+    """Return a record that is no valid tick, unchanged, with reason and origin in headers."""
     reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     headers: Headers = (
@@ -248,6 +253,7 @@ def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutR
         ("volsvc-origin", origin.encode()),
     )
     value = record.value
+    # Uncut, it could be larger than a batch of the Kafka bus may be.
     if value is not None and len(value) > MAX_RECORD_BYTES:
         value, headers = value[:MAX_RECORD_BYTES], (*headers, ("volsvc-truncated", b"true"))
     return OutRecord(record.key or b"", value, headers)

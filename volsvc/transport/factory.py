@@ -1,4 +1,4 @@
-"""The configured bus."""
+"""Choice of the configured bus."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from volsvc.transport.memory import MemoryBus
 
 
 def build_bus(settings: Settings, events: BusEvents, instance: str) -> Bus:
-    """The configured bus, not connected yet; `instance` is our name in the consumer group."""
+    """Return the configured bus, not connected yet.
+
+    `instance` is the name of this process in its consumer group.
+    """
     if settings.bus.transport == "memory":
         return MemoryBus(
             partitions=settings.kafka.partitions, queue_max_records=settings.bus.queue_max_records
         )
-    # aiokafka costs a fifth of a second to import, which the in-process bus need not pay.
+    # Imported here: aiokafka takes a fifth of a second, which the in-process bus need not pay.
     from volsvc.transport.kafka.bus import KafkaBus
 
     return KafkaBus(settings.kafka, events, instance)

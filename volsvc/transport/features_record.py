@@ -1,7 +1,7 @@
-"""What others read from a record of `ticks.features`: whose it is, and what it says.
+"""Records of `ticks.features` as other processes read them: their headers, and their snapshots.
 
-Offset and writer stand in headers, so that of a thousand records of a symbol only the newest has
-to be decoded.
+Offset and writer stand in headers, so that of a symbol's thousand records only the newest has to be
+decoded.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ WRITER_HEADER = "volsvc-writer"
 
 
 class RecordHeader(NamedTuple):
-    """A record of `ticks.features` by its headers: the symbol's state after the tick at `offset`.
+    """The header of a record of `ticks.features`, which holds the state after the tick at `offset`.
 
-    `position` is the record's own offset in the features topic.
+    `position` is the record's own offset in the features topic; `writer` is the bus identity of
+    the process that wrote it.
     """
 
     symbol: str
@@ -31,12 +32,12 @@ class RecordHeader(NamedTuple):
 
 
 def state_headers(offset: int, writer: str) -> Headers:
-    """The headers that `read_header` reads."""
+    """Return the headers that `read_header` reads."""
     return (OFFSET_HEADER, b"%d" % offset), (WRITER_HEADER, writer.encode())
 
 
 def read_header(record: Record) -> RecordHeader | None:
-    """Whose record it is; None for a tombstone and for what none of us wrote."""
+    """Return a record's header; None for a tombstone and for a record that is not ours."""
     headers = dict(record.headers)
     offset, writer = headers.get(OFFSET_HEADER, b""), headers.get(WRITER_HEADER)
     if record.value is None or record.key is None or writer is None or not offset.isdigit():
@@ -48,7 +49,7 @@ def read_header(record: Record) -> RecordHeader | None:
 
 
 class _WireFeatures(msgspec.Struct, gc=False):
-    """The public part of a record; the state inside it is skipped over."""
+    """The public part of a record; the decoder skips the state inside it."""
 
     symbol: str
     time: str
@@ -70,14 +71,14 @@ _decode = msgspec.json.Decoder(_WireFeatures).decode
 
 
 class RemoteSnapshot(NamedTuple):
-    """What a record says of its symbol, and when that was worked out, in ns of wall-clock time."""
+    """A snapshot of another process, and the wall-clock time in ns at which it was made."""
 
     snapshot: Snapshot
     processed_ns: int
 
 
 def decode_snapshot(record: Record) -> RemoteSnapshot:
-    """The public part of a record; raises InvalidTickError when it is none of ours."""
+    """Return the public part of a record; raises InvalidTickError if it is not a record of ours."""
     try:
         wire = _decode(record.value or b"")
         row = FeatureRow(
@@ -91,8 +92,8 @@ def decode_snapshot(record: Record) -> RemoteSnapshot:
         )
         processed_ns = parse_time(wire.processed_at)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidTickError("value", f"is no features record: {error}", "features") from error
-    said = Snapshot(
+        raise InvalidTickError("value", f"is not a features record: {error}", "features") from error
+    snapshot = Snapshot(
         row,
         wire.score,
         wire.model_variant,
@@ -101,4 +102,4 @@ def decode_snapshot(record: Record) -> RemoteSnapshot:
         wire.quality,
         wire.features,
     )
-    return RemoteSnapshot(said, processed_ns)
+    return RemoteSnapshot(snapshot, processed_ns)

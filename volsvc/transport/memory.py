@@ -1,7 +1,8 @@
 """The in-process bus: a bounded log with partitions, offsets and back-pressure.
 
-It keeps what no group has committed yet and waits when that is full, so nothing is lost; topics
-without a group keep the newest records, as a broker's retention would.
+A topic with a group keeps the records that the group has not committed yet, and makes publishers
+wait when it is full, so nothing is lost. A topic without a group keeps the newest records, as a
+broker's retention would.
 """
 
 from __future__ import annotations
@@ -15,17 +16,35 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from volsvc.domain import BusError
-from volsvc.transport.bus import Assignee, Offsets, OutRecord, Position, Record
+from volsvc.transport.bus import Offsets, OutRecord, Position, RebalanceListener, Record
 
-# Records handed out at once: enough to spread the cost of a batch, little enough to be prompt.
+# Records of a batch: enough to spread its fixed cost, few enough to be processed promptly.
 BATCH_RECORDS = 500
-
-PUBLISHED_AT_ONCE = 100
-# What a topic without a group keeps: a record with a symbol's state has some 30 kB.
+# Records appended in a row, after which other tasks have their turn.
+APPEND_RECORDS = 100
+# The size of a topic without a group. Bytes and not records: one with a symbol's state has 30 kB.
 UNREAD_BYTES = 8 << 20
-
-# After this long without a record an empty batch is handed out.
+# An empty batch is yielded after this long without a record.
 QUIET_S = 1.0
+
+
+class _Signal(asyncio.Condition):
+    """Wakes tasks that wait for records or for room."""
+
+    async def wait_within(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `condition` holds, and return False if it does not within the timeout."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self:
+                await self.wait_for(condition)
+                return True
+        return False
+
+    async def wake_all(self) -> None:
+        """Wake every waiting task, and let it run."""
+        async with self:
+            self.notify_all()
+        # A bus across a network yields at every call; without this a full-speed replay would not.
+        await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
@@ -47,9 +66,13 @@ class _Topic:
         self.name = name
         self.partitions = [_Partition() for _ in range(partitions)]
         self.committed: dict[str, list[int]] = {}
-        self.waiting = 0
-        self.retained = 0
-        self.size = 0
+        self.blocked_publishers = 0
+        self.records = 0
+        self.size_bytes = 0
+
+    @property
+    def ends(self) -> list[int]:
+        return [partition.end for partition in self.partitions]
 
     def append(self, number: int, record: OutRecord) -> None:
         partition = self.partitions[number]
@@ -65,11 +88,11 @@ class _Topic:
             )
         )
         partition.end += 1
-        self.retained += 1
-        self.size += len(record.value or b"")
+        self.records += 1
+        self.size_bytes += len(record.value or b"")
 
     def trim(self) -> None:
-        """Let go of what every group has committed."""
+        """Drop what every group has committed."""
         if not self.committed:
             return
         for number, partition in enumerate(self.partitions):
@@ -78,12 +101,12 @@ class _Topic:
                 self._drop(partition)
 
     def drop_oldest(self) -> None:
-        """Let the oldest record of the longest partition go."""
+        """Drop the oldest record of the longest partition."""
         self._drop(max(self.partitions, key=lambda p: len(p.records)))
 
     def _drop(self, partition: _Partition) -> None:
-        self.size -= len(partition.records.popleft().value or b"")
-        self.retained -= 1
+        self.size_bytes -= len(partition.records.popleft().value or b"")
+        self.records -= 1
 
 
 class MemoryBus:
@@ -93,85 +116,73 @@ class MemoryBus:
         self._partition_count = partitions
         self._max_records = queue_max_records
         self._topics: dict[str, _Topic] = {}
-        self._changed = asyncio.Condition()
+        self._changed = _Signal()
         self.closed = False
 
     @property
     def identity(self) -> str:
-        """Nobody else can write into a log of this process."""
+        """A constant: no other process can write into this log."""
         return "memory"
 
     def _topic(self, name: str) -> _Topic:
         return self._topics.setdefault(name, _Topic(name, self._partition_count))
 
     async def ready(self) -> None:
-        """Topics are made when they are first used."""
+        """Return at once: topics are created when they are first used."""
 
     def partition_for(self, topic: str, key: bytes) -> int:
-        """The partition of a key, by CRC-32."""
+        """Return the partition of a key, by CRC-32."""
         return zlib.crc32(key) % self._partition_count
 
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
-        """Append; waits while the topic is full of records that a group has yet to process."""
+        """Append; waits while the topic is full of records that a group has yet to commit."""
         log = self._topic(topic)
         for count, record in enumerate(records):
-            if count % PUBLISHED_AT_ONCE == PUBLISHED_AT_ONCE - 1:
-                # Others have their turn.
+            if count % APPEND_RECORDS == APPEND_RECORDS - 1:
                 await asyncio.sleep(0)
-            if log.retained >= self._max_records:
+            if log.records >= self._max_records:
                 await self._make_room(log)
-            while log.size > UNREAD_BYTES and not log.committed:
+            while log.size_bytes > UNREAD_BYTES and not log.committed:
                 log.drop_oldest()
+            # Checked after the wait for room, during which the bus may have closed. The consumer
+            # publishes into topics without a group while it drains, so these stay open.
             if self.closed and log.committed:
                 raise BusError("the bus is closed")
             number = record.partition
             if number is None:
                 number = self.partition_for(topic, record.key)
             log.append(number, record)
-        await self.notify()
+        await self._changed.wake_all()
 
     async def _make_room(self, log: _Topic) -> None:
         if not log.committed:
             log.drop_oldest()
             return
-        log.waiting += 1
+        # The count makes an idle subscription yield an empty batch, upon which the consumer
+        # commits and so makes room.
+        log.blocked_publishers += 1
         try:
-            await self.notify()
+            await self._changed.wake_all()
             async with self._changed:
-                await self._changed.wait_for(lambda: log.retained < self._max_records)
+                await self._changed.wait_for(lambda: log.records < self._max_records)
         finally:
-            log.waiting -= 1
-
-    async def news(self, happened: Callable[[], bool], within_s: float) -> bool:
-        """Wait until `happened`, for `within_s` seconds at the most; whether it did."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s), self._changed:
-                await self._changed.wait_for(happened)
-                return True
-        return False
-
-    async def notify(self) -> None:
-        """Wake everybody who waits for records or for room."""
-        async with self._changed:
-            self._changed.notify_all()
-        # A bus across a network yields at every call; without this a full-speed replay would not.
-        await asyncio.sleep(0)
+            log.blocked_publishers -= 1
 
     async def tail(self, topic: str) -> Sequence[Record]:
-        """The newest record of each partition that has one."""
+        """Return the newest record of each partition that has one."""
         return [p.records[-1] for p in self._topic(topic).partitions if p.records]
 
     async def read_all(
         self, topic: str, partitions: Sequence[int]
     ) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained of `partitions`."""
+        """Yield the retained records of `partitions`."""
         for number in partitions:
             partition = self._topic(topic).partitions[number]
             if partition.records:
                 yield list(partition.records)
 
     async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained of a topic, and all that comes."""
+        """Yield the retained records of a topic and all that follow, until the bus closes."""
         log = self._topic(topic)
         position = [0] * len(log.partitions)
         while not self.closed:
@@ -181,39 +192,49 @@ class MemoryBus:
                 position[number] = partition.end
             if batch:
                 yield batch
-            elif not await self.news(lambda: self.closed or _ends(log) != position, QUIET_S):
+            elif not await self._changed.wait_within(
+                lambda: self.closed or log.ends != position, QUIET_S
+            ):
                 yield []
 
-    def subscribe(self, topic: str, group: str, assignee: Assignee) -> MemorySubscription:
-        """Join `group`, whose only member owns every partition."""
+    def subscribe(self, topic: str, group: str, listener: RebalanceListener) -> MemorySubscription:
+        """Join `group`, whose only member is assigned every partition."""
         log = self._topic(topic)
         log.committed.setdefault(group, [p.start for p in log.partitions])
-        return MemorySubscription(self, log, group, assignee)
+        return MemorySubscription(self, log, group, listener, self._changed)
 
     async def close(self) -> None:
-        """No more will be published; subscriptions end after what was."""
+        """End subscriptions after what was published, and let `publish` raise from now on."""
         self.closed = True
-        await self.notify()
+        await self._changed.wake_all()
 
     async def stop(self) -> None:
-        """Nothing to let go of."""
+        """Close the bus; there is no connection to close."""
         await self.close()
 
 
 class MemorySubscription:
-    """The one member of a group on the in-process bus."""
+    """The subscription of a group's only member on the in-process bus."""
 
-    def __init__(self, bus: MemoryBus, log: _Topic, group: str, assignee: Assignee) -> None:
+    def __init__(
+        self,
+        bus: MemoryBus,
+        log: _Topic,
+        group: str,
+        listener: RebalanceListener,
+        changed: _Signal,
+    ) -> None:
         self._bus = bus
         self._log = log
         self._committed = log.committed[group]
         self._position = list(self._committed)
-        self._assignee = assignee
+        self._listener = listener
+        self._changed = changed
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
-        """Batches until the bus is closed and all of it has been delivered."""
-        ends = _ends(self._log)
-        await self._assignee.assigned(
+        """Yield batches until the bus is closed and everything published has been delivered."""
+        ends = self._log.ends
+        await self._listener.assigned(
             {number: Position(at, ends[number]) for number, at in enumerate(self._position)}
         )
         while True:
@@ -221,10 +242,12 @@ class MemorySubscription:
             if batch:
                 yield batch
             elif self._bus.closed:
-                # What was processed since the last commit is flushed before the end.
+                # Upon the empty batch the consumer commits what it processed since the last one.
                 yield []
                 return
-            elif self._log.waiting or not await self._bus.news(self._has_news, QUIET_S):
+            elif self._log.blocked_publishers or not await self._changed.wait_within(
+                self._readable, QUIET_S
+            ):
                 yield []
 
     def _next_batch(self) -> list[Record]:
@@ -235,17 +258,14 @@ class MemorySubscription:
             batch += records
         return batch
 
-    def _has_news(self) -> bool:
-        return self._bus.closed or self._log.waiting > 0 or _ends(self._log) != self._position
+    def _readable(self) -> bool:
+        log = self._log
+        return self._bus.closed or log.blocked_publishers > 0 or log.ends != self._position
 
     async def commit(self, offsets: Offsets) -> bool:
-        """Free what was processed, so that publishers may go on."""
+        """Drop what was processed, so that blocked publishers may go on."""
         for number, offset in offsets.items():
             self._committed[number] = offset
         self._log.trim()
-        await self._bus.notify()
+        await self._changed.wake_all()
         return True
-
-
-def _ends(log: _Topic) -> list[int]:
-    return [partition.end for partition in log.partitions]

@@ -1,11 +1,11 @@
-"""The in-process bus."""
+"""Tests of the in-process bus."""
 
 import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from tests.bus_contract import BusContract, Owner, records
+from tests.bus_contract import BusContract, RecordingListener, records
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.memory import UNREAD_BYTES, MemoryBus
 
@@ -21,13 +21,13 @@ def topics() -> SimpleNamespace:
 
 
 class TestMemoryBus(BusContract):
-    """The contract."""
+    """The contract on the in-process bus."""
 
 
-async def test_a_full_log_holds_the_publisher_back() -> None:
-    """A publisher waits for the group to commit; nothing is lost."""
+async def test_a_full_topic_blocks_the_publisher() -> None:
+    """A publisher waits for the group's commit, and nothing is lost."""
     bus = MemoryBus(partitions=2, queue_max_records=10)
-    subscription = bus.subscribe("ticks", "g", Owner())
+    subscription = bus.subscribe("ticks", "g", RecordingListener())
     publishing = asyncio.create_task(bus.publish("ticks", records(100)))
     taken: list[Record] = []
     async with asyncio.timeout(10):
@@ -43,18 +43,18 @@ async def test_a_full_log_holds_the_publisher_back() -> None:
     assert len(taken) == 100
 
 
-async def test_what_was_published_is_delivered_after_the_stop() -> None:
-    """Records that are in the log when the bus closes are still handed out."""
+async def test_published_records_are_delivered_after_close() -> None:
+    """Records that are in the log when the bus closes are still delivered."""
     bus = MemoryBus()
-    subscription = bus.subscribe("ticks", "g", Owner())
+    subscription = bus.subscribe("ticks", "g", RecordingListener())
     await bus.publish("ticks", records(2_000))
     await bus.close()
     taken = [r async for batch in subscription.batches() for r in batch]
     assert len(taken) == 2_000
 
 
-async def test_topics_without_a_group_keep_no_more_than_memory_bears() -> None:
-    """Large records push older ones out sooner."""
+async def test_topics_without_a_group_are_bounded_in_bytes() -> None:
+    """Large records displace older ones sooner."""
     bus, large = MemoryBus(partitions=1), 1 << 16
     published = [OutRecord(b"BTC-USD", bytes([n % 251]) * large) for n in range(400)]
     await bus.publish("features", published)
@@ -64,7 +64,7 @@ async def test_topics_without_a_group_keep_no_more_than_memory_bears() -> None:
 
 
 async def test_topics_without_a_group_keep_the_newest() -> None:
-    """A topic that nobody consumes is bounded too."""
+    """A topic that no group consumes is bounded in records."""
     bus = MemoryBus(partitions=1, queue_max_records=10)
     await bus.publish("features", records(25))
     kept = [r async for batch in bus.read_all("features", [0]) for r in batch]

@@ -1,4 +1,4 @@
-"""What every Kafka client of ours needs: options, retries, topics, and the meaning of errors."""
+"""Functions that all our Kafka clients share: options, retries, closing, and our topics."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# How long a client may take to say goodbye.
+# Time for a client to close: a stop may not hang on a broker that does not answer.
 CLOSE_S = 1.0
 
-# Of the features topic: old states go soon, so that a restore is short, yet none goes within the
-# minute in which its owner may still have to write it again (see docs/architecture.md).
+# Of the features topic: old states are removed soon, so that a restore is short, yet none within
+# the minute in which its owner may still have to write it again (decision 0008 in
+# docs/decisions).
 COMPACTED: Final = {
     "cleanup.policy": "compact",
     "min.compaction.lag.ms": "60000",
@@ -42,13 +43,13 @@ COMPACTED: Final = {
     "segment.bytes": str(64 * 1024 * 1024),
 }
 
-# What comes out of a client whose broker is away. KafkaError is a RuntimeError, and so is what
-# uvloop raises for a connection that closed before the client took note, which nobody wraps.
-TROUBLE: Final = (RuntimeError, OSError, TimeoutError)
+# Raised by a client whose broker is away. KafkaError is a RuntimeError, and so is the error that
+# uvloop raises for a connection that closed before aiokafka noticed, which aiokafka does not wrap.
+TRANSIENT_ERRORS: Final = (RuntimeError, OSError, TimeoutError)
 
-# Not IncompatibleBrokerVersion: the client raises it too when a connection is lost before the
-# broker has said what it speaks.
-_FATAL = (
+# Without IncompatibleBrokerVersion, which aiokafka raises also when a connection is lost before
+# the broker has sent its API versions.
+_FATAL_ERRORS = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     SaslAuthenticationFailed,
@@ -58,7 +59,7 @@ _FATAL = (
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Options that producers, consumers and admin clients share."""
+    """Return the options that producers, consumers and admin clients share."""
     security = settings.security
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -77,18 +78,18 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-async def retrying(
+async def with_retries(
     part: str, attempt: Callable[[], Awaitable[T]], settings: KafkaSettings, events: BusEvents
 ) -> T:
-    """Try until the broker answers; raises BusError for what no retry will mend."""
+    """Repeat `attempt` until the broker answers; raises BusError if no retry can succeed."""
     backoff = Backoff(settings.retry_backoff_ms / 1000, settings.retry_backoff_max_ms / 1000)
     while True:
         try:
             result = await attempt()
-        except _FATAL as error:
+        except _FATAL_ERRORS as error:
             raise BusError(f"Kafka refuses: {error}") from error
-        except TROUBLE as error:
-            _heed_cancellation(error)
+        except TRANSIENT_ERRORS as error:
+            _raise_if_cancelled(error)
             events.connected(part, False, str(error) or type(error).__name__)
             await asyncio.sleep(backoff.delay_s())
         else:
@@ -96,15 +97,15 @@ async def retrying(
             return result
 
 
-def _heed_cancellation(error: Exception) -> None:
-    # Before Python 3.12 asyncio.wait_for, which the client uses, loses a cancellation that comes
-    # together with an error; a retry would then outlive the stop of the daemon.
+def _raise_if_cancelled(error: Exception) -> None:
+    # Before Python 3.12 `asyncio.wait_for`, which aiokafka uses, loses a cancellation that arrives
+    # together with an error; the retries would then outlive the stop of the daemon.
     if asked_to_end():
         raise asyncio.CancelledError from error
 
 
-async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """The result of `work`, or None when `event` comes first."""
+async def cancel_on(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return the result of `work`, or cancel it and return None if `event` is set first."""
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(event.wait())
     try:
@@ -117,12 +118,13 @@ async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
             await asyncio.wait({task})
 
 
-async def let_go(close: Awaitable[Any]) -> None:
-    """Close a client; one that gets no answer is left as it is, for others to time out."""
+async def close_quietly(closing: Awaitable[Any]) -> None:
+    """Await the closing of a client, for `CLOSE_S` at most, and log its errors."""
     try:
         async with asyncio.timeout(CLOSE_S):
-            await close
+            await closing
     except asyncio.CancelledError:
+        # The client's own tasks may end cancelled; that is no request to end this one.
         if asked_to_end():
             raise
     except Exception as error:  # noqa: BLE001
@@ -130,10 +132,10 @@ async def let_go(close: Awaitable[Any]) -> None:
 
 
 async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
-    """Create what is missing of our topics; returns the number of partitions of each.
+    """Create our missing topics, and return the number of partitions of each.
 
-    Raises BusError when a topic is missing and may not be created, or when the partitions of the
-    ticks and the features do not correspond.
+    Raises BusError if a topic is missing and may not be created, or if the topics of ticks and
+    features differ in their number of partitions.
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
@@ -145,19 +147,21 @@ async def ensure_topics(settings: KafkaSettings) -> dict[str, int]:
             await _create(admin, missing, settings)
         described = await admin.describe_topics([topic.name for topic in wanted])
     finally:
-        await let_go(admin.close())
+        await close_quietly(admin.close())
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
     _check_partitions(counts, settings)
     return counts
 
 
 def _new_topics(settings: KafkaSettings) -> list[NewTopic]:
-    safe = {"min.insync.replicas": "2"} if settings.replication_factor > 2 else {}
-    as_sent = {"compression.type": "producer", **safe}
+    # With three replicas or more, an acknowledged record survives the loss of a broker.
+    durable = {"min.insync.replicas": "2"} if settings.replication_factor > 2 else {}
+    # Batches are stored as the producer compressed them, so the broker compresses nothing again.
+    as_sent = {"compression.type": "producer", **durable}
     topics: tuple[tuple[str, int, dict[str, str]], ...] = (
         (settings.topic, settings.partitions, as_sent),
         (settings.features_topic, settings.partitions, {**COMPACTED, **as_sent}),
-        (settings.dead_letter_topic, 1, safe),
+        (settings.dead_letter_topic, 1, durable),
         (settings.outcomes_topic, settings.partitions, as_sent),
     )
     return [
@@ -176,6 +180,7 @@ async def _create(
     for name, code, *detail in response.topic_errors:
         error = for_code(code)
         if code == 0 or error is TopicAlreadyExistsError:
+            # Another instance that started at the same time may have created it.
             continue
         if error.retriable:
             raise error(f"creating {name}: {detail}")
@@ -185,6 +190,7 @@ async def _create(
 def _check_partitions(counts: dict[str, int], settings: KafkaSettings) -> None:
     ticks, features = counts[settings.topic], counts[settings.features_topic]
     if 0 in (ticks, features):
+        # A TimeoutError is transient: the metadata of a new topic takes a while to spread.
         raise TimeoutError("the broker does not know the partitions of a new topic yet")
     if ticks != features:
         raise BusError(

@@ -1,4 +1,4 @@
-"""Where a consumer goes on, against the low and the high watermark of its partitions."""
+"""The positions of a consumer, checked against the watermarks of its partitions."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from volsvc.domain import BusError
 from volsvc.transport.bus import Position
-from volsvc.transport.kafka.client import TROUBLE
+from volsvc.transport.kafka.client import TRANSIENT_ERRORS
 
 
-class Positions:
-    """Knows which offset comes next, and so what the broker deleted before it was read."""
+class PositionTracker:
+    """Tracks the next offset of each partition, and detects records that were deleted unread."""
 
-    def __init__(self, lost: Callable[[int, int], None], answer_s: float) -> None:
-        """`lost(partition, records)` hears of what retention took."""
-        self._lost = lost
-        self._answer_s = answer_s
+    def __init__(self, on_lost: Callable[[int, int], None], timeout_s: float) -> None:
+        """`on_lost(partition, records)` is called for records that retention has deleted.
+
+        `timeout_s` is the time for one answer of the broker.
+        """
+        self._on_lost = on_lost
+        self._timeout_s = timeout_s
         self._expected: dict[int, int] = {}
 
-    async def of(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Position:
-        """The committed offset of a partition, unless the log begins after or ends before it.
+    async def start(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Position:
+        """Return the committed offset of a partition, or the log's start if that is later.
 
-        Raises BusError when it ends before it: another topic of the same name.
+        Raises BusError if the log ends before the committed offset: it is of another topic.
         """
         committed = await consumer.committed(tp)
         low = (await consumer.beginning_offsets([tp]))[tp]
@@ -34,28 +37,27 @@ class Positions:
         if committed is not None and committed > high:
             raise BusError(
                 f"{tp.topic}/{tp.partition} ends at {high}, but offset {committed} is committed: "
-                "the topic was made anew or truncated; delete the features topic and the group's "
-                "offsets too, or name other topics"
+                "the topic was recreated or truncated; delete the features topic and the group's "
+                "offsets too, or use other topics"
             )
         if committed is not None and committed < low:
-            self._lost(tp.partition, low - committed)
-        at = Position(max(low, committed or 0), high, fresh=committed is None)
-        self._expected[tp.partition] = at.next
-        return at
+            self._on_lost(tp.partition, low - committed)
+        position = Position(max(low, committed or 0), high, fresh=committed is None)
+        self._expected[tp.partition] = position.next
+        return position
 
-    async def read(
+    async def advance(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, messages: Sequence[Any]
     ) -> None:
-        """Take note of what came.
-
-        Offsets may also be missing because transactions use them; the low watermark tells.
-        """
+        """Move past polled messages, and report a loss if retention overtook the position."""
         expected = self._expected.get(tp.partition)
         self._expected[tp.partition] = messages[-1].offset + 1
         if expected is None or messages[0].offset <= expected:
             return
-        with contextlib.suppress(*TROUBLE):
-            async with asyncio.timeout(self._answer_s):
+        # Offsets are missing. Control records of transactions use offsets too, so only the low
+        # watermark shows that records were deleted.
+        with contextlib.suppress(*TRANSIENT_ERRORS):
+            async with asyncio.timeout(self._timeout_s):
                 low = (await consumer.beginning_offsets([tp]))[tp]
             if low > expected:
-                self._lost(tp.partition, low - expected)
+                self._on_lost(tp.partition, low - expected)

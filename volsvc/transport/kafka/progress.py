@@ -1,4 +1,4 @@
-"""Whether a consumer gets on: lag where it is known, and a watchdog that tells stuck from idle."""
+"""Progress of a consumer: its lag, and a detector that tells a stalled client from an idle one."""
 
 from __future__ import annotations
 
@@ -10,74 +10,80 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from volsvc.domain import BusUnavailableError
 from volsvc.transport.bus import BusEvents, Lag, Record
-from volsvc.transport.kafka.client import TROUBLE
+from volsvc.transport.kafka.client import TRANSIENT_ERRORS
 
 
-class Watchdog:
-    """Bites when a client has had reason to move for too long and has not.
+class StallDetector:
+    """Raises if a client with work to do makes no progress for too long.
 
-    One that waits for records at the end of its partitions is idle, and may be so for ever.
+    A client that waits for records at the end of its partitions is idle, for any length of time.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._since: float | None = None
 
-    def moved(self) -> None:
-        """The client got on, or has nothing to get on with."""
+    def progressed(self) -> None:
+        """Note that the client made progress, or that it is idle."""
         self._since = None
 
-    def stood_still(self, why: str) -> None:
-        """The client did not get on; raises BusUnavailableError when that has lasted too long."""
+    def stalled(self, reason: str) -> None:
+        """Note a lack of progress; raises BusUnavailableError if it has lasted too long."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
-        if now - self._since > self._patience_s:
+        if now - self._since > self._timeout_s:
             self._since = None
-            raise BusUnavailableError(f"no progress for {self._patience_s:g} s: {why}")
+            raise BusUnavailableError(f"no progress for {self._timeout_s:g} s: {reason}")
 
 
-class Progress:
-    """Watches one member of a group; reports its lag, and whether the broker answers it."""
+class ProgressMonitor:
+    """Reports the lag of a group member, and whether the broker answers it."""
 
-    def __init__(self, topic: str, events: BusEvents, stall_s: float, answer_s: float) -> None:
+    def __init__(self, topic: str, events: BusEvents, stall_s: float, timeout_s: float) -> None:
+        """`timeout_s` is the time for one answer, `stall_s` that for any progress."""
         self._topic = topic
         self._events = events
-        self._answer_s = answer_s
-        self._watchdog = Watchdog(stall_s)
-        self._stamps_ms: dict[int, int] = {}
+        self._timeout_s = timeout_s
+        self._stall_detector = StallDetector(stall_s)
+        self._processed_ms: dict[int, int] = {}
 
     def processed(self, batch: Sequence[Record]) -> None:
-        """Records that are done with."""
+        """Note the publication times of the newest processed records."""
         for record in batch:
-            self._stamps_ms[record.partition] = record.timestamp_ms
+            self._processed_ms[record.partition] = record.timestamp_ms
 
-    async def look_around(self, consumer: AIOKafkaConsumer, *, busy: bool) -> None:
-        """Report lag; when nothing came, ask the broker whether there was anything to come."""
+    async def check(self, consumer: AIOKafkaConsumer, *, busy: bool) -> None:
+        """Report the lag, and raise BusUnavailableError on a stall.
+
+        A `busy` consumer, which has just polled records, knows its lag without a request.
+        """
         assigned = list(consumer.assignment())
         try:
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(self._timeout_s):
                 if busy:
                     ends = {tp: consumer.highwater(tp) for tp in assigned}
                 else:
                     ends = await consumer.end_offsets(assigned)
                 lags = await self._lags(consumer, ends)
-        except TROUBLE as error:
+        except TRANSIENT_ERRORS as error:
             self._events.connected("consumer", False, str(error) or "no answer")
+            # Unknown, which is not the same as 0.
             self._events.lag(self._topic, {})
-            self._watchdog.stood_still("the broker does not answer")
+            self._stall_detector.stalled("the broker does not answer")
             return
         self._events.connected("consumer", True, "")
         self._events.lag(self._topic, lags)
         if busy or not any(lag.records for lag in lags.values()):
-            self._watchdog.moved()
+            self._stall_detector.progressed()
         else:
-            self._watchdog.stood_still("records wait, and none arrive")
+            self._stall_detector.stalled("records wait, and none arrive")
 
     async def _lags(
         self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int | None]
     ) -> dict[int, Lag]:
         lags = {}
         for tp, end in ends.items():
+            # The assignment may have changed during the requests.
             if end is not None and tp in consumer.assignment():
                 records = max(0, end - await consumer.position(tp))
                 lags[tp.partition] = Lag(records, self._seconds(tp.partition, records))
@@ -86,5 +92,6 @@ class Progress:
     def _seconds(self, partition: int, records: int) -> float | None:
         if not records:
             return 0.0
-        stamp_ms = self._stamps_ms.get(partition)
-        return None if stamp_ms is None else max(0.0, time.time() - stamp_ms / 1000)
+        published_ms = self._processed_ms.get(partition)
+        # Not below 0: the stamp may be of a host whose clock is ahead of ours.
+        return None if published_ms is None else max(0.0, time.time() - published_ms / 1000)

@@ -1,4 +1,4 @@
-"""A member of a Kafka consumer group: batches, commits, assignment, signs of life."""
+"""The subscription of a Kafka consumer group's member: batches, commits, and assignment."""
 
 from __future__ import annotations
 
@@ -13,166 +13,171 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from volsvc.backoff import Backoff
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
-from volsvc.transport.bus import Assignee, BusEvents, Offsets, Record
-from volsvc.transport.kafka.client import TROUBLE, client_options, let_go, retrying, unless
-from volsvc.transport.kafka.positions import Positions
-from volsvc.transport.kafka.progress import Progress
-from volsvc.transport.kafka.reader import to_record
+from volsvc.transport.bus import BusEvents, Offsets, RebalanceListener, Record
+from volsvc.transport.kafka.client import (
+    TRANSIENT_ERRORS,
+    cancel_on,
+    client_options,
+    close_quietly,
+    with_retries,
+)
+from volsvc.transport.kafka.message import to_record
+from volsvc.transport.kafka.positions import PositionTracker
+from volsvc.transport.kafka.progress import ProgressMonitor
 
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
-# Characters in the name of a member.
-MAX_NAME = 249
-# How long the others wait for a member that is alive but still flushes its state.
-REBALANCE_S = 60
+# Characters in a `group.instance.id`: the broker refuses longer ones.
+MAX_INSTANCE_ID = 249
+# Time for which a rebalance waits for a member that is alive but still flushes its state.
+REBALANCE_TIMEOUT_S = 60
 
 
 class GroupMember(NamedTuple):
-    """A group, and our name in it, which a restart keeps and with it its partitions."""
+    """A consumer group, and the name of our instance in it."""
 
-    group: str
+    group_id: str
     instance: str
 
 
 class KafkaSubscription:
-    """One consumer; batches and rebalances exclude each other."""
+    """A group member's consumer; batches and revocations exclude each other."""
 
     def __init__(
         self,
         topic: str,
         member: GroupMember,
-        assignee: Assignee,
+        listener: RebalanceListener,
         *,
         settings: KafkaSettings,
         events: BusEvents,
         ready: Callable[[], Awaitable[None]],
         closing: asyncio.Event,
     ) -> None:
+        """`ready` waits for the topics; `closing` ends the subscription when it is set."""
         self._topic = topic
         self._member = member
-        self._assignee = assignee
+        self._listener = listener
         self._settings = settings
         self._events = events
         self._ready = ready
         self._closing = closing
-        self._answer_s = settings.request_timeout_ms / 1000
-        self._progress = Progress(topic, events, settings.stall_timeout_s, self._answer_s)
-        self._gate = asyncio.Lock()
-        self._failure: Exception | None = None
+        self._timeout_s = settings.request_timeout_ms / 1000
+        self._progress = ProgressMonitor(topic, events, settings.stall_timeout_s, self._timeout_s)
+        self._positions = PositionTracker(listener.records_lost, self._timeout_s)
         self._consumer: AIOKafkaConsumer | None = None
-        self._arrived: set[TopicPartition] | None = None
-        self._between = False
-        self._positions = Positions(assignee.lost, self._answer_s)
+        # Held while a batch is processed, so that a revocation flushes what the batch has changed.
+        self._batch_lock = asyncio.Lock()
+        self._revoke_error: Exception | None = None
+        self._to_restore: set[TopicPartition] | None = None
+        self._rebalancing = False
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
-        """Batches until the bus closes; raises BusUnavailableError when the client is stuck."""
-        await unless(self._closing, self._ready())
+        """Yield batches until the bus closes; raises BusUnavailableError on a stall."""
+        await cancel_on(self._closing, self._ready())
         if self._closing.is_set():
             return
-        consumer = await unless(
-            self._closing, retrying("consumer", self._join, self._settings, self._events)
+        consumer = await cancel_on(
+            self._closing, with_retries("consumer", self._join, self._settings, self._events)
         )
         if consumer is None:
             return
         self._consumer = consumer
         try:
             while not self._closing.is_set():
-                polled = await unless(self._closing, self._poll(consumer))
-                async with self._gate:
-                    batch = await self._owned(consumer, polled or {})
+                polled = await cancel_on(self._closing, self._poll(consumer))
+                async with self._batch_lock:
+                    batch = await self._assigned_records(consumer, polled or {})
                     yield batch
                     self._progress.processed(batch)
-                await self._progress.look_around(consumer, busy=bool(batch))
-            # What was processed since the last commit is flushed while we still own it.
-            async with self._gate:
+                await self._progress.check(consumer, busy=bool(batch))
+            # Upon the empty batch the consumer commits, while the partitions are still ours.
+            async with self._batch_lock:
                 yield []
         finally:
             self._consumer = None
-            await let_go(consumer.stop())
+            await close_quietly(consumer.stop())
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = _new_member(self._topic, self._member, self._settings)
-        consumer.subscribe([self._topic], listener=_Listener(self))
+        consumer.subscribe([self._topic], listener=_AiokafkaListener(self))
         try:
             await consumer.start()
         except BaseException:
-            await let_go(consumer.stop())
+            await close_quietly(consumer.stop())
             raise
         return consumer
 
-    async def _poll(
-        self, consumer: AIOKafkaConsumer
-    ) -> Mapping[TopicPartition, Sequence[Any]] | None:
+    async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Any]]:
         try:
             polled: Mapping[TopicPartition, Sequence[Any]] = await consumer.getmany(
                 timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS
             )
         except Exception as error:
-            # Whatever one of the client's own tasks died of comes out here, of any class; the
-            # client gives up on a group this way, and a new one starts from the log.
+            # `getmany` raises whatever ended one of the client's own tasks, of any class. Such a
+            # client has left its group for good; a new one starts from the log.
             raise BusUnavailableError(f"consuming {self._topic} failed: {error!r}") from error
         return polled
 
-    async def _owned(
+    async def _assigned_records(
         self, consumer: AIOKafkaConsumer, polled: Mapping[TopicPartition, Sequence[Any]]
     ) -> list[Record]:
-        """What was polled, without partitions that have gone elsewhere meanwhile."""
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        if self._arrived is not None:
-            arrived, self._arrived = self._arrived, None
-            await self._take_over(consumer, arrived)
+        """Return the polled records of partitions that are still assigned, restored ones only."""
+        if self._revoke_error is not None:
+            error, self._revoke_error = self._revoke_error, None
+            raise error
+        if self._to_restore is not None:
+            partitions, self._to_restore = self._to_restore, None
+            await self._restore(consumer, partitions)
             return []
-        if self._between:
-            # Polled before the partitions went; whoever has them next goes on before it.
+        if self._rebalancing:
+            # Polled before the revocation; the next owner starts at the commit before them.
             return []
-        owned = consumer.assignment()
-        records = [to_record(m) for tp, ms in polled.items() if tp in owned for m in ms]
+        assigned = consumer.assignment()
+        records = [to_record(m) for tp, ms in polled.items() if tp in assigned for m in ms]
         for tp in polled:
-            if tp in owned:
-                await self._positions.read(consumer, tp, polled[tp])
+            if tp in assigned:
+                await self._positions.advance(consumer, tp, polled[tp])
         return records
 
     # --- assignment -----------------------------------------------------------------------
 
-    async def _take_over(self, consumer: AIOKafkaConsumer, arrived: set[TopicPartition]) -> None:
-        """Restore what came, then read on from there; here, and not in the client's callback.
-
-        The client sends no heartbeat during the callback, so a long restore would cost it the
-        partitions. What was polled meanwhile is read again.
-        """
+    async def _restore(self, consumer: AIOKafkaConsumer, partitions: set[TopicPartition]) -> None:
+        """Have the state of new partitions restored, then read on from their positions."""
+        # Not in the client's callback: aiokafka sends no heartbeat during it, so a restore longer
+        # than the session would cost the partitions. What was polled meanwhile is read again.
         try:
-            async with asyncio.timeout(self._answer_s * 2):
-                positions = {tp: await self._positions.of(consumer, tp) for tp in arrived}
-            await self._assignee.assigned({tp.partition: at for tp, at in positions.items()})
+            async with asyncio.timeout(self._timeout_s * 2):
+                positions = {tp: await self._positions.start(consumer, tp) for tp in partitions}
+            await self._listener.assigned({tp.partition: at for tp, at in positions.items()})
             for tp, at in positions.items():
                 if tp in consumer.assignment():
                     consumer.seek(tp, at.next)
-        except TROUBLE as error:
+        except TRANSIENT_ERRORS as error:
             raise BusUnavailableError(f"taking over {self._topic} failed: {error!r}") from error
 
     def assigned(self, partitions: set[TopicPartition]) -> None:
-        """Note what came; it is taken over before the next batch."""
+        """Note newly assigned partitions, which are restored before the next batch."""
         self._events.rebalanced()
-        self._between = False
-        self._arrived = set(partitions)
+        self._rebalancing = False
+        self._to_restore = set(partitions)
 
     async def revoked(self, partitions: set[TopicPartition]) -> None:
-        """Take partitions back after the batch in hand."""
-        async with self._gate:
-            gone = [tp.partition for tp in partitions - (self._arrived or set())]
-            self._arrived = None
-            self._between = True
+        """Have the state of revoked partitions flushed, after the current batch."""
+        async with self._batch_lock:
+            # Those that still wait to be restored have no state to flush.
+            restored = [tp.partition for tp in partitions - (self._to_restore or set())]
+            self._to_restore = None
+            self._rebalancing = True
             try:
-                if gone:
-                    await self._assignee.revoked(gone)
+                if restored:
+                    await self._listener.revoked(restored)
             except Exception as error:  # noqa: BLE001
-                # The client would log and swallow it; the reader of batches has to see it.
-                self._failure = error
+                # aiokafka would log and drop it; `batches` raises it instead.
+                self._revoke_error = error
 
     async def commit(self, offsets: Offsets) -> bool:
-        """Commit for the partitions still owned; a lost partition is the new owner's."""
+        """Commit for the partitions that are still assigned; others are their new owner's."""
         consumer = self._consumer
         if consumer is None:
             return False
@@ -181,35 +186,51 @@ class KafkaSubscription:
             for tp in consumer.assignment()
             if tp.topic == self._topic and tp.partition in offsets
         }
-        backoff = Backoff(self._settings.retry_backoff_ms / 1000, 1.0)
-        deadline = asyncio.get_running_loop().time() + self._settings.stall_timeout_s
-        while positions:
-            try:
-                async with asyncio.timeout(self._answer_s):
-                    await consumer.commit(positions)
-                break
-            except (CommitFailedError, IllegalStateError):
-                # Revoked while we committed: the new owner starts from the state we flushed.
-                return False
-            except TROUBLE as error:
-                self._events.connected("consumer", False, f"commit: {error or 'no answer'}")
-                if asyncio.get_running_loop().time() > deadline:
-                    raise BusUnavailableError("offsets cannot be committed") from error
-                await asyncio.sleep(backoff.delay_s())
-        return len(positions) == len(offsets)
+        committed = await _commit(consumer, positions, self._settings, self._events)
+        return committed and len(positions) == len(offsets)
+
+
+async def _commit(
+    consumer: AIOKafkaConsumer,
+    positions: Mapping[TopicPartition, int],
+    settings: KafkaSettings,
+    events: BusEvents,
+) -> bool:
+    """Commit positions, with retries; return False if one was revoked meanwhile.
+
+    Raises BusUnavailableError if the broker does not answer within `stall_timeout_s`.
+    """
+    backoff = Backoff(settings.retry_backoff_ms / 1000, 1.0)
+    deadline = asyncio.get_running_loop().time() + settings.stall_timeout_s
+    while positions:
+        try:
+            async with asyncio.timeout(settings.request_timeout_ms / 1000):
+                await consumer.commit(positions)
+            break
+        except (CommitFailedError, IllegalStateError):
+            # Revoked during the commit: the new owner starts from the state that we flushed.
+            return False
+        except TRANSIENT_ERRORS as error:
+            events.connected("consumer", False, f"commit: {error or 'no answer'}")
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusUnavailableError("offsets cannot be committed") from error
+            await asyncio.sleep(backoff.delay_s())
+    return True
 
 
 def _new_member(topic: str, member: GroupMember, settings: KafkaSettings) -> AIOKafkaConsumer:
-    # The client keeps the assignment in the assignor's class; a subclass is one member's own.
+    # aiokafka keeps the present assignment in the assignor's class, which all members of a process
+    # would share; a subclass belongs to one member.
     sticky = type("Sticky", (StickyPartitionAssignor,), {})
     return AIOKafkaConsumer(
         **client_options(settings),
-        group_id=member.group,
-        # A broker gives a name that comes back its former partitions, of whatever topic.
-        group_instance_id=f"{member.instance}.{topic}"[:MAX_NAME],
+        group_id=member.group_id,
+        # With the topic in it, because a broker gives a name that returns its former partitions, of
+        # whatever topic they are.
+        group_instance_id=f"{member.instance}.{topic}"[:MAX_INSTANCE_ID],
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
-        rebalance_timeout_ms=REBALANCE_S * 1000,
+        rebalance_timeout_ms=REBALANCE_TIMEOUT_S * 1000,
         partition_assignment_strategy=(sticky,),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -217,7 +238,7 @@ def _new_member(topic: str, member: GroupMember, settings: KafkaSettings) -> AIO
     )
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _AiokafkaListener(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, subscription: KafkaSubscription) -> None:
         self._subscription = subscription
 

@@ -1,7 +1,7 @@
-"""Reading topics of a Kafka cluster without a group: their ends, all of them, and what comes.
+"""Reads topics of a Kafka cluster without a group: the newest records, all, or all that follow.
 
-An end is reached when the position is, not when its record is: transactions leave control records,
-and compaction leaves holes, which nobody ever receives.
+The end of a partition is reached when the position is, not when the last record is received:
+transactions leave control records and compaction leaves gaps, which no client receives.
 """
 
 from __future__ import annotations
@@ -9,45 +9,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
 from volsvc.transport.bus import BusEvents, Record
-from volsvc.transport.kafka.client import TROUBLE, client_options, let_go
-from volsvc.transport.kafka.progress import Watchdog
+from volsvc.transport.kafka.client import TRANSIENT_ERRORS, client_options, close_quietly
+from volsvc.transport.kafka.message import to_record
+from volsvc.transport.kafka.progress import StallDetector
 
 POLL_MS = 500
 FETCH_BYTES = 8 * 1024 * 1024
-# How many times further back to look for a record where there was none.
+# Factor by which the search for the newest record goes further back if it found none.
 STEP_BACK = 16
 
 
-def to_record(message: Any) -> Record:
-    """An aiokafka message as ours."""
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value,
-        tuple(message.headers),
-        message.timestamp,
-    )
-
-
-class KafkaReader:
-    """Reads topics; each call has a client of its own."""
+class KafkaLogReader:
+    """Reads topics, each call with a client of its own."""
 
     def __init__(self, settings: KafkaSettings, events: BusEvents) -> None:
         self._settings = settings
         self._events = events
-        self._answer_s = settings.request_timeout_ms / 1000
+        self._timeout_s = settings.request_timeout_ms / 1000
 
     async def open(self) -> AIOKafkaConsumer:
-        """A client that is connected; raises what the client raises when the broker is away."""
+        """Return a connected client; raises one of TRANSIENT_ERRORS if the broker is away."""
         consumer = AIOKafkaConsumer(
             **client_options(self._settings),
             enable_auto_commit=False,
@@ -56,10 +43,10 @@ class KafkaReader:
             max_partition_fetch_bytes=FETCH_BYTES,
         )
         try:
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(self._timeout_s):
                 await consumer.start()
         except BaseException:
-            await let_go(consumer.stop())
+            await close_quietly(consumer.stop())
             raise
         return consumer
 
@@ -69,21 +56,23 @@ class KafkaReader:
         try:
             yield consumer
         finally:
-            await let_go(consumer.stop())
+            await close_quietly(consumer.stop())
 
     async def tail(self, topic: str, partitions: int) -> Sequence[Record]:
-        """The newest record of each partition that has one."""
+        """Return the newest record of each partition that has one."""
         newest: dict[int, Record] = {}
         async with self._consumer() as consumer:
             every = [TopicPartition(topic, p) for p in range(partitions)]
-            starts, ends = await self._extents(consumer, every)
+            starts, ends = await self._watermarks(consumer, every)
             left = {tp for tp in every if ends[tp] > starts[tp]}
+            # The last offsets may hold control records, or nothing after a compaction; where no
+            # record is found, the search goes further back.
             back = 1
             while left:
                 consumer.assign(left)
                 for tp in left:
                     consumer.seek(tp, max(starts[tp], ends[tp] - back))
-                async with asyncio.timeout(self._answer_s):
+                async with asyncio.timeout(self._timeout_s):
                     async for batch in self._until(consumer, ends, left):
                         newest |= {record.partition: record for record in batch}
                 left = {
@@ -95,70 +84,73 @@ class KafkaReader:
     async def read_all(
         self, topic: str, partitions: Sequence[int]
     ) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained; raises BusUnavailableError when it takes too long."""
+        """Yield the retained records; raises BusUnavailableError after `restore_timeout_s`."""
         deadline = asyncio.get_running_loop().time() + self._settings.restore_timeout_s
         try:
             async with self._consumer() as consumer:
                 every = [TopicPartition(topic, p) for p in partitions]
-                starts, ends = await self._extents(consumer, every)
+                starts, ends = await self._watermarks(consumer, every)
                 left = {tp for tp in every if ends[tp] > starts[tp]}
                 consumer.assign(left)
                 async for batch in self._until(consumer, ends, left):
                     yield batch
                     _check_time(deadline)
-        except TROUBLE as error:
+        except TRANSIENT_ERRORS as error:
             raise BusUnavailableError(f"reading {topic} failed: {error!r}") from error
 
     async def follow(
         self, consumer: AIOKafkaConsumer, topic: str, partitions: int, closing: asyncio.Event
     ) -> AsyncIterator[Sequence[Record]]:
-        """All that is retained and all that comes; raises BusUnavailableError when stuck.
+        """Yield the retained records and all that follow; raises BusUnavailableError on a stall.
 
-        `consumer` is one that `open` gave, and is closed at the end.
+        `consumer` comes from `open`, and is closed at the end.
         """
-        watchdog = Watchdog(self._settings.stall_timeout_s)
+        stall_detector = StallDetector(self._settings.stall_timeout_s)
         every = [TopicPartition(topic, p) for p in range(partitions)]
         try:
-            starts, ends = await self._extents(consumer, every)
+            starts, ends = await self._watermarks(consumer, every)
             consumer.assign(every)
             left = {tp for tp in every if ends[tp] > starts[tp]}
             async for batch in self._until(consumer, ends, left):
                 if batch:
-                    watchdog.moved()
+                    stall_detector.progressed()
                     yield batch
                 else:
-                    watchdog.stood_still("the topic's end does not come")
+                    stall_detector.stalled("the end of the topic is not reached")
             yield []
             while not closing.is_set():
                 batch = await _poll(consumer)
                 yield batch
                 if batch:
-                    watchdog.moved()
+                    stall_detector.progressed()
                     self._events.connected("replica", True, "")
                 else:
-                    await self._check(consumer, every, watchdog)
-        except TROUBLE as error:
+                    await self._check(consumer, every, stall_detector)
+        except TRANSIENT_ERRORS as error:
             raise BusUnavailableError(f"following {topic} failed: {error!r}") from error
         finally:
-            await let_go(consumer.stop())
+            await close_quietly(consumer.stop())
 
     async def _check(
-        self, consumer: AIOKafkaConsumer, every: Sequence[TopicPartition], watchdog: Watchdog
+        self,
+        consumer: AIOKafkaConsumer,
+        partitions: Sequence[TopicPartition],
+        stall_detector: StallDetector,
     ) -> None:
-        """Whether nothing came because there is nothing."""
+        """After an empty poll, ask the broker whether records wait."""
         try:
-            async with asyncio.timeout(self._answer_s):
-                ends = await consumer.end_offsets(every)
-                behind = [tp for tp in every if await consumer.position(tp) < ends[tp]]
-        except TROUBLE as error:
+            async with asyncio.timeout(self._timeout_s):
+                ends = await consumer.end_offsets(partitions)
+                behind = [tp for tp in partitions if await consumer.position(tp) < ends[tp]]
+        except TRANSIENT_ERRORS as error:
             self._events.connected("replica", False, str(error) or "no answer")
-            watchdog.stood_still("the broker does not answer")
+            stall_detector.stalled("the broker does not answer")
             return
         self._events.connected("replica", True, "")
         if behind:
-            watchdog.stood_still("records wait, and none arrive")
+            stall_detector.stalled("records wait, and none arrive")
         else:
-            watchdog.moved()
+            stall_detector.progressed()
 
     async def _until(
         self,
@@ -166,17 +158,17 @@ class KafkaReader:
         ends: dict[TopicPartition, int],
         left: set[TopicPartition],
     ) -> AsyncIterator[Sequence[Record]]:
-        """Batches, some empty, until the position of every partition in `left` is at its end."""
+        """Yield batches, some empty, until every partition in `left` is read to its end."""
         while left:
             yield await _poll(consumer)
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(self._timeout_s):
                 left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
 
-    async def _extents(
+    async def _watermarks(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-        """The low and high watermarks."""
-        async with asyncio.timeout(self._answer_s):
+        """Return the low and the high watermarks."""
+        async with asyncio.timeout(self._timeout_s):
             return (
                 await consumer.beginning_offsets(partitions),
                 await consumer.end_offsets(partitions),

@@ -1,0 +1,174 @@
+"""The composition root: builds the parts of a daemon from settings.
+
+Only this module, and the factories that it calls, name concrete implementations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import volsvc
+from volsvc.config.settings import Settings
+from volsvc.daemon.computed_metrics import ComputedMetrics
+from volsvc.daemon.instance_name import InstanceName
+from volsvc.daemon.listeners import PartsListener
+from volsvc.daemon.stream_events import publish_drift, publish_gap, publish_model_event
+from volsvc.drift.monitor import DriftMonitor, build_drift_monitor
+from volsvc.features import SymbolTable
+from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.event_hub import EventHub
+from volsvc.pipeline.features_follower import FeaturesFollower
+from volsvc.pipeline.forecaster import Forecaster
+from volsvc.pipeline.latest_store import LatestStore
+from volsvc.pipeline.producer import Producer
+from volsvc.pipeline.quality_monitor import QualityMonitor
+from volsvc.serving.factory import build_controller, build_holder, open_audit_log
+from volsvc.serving.listeners import ModelListener
+from volsvc.sources.factory import build_source
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
+from volsvc.telemetry.tracing import Tracer, build_tracer
+from volsvc.transport import Bus
+from volsvc.transport.factory import build_bus
+from volsvc.web.app import create_app
+from volsvc.web.auth.api_keys import Keyring
+from volsvc.web.server.server import Server
+from volsvc.web.services import Services
+
+# Shares of shutdown_timeout_s for published ticks and for requests in flight. The rest is for
+# closing the clients of a broker that may not answer.
+CONSUMER_SHARE, SERVER_SHARE = 0.4, 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a daemon, built and connected; none of them runs yet.
+
+    A part is None if the roles or the transport do not need it.
+    """
+
+    services: Services
+    listener: PartsListener
+    bus: Bus
+    instance_name: InstanceName | None
+    producer: Producer | None
+    consumer: Consumer | None
+    server: Server | None
+    follower: FeaturesFollower | None
+
+
+def build_parts(settings: Settings) -> Parts:
+    """Build the parts of a daemon.
+
+    Raises SettingsError, SourceError or StartupError if one cannot be built.
+    """
+    keyring, tracer = Keyring(settings.auth), build_tracer(settings)
+    metrics, health, hub = Metrics(), Health(), EventHub(settings.http.stream_ring)
+    listener = PartsListener(metrics, health, partial(publish_gap, hub))
+    roles = settings.service.roles
+    # Before the audit log, so that a daemon that cannot start leaves nothing on disk.
+    source = build_source(settings, listener, listener.feed) if "producer" in roles else None
+    services = _build_services(settings, keyring, tracer, metrics, health, hub)
+    on_kafka = settings.bus.transport == "kafka"
+    name = InstanceName(settings.service.instance_id) if on_kafka else None
+    bus = build_bus(settings, listener, name.name if name else "")
+    topic = settings.kafka.topic
+    consumer = _build_consumer(services, bus) if "consumer" in roles else None
+    server = _build_server(services) if "api" in roles else None
+    return Parts(
+        services,
+        listener,
+        bus,
+        name,
+        producer=Producer(source, bus, topic, metrics, tracer) if source else None,
+        consumer=consumer,
+        server=server,
+        follower=_build_follower(services, bus, consumer, server),
+    )
+
+
+def _build_services(
+    settings: Settings,
+    keyring: Keyring,
+    tracer: Tracer,
+    metrics: Metrics,
+    health: Health,
+    hub: EventHub,
+) -> Services:
+    registry = metrics.registry
+    latest_store = LatestStore(hub.publish)
+    audit_log, fault = open_audit_log(settings)
+    health.report("journal", "degraded" if fault else "ok", fault)
+    model_listener = ModelListener(metrics, health, audit_log)
+    holder = build_holder(settings, (model_listener, partial(publish_model_event, hub)))
+    # The monitor and the table need each other; the monitor reads the table only when it runs.
+    drift = build_drift_monitor(
+        settings, health, registry, lambda: table.qualities(), partial(publish_drift, hub)
+    )
+    evicted = partial(_forget, latest_store, metrics, drift)
+    table = SymbolTable(settings.features, evicted, settings.quality.window_days)
+    horizon_s = settings.model.horizon_s
+    quality_monitor = QualityMonitor(table, latest_store, holder, settings.quality, horizon_s)
+    registry.register(quality_monitor)
+    registry.register(ComputedMetrics(latest_store, health))
+    metrics.process.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
+    return Services(
+        settings=settings,
+        holder=holder,
+        latest_store=latest_store,
+        table=table,
+        health=health,
+        metrics=metrics,
+        controller=build_controller(settings, holder, model_listener),
+        quality_monitor=quality_monitor,
+        audit_log=audit_log,
+        keyring=keyring,
+        hub=hub,
+        drift=drift,
+        tracer=tracer,
+    )
+
+
+def _forget(
+    latest_store: LatestStore, metrics: Metrics, drift: DriftMonitor | None, symbol: str
+) -> None:
+    """Remove what other parts hold of a symbol that has left the table."""
+    latest_store.drop(symbol)
+    metrics.ticks.forget(symbol)
+    if drift is not None:
+        drift.forget(symbol)
+
+
+def _build_consumer(services: Services, bus: Bus) -> Consumer:
+    settings = services.settings
+    forecaster = Forecaster(
+        services.holder,
+        services.latest_store,
+        services.metrics,
+        bus.identity,
+        horizon_s=settings.model.horizon_s,
+        observe=services.drift.observe if services.drift is not None else None,
+    )
+    return Consumer(
+        bus, settings.kafka, services.table, forecaster, services.metrics, services.tracer
+    )
+
+
+def _build_server(services: Services) -> Server:
+    settings = services.settings
+    grace_s = settings.service.shutdown_timeout_s * SERVER_SHARE
+    return Server(create_app(services), settings.http, grace_s)
+
+
+def _build_follower(
+    services: Services, bus: Bus, consumer: Consumer | None, server: Server | None
+) -> FeaturesFollower | None:
+    # On the in-process bus there is no other instance to follow.
+    if services.settings.bus.transport == "memory" or not (consumer or server):
+        return None
+    topic = services.settings.kafka.features_topic
+    latest_store = services.latest_store if server else None
+    if consumer is None:
+        return FeaturesFollower(bus, topic, latest_store)
+    return FeaturesFollower(bus, topic, latest_store, consumer.check_remote_write)

@@ -1,0 +1,58 @@
+"""The records that the consumer publishes, and their delivery."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from volsvc.backoff import Backoff
+from volsvc.config.kafka import KafkaSettings
+from volsvc.domain import BusUnavailableError
+from volsvc.telemetry.metrics import Metrics
+from volsvc.transport import Bus, OutRecord
+
+
+@dataclass(slots=True)
+class Outputs:
+    """Records to publish for a batch of ticks, by topic."""
+
+    features: list[OutRecord] = field(default_factory=list)
+    dead_letters: list[OutRecord] = field(default_factory=list)
+    outcomes: list[OutRecord] = field(default_factory=list)
+
+
+class OutputPublisher:
+    """Publishes outputs until they are delivered, however long the bus is away."""
+
+    def __init__(self, bus: Bus, topics: KafkaSettings, metrics: Metrics) -> None:
+        self._bus = bus
+        self._topics = topics
+        self._metrics = metrics
+
+    async def publish(self, outputs: Outputs) -> None:
+        """Publish dead letters, outcomes, and features with their states, in this order."""
+        # The order is the durability promise. Outcomes go before the states, because a state no
+        # longer holds the forecasts that have matured: after a crash between the two an outcome is
+        # published twice, in the other order it would be lost. The offset is committed only after
+        # this returns (`Consumer.flush`), so no tick is committed that a published state lacks.
+        if outputs.dead_letters:
+            await self._publish_until_delivered(
+                self._topics.dead_letter_topic, outputs.dead_letters
+            )
+        if outputs.outcomes:
+            await self._publish_until_delivered(self._topics.outcomes_topic, outputs.outcomes)
+        if outputs.features:
+            await self._publish_until_delivered(self._topics.features_topic, outputs.features)
+
+    async def _publish_until_delivered(self, topic: str, records: Sequence[OutRecord]) -> None:
+        # A record that arrives twice does no harm: readers of states go by the offset inside, and
+        # outcomes and dead letters name their origin.
+        backoff = Backoff(0.1, 5.0)
+        while True:
+            try:
+                return await self._bus.publish(topic, records)
+            except BusUnavailableError:
+                # No log line: the bus has reported once to its listener that it is away.
+                self._metrics.process.restarts.labels("consumer").inc()
+                await asyncio.sleep(backoff.delay_s())
