@@ -1,3 +1,3 @@
-"""volsvc: real-time volatility forecasts for crypto markets, in one asyncio daemon."""
+"""Real-time volatility forecasts for crypto markets, in one asyncio daemon."""
 
 __version__ = "1.0.0"

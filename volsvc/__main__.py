@@ -1,4 +1,4 @@
-"""``python -m volsvc``: the same as the console script."""
+"""`python -m volsvc`, the same as the console script."""
 
 from volsvc.cli.main import main
 

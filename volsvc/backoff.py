@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter, and telling a cancellation of ours from a library's."""
+"""Exponential backoff with jitter, and the origin of a cancellation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Backoff:
-    """Exponential backoff with full jitter: a delay between 0 and a ceiling that doubles.
+    """Exponential backoff with full jitter: delays between 0 and a ceiling that doubles.
 
-    Jitter keeps many clients of one broker from coming back in step (Brooker, 2015).
+    Jitter keeps many clients of one broker from reconnecting in step (M. Brooker, "Exponential
+    Backoff and Jitter", AWS Architecture Blog, 2015).
     """
 
     base_s: float
@@ -19,22 +20,21 @@ class Backoff:
     _attempts: int = field(default=0, init=False)
 
     def delay_s(self) -> float:
-        """Seconds to wait before the next attempt."""
-        # The exponent is bounded because 2.0**1024 overflows after a long night without a broker.
+        """Return the seconds to wait before the next attempt."""
+        # The exponent is bounded, because 2.0**1024 overflows after hours without a broker.
         ceiling = min(self.max_s, self.base_s * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
         return random.uniform(0, ceiling)
 
     def reset(self) -> None:
-        """Start anew after the first sign of success."""
+        """Start again from the base, after the first sign of success."""
         self._attempts = 0
 
 
 def asked_to_end() -> bool:
-    """Whether the current task is being cancelled.
+    """Return true if the current task is being cancelled.
 
-    A CancelledError without it comes from beneath: a library's own task was cancelled, and someone
-    waited for it.
+    If not, a CancelledError comes from a task of a library that was cancelled while it was awaited.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

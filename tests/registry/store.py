@@ -1,4 +1,4 @@
-"""Candidates for a registry, good and bad, and real MLflow stores to put them into."""
+"""Candidates for a registry, good and bad, and real MLflow stores to hold them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import contextlib
 import hashlib
 import os
 import pickle
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,33 @@ import numpy as np
 
 from tests.daemon import eventually
 from volsvc.models import PACKAGED, packaged, write_artefact
-from volsvc.models.ml import Parts
+from volsvc.models.ml import MlParameters
 from volsvc.models.trees import Forest
 from volsvc.serving.mlflow_registry import Candidate, Registry
 
 NAME = "volsvc"
+FIXTURE = Path(__file__).with_name("registered_by_1_0_0")
 
 
-def scaled(parts: Parts, factor: float) -> Parts:
-    """The packaged model with its posted windows' variances multiplied: a version of its own."""
+def store_of_1_0_0(folder: Path) -> str:
+    """Return the address of a store in `folder` in which 1.0.0 registered its models.
+
+    The artefact of 1.0.0 is the packaged one, as long as that has the recorded digest.
+    """
+    registry = folder / "registry"
+    shutil.copytree(FIXTURE, registry)
+    (registry / "ml" / "artifacts").mkdir()
+    shutil.copyfile(PACKAGED, registry / "ml" / "artifacts" / "ml.npz")
+    script = (registry / "store.sql").read_text()
+    assert digest_of(PACKAGED) in script, "add the ml.npz of 1.0.0 to registered_by_1_0_0"
+    path = folder / "mlflow.db"
+    with closing(sqlite3.connect(path)) as store:
+        store.executescript(script.replace("file:///registry", registry.as_uri()))
+    return f"sqlite:///{path}"
+
+
+def scaled(parts: MlParameters, factor: float) -> MlParameters:
+    """Return the packaged model with variances of posted windows multiplied by a factor."""
     windows = [window + np.array([np.log(factor), 0, 0, 0]) for window in parts.windows]
     return replace(parts, windows=tuple(windows))
 
@@ -41,10 +61,10 @@ def golden() -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def write_candidate(folder: Path, kind: str, factor: float = 1.0) -> Path:
-    """An artefact: good, corrupt, nan, slow, or of another schema."""
-    parts, path = packaged().model.parts, folder / f"{kind}-{factor:g}.npz"
+    """Write an artefact that is good, corrupt, nan, slow, or of another schema."""
+    parts, path = packaged().model.parameters, folder / f"{kind}-{factor:g}.npz"
     if kind == "slow":
-        heads = [replace(head, forest=_grown(head.forest, 45)) for head in parts.heads]
+        heads = [replace(head, forest=_repeated(head.forest, 45)) for head in parts.heads]
         parts = replace(parts, heads=tuple(heads))
     parts = scaled(parts, factor)
     write_artefact(path, parts, "1", golden(), {})
@@ -59,8 +79,8 @@ def write_candidate(folder: Path, kind: str, factor: float = 1.0) -> Path:
     return path
 
 
-def _grown(forest: Forest, times: int) -> Forest:
-    """As many more trees: right, and far too slow."""
+def _repeated(forest: Forest, times: int) -> Forest:
+    """Return a forest with each tree repeated: correct, and far too slow."""
     arrays = {name: np.repeat(array, times, axis=0) for name, array in forest.arrays.items()}
     arrays["value"] = arrays["value"] / times
     return Forest(arrays, forest.offsets.tolist())
@@ -82,7 +102,7 @@ def _rewrite(path: Path, name: str, array: np.ndarray[Any, Any]) -> None:
 
 
 class Malice:
-    """Unpickling it leaves a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self._trace = trace
@@ -97,7 +117,7 @@ def write_pickle(path: Path, what: object) -> Path:
 
 
 def register(uri: str, path: Path | None, digest: str) -> str:
-    """A version of `ml` (of the baseline without a path); no alias is moved."""
+    """Register a version of `ml`, or of the baseline without a path; no alias is moved."""
     candidate = Candidate("ml" if path else "baseline", digest, path)
     return str(Registry(uri, NAME)._log(candidate).version)
 
@@ -106,7 +126,7 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def point(uri: str, version: str, alias: str = "ml") -> None:
+def move_alias(uri: str, version: str, alias: str = "ml") -> None:
     """Move an alias with MLflow's own client."""
     mlflow.MlflowClient(uri).set_registered_model_alias(NAME, alias, version)
 
@@ -118,7 +138,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def mlflow_server(folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A real `mlflow server` over a sqlite store, which serves the artefacts too."""
+    """Run a real `mlflow server` over a sqlite store, which serves the artefacts too."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),

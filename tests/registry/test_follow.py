@@ -1,4 +1,4 @@
-"""A running daemon and real MLflow stores: aliases move, candidates are good and bad."""
+"""A running daemon follows aliases of real MLflow stores, with good and bad candidates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.registry.store import (
     digest_of,
     free_port,
     mlflow_server,
-    point,
+    move_alias,
     register,
     write_candidate,
     write_pickle,
@@ -62,7 +62,7 @@ async def until_serves(daemon: RunningDaemon, variant: str, version: str) -> flo
 
 
 async def until_refused(daemon: RunningDaemon, reason: str) -> None:
-    """The refusal is in health, and the daemon serves on."""
+    """Wait until /health has the reason of a refusal; a fallback is active."""
 
     async def refused() -> bool:
         return reason in (await daemon.get("/health"))["checks"]["model"]["detail"]
@@ -73,7 +73,7 @@ async def until_refused(daemon: RunningDaemon, reason: str) -> None:
 
 @pytest.fixture(params=["sqlite", "server"])
 async def uri(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A real store with nothing in it."""
+    """Yield the address of an empty real store."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'mlflow.db'}"
         return
@@ -83,7 +83,7 @@ async def uri(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 
 
 async def test_aliases_move_and_bad_candidates_are_refused(uri: str, tmp_path: Path) -> None:
-    """By alias to each version and to the baseline and back; what is bad changes nothing."""
+    """The alias selects versions and the baseline; a bad candidate changes nothing."""
     paths = {kind: write_candidate(tmp_path, kind, 1.5) for kind in ("good", "corrupt", "nan")}
     paths["schema"] = write_candidate(tmp_path, "schema")
     first = write_candidate(tmp_path, "good", 0.5)
@@ -95,28 +95,28 @@ async def test_aliases_move_and_bad_candidates_are_refused(uri: str, tmp_path: P
         kind: await asyncio.to_thread(register, uri, path, digest_of(path))
         for kind, path in paths.items()
     }
-    point(uri, "2")
+    move_alias(uri, "2")
     async with running(env=env(uri), cwd=tmp_path) as daemon:
         assert await until_serves(daemon, "ml", "2") == score(read_artefact(first).model)
-        point(uri, number["good"])
+        move_alias(uri, number["good"])
         good = await until_serves(daemon, "ml", number["good"])
         assert good == score(read_artefact(paths["good"]).model)
-        point(uri, "1")
+        move_alias(uri, "1")
         assert await until_serves(daemon, "baseline", "2") == score(Baseline())
         assert await daemon.metric("volsvc_fallback_active") == 0
-        point(uri, number["good"])
+        move_alias(uri, number["good"])
         await until_serves(daemon, "ml", number["good"])
 
-        bad = {"corrupt": "is no model artefact", "nan": "not finite", "schema": "IndexError"}
+        bad = {"corrupt": "is not a model artefact", "nan": "not finite", "schema": "IndexError"}
         for kind, reason in (*bad.items(), ("pickle", "model.allowed_pickles does not name")):
-            point(uri, number[kind])
+            move_alias(uri, number[kind])
             await until_refused(daemon, reason)
             assert await served(daemon) == ("ml", number["good"], good)
         assert not trace.exists()
         refused = 'volsvc_model_swaps_total{result="refused",trigger="alias"}'
         assert await daemon.metric(refused) == 4
 
-        # A wrong digest in the registry is found as well.
+        # A wrong digest in the registry is detected too.
         wrong = await asyncio.to_thread(register, uri, paths["good"], "0" * 64)
         status, problem = await put(daemon, {"variant": "ml", "version": wrong})
         assert status == 409
@@ -132,13 +132,13 @@ async def put(daemon: RunningDaemon, body: dict[str, Any]) -> tuple[int, Any]:
 
 
 async def test_by_environment_by_route_and_by_command(tmp_path: Path) -> None:
-    """MODEL_VARIANT=baseline, back by route and command; a version, `latest`, and back again."""
+    """Environment, route and command select variant and version; rollback undoes it."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     paths = [write_candidate(tmp_path, "good", factor) for factor in (0.5, 1.5)]
     await asyncio.to_thread(register, uri, None, Baseline().digest)
     for path in paths:
         await asyncio.to_thread(register, uri, path, digest_of(path))
-    point(uri, "2")
+    move_alias(uri, "2")
     baseline = env(uri, MODEL_VARIANT="baseline")
     async with running(env=baseline, cwd=tmp_path) as daemon:
         assert (await served(daemon))[0] == "baseline"
@@ -177,10 +177,10 @@ async def test_by_environment_by_route_and_by_command(tmp_path: Path) -> None:
         assert (await daemon.get("/models/history?at=2020-01-01T00:00:00Z"))["served"] is None
         assert (await daemon.status("/models/history?at=yesterday")) == 422
         assert await daemon.stop() == 0
-    assert "is whole" in await models("history", "--verify")
+    assert "is intact" in await models("history", "--verify")
     assert "ml-3" in await models("history", "--at", at)
     await break_journal(tmp_path, baseline)
-    # Pinned by MODEL_VERSION, whatever the alias says; the broken journal is put aside.
+    # MODEL_VERSION overrides the alias; the broken audit log is put aside.
     async with running(env=env(uri, MODEL_VERSION="2"), cwd=tmp_path) as daemon:
         await until_serves(daemon, "ml", "2")
         assert "put aside" in (await daemon.get("/health"))["checks"]["journal"]["detail"]
@@ -188,7 +188,7 @@ async def test_by_environment_by_route_and_by_command(tmp_path: Path) -> None:
 
 
 async def break_journal(folder: Path, settings: dict[str, str]) -> None:
-    """Change one entry; the command says that it was changed."""
+    """Change one entry; the command reports it."""
     journal = folder / "var" / "journal" / "models.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"rollback", b"rollbacc", 1))
     code, _, err = await command("models", "history", "--verify", env=settings, cwd=folder)
@@ -197,11 +197,11 @@ async def break_journal(folder: Path, settings: dict[str, str]) -> None:
 
 
 async def test_an_allowed_pickle_is_loaded(tmp_path: Path) -> None:
-    """A pickle whose very digest the operator has named may serve."""
+    """A pickle whose digest the operator has allowed may serve."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     path = write_pickle(tmp_path / "model.pkl", Baseline())
     version = await asyncio.to_thread(register, uri, path, digest_of(path))
-    point(uri, version)
+    move_alias(uri, version)
     allowed = env(uri, VOLSVC_MODEL__ALLOWED_PICKLES=digest_of(path))
     async with running(env=allowed, cwd=tmp_path) as daemon:
         # The packaged model, which serves first, is ml-1 too.
@@ -216,7 +216,7 @@ async def test_an_allowed_pickle_is_loaded(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """A server that takes connections and never says a word."""
+    """Run a server that accepts connections and never answers."""
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -228,7 +228,7 @@ async def silent_server() -> AsyncIterator[int]:
 
 
 async def test_registry_away_at_the_start(tmp_path: Path) -> None:
-    """Ready within 5 s with the last good model, or the packaged one; and it says which and why."""
+    """Ready within 5 s with the last good or the packaged model; /health gives the reason."""
     path = write_candidate(tmp_path, "good", 0.5)
     async with silent_server() as port:
         uri, served_from = f"http://127.0.0.1:{port}", free_port()
@@ -242,12 +242,12 @@ async def test_registry_away_at_the_start(tmp_path: Path) -> None:
             assert (await put(daemon, {"variant": "ml"}))[0] == 200
             assert await daemon.stop() == 0
 
-    # A model of the registry serves; then the registry goes, and the daemon starts anew.
+    # A model of the registry is active; then the registry goes away, and the daemon restarts.
     uri = f"http://127.0.0.1:{served_from}"
     async with mlflow_server(tmp_path, served_from) as server:
         await asyncio.to_thread(register, uri, None, Baseline().digest)
         await asyncio.to_thread(register, uri, path, digest_of(path))
-        point(uri, "2")
+        move_alias(uri, "2")
         async with running(env=env(uri), cwd=tmp_path) as daemon:
             last_good = await until_serves(daemon, "ml", "2")
             os.killpg(server.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""MLflow's own client against what a first run leaves in the registry."""
+"""The models that a first run registers, read by MLflow's own client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A sqlite store with the packaged models in it; making its tables takes seconds."""
+    """Return the address of a sqlite store with the packaged models.
+
+    It serves the whole module, because creating its tables takes seconds.
+    """
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     register = [sys.executable, "-m", "volsvc.serving.mlflow_registry", "volsvc"]
@@ -37,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_two_variants_with_metrics(store: str) -> None:
-    """The client lists both, each under its alias, with the figures of its run."""
+    """Both variants are registered under their aliases, with the metrics of their runs."""
     client = mlflow.MlflowClient(store)
     for variant in ("baseline", "ml"):
         version = client.get_model_version_by_alias("volsvc", variant)
@@ -53,8 +56,8 @@ def test_two_variants_with_metrics(store: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["baseline", "ml"])
-def test_loaded_model_gives_the_daemons_numbers(variant: str, store: str) -> None:
-    """MLflow loads it by alias, and a forecast is the one that the daemon would make."""
+def test_loaded_model_forecasts_as_the_daemon(variant: str, store: str) -> None:
+    """A model that MLflow loads by alias forecasts as the daemon, to the last bit."""
     mlflow.set_tracking_uri(store)
     loaded = mlflow.pyfunc.load_model(f"models:/volsvc@{variant}")
     model = Baseline() if variant == "baseline" else packaged().model
@@ -75,7 +78,7 @@ def golden_rows() -> np.ndarray[Any, Any]:
 
 
 async def test_batch_scoring_by_a_registered_model(store: str, tmp_path: Path) -> None:
-    """`volsvc forecast` takes a version of the registry, and says which."""
+    """`volsvc forecast` uses a registered version, and writes its number."""
     write_bars(tmp_path / "AAA-USD.csv", constant(5e-4, 120), seed=1)
     results = []
     for model in ("registry", "ml"):
@@ -97,8 +100,8 @@ async def test_batch_scoring_by_a_registered_model(store: str, tmp_path: Path) -
     assert "no version '99'" in err
 
 
-def test_entering_it_again_changes_nothing(store: str) -> None:
-    """The same models are found by their digest; no second version appears."""
+def test_registering_again_changes_nothing(store: str) -> None:
+    """Models are found by their digest, so no second version appears."""
     registry = Registry(store, "volsvc")
     before = len(mlflow.MlflowClient(store).search_model_versions("name = 'volsvc'"))
     for candidate in candidates_of(packaged(), PACKAGED):
@@ -107,25 +110,25 @@ def test_entering_it_again_changes_nothing(store: str) -> None:
     assert before == after == 2
 
 
-def test_a_registry_that_is_away_is_said() -> None:
-    """No answer is one error of ours, and soon."""
+def test_a_registry_that_is_away_raises_soon() -> None:
+    """A registry that does not answer raises RegistryError within seconds."""
     (baseline, _) = candidates_of(packaged(), PACKAGED)
     with pytest.raises(RegistryError, match="refuses"):
         Registry("http://127.0.0.1:9", "volsvc").register(baseline)
 
 
-async def test_first_run_enters_the_packaged_models(tmp_path: Path) -> None:
-    """`volsvc run` alone makes the registry; `ml` serves from the first moment."""
+async def test_first_run_registers_the_packaged_models(tmp_path: Path) -> None:
+    """`volsvc run` creates the registry; `ml` serves before that."""
     # MLflow's client in this process has put its own store into the environment.
     env = {"VOLSVC_MODEL__IMPORT_PACKAGED": "true", "MLFLOW_TRACKING_URI": ""}
     async with running(env=env, cwd=tmp_path) as daemon:
         assert (await daemon.get("/version"))["model"].startswith("ml-")
 
-        async def entered() -> bool:
+        async def registered() -> bool:
             checks = (await daemon.get("/health"))["checks"]
             return "are in volsvc" in checks.get("registry", {}).get("detail", "")
 
-        await eventually(entered, 200, "the packaged models are registered")
+        await eventually(registered, 200, "the packaged models are registered")
         assert await daemon.stop() == 0
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'var' / 'mlflow.db'}")
     assert str(client.get_model_version_by_alias("volsvc", "ml").version) == "2"

@@ -1,4 +1,4 @@
-"""Two hundred swaps under load, with bad candidates and a registry that hangs and dies."""
+"""Two hundred swaps under load, with bad candidates and a registry that hangs and ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.registry.store import (
     digest_of,
     free_port,
     mlflow_server,
-    point,
+    move_alias,
     register,
     write_candidate,
 )
@@ -34,16 +34,16 @@ CLIENTS = 50
 PAUSE_S = 0.1
 SWAPS = 200
 CALM_S = 6.0
+# Pause between two swaps.
 PACE_S = 0.15
-"""Between two swaps."""
+# Allowance beside twice the calm time, for other load on the machine.
 LATER_S = 0.01
-"""Beside twice the calm time: what others who use the processors may add to either."""
+# Number of swaps after which memory is stable: old models have been released.
 SETTLED = 60
-"""Swaps after which memory is what it stays at: old models have come and gone."""
 
 
 class Load:
-    """Clients that check every answer against the model that it names."""
+    """Clients that compare every answer with the model that it names."""
 
     def __init__(self, daemon: RunningDaemon, expected: dict[tuple[str, str], float]) -> None:
         self._daemon = daemon
@@ -68,8 +68,8 @@ class Load:
                 self.wrong.append(answer)
 
     async def calm(self) -> float:
-        """The 99 % quantile while nothing is swapped."""
-        # A full collection of this process is nothing that the service makes wait.
+        """Return the 99 % quantile while nothing is swapped."""
+        # A full collection in this process must not count as latency of the service.
         gc.collect()
         gc.freeze()
         await asyncio.sleep(1)
@@ -78,7 +78,7 @@ class Load:
         return self.p99()
 
     def p99(self) -> float:
-        """The 99 % quantile of what was measured since the last call, in seconds."""
+        """Return the 99 % quantile of latencies since the last call, in seconds."""
         took, self.took = self.took, []
         return float(np.quantile(took, 0.99))
 
@@ -93,8 +93,8 @@ async def rollback(daemon: RunningDaemon) -> int:
         return response.status
 
 
-def wishes(good: list[str]) -> Iterator[dict[str, str] | None]:
-    """What is asked for, again and again; None is a rollback."""
+def endless_plan(good: list[str]) -> Iterator[dict[str, str] | None]:
+    """Yield requests for models without end; None is a rollback."""
     versions = [{"variant": "ml", "version": version} for version in good]
     return cycle([*versions, {"variant": "baseline"}, {"variant": "ml"}, None, None])
 
@@ -108,7 +108,7 @@ async def swap(daemon: RunningDaemon, desired: dict[str, str] | None) -> int:
 
 
 async def test_two_hundred_swaps(tmp_path: Path) -> None:
-    """No answer fails, each is one version's to the bit, memory is flat, none waits too long."""
+    """No answer fails, each equals its version's, memory stays flat, latency bounded."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     good = [write_candidate(tmp_path, "good", factor) for factor in (0.5, 1.5, 2.5)]
@@ -118,11 +118,11 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
         for n in (0, 1)
     ]
     async with mlflow_server(tmp_path, port) as server:
-        numbers = await asyncio.to_thread(enter, uri, (*good, *bad))
+        numbers = await asyncio.to_thread(register_all, uri, (*good, *bad))
         expected = {("baseline", "2"): score(Baseline())}
         for version, path in zip(numbers, good, strict=False):
             expected["ml", version] = score(read_artefact(path).model)
-        point(uri, numbers[0])
+        move_alias(uri, numbers[0])
         limits = {
             "VOLSVC_MODEL__LOAD_TIMEOUT_S": "6",
             "VOLSVC_MODEL__POLL_S": "1",
@@ -158,8 +158,8 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
 
 
 async def swap_around(daemon: RunningDaemon, good: list[str], bad: list[str]) -> float:
-    """Swap among the good, with a bad one now and then; the memory once it has settled."""
-    refused, before, plan = list[int](), 0.0, wishes(good)
+    """Swap among good versions, at times to a bad one; return the memory once stable."""
+    refused, before, plan = list[int](), 0.0, endless_plan(good)
     for index in range(SWAPS):
         if index == SETTLED:
             before = resident_mb(daemon)
@@ -173,20 +173,20 @@ async def swap_around(daemon: RunningDaemon, good: list[str], bad: list[str]) ->
     return before
 
 
-def enter(uri: str, paths: Sequence[Path]) -> list[str]:
-    """The versions of these artefacts in a registry that has the baseline too."""
+def register_all(uri: str, paths: Sequence[Path]) -> list[str]:
+    """Register the baseline and these artefacts; return the versions of the artefacts."""
     register(uri, None, Baseline().digest)
     return [register(uri, path, digest_of(path)) for path in paths]
 
 
 async def swapped(daemon: RunningDaemon) -> float:
-    """How many swaps came off."""
+    """Return the number of swaps."""
     name = 'volsvc_model_swaps_total{{result="ok",trigger="{}"}}'
     return sum([await daemon.metric(name.format(by)) for by in ("route", "rollback")])
 
 
 async def without_registry(daemon: RunningDaemon, version: str) -> list[int]:
-    """Swaps that need no registry go on; one that needs it is told so."""
+    """Swap without the registry; return the status of a swap that needs it."""
     for _ in range(5):
         assert await swap(daemon, {"variant": "baseline"}) == 200
         assert await swap(daemon, {"variant": "ml"}) == 200

@@ -1,1 +1,1 @@
-"""Settings, one module per part of the file, and how they are read."""
+"""Settings and their sources; one module for each part of config.toml."""

@@ -1,4 +1,4 @@
-"""The settings of the HTTP server and of who may call it."""
+"""Settings of the HTTP server and of access to it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from pydantic_settings import NoDecode
 from volsvc.config.base import Section, Texts, split_list
 
 Scope = Literal["read", "predict", "admin"]
-# read: what is published; predict: forecasts for posted rows; admin: changes of the service.
+# read: published forecasts; predict: forecasts for posted rows; admin: changes of the service.
 SCOPES: tuple[Scope, ...] = ("read", "predict", "admin")
 
 _DIGEST_CHARACTERS = frozenset("0123456789abcdef")
 
 
 def _from_json(value: object) -> object:
-    """A table of keys may be JSON, as an environment variable needs."""
+    """Parse a table of keys that is JSON, its form in the environment."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -38,6 +38,7 @@ def _from_json(value: object) -> object:
 
 
 def _digest(value: SecretStr) -> SecretStr:
+    # A key pasted here by mistake would be stored in plain text.
     text = value.get_secret_value()
     if len(text) != 64 or not _DIGEST_CHARACTERS.issuperset(text):
         raise ValueError("must be a SHA-256 in 64 lower-case hex digits, not the key itself")
@@ -54,7 +55,7 @@ Scopes = Annotated[tuple[Scope, ...], NoDecode, BeforeValidator(split_list), Fie
 
 
 class HttpSettings(Section):
-    """The embedded HTTP server."""
+    """Address, limits and deadlines of the embedded HTTP server."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
@@ -75,22 +76,23 @@ class HttpSettings(Section):
 
     @property
     def tls(self) -> bool:
-        """Whether the server speaks HTTPS."""
+        """True if the server speaks HTTPS."""
         return bool(self.cert_file)
 
 
 class KeySettings(Section):
-    """One API key: its SHA-256, and what its holder may do until when."""
+    """One API key: its SHA-256, scopes, expiry and quota."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     sha256: Annotated[SecretStr, AfterValidator(_digest)]
     scopes: Scopes
     expires: Annotated[datetime | None, AfterValidator(_aware)] = None
+    # None for the rate of the section, 0 for no limit.
     rate_per_minute: NonNegativeInt | None = None
 
 
 class AuthSettings(Section):
-    """Who may call; a public address has to have keys, or be asked for."""
+    """Access to the service; an address other than loopback needs keys or `insecure`."""
 
     keys: Annotated[tuple[KeySettings, ...], NoDecode, BeforeValidator(_from_json)] = ()
     keys_file: Path | None = None
@@ -99,11 +101,11 @@ class AuthSettings(Section):
 
     @property
     def configured(self) -> bool:
-        """Whether callers need a key."""
+        """True if callers need a key."""
         return bool(self.keys) or self.keys_file is not None
 
 
 class KeyFile(Section):
-    """A file of keys in TOML: `[[keys]]` tables."""
+    """A TOML file of keys, as `[[keys]]` tables."""
 
     keys: tuple[KeySettings, ...] = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""The settings of the broker and of our topics on it."""
+"""Settings of the broker and of our topics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from volsvc.config.base import Section
 
 
 class KafkaSecurity(Section):
-    """TLS and SASL towards the broker; plain text by default."""
+    """TLS and SASL of connections to the broker; plain text by default."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -20,7 +20,7 @@ class KafkaSecurity(Section):
 
 
 class KafkaSettings(Section):
-    """The broker and our topics on it."""
+    """The broker, our topics, and the timing of the consumer group."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
     topic: str = Field("ticks.raw", min_length=1)
@@ -32,11 +32,14 @@ class KafkaSettings(Section):
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
     create_topics: bool = True
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    # The heartbeat is a third of the session, so that one may be lost; `Settings` checks a half.
     session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
     heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
     commit_interval_s: PositiveFloat = 1.0
+    # Bounds the time in which new partitions wait for their state, and readiness for all symbols.
     restore_timeout_s: PositiveFloat = 60.0
     stall_timeout_s: PositiveFloat = 30.0
+    # Full jitter between 0 and a ceiling that doubles from the first to the second value.
     retry_backoff_ms: PositiveInt = 100
     retry_backoff_max_ms: PositiveInt = 5_000
     request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000

@@ -1,20 +1,21 @@
-"""The keys of `[source]` that only a live venue needs."""
+"""Keys of `[source]` that apply to live venues only."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 # Kinds of sources that are venues, not recordings.
-LIVE_KINDS = frozenset({"coinbase", "kraken"})
+VenueName = Literal["coinbase", "kraken"]
+LIVE_KINDS = frozenset(get_args(VenueName))
 
 WebSocketUrl = Annotated[str, Field(pattern=r"^(wss?://[^/@\s]+.*)?$")]
 RestUrl = Annotated[str, Field(pattern=r"^(https?://[^/@\s]+.*)?$")]
 
 
 class LiveSourceSettings(BaseModel):
-    """How a venue is reached, watched, and asked for what was missed."""
+    """Addresses, timeouts and back-fill of a live venue."""
 
     ws_url: WebSocketUrl = ""
     rest_url: RestUrl = ""

@@ -1,6 +1,6 @@
-"""Settings: config.toml, .env, environment and command line, in rising order of precedence.
+"""Settings from config.toml, .env, environment and command line, in rising order of precedence.
 
-Every key is refused when it is unknown, so that a typo is an error and not a silent default.
+An unknown key is an error, so that a typo does not leave a silent default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -37,15 +36,17 @@ from pydantic_settings import (
 )
 
 from volsvc.config.base import Section, Texts, split_list
+from volsvc.config.drift import DriftSettings
 from volsvc.config.http import AuthSettings, HttpSettings
 from volsvc.config.kafka import KafkaSettings
-from volsvc.config.live import LiveSourceSettings
-from volsvc.config.watch import DriftSettings, TracingSettings
+from volsvc.config.live import LiveSourceSettings, VenueName
+from volsvc.config.model import ModelSettings
+from volsvc.config.tracing import TracingSettings
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
 
-# Environment variables that work without the prefix.
+# Environment variables that work without the prefix, by section and key.
 SHORT_NAMES: Mapping[str, tuple[str, str]] = {
     "MODEL_VARIANT": ("model", "variant"),
     "REPLAY_SPEED": ("replay", "speed"),
@@ -63,7 +64,7 @@ PREFIX = "VOLSVC_"
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used; the text names each key and its value."""
+    """The configuration is not valid; the text names each key and its value."""
 
 
 def _speed(value: object) -> object:
@@ -75,6 +76,7 @@ def _speed(value: object) -> object:
         speed = float(value) if isinstance(value, (str, int, float)) else math.nan
     except ValueError:
         speed = math.nan
+    # `float` accepts True and "inf"; the one infinite speed is the value that "max" becomes.
     if isinstance(value, bool) or not speed > 0 or (math.isinf(speed) and value is not math.inf):
         raise ValueError("must be a number above 0, 'real-time' or 'max'")
     return speed
@@ -107,9 +109,9 @@ class ServiceSettings(Section):
 
 
 class SourceSettings(Section, LiveSourceSettings):
-    """Where ticks come from. An empty path means the built-in generator."""
+    """The source of ticks; an empty path stands for the built-in generator."""
 
-    kind: Literal["replay", "coinbase", "kraken", "none"] = "replay"
+    kind: Literal["replay", VenueName, "none"] = "replay"
     path: str = ""
     symbols: Texts = ()
     default_symbol: str = ""
@@ -118,21 +120,21 @@ class SourceSettings(Section, LiveSourceSettings):
 
 
 class ReplaySettings(Section):
-    """How fast recorded ticks are replayed, and in which time."""
+    """The speed and the clock of a replay."""
 
     speed: Speed = 1.0
     clock: Literal["auto", "original", "now"] = "auto"
 
 
 class BusSettings(Section):
-    """How ticks travel from the producer to the consumer."""
+    """The transport of ticks from the producer to the consumer."""
 
     transport: Literal["memory", "kafka"] = "memory"
     queue_max_records: PositiveInt = 10_000
 
 
 class FeatureSettings(Section):
-    """The per-symbol window and the bounds on what is kept."""
+    """The window of each symbol, and the bounds on state."""
 
     window_size: Annotated[int, Field(ge=2, le=1_000_000)] = 50
     history: PositiveInt = 1_000
@@ -144,57 +146,8 @@ class FeatureSettings(Section):
     publish_every_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
 
 
-class ModelSettings(Section):
-    """Which model serves, and the horizon that a plain request asks for."""
-
-    variant: Literal["baseline", "ml"] = "ml"
-    tracking_uri: str = ""
-    name: str = Field("volsvc", min_length=1, pattern=r"^[^/:.%'\"]+$")
-    import_packaged: bool = True
-    horizon_s: PositiveFloat = 60.0
-    version: str = Field("", pattern=r"^(latest|[0-9]{0,9})$")
-    poll_s: Annotated[float, Field(ge=0.1)] = 30.0
-    load_timeout_s: PositiveFloat = 8.0
-    time_budget_ms: PositiveFloat = 250.0
-    shadow: bool = True
-    allowed_pickles: Texts = ()
-
-    @field_validator("version")
-    @classmethod
-    def _as_number(cls, version: str) -> str:
-        return version.lstrip("0") if version.isdigit() else version
-
-    @field_validator("allowed_pickles")
-    @classmethod
-    def _digests(cls, digests: tuple[str, ...]) -> tuple[str, ...]:
-        for digest in digests:
-            if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-                raise ValueError(f"{digest!r} is no SHA-256 in 64 lower-case hexadecimal digits")
-        return digests
-
-    @field_validator("tracking_uri")
-    @classmethod
-    def _of_a_known_kind(cls, uri: str) -> str:
-        if uri and not uri.startswith(("http://", "https://", "sqlite:///")):
-            raise ValueError(
-                "must be the http(s):// address of an MLflow server, or sqlite:///file of a local "
-                "store; put an MLflow server in front of any other store"
-            )
-        return uri
-
-    @field_validator("tracking_uri")
-    @classmethod
-    def _without_password(cls, uri: str) -> str:
-        if "@" in uri.partition("://")[2].partition("/")[0]:
-            raise ValueError(
-                "must hold no user and password; set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD in the environment"
-            )
-        return uri
-
-
 class QualitySettings(Section):
-    """How our own forecasts are judged, and when the fitted model is stopped."""
+    """The window of live scores, and the limits of the quality guard."""
 
     window_days: Annotated[int, Field(ge=1, le=90)] = 7
     fallback_ratio: Annotated[float, Field(gt=1)] = 1.2
@@ -222,8 +175,9 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Settings:
+    def _check_consistency(self) -> Settings:
         roles = set(self.service.roles)
+        # An `api` alone is allowed: it answers /predict without ticks.
         apart = {"producer", "consumer"} - roles
         if self.bus.transport == "memory" and len(apart) == 1:
             raise ValueError(
@@ -254,7 +208,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to `host`."""
+    """Return true if only this machine can reach a server bound to `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -264,9 +218,10 @@ def is_loopback(host: str) -> bool:
 def load_settings(
     config: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Settings:
-    """Settings from the file `config`, `.env`, the environment and `overrides`, the last first.
+    """Return settings from `overrides`, the environment, `.env` and the file `config`.
 
-    Raises SettingsError, which names each offending key, its value and the nearest known key.
+    The first source that has a key gives its value. Raises SettingsError, which names each invalid
+    key with its value, and the nearest known key for an unknown one.
     """
     dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
     layers: list[Mapping[str, Any]] = [overrides or {}]
@@ -283,7 +238,7 @@ def load_settings(
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            # The library's own reader of the environment overlooks unknown names.
+            # The library's own reader of the environment ignores unknown names.
             return tuple(InitSettingsSource(settings_cls, dict(layer)) for layer in layers)
 
     try:
@@ -293,15 +248,18 @@ def load_settings(
 
 
 def _environment_layers(env: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    """The prefixed variables, then the short names, as nested mappings."""
+    """Yield the prefixed variables, then the short names, as nested mappings.
+
+    An empty variable counts as unset, because compose files pass unset ones on as empty.
+    """
     prefixed: dict[str, Any] = {}
     for name, value in env.items():
         if name.upper().startswith(PREFIX) and value != "":
-            place = prefixed
+            table = prefixed
             *sections, key = name[len(PREFIX) :].lower().split("__")
             for section in sections:
-                place = place.setdefault(section, {})
-            place[key] = value
+                table = table.setdefault(section, {})
+            table[key] = value
     yield prefixed
     short: dict[str, Any] = {}
     for name, (section, key) in SHORT_NAMES.items():
@@ -322,13 +280,15 @@ def _read_toml(path: Path) -> Mapping[str, Any]:
 
 
 def _explain(error: ErrorDetails) -> str:
+    """Return an error of pydantic as `section.key = value: reason`."""
     place = ".".join(str(part) for part in error["loc"])
+    # Errors of the whole configuration name their keys themselves.
     if not place:
         return error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: unknown key{_suggest(place)}"
     message = error["msg"].removeprefix("Value error, ")
-    # A key or a password that is not accepted must not stand in the log for that.
+    # A rejected key or password must not appear in the log.
     secret = place.startswith(("auth.keys", "kafka.security"))
     given = "(hidden)" if secret else repr(error["input"])
     return f"{place} = {given}: {message[:1].lower()}{message[1:]}"
@@ -340,7 +300,7 @@ def _suggest(place: str) -> str:
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of the configuration, dotted, sections included."""
+    """Return every key of the configuration, dotted, including sections."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)

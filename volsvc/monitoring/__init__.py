@@ -1,1 +1,1 @@
-"""Rules, alerts and dashboards, made from one file of objectives."""
+"""Rules, alerts and dashboards, generated from one file of objectives and one of panels."""

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration, from the file of objectives."""
+"""The configuration of Alertmanager."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from volsvc.monitoring.spec import Spec
 
 
 def alertmanager_config(spec: Spec) -> Mapping[str, Any]:
-    """Pages at once and again each hour, tickets once a day; what follows from another is quiet."""
+    """Return Alertmanager's configuration: routes by severity, inhibitions and receivers.
+
+    Pages are sent at once and repeated each hour, tickets once a day.
+    """
     return {
         "route": {
             "receiver": "ticket",
@@ -17,6 +20,7 @@ def alertmanager_config(spec: Spec) -> Mapping[str, Any]:
             "group_wait": spec.duration("30s"),
             "group_interval": spec.duration("5m"),
             "repeat_interval": spec.duration("24h"),
+            # All that is not a page goes to the ticket, so that no alert lacks a receiver.
             "routes": [
                 {
                     "receiver": "page",
@@ -31,6 +35,7 @@ def alertmanager_config(spec: Spec) -> Mapping[str, Any]:
                 "source_matchers": [f'alertname=~"{"|".join(rule.by)}"'],
                 "target_matchers": [
                     f'alertname=~"{"|".join(rule.quiet)}"',
+                    # An alert that matches both sides must not inhibit itself.
                     f'alertname!~"{"|".join(rule.by)}"',
                 ],
                 "equal": [*rule.equal],

@@ -1,4 +1,4 @@
-"""Grafana's dashboards and their provisioning, from the table of panels."""
+"""Dashboards of Grafana and their provisioning, from the table of panels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pydantic import TypeAdapter
 
 from volsvc.monitoring.spec import Part, Spec, read_yaml
 
+# The data source chosen at the top of the dashboard, so that the files hold no address.
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-WIDTH, HEIGHT, ACROSS = 8, 8, 24
+# Grafana's grid is 24 units wide: three panels of this size stand side by side.
+WIDTH, HEIGHT, GRID_WIDTH = 8, 8, 24
 SWAPS: Final = 'increase(volsvc_model_swaps_total{result="ok",instance=~"$instance"}[1m]) > 0'
 VARIABLES: Final = (
     ("instance", "label_values(volsvc_build_info, instance)"),
@@ -22,7 +24,7 @@ VARIABLES: Final = (
 
 
 class Panel(Part):
-    """A panel: its title, Grafana's unit, and queries as (PromQL, legend)."""
+    """A panel: title, unit in Grafana's terms, and queries as (PromQL, legend)."""
 
     title: str
     unit: str
@@ -38,7 +40,7 @@ class Row(Part):
 
 
 class Dashboard(Part):
-    """A dashboard."""
+    """A dashboard: its address (`uid`), title and rows."""
 
     uid: str
     title: str
@@ -46,12 +48,12 @@ class Dashboard(Part):
 
 
 def read_dashboards(path: Path) -> Sequence[Dashboard]:
-    """The table of dashboards (deploy/dashboards.yaml); raises SpecError."""
+    """Return the table of dashboards (deploy/dashboards.yaml); raises SpecError."""
     return read_yaml(path, TypeAdapter(tuple[Dashboard, ...]).validate_python)
 
 
 def dashboard_files(dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
-    """The dashboards as JSON, by place."""
+    """Return the dashboards as JSON, by path."""
     return {
         f"grafana/dashboards/{dashboard.uid}.json": json.dumps(_json(dashboard), indent=1) + "\n"
         for dashboard in dashboards
@@ -59,7 +61,7 @@ def dashboard_files(dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
 
 
 def provisioning(spec: Spec) -> Mapping[str, Mapping[str, Any]]:
-    """Where Grafana finds its data and its dashboards, by place."""
+    """Return the files by which Grafana finds its data and its dashboards, by path."""
     source = {
         "name": "Prometheus",
         "type": "prometheus",
@@ -116,10 +118,12 @@ def _variable(variable: tuple[str, str]) -> Mapping[str, Any]:
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": query, "refId": name},
+        # 2: when the time range changes, so that symbols of that range are listed.
         "refresh": 2,
         "sort": 1,
         "multi": True,
         "includeAll": True,
+        # One pattern, because the list of every symbol would make queries too long.
         "allValue": ".*",
         "current": {"text": "All", "value": "$__all"},
     }
@@ -138,28 +142,30 @@ def _swaps() -> Mapping[str, Any]:
 
 
 def _panels(dashboard: Dashboard) -> Iterator[Mapping[str, Any]]:
-    """Rows one below the other, three panels side by side."""
+    """Yield rows one below the other, each a heading and its panels."""
     number, top = 1, 0
     for row in dashboard.rows:
-        place = {"h": 1, "w": ACROSS, "x": 0, "y": top}
-        yield {"id": number, "type": "row", "title": row.title, "gridPos": place, "panels": []}
+        position = {"h": 1, "w": GRID_WIDTH, "x": 0, "y": top}
+        yield {"id": number, "type": "row", "title": row.title, "gridPos": position, "panels": []}
         number, top = number + 1, top + 1
         for index, panel in enumerate(row.panels):
-            x = index * WIDTH % ACROSS
-            y = top + index * WIDTH // ACROSS * HEIGHT
+            x = index * WIDTH % GRID_WIDTH
+            y = top + index * WIDTH // GRID_WIDTH * HEIGHT
             yield _panel(panel, number, {"h": HEIGHT, "w": WIDTH, "x": x, "y": y})
             number += 1
-        top += -(-len(row.panels) * WIDTH // ACROSS) * HEIGHT
+        # Rounded up: the last line of panels may not be full.
+        top += -(-len(row.panels) * WIDTH // GRID_WIDTH) * HEIGHT
 
 
-def _panel(panel: Panel, number: int, place: Mapping[str, int]) -> Mapping[str, Any]:
+def _panel(panel: Panel, number: int, position: Mapping[str, int]) -> Mapping[str, Any]:
+    # Tables and single numbers show the newest value and need no range.
     instant = panel.kind in ("table", "stat")
     return {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
         "datasource": SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
         "targets": [
             {

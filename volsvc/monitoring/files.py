@@ -1,4 +1,4 @@
-"""Writes what Prometheus, Alertmanager and Grafana read."""
+"""Writes the files of Prometheus, Alertmanager and Grafana."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ HEAD: Final = "# Made by `volsvc monitoring` from slo.yaml; edit that file inste
 
 
 def contents(spec: Spec, dashboards: Sequence[Dashboard]) -> Mapping[str, str]:
-    """Every file by its place below the folder."""
+    """Return the text of every file by its path below the folder."""
     documents = {
         "prometheus/prometheus.yml": prometheus_config(spec, RULES),
         f"prometheus/{RULES}": rules(spec),
         "alertmanager/alertmanager.yml": alertmanager_config(spec),
         "k8s/base/prometheusrule.yaml": prometheus_rule(spec),
     }
-    texts = {place: HEAD + _yaml(document) for place, document in documents.items()}
-    texts |= {place: _yaml(document) for place, document in provisioning(spec).items()}
+    texts = {path: HEAD + _yaml(document) for path, document in documents.items()}
+    texts |= {path: _yaml(document) for path, document in provisioning(spec).items()}
     return {**texts, **dashboard_files(dashboards)}
 
 
 def write(spec: Spec, dashboards: Sequence[Dashboard], folder: Path) -> list[Path]:
-    """Write every file below `folder`; returns their paths."""
+    """Write every file below `folder`; return their paths."""
     paths = []
-    for place, text in contents(spec, dashboards).items():
-        path = folder / place
+    for relative, text in contents(spec, dashboards).items():
+        path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         paths.append(path)
@@ -40,6 +40,7 @@ def write(spec: Spec, dashboards: Sequence[Dashboard], folder: Path) -> list[Pat
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
+    # Imported here, because PyYAML comes with the extra `monitoring` only.
     import yaml
 
     return str(yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True))

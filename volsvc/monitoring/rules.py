@@ -1,6 +1,7 @@
-"""Prometheus' configuration and rules, from the file of objectives.
+"""The configuration and the rules of Prometheus.
 
-The names of the recorded series are those of Sloth, so that its dashboards show them.
+Alerts on burn rates follow chapter 5 of Google's "The Site Reliability Workbook" (2018). Recorded
+series have the names and labels of Sloth, so that its dashboards show them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _PACES: Final[Mapping[Severity, str]] = {"page": "fast", "ticket": "steadily"}
 
 
 def prometheus_config(spec: Spec, rules_file: str) -> Mapping[str, Any]:
-    """What Prometheus scrapes, which rules it evaluates, and whom it tells."""
+    """Return Prometheus' configuration: targets, rules and Alertmanagers."""
     interval = spec.duration(spec.scrape_interval)
     key = {"authorization": {"credentials_file": spec.key_file}} if spec.key_file else {}
     return {
@@ -28,6 +29,7 @@ def prometheus_config(spec: Spec, rules_file: str) -> Mapping[str, Any]:
         "scrape_configs": [
             {
                 "job_name": spec.job,
+                # Prometheus refuses a timeout that is longer than the interval.
                 "scrape_timeout": interval if seconds(interval) < 10 else "10s",
                 "static_configs": [{"targets": [*spec.targets]}],
                 **key,
@@ -37,7 +39,7 @@ def prometheus_config(spec: Spec, rules_file: str) -> Mapping[str, Any]:
 
 
 def rules(spec: Spec) -> Mapping[str, Any]:
-    """Every rule: what objectives come to, their burn rates, and the other alerts."""
+    """Return every rule: those of the objectives, then the other alerts."""
     groups = [
         {"name": f"volsvc-slo-{objective.name}", "rules": _objective_rules(spec, objective)}
         for objective in spec.objectives
@@ -47,7 +49,7 @@ def rules(spec: Spec) -> Mapping[str, Any]:
 
 
 def prometheus_rule(spec: Spec) -> Mapping[str, Any]:
-    """The rules as the Prometheus operator of a Kubernetes cluster takes them."""
+    """Return the rules as a resource of the Prometheus operator for Kubernetes."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -73,15 +75,16 @@ def _labels(spec: Spec, objective: Objective) -> dict[str, str]:
 
 
 def _error_ratios(spec: Spec, objective: Objective) -> Iterable[Rule]:
-    """The bad share in each window; absent, and so without an alert, where nothing happened."""
-    now = f"volsvc:{objective.name.replace('-', '_')}_error:ratio"
+    """Yield the share of bad events in each window; absent, without an alert, if none happened."""
+    current = f"volsvc:{objective.name.replace('-', '_')}_error:ratio"
     if objective.gauge is not None:
-        yield {"record": now, "expr": spec.expression(objective.gauge)}
+        yield {"record": current, "expr": spec.expression(objective.gauge)}
     for window in map(spec.duration, spec.windows()):
         if objective.gauge is not None:
-            expr = f"avg_over_time({now}[{window}])"
+            expr = f"avg_over_time({current}[{window}])"
         else:
             errors, total = (_over(spec, q, window) for q in (objective.errors, objective.total))
+            # Without an error there is no series of errors; without traffic there is no ratio.
             expr = f"({errors} or vector(0)) / ({total} > 0)"
         labels = {**_labels(spec, objective), "sloth_window": window}
         yield {"record": _ratio(window), "expr": expr, "labels": labels}
@@ -99,6 +102,8 @@ def _budget(spec: Spec, objective: Objective) -> Iterable[Rule]:
     labels, budget = _labels(spec, objective), objective.budget
     short, period = spec.duration(spec.windows()[0]), spec.duration(spec.period)
     of_slo = f'{{sloth_id="{labels["sloth_id"]}"}}'
+    # The mean of the shortest window over the period, as Sloth has it: a query over 30 days of
+    # requests would be slow.
     over = f"{_ratio(short)}{of_slo}[{period}]"
     mean = f"sum_over_time({over}) / count_over_time({over})"
     texts = {
@@ -121,15 +126,15 @@ def _burn_alerts(spec: Spec, objective: Objective) -> Iterable[Rule]:
         "ticket": spec.burns.ticket,
     }
     for severity, burns in by_severity.items():
-        # A wide budget cannot burn at every rate: no more than everything can be bad.
+        # A burn that needs more than every event to be bad can never fire.
         possible = [burn for burn in burns if burn.rate * objective.budget < 1]
         if not possible:
             continue
-        told: Severity = severity if objective.page else "ticket"
+        routed: Severity = severity if objective.page else "ticket"
         yield {
             "alert": _TITLES[severity],
-            "expr": " or ".join(_burning(spec, objective, burn) for burn in possible),
-            "labels": {"severity": told, "slo": objective.name},
+            "expr": " or ".join(_burn_expression(spec, objective, burn) for burn in possible),
+            "labels": {"severity": routed, "slo": objective.name},
             "annotations": {
                 "summary": f"{objective.name} spends its error budget {_PACES[severity]}",
                 "description": f"{objective.description}: {{{{ $value | humanizePercentage }}}} "
@@ -139,15 +144,20 @@ def _burn_alerts(spec: Spec, objective: Objective) -> Iterable[Rule]:
         }
 
 
-def _burning(spec: Spec, objective: Objective, burn: Burn) -> str:
+def _burn_expression(spec: Spec, objective: Objective, burn: Burn) -> str:
     of_slo = f'{{sloth_id="{spec.job}-{objective.name}"}}'
     limit = f"({burn.rate:g} * {objective.budget:g})"
     short, long = spec.duration(burn.short), spec.duration(burn.long)
-    both = [f"max without (sloth_window) ({_ratio(w)}{of_slo} > {limit})" for w in (short, long)]
+    # The long window shows that the loss is large, the short one that it goes on. `max without`
+    # removes the label in which the two differ, by which `and` would match nothing.
+    conditions = [
+        f"max without (sloth_window) ({_ratio(w)}{of_slo} > {limit})" for w in (short, long)
+    ]
     if objective.total is not None and spec.least_requests:
+        # One failure of three requests is no outage. `on ()`, as the sum of requests has no label.
         requests = f"{_over(spec, objective.total, long)} * {seconds(long)}"
-        both.append(f"on () ({requests} >= {spec.least_requests})")
-    return f"({' and '.join(both)})"
+        conditions.append(f"on () ({requests} >= {spec.least_requests})")
+    return f"({' and '.join(conditions)})"
 
 
 def _alert(spec: Spec, alert: Alert) -> Rule:

@@ -1,4 +1,4 @@
-"""The file of objectives and alerts (deploy/slo.yaml), read and checked."""
+"""Reads and checks the file of objectives and alerts (deploy/slo.yaml)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Severity = Literal["page", "ticket"]
 
 
 class SpecError(VolsvcError):
-    """The file of objectives cannot be used; the text names the place."""
+    """The file of objectives is not valid; the text names file and key."""
 
 
 class Part(BaseModel):
-    """A part of the file, closed to unknown keys."""
+    """A part of the file: immutable, and without unknown keys."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
 class Burn(Part):
-    """Alert when both windows spend the budget `rate` times as fast as the period allows."""
+    """An alert if both windows spend the budget `rate` times as fast as the period allows."""
 
     long: Duration
     short: Duration
@@ -37,14 +37,14 @@ class Burn(Part):
 
 
 class Burns(Part):
-    """What pages, and what waits for the morning."""
+    """The burn rates that page, and those that open a ticket."""
 
     page: tuple[Burn, ...]
     ticket: tuple[Burn, ...]
 
 
 class Objective(Part):
-    """A share of good events (`errors`, `total`), or of good time (`gauge`: the bad share now)."""
+    """A share of good events (`errors` and `total`), or of good time (`gauge`, the bad share)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     description: str
@@ -55,7 +55,7 @@ class Objective(Part):
     gauge: str | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Objective:
+    def _check_kind(self) -> Objective:
         events = (self.errors is None, self.total is None)
         if len(set(events)) > 1 or events[0] is (self.gauge is None):
             raise ValueError("needs either errors and total, or gauge")
@@ -65,7 +65,8 @@ class Objective(Part):
 
     @property
     def budget(self) -> float:
-        """The share that may be bad."""
+        """The share of events that may be bad."""
+        # Rounded, as 1 - 0.999 is 0.0010000000000000009, which would stand in the rules.
         return round(1 - self.objective, 10)
 
 
@@ -80,7 +81,7 @@ class Alert(Part):
 
 
 class Inhibition(Part):
-    """While one of `by` fires, what matches `quiet` and has equal labels is not sent."""
+    """Alerts of `quiet` are not sent while one of `by` with equal labels fires."""
 
     by: tuple[str, ...]
     quiet: tuple[str, ...]
@@ -88,7 +89,7 @@ class Inhibition(Part):
 
 
 class Spec(Part):
-    """The whole file. `faster` divides every duration: for rehearsals, not for service."""
+    """The whole file; `faster` divides every duration, to rehearse an alert in seconds."""
 
     job: str
     targets: tuple[str, ...]
@@ -108,50 +109,50 @@ class Spec(Part):
     faster: Annotated[int, Field(ge=1)] = 1
 
     def duration(self, text: str) -> str:
-        """A duration, in the rehearsal's time."""
+        """Return a duration divided by `faster`."""
         return short_duration(max(1, seconds(text) // self.faster))
 
     def expression(self, text: str) -> str:
-        """PromQL with our job and with the rehearsal's ranges, as one line."""
+        """Return PromQL on one line, with the job filled in and ranges divided by `faster`."""
         line = " ".join(text.replace("$job", self.job).split())
         return re.sub(rf"\[({_DURATION})\]", lambda found: f"[{self.duration(found[1])}]", line)
 
     def windows(self) -> list[str]:
-        """Every window that a burn looks at, shortest first."""
+        """Return every window of a burn, shortest first."""
         burns = (*self.burns.page, *self.burns.ticket)
         return sorted({window for burn in burns for window in (burn.long, burn.short)}, key=seconds)
 
 
 def seconds(duration: str) -> int:
-    """A duration such as `5m` in seconds."""
+    """Return a duration such as `5m` in seconds."""
     return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
 def short_duration(total: int) -> str:
-    """Seconds in the largest unit that divides them."""
+    """Return seconds in the largest unit that divides them."""
     unit = next(unit for unit in ("d", "h", "m", "s") if total % SECONDS[unit] == 0)
     return f"{total // SECONDS[unit]}{unit}"
 
 
 def read_spec(path: Path, **changes: Any) -> Spec:
-    """The file with some keys changed; raises SpecError."""
+    """Return the file with some keys changed; raises SpecError."""
 
-    def checked(raw: Any) -> Spec:
+    def validate(raw: Any) -> Spec:
         if not isinstance(raw, dict):
             raise SpecError(f"{path}: is not a mapping")
         return Spec.model_validate({**raw, **changes})
 
-    return read_yaml(path, checked)
+    return read_yaml(path, validate)
 
 
-def read_yaml(path: Path, checked: Callable[[Any], T]) -> T:
-    """A YAML file, checked; raises SpecError, which names the file and the place."""
+def read_yaml(path: Path, validate: Callable[[Any], T]) -> T:
+    """Return a validated YAML file; raises SpecError, which names the file and the key."""
     try:
         import yaml
     except ImportError as error:
         raise SpecError("this needs an extra: pip install 'volsvc[monitoring]'") from error
     try:
-        return checked(yaml.safe_load(path.read_text()))
+        return validate(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
     except yaml.YAMLError as error:

@@ -1,8 +1,8 @@
-"""What served when, and why: JSON lines in which each holds the hash of the one before.
+"""The history of the active model: JSON lines, each with the hash of the one before.
 
-A line that is changed, dropped or put in later breaks the chain from there on. Files are rotated
-and the chain goes on across them; of many files the oldest are deleted, and the chain then begins
-at the oldest that is left.
+A line that is changed, dropped or inserted later breaks the chain from there on. Files are rotated
+and the chain continues across them. The oldest of many files are deleted; the chain then begins at
+the oldest one left. Folder, health check and metric have the name `journal`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from typing import Any, Final
 from volsvc.domain import VolsvcError, format_time, parse_time
 
 FILE: Final = "models.jsonl"
-# Of a file, before the next one is begun.
-MOST_BYTES: Final = 256 * 1024
-MOST_FILES: Final = 20
+# Size of a file at which the next one is begun.
+MAX_BYTES: Final = 256 * 1024
+MAX_FILES: Final = 20
 GENESIS: Final = "0" * 64
 
 
 class AuditLogError(VolsvcError):
-    """A journal whose chain is broken; the text says in which line of which file."""
+    """The chain of an audit log is broken; the text names the file and the line."""
 
 
 class AuditLog:
-    """The journal of one daemon, in a folder of its own."""
+    """The audit log of one daemon, in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        """Goes on after the last whole line; a broken journal is put aside, and that is noted.
+        """Continue after the last complete line.
 
-        Raises OSError when the folder cannot be written.
+        A broken chain is moved to a folder of its own and `note` describes it, else `note` is
+        empty. Raises OSError if the folder cannot be written.
         """
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,44 +55,46 @@ class AuditLog:
         self.note = ""
 
     def _cut_torn_line(self) -> None:
-        """A crash in the middle of a write leaves half a line, which no reader has seen whole."""
+        """Remove an incomplete last line, which a crash in the middle of a write leaves."""
         if not self._path.exists():
             return
         data = self._path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            os.truncate(self._path, whole)
+        complete = data.rfind(b"\n") + 1
+        if complete < len(data):
+            os.truncate(self._path, complete)
 
     def append(self, time_ns: int, facts: Mapping[str, Any]) -> None:
-        """Add an entry; raises OSError when it cannot be written."""
+        """Add an entry; raises OSError if it cannot be written."""
         entry = {"seq": self._seq + 1, "time": format_time(time_ns), **facts, "prev": self._hash}
         entry["hash"] = _hash(entry)
         line = json.dumps(entry, separators=(",", ":")) + "\n"
         self._rotate(len(line))
         with self._path.open("a") as file:
             file.write(line)
+        # Only after the write, so that an entry that could not be written leaves no hole.
         self._seq, self._hash = entry["seq"], entry["hash"]
 
-    def _rotate(self, more: int) -> None:
-        if not self._path.exists() or self._path.stat().st_size + more <= MOST_BYTES:
+    def _rotate(self, added_bytes: int) -> None:
+        if not self._path.exists() or self._path.stat().st_size + added_bytes <= MAX_BYTES:
             return
+        # Padded, so that names sort in the order of the chain.
         self._path.rename(self._folder / f"models-{self._seq:012d}.jsonl")
-        for path in _files(self._folder)[: 1 - MOST_FILES]:
+        for path in _files(self._folder)[: 1 - MAX_FILES]:
             path.unlink()
 
     def newest(self, limit: int) -> list[Mapping[str, Any]]:
-        """The newest entries, newest first."""
+        """Return the newest entries, newest first."""
         return list(reversed(list(entries(self._folder))[-limit:]))
 
     def at(self, time_ns: int) -> Mapping[str, Any] | None:
-        """The entry that says what served at a time; see `served_at`."""
+        """Return the entry in force at a time; see `served_at`."""
         return served_at(self._folder, time_ns)
 
 
 def served_at(folder: Path, time_ns: int) -> Mapping[str, Any] | None:
-    """The entry that says what served at a time; None before the first, and while none did.
+    """Return the entry in force at a time; None before the first and after a stop.
 
-    Raises AuditLogError when the chain is broken.
+    Raises AuditLogError if the chain is broken.
     """
     found = None
     for entry in entries(folder):
@@ -102,32 +105,37 @@ def served_at(folder: Path, time_ns: int) -> Mapping[str, Any] | None:
 
 
 def verify(folder: Path) -> tuple[int, int]:
-    """First and last number of the entries of an unbroken chain; 0 and 0 of an empty one.
+    """Return the first and last number of an unbroken chain; 0 and 0 for an empty one.
 
-    Raises AuditLogError, which says in which line of which file the chain breaks.
+    Raises AuditLogError, which names the file and the line at which the chain breaks.
     """
     numbers = [entry["seq"] for entry in entries(folder)]
     return (numbers[0], numbers[-1]) if numbers else (0, 0)
 
 
 def entries(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """Every entry, oldest first, each checked; raises AuditLogError at the first that is wrong."""
+    """Yield every entry, oldest first; raises AuditLogError at the first that does not fit."""
     before: Mapping[str, Any] | None = None
     for path in _files(folder):
-        # Not splitlines: it would take a newline that became another kind of line end.
-        for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
+        # Not `splitlines`, which also splits at \r: a newline changed into that must be found.
+        *lines, rest = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
             before = _checked(line, before, f"{path.name}, line {number}")
             yield before
+        # JSON allows white space at the end, so `_checked` would not find a changed last newline.
+        if rest or not lines:
+            raise AuditLogError(f"{path.name}, line {len(lines) + 1}: is no entry of a journal")
 
 
 def _checked(line: bytes, before: Mapping[str, Any] | None, where: str) -> Mapping[str, Any]:
+    """Return the entry of a line that follows `before`; raises AuditLogError."""
     try:
         entry = json.loads(line)
         facts = {name: value for name, value in entry.items() if name != "hash"}
-        seq, previous, stated = int(entry["seq"]), entry["prev"], entry["hash"]
+        seq, previous, expected = int(entry["seq"]), entry["prev"], entry["hash"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditLogError(f"{where}: is no entry of a journal") from error
-    if _hash(facts) != stated:
+    if _hash(facts) != expected:
         raise AuditLogError(f"{where}: was changed, its hash does not fit")
     if before is not None and (previous != before["hash"] or seq != before["seq"] + 1):
         raise AuditLogError(f"{where}: does not follow entry {before['seq']}")
@@ -142,6 +150,6 @@ def _hash(facts: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of the chain, oldest first."""
+    """Return the files of the chain, oldest first."""
     newest = folder / FILE
     return [*sorted(folder.glob("models-*.jsonl")), *([newest] if newest.exists() else [])]

@@ -1,8 +1,8 @@
-"""From a file to a model that may serve: proved, measured and warmed up before anybody sees it.
+"""Verifies, measures and warms up a model before it may serve.
 
-What comes new from a registry is first proved in a process of its own
-(`python -m volsvc.serving.candidate`): a slow or greedy candidate then costs no request a
-millisecond, and can be ended.
+A new file of a registry is first verified in a process of its own
+(`python -m volsvc.serving.candidate`), which delays no request and can be ended if the candidate is
+slow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.config.settings import ModelSettings
-from volsvc.models.artefact import MOST_BYTES, ArtefactError, read_artefact
+from volsvc.config.model import ModelSettings
+from volsvc.models.artefact import MAX_BYTES, ArtefactError, read_artefact
 from volsvc.models.base import (
     FEATURES,
     HORIZONS_S,
@@ -32,19 +32,19 @@ from volsvc.models.base import (
 )
 
 _WINDOWS: Final = ((0.0, 3e-5, 49.0, 10.0), (0.05, 0.01, 50.0, np.nan), (0.0, 0.0, 1.0, 0.0))
-# Calls of rising size: a slow model is seen before it has held a thread for long.
+# Calls of rising size, so that a slow model is found before it has held a thread for long.
 _ROWS: Final = (1, 10, 100, 1000)
-# Enough for a file that was proved before: requests are forecast beside it.
+# Few, for a file that was verified before: requests are forecast beside it.
 _WARM_ROWS: Final = _ROWS[:2]
 
 
 def load_model(
-    path: Path, digest: str | None, version: str, settings: ModelSettings, *, proved: bool = False
+    path: Path, digest: str | None, version: str, settings: ModelSettings, *, verified: bool = False
 ) -> Model:
-    """Read, prove and warm up a candidate; it blocks, so call it in a thread.
+    """Read, verify and warm up a candidate; it blocks, so call it in a thread.
 
-    One that was `proved` elsewhere is tried out with few rows. Raises ArtefactError with the reason
-    when it must not serve.
+    A candidate that was `verified` elsewhere is tried with few rows. Raises ArtefactError with the
+    reason for which it must not serve.
     """
     if path.suffix == ".pkl":
         model = _unpickle(path, digest, settings.allowed_pickles)
@@ -52,16 +52,19 @@ def load_model(
         model = read_artefact(path, digest).model
     model.version = version
     try:
-        _try_out(model, settings.time_budget_ms / 1000, _WARM_ROWS if proved else _ROWS)
+        _try_out(model, settings.time_budget_ms / 1000, _WARM_ROWS if verified else _ROWS)
     except ModelError as error:
         raise ArtefactError(str(error)) from error
     return model
 
 
 def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model:
-    """A pickled Model, if the operator has named this very file: unpickling runs its code."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ArtefactError(f"the pickle is larger than {MOST_BYTES} bytes")
+    """Return a pickled Model; raises ArtefactError unless the operator has allowed its digest.
+
+    Unpickling runs code of the file.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise ArtefactError(f"the pickle is larger than {MAX_BYTES} bytes")
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found not in allowed:
@@ -76,7 +79,7 @@ def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model
 
 
 def probe_rows() -> Array:
-    """Rows as they come in practice: posted windows, and an ordinary state of a live symbol."""
+    """Return rows as in practice: posted windows, and the ordinary state of a live symbol."""
     rows = np.full((2 * len(_WINDOWS), len(FEATURES)), np.nan)
     for index, window in enumerate(_WINDOWS):
         rows[index, : len(window)] = window
@@ -90,9 +93,10 @@ def probe_rows() -> Array:
 
 
 def _try_out(model: Model, budget_s: float, counts: Sequence[int]) -> None:
-    """Forecast finite numbers, each number of rows within the budget; that also warms it up.
+    """Forecast rows, which also warms the model up.
 
-    The budget is one of processor time: what else the machine does must not refuse a good model.
+    Raises ArtefactError if a result is not finite or takes longer than the budget. The budget is
+    processor time of the thread, so that a busy machine refuses no good model.
     """
     rows = np.resize(probe_rows(), (counts[-1], len(FEATURES)))
     for count in counts:
@@ -113,7 +117,8 @@ def _check_finite(arrays: Sequence[Array]) -> None:
 
 
 def main() -> None:
-    """Prove the file of the first argument; the second is its digest, the third the settings."""
+    """Verify a file; the arguments are its path, its digest or empty, and settings as JSON."""
+    # The daemon that waits for the result serves requests meanwhile.
     os.nice(10)
     path, digest, settings = sys.argv[1:]
     try:

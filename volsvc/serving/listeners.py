@@ -1,11 +1,12 @@
-"""What is made of every event of the models: a line of the log, metrics, health, the journal."""
+"""Routes events of the models to logs, metrics, health and the audit log."""
 
 from __future__ import annotations
 
 import time
 
 from volsvc.serving.audit_log import AuditLog
-from volsvc.serving.holder import ModelEvent, Serving
+from volsvc.serving.holder import ModelEvent
+from volsvc.serving.model_choice import Serving
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
@@ -14,7 +15,10 @@ log = get_logger(__name__)
 
 
 class ModelListener:
-    """Listens to the holder, and to how the registry fares."""
+    """Records changes of the active model, and the outcome of polls of the registry.
+
+    A listener of `ModelHolder`, and a `RegistryListener`.
+    """
 
     def __init__(self, metrics: Metrics, health: Health, audit_log: AuditLog | None) -> None:
         self._metrics = metrics
@@ -23,31 +27,31 @@ class ModelListener:
         self._unwritten = False
 
     def __call__(self, event: ModelEvent) -> None:
-        """Take note of an event."""
+        """Record an event."""
         refused = event.kind == "refused"
         if event.kind not in ("start", "stop"):
             result = "refused" if refused else "ok"
-            self._metrics.swaps.labels(event.trigger, result).inc()
-        write = log.warning if refused or event.kind == "fallback" else log.info
-        write(
+            self._metrics.model.swaps.labels(event.trigger, result).inc()
+        log_event = log.warning if refused or event.kind == "fallback" else log.info
+        log_event(
             f"model_{event.kind}",
             trigger=event.trigger,
             reason=event.reason,
             serves=event.after.name,
             before=event.before.name,
         )
-        self._show(event.after)
-        self._enter(event)
+        self._report(event.after)
+        self._append(event)
 
-    def _show(self, serving: Serving) -> None:
+    def _report(self, serving: Serving) -> None:
         model = serving.model
-        self._metrics.set_model(model.variant, model.version, fallback=serving.fallback)
+        self._metrics.model.set_active(model.variant, model.version, fallback=serving.fallback)
         detail = f"{serving.name} serves"
         if serving.fallback:
             detail += f": {serving.fallback_reason}"
         self._health.report("model", "degraded" if serving.fallback else "ok", detail)
 
-    def _enter(self, event: ModelEvent) -> None:
+    def _append(self, event: ModelEvent) -> None:
         if self._audit_log is None:
             return
         model = event.after.model
@@ -66,9 +70,9 @@ class ModelListener:
         try:
             self._audit_log.append(time.time_ns(), facts)
         except OSError as error:
-            # What serves matters more than the note of it.
+            # Serving goes on without the record.
             self._unwritten = True
-            self._metrics.journal_errors.inc()
+            self._metrics.model.journal_errors.inc()
             self._health.report("journal", "degraded", f"cannot be written: {error.strerror}")
             log.warning("journal_not_written", reason=str(error))
             return
@@ -77,9 +81,9 @@ class ModelListener:
             self._health.report("journal", "ok", "is written again")
 
     def polled(self, reason: str, *, is_open: bool) -> None:
-        """A look at the registry ended; with a reason it did not answer."""
-        self._metrics.registry_polls.labels("failed" if reason else "ok").inc()
-        self._metrics.registry_open.set(is_open)
+        """Report the end of a poll; `reason` is not empty if the registry did not answer."""
+        self._metrics.model.registry_polls.labels("failed" if reason else "ok").inc()
+        self._metrics.model.registry_open.set(is_open)
         if not reason:
             self._health.report("registry:poll", "ok", "the registry answers")
         elif self._health.report("registry:poll", "degraded", reason):

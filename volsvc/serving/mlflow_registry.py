@@ -1,7 +1,7 @@
-"""The model registry: our models in MLflow, under one name, with an alias for each variant.
+"""Writes models to an MLflow registry, under one name, with an alias for each variant.
 
 Importing MLflow costs seconds and 300 MB, so the daemon runs this module in a process of its own:
-`python -m volsvc.serving.mlflow_registry` enters the packaged models into a registry that lacks
+`python -m volsvc.serving.mlflow_registry NAME` adds the packaged models to a registry that lacks
 them.
 """
 
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-# A registry that is away costs its client four minutes a call unless it is told otherwise.
+# By default MLflow's client retries a call for four minutes. They are set before the import, which
+# starts its telemetry.
 HTTP_LIMITS: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -35,19 +36,19 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # no
 import volsvc  # noqa: E402
 from volsvc.domain import VolsvcError  # noqa: E402
 from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Artefact, Baseline, packaged  # noqa: E402
-from volsvc.serving.mlflow_rest import DIGEST_TAG, VARIANT_TAG  # noqa: E402
+from volsvc.serving.registry_client import DIGEST_TAG, VARIANT_TAG  # noqa: E402
 
 EXPERIMENT: Final = "volsvc"
 OUTPUTS: Final = ("sigma", "lo", "hi", "threshold", "score")
 
 
 class RegistryError(VolsvcError):
-    """The registry cannot be reached, or refuses."""
+    """The registry cannot be reached, or refuses a call."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to register; the baseline has no artefact."""
+    """A model to register; `artefact` is None for the baseline."""
 
     variant: str
     digest: str
@@ -60,7 +61,7 @@ class Candidate:
 def candidates_of(
     artefact: Artefact, path: Path, documents: Sequence[Path] = ()
 ) -> list[Candidate]:
-    """A fitted model, and the baseline that it was measured against."""
+    """Return the baseline and a fitted model, with the metrics of their comparison."""
     metrics = artefact.facts.get("metrics", {})
     by_variant = {
         variant: {
@@ -77,7 +78,7 @@ def candidates_of(
 
 
 def signature() -> ModelSignature:
-    """Named features in, forecasts out; the horizon is a parameter."""
+    """Return MLflow's signature: named features in, forecasts out, the horizon a parameter."""
     inputs = Schema([ColSpec(DataType.double, name, required=False) for name in FEATURES])
     outputs = Schema([ColSpec(DataType.double, name) for name in OUTPUTS])
     horizon = ParamSpec("horizon_s", DataType.double, HORIZONS_S[0])
@@ -85,7 +86,7 @@ def signature() -> ModelSignature:
 
 
 class Registry:
-    """One registered model of an MLflow registry. Raises RegistryError for what MLflow raises."""
+    """One registered model of an MLflow registry. Errors of MLflow become RegistryError."""
 
     def __init__(self, tracking_uri: str, name: str) -> None:
         self._uri = tracking_uri
@@ -94,23 +95,23 @@ class Registry:
         self._client = mlflow.MlflowClient(tracking_uri)
 
     def find(self, candidate: Candidate) -> ModelVersion | None:
-        """The version that holds this very model, if there is one."""
+        """Return the newest version with the digest of this model, or None."""
         query = f"name = '{self._name}'"
         versions = self._client.search_model_versions(query)
         mine = [v for v in versions if v.tags.get(DIGEST_TAG) == candidate.digest]
         return max(mine, key=lambda v: int(v.version)) if mine else None
 
     def register(self, candidate: Candidate) -> str:
-        """Log a model and point its variant's alias at it; returns the version."""
+        """Log a model and point its variant's alias at it; return the version."""
         with _refusals():
             version = str((self.find(candidate) or self._log(candidate)).version)
             self._client.set_registered_model_alias(self._name, candidate.variant, version)
         return version
 
-    def enter(self, candidate: Candidate) -> str:
-        """Log a model; its variant's alias is set only where there is none.
+    def add(self, candidate: Candidate) -> str:
+        """Log a model, and set its variant's alias only if there is none; return the version.
 
-        So a new instance of a fleet does not move an alias that an operator has set.
+        A new instance of a fleet thus does not move an alias that an operator has set.
         """
         with _refusals():
             version = str((self.find(candidate) or self._log(candidate)).version)
@@ -119,19 +120,19 @@ class Registry:
         return version
 
     def aliases(self) -> dict[str, str]:
-        """Versions by alias."""
+        """Return versions by alias."""
         with _refusals():
             aliases = self._client.get_registered_model(self._name).aliases
         return {alias: str(version) for alias, version in aliases.items()}
 
     def promote(self, version: str, variant: str = "ml") -> None:
-        """Point a variant's alias at a version: every daemon that follows it loads it."""
+        """Point a variant's alias at a version, which every daemon that follows it loads."""
         with _refusals():
             self._client.get_model_version(self._name, version)
             self._client.set_registered_model_alias(self._name, variant, version)
 
     def _log(self, candidate: Candidate) -> ModelVersion:
-        self._experiment()
+        self._set_experiment()
         with mlflow.start_run(run_name=f"{candidate.variant}-{candidate.digest[:12]}"):
             mlflow.log_metrics(dict(candidate.metrics))
             mlflow.log_params(_flat(candidate.facts))
@@ -141,6 +142,7 @@ class Registry:
                 mlflow.log_artifact(str(document), "report")
             info = mlflow.pyfunc.log_model(
                 name="model",
+                # A path instead of an object: MLflow copies the code and pickles nothing.
                 python_model=str(Path(__file__).with_name("pyfunc.py")),
                 artifacts={"artefact": str(candidate.artefact)} if candidate.artefact else {},
                 signature=signature(),
@@ -149,7 +151,7 @@ class Registry:
         tags = {DIGEST_TAG: candidate.digest, VARIANT_TAG: candidate.variant}
         return mlflow.register_model(info.model_uri, self._name, tags=tags)
 
-    def _experiment(self) -> None:
+    def _set_experiment(self) -> None:
         if self._client.get_experiment_by_name(EXPERIMENT) is None:
             folder = local_artifacts(self._uri)
             self._client.create_experiment(EXPERIMENT, folder.as_uri() if folder else None)
@@ -165,7 +167,7 @@ def _refusals() -> Iterator[None]:
 
 
 def local_artifacts(tracking_uri: str) -> Path | None:
-    """Where artefacts of a local store go: beside its database; None for a server, which knows."""
+    """Return the folder for artefacts of a local store, beside its database; None for a server."""
     prefix = "sqlite:///"
     if not tracking_uri.startswith(prefix):
         return None
@@ -173,7 +175,10 @@ def local_artifacts(tracking_uri: str) -> Path | None:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested facts as parameters with dotted names; long values are in facts.json alone."""
+    """Return nested facts as parameters with dotted names, cut at 500 characters.
+
+    The full values are in facts.json.
+    """
     flat: dict[str, str] = {}
     for key, value in facts.items():
         if isinstance(value, Mapping):
@@ -186,11 +191,11 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def main() -> None:
-    """Enter the packaged models; the argument is the name, MLFLOW_TRACKING_URI says where."""
+    """Add the packaged models; the argument is the name, MLFLOW_TRACKING_URI the registry."""
     try:
         registry = Registry(os.environ["MLFLOW_TRACKING_URI"], sys.argv[1])
         candidates = candidates_of(packaged(), PACKAGED)
-        versions = {c.variant: registry.enter(c) for c in candidates}
+        versions = {c.variant: registry.add(c) for c in candidates}
     except RegistryError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Versions of the registry as models that were proved: looked up, fetched, cached, loaded."""
+"""Loads versions of the registry as verified models: resolved, downloaded, cached, loaded."""
 
 from __future__ import annotations
 
@@ -13,131 +13,141 @@ from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from volsvc.config.settings import ModelSettings
+from volsvc.config.model import ModelSettings
 from volsvc.models.artefact import ArtefactError
 from volsvc.models.base import Model
-from volsvc.serving.cache import LastGood, ModelCache
+from volsvc.serving.artefact_cache import LastGood, ModelCache
 from volsvc.serving.candidate import load_model
-from volsvc.serving.holder import BASELINE
-from volsvc.serving.mlflow_rest import Entry, RegistryAwayError, Remote
+from volsvc.serving.model_choice import BASELINE
+from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError, RegistryClient
 
 ALIAS: Final = "ml"
 LATEST: Final = "latest"
-YIELD_S: Final = 2e-4
-# Models that stay loaded, so that going back to one of them costs requests nothing.
-KEPT: Final = 3
+SWITCH_INTERVAL_S: Final = 2e-4
+# Models that stay loaded, so that a rollback to one of them costs requests nothing.
+KEPT_LOADED: Final = 3
 T = TypeVar("T")
 
 
 class ModelLoader:
     """A registry with a cache before it; nothing here blocks the event loop.
 
-    Every call raises RegistryAwayError when the registry does not answer within load_timeout_s.
+    Every call raises RegistryAwayError if the registry does not answer within load_timeout_s.
     """
 
-    def __init__(self, settings: ModelSettings, remote: Remote, cache: ModelCache) -> None:
+    def __init__(
+        self, settings: ModelSettings, registry: RegistryClient, cache: ModelCache
+    ) -> None:
         self._settings = settings
-        self._remote = remote
+        self._registry = registry
         self._cache = cache
-        self._alive: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
-        self._recent: deque[Model] = deque(maxlen=KEPT)
+        self._loaded: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
+        self._recent: deque[Model] = deque(maxlen=KEPT_LOADED)
 
-    async def target(self, wanted: str) -> str | None:
-        """The version to serve: a number that is wanted, the latest, or where the alias points."""
+    async def resolve(self, wanted: str) -> str | None:
+        """Return the number of a wanted version: itself, `latest`, or empty for the alias's.
+
+        None if the registry has no such version.
+        """
         if wanted == LATEST:
-            return next((entry.version for entry in await self._fitted()), None)
-        return wanted or (await self._bounded(self._remote.aliases())).get(ALIAS)
+            return next((v.version for v in await self._versions() if not _is_baseline(v)), None)
+        return wanted or (await self._bounded(self._registry.aliases())).get(ALIAS)
 
-    async def entry(self, version: str | None) -> Entry:
-        """A version's entry, None for the alias's; raises ArtefactError when there is none."""
-        number = await self.target(version or "")
-        found = [e for e in await self._bounded(self._remote.entries()) if e.version == number]
+    async def find(self, version: str | None) -> RegisteredVersion:
+        """Return a version, None for the alias's; raises ArtefactError if there is none."""
+        number = await self.resolve(version or "")
+        found = [v for v in await self._versions() if v.version == number]
         if not found:
             raise ArtefactError(f"{self._settings.name} has no version {version or ALIAS!r}")
         return found[0]
 
-    async def _fitted(self) -> list[Entry]:
-        return [e for e in await self._bounded(self._remote.entries()) if not _is_baseline(e)]
+    async def _versions(self) -> list[RegisteredVersion]:
+        return await self._bounded(self._registry.versions())
 
-    async def obtain(self, entry: Entry) -> Model:
-        """A model that was proved: one that is in use, from the cache, or from the registry.
+    async def load(self, version: RegisteredVersion) -> Model:
+        """Return a verified model: one in use, one from the cache, or one from the registry.
 
-        Raises ArtefactError with the reason why it must not serve.
+        Raises ArtefactError with the reason for which it must not serve.
         """
-        if _is_baseline(entry):
+        if _is_baseline(version):
             return BASELINE
-        alive = self._alive.get((entry.version, entry.digest or ""))
-        if alive is not None:
-            return self._kept(alive)
-        cached = self._cache.find(entry.digest) if entry.digest else None
+        loaded = self._loaded.get((version.version, version.digest or ""))
+        if loaded is not None:
+            return self._keep(loaded)
+        cached = self._cache.find(version.digest) if version.digest else None
         if cached is not None:
-            return await self._load(cached, entry, proved=True)
+            return await self._load_file(cached, version, verified=True)
         with self._cache.incoming() as folder:
-            path = await self._bounded(self._remote.fetch(entry, folder))
+            path = await self._bounded(self._registry.download(version, folder))
             if path is None:
-                raise ArtefactError(f"version {entry.version} holds no .npz artefact")
-            return await self._load(path, entry, proved=await self._prove(path, entry))
+                raise ArtefactError(f"version {version.version} holds no .npz artefact")
+            return await self._load_file(path, version, verified=await self._verify(path, version))
 
-    async def _prove(self, path: Path, entry: Entry) -> bool:
-        """Try a new file out where it can do no harm; raises ArtefactError.
+    async def _verify(self, path: Path, version: RegisteredVersion) -> bool:
+        """Verify a new file in a process of its own; raises ArtefactError.
 
         False for a pickle: one that is not allowed is refused without being read, and one that is
-        allowed is tried out where it is loaded.
+        allowed is verified in the process that loads it.
         """
         if path.suffix == ".pkl":
             return False
-        command = [sys.executable, "-m", "volsvc.serving.candidate", str(path), entry.digest or ""]
+        module = "volsvc.serving.candidate"
+        command = [sys.executable, "-m", module, str(path), version.digest or ""]
         command.append(self._settings.model_dump_json())
         limit_s = self._settings.load_timeout_s
         try:
-            # In a thread: the event loop's own way of starting a process holds it for 50 ms.
+            # In a thread: asyncio's way of starting a process holds the event loop for 50 ms.
             ended = await asyncio.to_thread(
                 subprocess.run, command, stderr=subprocess.PIPE, timeout=limit_s, check=False
             )
         except subprocess.TimeoutExpired as error:
-            limit = f"model.load_timeout_s = {limit_s:g}"
-            raise ArtefactError(f"was not proved within {limit}") from error
+            raise self._too_slow() from error
         if ended.returncode:
             lines = ended.stderr.decode(errors="replace").strip().splitlines()
             raise ArtefactError(lines[-1] if lines else f"its proof ended by {ended.returncode}")
         return True
 
-    async def _load(self, path: Path, entry: Entry, *, proved: bool) -> Model:
+    async def _load_file(self, path: Path, version: RegisteredVersion, *, verified: bool) -> Model:
         settings = self._settings
-        load = partial(load_model, path, entry.digest, entry.version, settings, proved=proved)
+        digest, number = version.digest, version.version
+        load = partial(load_model, path, digest, number, settings, verified=verified)
         try:
             async with asyncio.timeout(settings.load_timeout_s):
-                with _yielding():
+                with _short_switch_interval():
                     model = await asyncio.to_thread(load)
                 await asyncio.to_thread(self._cache.keep, path)
         except TimeoutError as error:
-            limit = f"model.load_timeout_s = {settings.load_timeout_s:g}"
-            raise ArtefactError(f"was not proved within {limit}") from error
+            raise self._too_slow() from error
         except OSError as error:
             raise ArtefactError(f"{path.name}: {error.strerror or error}") from error
-        self._alive[model.version, model.digest] = model
-        return self._kept(model)
+        self._loaded[model.version, model.digest] = model
+        return self._keep(model)
 
-    def _kept(self, model: Model) -> Model:
-        """Note that a model is in use, and let the one go that was not for longest."""
+    def _too_slow(self) -> ArtefactError:
+        limit_s = self._settings.load_timeout_s
+        return ArtefactError(f"was not proved within model.load_timeout_s = {limit_s:g}")
+
+    def _keep(self, model: Model) -> Model:
+        """Mark a model as the most recently used; the least recently used one is released."""
         if model in self._recent:
             self._recent.remove(model)
         self._recent.append(model)
         return model
 
-    def remember(self, model: Model, seen: str) -> None:
-        """Note what the next start serves before it has asked the registry."""
-        self._cache.remember(model, seen)
+    def remember(self, model: Model, alias_version: str) -> None:
+        """Record the model that the next start serves before the registry has answered."""
+        self._cache.remember(model, alias_version)
 
     def last_good(self) -> LastGood | None:
-        """What was remembered."""
+        """Return the recorded model."""
         return self._cache.last_good()
 
     async def close(self) -> None:
-        """Let go of connections."""
-        await self._remote.close()
+        """Close the connections to the registry."""
+        await self._registry.close()
 
     async def _bounded(self, call: Awaitable[T]) -> T:
+        """Await a call of the registry; every failure of it becomes a RegistryAwayError."""
         limit_s = self._settings.load_timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -149,19 +159,19 @@ class ModelLoader:
 
 
 @contextlib.contextmanager
-def _yielding() -> Iterator[None]:
-    """Make threads hand the interpreter over more often.
+def _short_switch_interval() -> Iterator[None]:
+    """Make threads release the interpreter more often than every 5 ms.
 
-    The event loop gives it up at every system call, and would wait the usual 5 ms each time to have
-    it back from a thread that reads a model: requests would take twenty times as long.
+    The event loop releases it at every system call, and would wait the whole interval each time to
+    get it back from a thread that reads a model: requests would take twenty times as long.
     """
     usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(YIELD_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         yield
     finally:
         sys.setswitchinterval(usual_s)
 
 
-def _is_baseline(entry: Entry) -> bool:
-    return entry.digest == BASELINE.digest or entry.variant == BASELINE.variant
+def _is_baseline(version: RegisteredVersion) -> bool:
+    return version.digest == BASELINE.digest or version.variant == BASELINE.variant

@@ -1,4 +1,4 @@
-"""Enters the packaged models into the registry, once, in a process of its own."""
+"""Registers the packaged models in the registry, once, in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 
 CHECK = "registry"
-# The first use of a local store makes its tables and imports some hundred megabytes.
+# The first use of a local store creates its tables and imports some hundred megabytes.
 TIMEOUT_S = 300.0
 END_S = 2.0
 
@@ -23,16 +23,17 @@ log = get_logger(__name__)
 
 
 def tracking_uri(settings: Settings) -> str:
-    """Where MLflow keeps its runs and models: the configured place, or sqlite under data_dir."""
+    """Return the configured address of MLflow's store, or that of sqlite under data_dir."""
     if settings.model.tracking_uri:
         return settings.model.tracking_uri
     return f"sqlite:///{(settings.service.data_dir / 'mlflow.db').resolve()}"
 
 
 async def register_packaged(settings: Settings, digest: str, health: Health) -> None:
-    """Enter the packaged models unless that was done before; failure shows in health alone.
+    """Register the packaged models unless that was done before.
 
-    `digest` names the packaged artefact. The service never waits for this.
+    `digest` is that of the packaged artefact. A failure is reported to `health` and not raised,
+    because the service does not depend on it.
     """
     if importlib.util.find_spec("mlflow") is None:
         health.report(CHECK, "ok", "MLflow is not installed: pip install 'volsvc[mlflow]'")
@@ -40,6 +41,7 @@ async def register_packaged(settings: Settings, digest: str, health: Health) -> 
     uri, name = tracking_uri(settings), settings.model.name
     done = settings.service.data_dir / "registered.json"
     entry = {"tracking_uri": uri, "name": name, "digest": digest}
+    # Recorded on disk, so that a restart does not import MLflow to find that nothing is to do.
     if _read(done) == entry:
         health.report(CHECK, "ok", f"the packaged models are in {name}")
         return
@@ -62,7 +64,7 @@ def _read(path: Path) -> object:
 
 
 async def _run(uri: str, name: str) -> tuple[int, str]:
-    """Run the registry's own process; its exit code, and its output or its complaint."""
+    """Run `mlflow_registry`; return its exit code, and its output or its error text."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -78,6 +80,7 @@ async def _run(uri: str, name: str) -> tuple[int, str]:
     except TimeoutError:
         return 1, f"no answer within {TIMEOUT_S:g} s"
     finally:
+        # Also when the daemon stops meanwhile: a child would outlive it.
         if process.returncode is None:
             process.terminate()
             with contextlib.suppress(TimeoutError):

@@ -1,6 +1,7 @@
-"""Our models as MLflow loads them: this file is the model's code, the artefact is its data.
+"""The code of a model as MLflow loads it; the artefact is its data.
 
-MLflow copies it beside the artefact and runs it where the model is loaded; nothing is unpickled.
+MLflow copies this file beside the artefact and runs the copy where the model is loaded, so names
+imported here must stay importable for the models that are registered. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from volsvc.models import FEATURES, HORIZONS_S, Baseline, Model, read_artefact
 
 
 class VolsvcModel(PythonModel):
-    """A data frame of named features in, a data frame of forecasts out."""
+    """A model that maps a data frame of named features to a data frame of forecasts."""
 
     model: Model
 
@@ -29,9 +30,9 @@ class VolsvcModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Forecasts at `params["horizon_s"]` (60 s unless given), one a row.
+        """Return one forecast per row at `params["horizon_s"]`, 60 s by default.
 
-        Columns that are missing count as not known.
+        Columns that are missing count as unknown.
         """
         horizon_s = float((params or {}).get("horizon_s", HORIZONS_S[0]))
         matrix = model_input.reindex(columns=list(FEATURES)).to_numpy(dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Where settings come from."""
+"""Sources and checks of settings."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Command line beats environment beats .env beats the file beats the default."""
+    """The command line overrides the environment, then .env, the file and the default."""
     config = tmp_path / "config.toml"
     assert load_settings(None).replay.speed == 1
     config.write_text("[replay]\nspeed = 2")
@@ -39,20 +39,20 @@ def test_speeds(given: object, speed: float) -> None:
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "fast", "", True])
-def test_no_speeds(given: object) -> None:
-    """Nothing else is."""
+def test_invalid_speeds(given: object) -> None:
+    """Other values are refused, and the error names the key."""
     with pytest.raises(SettingsError, match=r"replay\.speed"):
         load_settings(None, {"replay": {"speed": given}})
 
 
 def test_every_short_name_is_a_key() -> None:
-    """The short names point at keys that exist."""
+    """Every short name stands for an existing key."""
     keys = known_keys(Settings)
     assert all(f"{section}.{key}" in keys for section, key in SHORT_NAMES.values())
 
 
 def test_unknown_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typo in a variable is an error; an empty variable is none at all."""
+    """A typo in a variable is an error; an empty variable counts as unset."""
     monkeypatch.setenv("VOLSVC_REPLY__SPEED", "")
     load_settings(None)
     monkeypatch.setenv("VOLSVC_REPLY__SPEED", "2")
@@ -61,7 +61,7 @@ def test_unknown_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shipped_file_names_every_key() -> None:
-    """config.toml documents every key, and is valid."""
+    """config.toml is valid and names every key."""
     path = Path(__file__).parents[3] / "config.toml"
     load_settings(path)
     text = path.read_text().lower()
@@ -70,7 +70,7 @@ def test_shipped_file_names_every_key() -> None:
 
 
 def test_secrets_stay_hidden() -> None:
-    """The password is in no rendering of the settings."""
+    """A password does not appear in a representation of the settings."""
     overrides = {"kafka": {"security": {"password": "hunter2"}}}
     settings = load_settings(None, overrides)
     assert "hunter2" not in repr(settings)
@@ -78,7 +78,7 @@ def test_secrets_stay_hidden() -> None:
 
 
 def test_heartbeats_fit_into_the_session() -> None:
-    """A member could not live with fewer than two heartbeats a session; the error names both."""
+    """A session needs at least two heartbeats; the error names both keys."""
     kafka = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 1_500}
     with pytest.raises(SettingsError, match=r"heartbeat_interval_ms = 1500: .*half.*2000"):
         load_settings(None, {"kafka": kafka})

@@ -1,4 +1,4 @@
-"""The journal: what is changed in it is found, and it says what served when."""
+"""The audit log: changes are detected, and it gives the active model at any time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ START = 1_767_571_200 * NS
 
 
 def fill(folder: Path, count: int, kind: str = "swap") -> None:
-    journal = AuditLog(folder)
+    audit_log = AuditLog(folder)
     for index in range(count):
         seq = next(reversed(list(entries(folder))), {"seq": 0})["seq"]
-        journal.append(START + (seq * 10 + 1) * NS, {"kind": kind, "model": f"ml-{index}"})
+        audit_log.append(START + (seq * 10 + 1) * NS, {"kind": kind, "model": f"ml-{index}"})
 
 
 @given(data=st.data())
@@ -28,20 +28,30 @@ def fill(folder: Path, count: int, kind: str = "swap") -> None:
 def test_any_changed_byte_is_found(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever byte becomes whatever other one, the chain is broken there."""
+    """Any byte that becomes any other one breaks the chain."""
     folder = tmp_path_factory.mktemp("journal")
     fill(folder, 4)
     path = folder / FILE
     whole = bytearray(path.read_bytes())
-    at = data.draw(st.integers(0, len(whole) - 1))
-    whole[at] ^= data.draw(st.integers(1, 255))
+    index = data.draw(st.integers(0, len(whole) - 1))
+    whole[index] ^= data.draw(st.integers(1, 255))
     path.write_bytes(whole)
     with pytest.raises(AuditLogError, match=r"models\.jsonl, line"):
         verify(folder)
 
 
+@pytest.mark.parametrize("end", [b"\t", b"\r", b" "])
+def test_a_changed_last_newline_is_found(tmp_path: Path, end: bytes) -> None:
+    """White space in place of the last newline breaks the chain, although JSON allows it."""
+    fill(tmp_path, 2)
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes()[:-1] + end)
+    with pytest.raises(AuditLogError, match="line 2: is no entry"):
+        verify(tmp_path)
+
+
 def test_a_dropped_line_is_found(tmp_path: Path) -> None:
-    """A line that is taken out, and a file that is, break the chain."""
+    """A line that is removed breaks the chain."""
     fill(tmp_path, 5)
     lines = (tmp_path / FILE).read_text().splitlines(keepends=True)
     (tmp_path / FILE).write_text("".join(lines[:2] + lines[3:]))
@@ -49,12 +59,12 @@ def test_a_dropped_line_is_found(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_goes_on_over_restarts_and_rotation(
+def test_the_chain_continues_over_restarts_and_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The chain runs through restarts and files; of many files the oldest go."""
-    monkeypatch.setattr(module, "MOST_BYTES", 1000)
-    monkeypatch.setattr(module, "MOST_FILES", 4)
+    """The chain continues across restarts and files; the oldest files are deleted."""
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(module, "MAX_FILES", 4)
     for _ in range(6):
         fill(tmp_path, 10)
     first, last = verify(tmp_path)
@@ -64,8 +74,8 @@ def test_goes_on_over_restarts_and_rotation(
     assert [e["seq"] for e in AuditLog(tmp_path).newest(3)] == [60, 59, 58]
 
 
-def test_what_served_then(tmp_path: Path) -> None:
-    """The entry before a time; nothing before the first, and nothing after a stop."""
+def test_the_entry_in_force_at_a_time(tmp_path: Path) -> None:
+    """The entry before a time is in force; none before the first and after a stop."""
     fill(tmp_path, 3)
     fill(tmp_path, 1, "stop")
     assert served_at(tmp_path, START) is None
@@ -77,7 +87,7 @@ def test_what_served_then(tmp_path: Path) -> None:
 
 
 def test_a_torn_line_is_cut(tmp_path: Path) -> None:
-    """Half a line of a crash is no entry; the journal goes on after the last whole one."""
+    """Half a line, left by a crash, is removed; the log continues after the complete ones."""
     fill(tmp_path, 2)
     with (tmp_path / FILE).open("a") as file:
         file.write('{"seq":3,"ti')
@@ -85,14 +95,14 @@ def test_a_torn_line_is_cut(tmp_path: Path) -> None:
     assert verify(tmp_path) == (1, 3)
 
 
-def test_a_broken_journal_is_put_aside(tmp_path: Path) -> None:
-    """The daemon starts a new chain, keeps the old one as it is, and says so."""
+def test_a_broken_log_is_put_aside(tmp_path: Path) -> None:
+    """A new chain begins, the old one is kept unchanged, and the note names its fault."""
     fill(tmp_path, 3)
     path = tmp_path / FILE
     path.write_text(path.read_text().replace("ml-1", "ml-9"))
-    journal = AuditLog(tmp_path)
-    assert "line 2: was changed" in journal.note
-    journal.append(START, {"kind": "start"})
+    audit_log = AuditLog(tmp_path)
+    assert "line 2: was changed" in audit_log.note
+    audit_log.append(START, {"kind": "start"})
     assert verify(tmp_path) == (1, 1)
     (aside,) = tmp_path.glob("broken-*")
     assert json.loads((aside / FILE).read_text().splitlines()[1])["model"] == "ml-9"

@@ -1,4 +1,4 @@
-"""What a candidate may cost before it serves."""
+"""The limit of processor time for a candidate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from volsvc.config.settings import ModelSettings
+from volsvc.config.model import ModelSettings
 from volsvc.domain import Forecast
 from volsvc.models import Baseline, Model
 from volsvc.models.artefact import ArtefactError
@@ -20,7 +20,7 @@ BUDGET_MS = 40.0
 
 
 class Interrupted(Baseline):
-    """As on a machine that has other things to do for a while."""
+    """A model whose thread does not run for a while, as on a busy machine."""
 
     def predict(self, *args: Any) -> Forecast:
         time.sleep(2 * BUDGET_MS / 1000)
@@ -28,7 +28,7 @@ class Interrupted(Baseline):
 
 
 class Busy(Baseline):
-    """Needs more of a processor than it may."""
+    """A model that needs more processor time than the budget."""
 
     def predict(self, *args: Any) -> Forecast:
         until = time.thread_time() + 1.1 * BUDGET_MS / 1000
@@ -46,11 +46,11 @@ def load(model: Model, folder: Path) -> Model:
 
 
 def test_a_busy_machine_refuses_no_model(tmp_path: Path) -> None:
-    """What else the machine does is not held against a candidate."""
+    """Time in which a candidate waits for a processor does not count."""
     assert load(Interrupted(), tmp_path).version == "7"
 
 
 def test_a_costly_model_is_refused(tmp_path: Path) -> None:
-    """More processor time than the budget is refused, with both of them in the reason."""
+    """A candidate over the budget is refused; the reason gives its time and the budget."""
     with pytest.raises(ArtefactError, match=r"takes \d+ ms for 1 rows; .*time_budget_ms is 40"):
         load(Busy(), tmp_path)

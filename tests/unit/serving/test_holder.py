@@ -1,39 +1,35 @@
-"""What serves when the fitted model cannot."""
+"""The holder of the active model: fallbacks, events and rollbacks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from volsvc.config.settings import load_settings
 from volsvc.models import ArtefactError, Baseline, Model, ModelError
 from volsvc.serving.factory import build_holder
-from volsvc.serving.holder import (
-    BASELINE,
-    DesiredModel,
-    ModelEvent,
-    ModelHolder,
-    Serving,
-    with_fallback,
-)
+from volsvc.serving.holder import ModelEvent, ModelHolder
+from volsvc.serving.model_choice import BASELINE, DesiredModel, Serving, with_fallback
 
 
 def test_a_damaged_artefact_leaves_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service starts, with the baseline and the reason."""
+    """The service starts with the baseline and the reason."""
 
     def damaged(*_: Path) -> None:
-        raise ArtefactError("ml.npz: is no model artefact")
+        raise ArtefactError("ml.npz: is not a model artefact")
 
     monkeypatch.setattr("volsvc.serving.factory.packaged", damaged)
     serving = build_holder(load_settings(None, {"model": {"variant": "ml"}})).current
     assert (serving.model.variant, serving.requested) == ("baseline", "ml")
-    assert serving.fallback_reason == "ml.npz: is no model artefact"
+    assert serving.fallback_reason == "ml.npz: is not a model artefact"
 
 
 @pytest.mark.parametrize("variant", ["baseline", "ml"])
-def test_what_is_asked_for_serves(variant: str) -> None:
-    """Either variant, without a fallback."""
+def test_the_requested_variant_serves(variant: str) -> None:
+    """Either variant serves without a fallback."""
     serving = build_holder(load_settings(None, {"model": {"variant": variant}})).current
     assert serving.model.variant == variant
     assert not serving.fallback
@@ -45,24 +41,28 @@ def fitted(version: str) -> Model:
     return model
 
 
-def test_ladder_and_labels() -> None:
-    """Fitted, last good, baseline: each says what it is and why."""
-    holder, heard = ModelHolder(DesiredModel("ml", fitted("1"))), list[ModelEvent]()
-    holder.listen(heard.append)
+def change(holder: ModelHolder, trigger: str, **fields: Any) -> None:
+    holder.apply(replace(holder.desired, **fields), trigger)
+
+
+def test_ladder_and_events() -> None:
+    """The fitted model, the last good one and the baseline follow each other with a reason."""
+    events = list[ModelEvent]()
+    holder = ModelHolder(DesiredModel("ml", fitted("1")), [events.append])
     assert holder.current.name == "ml-1"
     assert holder.shadow is BASELINE
-    holder.change("alias", lacking="version 2 is refused")
+    change(holder, "alias", load_error="version 2 is refused")
     assert (holder.current.name, holder.current.fallback) == ("ml-1", True)
-    holder.change("alias", fitted=fitted("3"), lacking=None)
+    change(holder, "alias", fitted=fitted("3"), load_error=None)
     assert (holder.current.name, holder.current.fallback) == ("ml-3", False)
-    holder.change("guard", stopped="is worse")
+    change(holder, "guard", stopped="is worse")
     assert (holder.current.name, holder.current.fallback_reason) == ("baseline-2", "is worse")
     assert holder.shadow is not None
     assert holder.shadow.version == "3"
-    holder.change("route", stopped=None)
-    holder.change("route", variant="baseline")
+    change(holder, "route", stopped=None)
+    change(holder, "route", variant="baseline")
     assert (holder.current.name, holder.current.fallback) == ("baseline-2", False)
-    kinds = [(event.kind, event.after.name) for event in heard]
+    kinds = [(event.kind, event.after.name) for event in events]
     assert kinds == [
         ("fallback", "ml-1"),
         ("return", "ml-3"),
@@ -73,10 +73,10 @@ def test_ladder_and_labels() -> None:
 
 
 def test_rollback_and_back() -> None:
-    """A rollback serves what served before; another one undoes it."""
+    """A rollback returns to the model before; another one undoes it."""
     holder = ModelHolder(DesiredModel("ml", fitted("1")), shadow=False)
     assert holder.rollback("rollback") is None
-    holder.change("alias", fitted=fitted("2"))
+    change(holder, "alias", fitted=fitted("2"))
     names = []
     for _ in range(3):
         holder.rollback("rollback")
@@ -87,8 +87,8 @@ def test_rollback_and_back() -> None:
     assert holder.shadow is None
 
 
-def test_a_model_that_fails_is_stood_in_for() -> None:
-    """For one call the baseline answers, and says so; when it fails too, there is no answer."""
+def test_the_baseline_replaces_a_model_that_fails() -> None:
+    """The baseline answers the one call; if it fails too, the error is raised."""
 
     def call(model: Model) -> str:
         if model is not BASELINE:

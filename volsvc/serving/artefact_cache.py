@@ -1,4 +1,4 @@
-"""Fitted models that were good, on disk: the registry may be away at the next start."""
+"""Verified artefacts on disk, because the registry may be away at the next start."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Final
 from volsvc.models.artefact import ArtefactError
 from volsvc.models.base import Model
 
-# Artefacts kept: that which serves, and some to roll back to.
-KEPT: Final = 5
+# The active artefact, and some for rollbacks.
+MAX_ARTEFACTS: Final = 5
 
 
 @dataclass(frozen=True)
 class LastGood:
-    """What served last out of which registry; `seen` is where the alias pointed then."""
+    """The last model of a registry that was active; `seen` is the alias's version then."""
 
     tracking_uri: str
     name: str
@@ -32,7 +32,7 @@ class LastGood:
 
 
 class ModelCache:
-    """Artefacts under `data_dir/models`, by digest, and a note of the last good one."""
+    """Artefacts under `data_dir/models` by digest, and a record of the last good one."""
 
     def __init__(self, data_dir: Path, tracking_uri: str, name: str) -> None:
         self._folder = data_dir / "models"
@@ -41,9 +41,10 @@ class ModelCache:
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[Path]:
-        """A folder to download into; what is not kept goes with it."""
+        """Yield a folder for a download, deleted at the end; raises ArtefactError."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            # On the cache's own file system, so that `keep` moves a file instead of copying it.
             place = tempfile.TemporaryDirectory(prefix="incoming-", dir=self._folder)
         except OSError as error:
             raise ArtefactError(f"{self._folder}: {error.strerror or error}") from error
@@ -51,38 +52,40 @@ class ModelCache:
             yield Path(folder)
 
     def find(self, digest: str) -> Path | None:
-        """The file of a digest, whose bytes are checked again by who loads it."""
+        """Return the file of a digest or None; its bytes are checked when it is loaded."""
+        # A digest comes from a registry; it must not hold a path or a pattern of `glob`.
         if not digest.isalnum():
             return None
         found = sorted(self._folder.glob(f"{digest}.*"))
         return found[0] if found else None
 
     def keep(self, path: Path) -> Path:
-        """Take over a file that was proved, and let the oldest go."""
+        """Move a verified file into the cache and delete the oldest; return its new path."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         target = self._folder / f"{digest}{path.suffix}"
         if path != target:
             path.replace(target)
+        # Times of modification give the order of use.
         os.utime(target)
         files = [p for p in self._folder.iterdir() if p.suffix in (".npz", ".pkl")]
-        for old in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]:
+        for old in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)[MAX_ARTEFACTS:]:
             old.unlink(missing_ok=True)
         return target
 
     def remember(self, model: Model, seen: str) -> None:
-        """Note what the next start serves before it has asked the registry."""
+        """Record the model that the next start serves before the registry has answered."""
         path = self.find(model.digest)
         if path is None:
             return
         note = LastGood(*self._place, model.version, model.digest, path.name, seen)
         fresh = self._note.with_suffix(".new")
-        # A disk that is full costs the next start its last good model, and this one nothing.
+        # A full disk costs the next start its last good model; it must not stop this one.
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(asdict(note)))
             fresh.replace(self._note)
 
     def last_good(self) -> LastGood | None:
-        """The note, if it is of this registry and its artefact is there."""
+        """Return the record, if it is of this registry and its artefact exists."""
         try:
             note = LastGood(**json.loads(self._note.read_text()))
         except (OSError, ValueError, TypeError):
@@ -92,8 +95,8 @@ class ModelCache:
         return note if (self._folder / note.file).is_file() else None
 
     def path_of(self, note: LastGood) -> Path:
-        """The artefact of a note; raises ArtefactError when it has gone."""
+        """Return the artefact of a record; raises ArtefactError if it is gone."""
         path = self._folder / note.file
         if not path.is_file():
-            raise ArtefactError(f"{note.file}: has gone from the cache")
+            raise ArtefactError(f"{note.file}: is gone from the cache")
         return path

@@ -1,4 +1,4 @@
-"""A circuit breaker: who does not answer is left alone for a while, and asked again with jitter."""
+"""A circuit breaker for the registry, with growing, jittered delays between attempts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from volsvc.backoff import Backoff
-from volsvc.serving.mlflow_rest import RegistryAwayError
+from volsvc.serving.registry_client import RegistryAwayError
 
 # Failures in a row after which calls fail at once.
 OPENS_AFTER: Final = 3
@@ -14,7 +14,10 @@ OPENS_AFTER: Final = 3
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Times are of a monotonic clock, in seconds, given by the caller."""
+    """Counts failures in a row and decides when a call may be made.
+
+    Times are those of a monotonic clock, in seconds, given by the caller.
+    """
 
     backoff: Backoff
     failures: int = 0
@@ -23,28 +26,28 @@ class CircuitBreaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls other than the next poll fail at once."""
+        """True if calls other than the next poll fail at once."""
         return self.failures >= OPENS_AFTER
 
     def check(self, now_s: float) -> None:
         """Raise RegistryAwayError while the breaker is open."""
         if self.open and now_s < self._until_s:
             raise RegistryAwayError(
-                f"{self.reason}; {self.failures} failures in a row, asked again in "
+                f"{self.reason}; {self.failures} failures in a row, next attempt in "
                 f"{self._until_s - now_s:.1f} s"
             )
 
     def failed(self, now_s: float, reason: str) -> float:
-        """Note a failure; returns the seconds to wait before the next attempt."""
+        """Record a failure; return the seconds to wait before the next attempt."""
         self.failures += 1
         self.reason = reason
-        # Half of the ceiling at least: full jitter alone would now and then hammer at once.
+        # Never less than half of the base: full jitter alone may retry at once.
         delay_s = self.backoff.delay_s() / 2 + self.backoff.base_s / 2
         self._until_s = now_s + delay_s
         return delay_s
 
     def worked(self) -> None:
-        """Note an answer."""
+        """Record an answer, which closes the breaker."""
         self.failures = 0
         self.reason = ""
         self.backoff.reset()
