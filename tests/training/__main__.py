@@ -1,4 +1,4 @@
-"""Draws the recovery after a jump into docs/evaluation: `python -m tests.training`."""
+"""Plot the recovery after a jump into docs/evaluation: `python -m tests.training`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from volsvc.training.plots import plot_recovery
 from volsvc.training.walkforward import DAY, calibrated, trailing_log_limit
 
 OUT = Path(__file__).parents[2] / "docs" / "evaluation" / "recovery-after-a-jump.png"
+# Minutes before and after the jump, and the horizon that is plotted: a quarter of an hour.
 BEFORE, AFTER, COLUMN = 10 * DAY, 240, 2
-"""Days before, minutes after, and the horizon that is drawn: a quarter of an hour."""
 
 
 def main() -> None:
-    """Ten days of constant volatility, then three times as much."""
+    """Plot the forecasts over ten days of constant volatility and the hours after it trebles."""
     sigmas = jump(SIGMA, 3.0, BEFORE, AFTER + 60)
     minutes = minutes_of(bars(sigmas, seed=4))
-    at = np.arange(3 * DAY, BEFORE + AFTER)
-    variance = forecasts(packaged().model, minutes)[at]
-    limits = np.column_stack([trailing_log_limit(minutes, h, at) for h in HORIZONS_S])
-    _, low, high = calibrated(packaged().model, minutes, at, variance, limits)
-    shown = slice(BEFORE - 60 - at[0], None)
+    index = np.arange(3 * DAY, BEFORE + AFTER)
+    variance = forecasts(packaged().model, minutes)[index]
+    limits = np.column_stack([trailing_log_limit(minutes, h, index) for h in HORIZONS_S])
+    _, low, high = calibrated(packaged().model, minutes, index, variance, limits)
+    plotted = slice(BEFORE - 60 - index[0], None)
     unit = 1e4 / np.sqrt(HORIZONS_S[COLUMN] / 60)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     plot_recovery(
-        (at - BEFORE)[shown].astype(np.float64),
-        1e4 * sigmas[at][shown],
-        unit * np.sqrt(variance[shown, COLUMN]),
-        unit * np.array([low[shown, COLUMN], high[shown, COLUMN]]),
+        (index - BEFORE)[plotted].astype(np.float64),
+        1e4 * sigmas[index][plotted],
+        unit * np.sqrt(variance[plotted, COLUMN]),
+        unit * np.array([low[plotted, COLUMN], high[plotted, COLUMN]]),
         OUT,
     )
     print(OUT)

@@ -25,7 +25,7 @@ from volsvc.models import (
 )
 from volsvc.sources.files import Recording
 from volsvc.training.bars import read_bars
-from volsvc.training.batch import COLUMNS, due_of_bars, forecast_rows
+from volsvc.training.batch import COLUMNS, bar_points, forecast_rows
 from volsvc.training.dataset import load_panel
 from volsvc.training.walkforward import model_variances
 
@@ -35,11 +35,11 @@ Rows = Sequence[Mapping[str, str]]
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bars of a simulated market with minutes without trades and an hour-long hole."""
+    """Bars of a simulated market with minutes without trades and a gap of 90 minutes."""
     path = tmp_path_factory.mktemp("bars") / "AAA-USD.csv"
     write_bars(path, garch(5e-4, MINUTES, seed=5), seed=5)
     head, *rows = path.read_text().splitlines()
-    kept = [row for at, row in enumerate(rows) if at % 11 and not 2_000 <= at < 2_090]
+    kept = [row for i, row in enumerate(rows) if i % 11 and not 2_000 <= i < 2_090]
     path.write_text("\n".join([head, *kept]))
     return path
 
@@ -51,15 +51,14 @@ async def forecast(folder: Path, *arguments: str, name: str = "out.csv") -> Rows
         return list(csv.DictReader(file))
 
 
-async def test_bars_are_scored_as_the_evaluation_scores_them(bars: Path, tmp_path: Path) -> None:
-    """Sigma at the end of every minute is that of the walk-forward, to the bit."""
+async def test_bars_have_the_forecasts_of_the_walk_forward(bars: Path, tmp_path: Path) -> None:
+    """Sigma at the end of every minute equals that of the walk-forward, to the bit."""
     rows = await forecast(tmp_path, "--data", str(bars))
     assert tuple(rows[0]) == COLUMNS
     (symbol,) = load_panel([bars], tmp_path / "cache", lambda path: iter(()))
-    at = np.arange(len(symbol))
-    expected = np.sqrt(model_variances(packaged().model, symbol, at))
-    said = {(row["ts"], float(row["horizon_s"])): row for row in rows}
-    assert len(said) == len(rows)
+    expected = np.sqrt(model_variances(packaged().model, symbol, np.arange(len(symbol))))
+    keys = {(row["ts"], float(row["horizon_s"])) for row in rows}
+    assert len(keys) == len(rows)
     for row in rows:
         minute = parse_time(row["ts"]) // MINUTE_NS - 1 - symbol.start
         column = HORIZONS_S.index(float(row["horizon_s"]))
@@ -69,14 +68,14 @@ async def test_bars_are_scored_as_the_evaluation_scores_them(bars: Path, tmp_pat
         assert (row["symbol"], row["model_variant"], row["version"]) == ("AAA-USD", "ml", "1")
     (recorded,) = read_bars(bars).values()
     ends = {bar.minute + 1 for bar in recorded}
-    spoken = {parse_time(ts) // MINUTE_NS for ts, _ in said}
-    assert ends <= spoken
-    assert START + 2_060 not in spoken
+    forecast_at = {parse_time(ts) // MINUTE_NS for ts, _ in keys}
+    assert ends <= forecast_at
+    assert START + 2_060 not in forecast_at
     assert {row["quality"] for row in rows} == {"ok", "warming"}
 
 
-async def test_what_comes_later_changes_nothing(bars: Path, tmp_path: Path) -> None:
-    """On a recording that is cut short the rows are the first rows of the whole one's."""
+async def test_rows_do_not_depend_on_later_bars(bars: Path, tmp_path: Path) -> None:
+    """A recording that is cut short has the first rows of the whole one."""
     cut = tmp_path / "AAA-USD.csv"
     cut.write_text("\n".join(bars.read_text().splitlines()[:1_500]))
     whole = await forecast(tmp_path, "--data", str(bars), "--every", "300")
@@ -86,19 +85,19 @@ async def test_what_comes_later_changes_nothing(bars: Path, tmp_path: Path) -> N
     assert all(parse_time(row["ts"]) % (5 * MINUTE_NS) == 0 for row in whole)
 
 
-def test_size_of_a_call_changes_nothing(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows do not depend on how many moments one call of the model serves."""
+def test_rows_do_not_depend_on_the_chunk(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are the same for any number of points in a call of the model."""
     recorded = next(iter(read_bars(bars).values()))[:400]
     results = []
     for size in (1, 7, 512):
         monkeypatch.setattr("volsvc.training.batch.CHUNK", size)
-        due = due_of_bars("AAA-USD", recorded, 60)
-        results.append(list(forecast_rows(packaged().model, due, HORIZONS_S, bars=True)))
+        points = bar_points("AAA-USD", recorded, 60)
+        results.append(list(forecast_rows(packaged().model, points, HORIZONS_S, bars=True)))
     assert results[0] == results[1] == results[2]
 
 
-async def test_ticks_are_scored_as_the_daemon_scores_them(recording: Path, tmp_path: Path) -> None:
-    """At each grid time, what a daemon says that has seen the ticks before it and no other."""
+async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path: Path) -> None:
+    """At each grid time the forecast is that of a daemon with the ticks before it and no other."""
     rows = await forecast(tmp_path, "--data", str(recording), "--every", "20", "--horizon", "300")
     model = packaged().model
     settings = load_settings(None)
@@ -122,7 +121,7 @@ async def test_ticks_are_scored_as_the_daemon_scores_them(recording: Path, tmp_p
 
 
 async def test_formats_and_models(bars: Path, tmp_path: Path) -> None:
-    """Parquet holds what CSV holds; the baseline and other horizons can be asked for."""
+    """Parquet and CSV hold the same rows; the baseline and other horizons can be chosen."""
     arguments = ("--data", str(bars), "--every", "3600", "--model", "baseline", "--horizon", "1800")
     rows = await forecast(tmp_path, *arguments)
     code, _, err = await command("forecast", *arguments, "--out", "out.parquet", cwd=tmp_path)
@@ -143,10 +142,10 @@ async def test_formats_and_models(bars: Path, tmp_path: Path) -> None:
         (("--data", "a.csv", "--out", "x.csv", "--horizon", "0"), 2, "--horizon"),
     ],
 )
-async def test_mistakes_are_one_line(
+async def test_usage_errors_are_one_line(
     tmp_path: Path, arguments: tuple[str, ...], code: int, fault: str
 ) -> None:
-    """What cannot be done is said in one line, and nothing is written."""
+    """A command that cannot run prints one line and writes nothing."""
     found, out, err = await command("forecast", *arguments, cwd=tmp_path)
     assert (found, out) == (code, "")
     assert fault in err

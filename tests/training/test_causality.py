@@ -1,4 +1,4 @@
-"""Nothing that is said may know the future."""
+"""Causality of features and forecasts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from volsvc.training.dataset import bar_rows
 
 Array = NDArray[np.float64]
 BARS = bars(garch(5e-4, 4_000, seed=1), seed=2)
-# Holes, as real recordings have them: some minutes without trades, and an outage.
+# As in real recordings, some minutes are without trades, and there is an outage.
 SEEN = [bar for i, bar in enumerate(BARS) if i % 7 and not 1_500 < i < 1_900]
 CUTS = (2, 100, 1_300, 2_000, len(SEEN) - 1)
 
@@ -33,13 +33,13 @@ def forecasts(seen: Iterator[MinuteBar]) -> Sequence[Array]:
 
 @pytest.mark.parametrize("rows", [features, forecasts])
 def test_features_and_forecasts_are_causal(rows: object) -> None:
-    """Rows at a time are the same on all the data and on the data until then, to the bit."""
+    """Rows computed from all data and from the data up to their time are identical."""
     assert callable(rows)
     check_causality(rows, SEEN, CUTS)
 
 
 def test_a_planted_leak_is_found() -> None:
-    """A feature that holds the next minute's variance, or tomorrow's mean, does not pass."""
+    """A feature with the variance of the next minute, or with a mean of all data, is found."""
 
     def peeking(seen: Iterator[MinuteBar]) -> Sequence[Array]:
         known = list(bar_rows(seen))
@@ -51,5 +51,5 @@ def test_a_planted_leak_is_found() -> None:
         return list(rows - np.nanmean(rows, axis=0))
 
     for leaky in (peeking, standardised):
-        with pytest.raises(CausalityError, match="knows the future"):
+        with pytest.raises(CausalityError, match="depends on later data"):
             check_causality(leaky, SEEN, CUTS)

@@ -33,7 +33,7 @@ def csv(tmp_path: Path) -> Path:
 
 
 def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
-    """CSV, NDJSON and Parquet, times as text or as numbers, compressed or not."""
+    """CSV, NDJSON and Parquet give equal bars, with times as text or numbers, compressed or not."""
     frame = pd.read_csv(csv)
     stamps = pd.to_datetime(frame["ts"], utc=True)
     frame.to_parquet(tmp_path / "BTC-USD.parquet")
@@ -49,7 +49,7 @@ def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
 
 
 def test_symbols_of_a_column(csv: Path, tmp_path: Path) -> None:
-    """A file of several symbols is as many recordings of one."""
+    """A file of several symbols gives the bars of each."""
     frame = pd.read_csv(csv, float_precision="round_trip")
     both = pd.concat([frame.assign(symbol="AAA-USD"), frame.assign(symbol="BBB-USD")])
     both.sort_values("ts").to_csv(tmp_path / "all.csv", index=False)
@@ -58,13 +58,13 @@ def test_symbols_of_a_column(csv: Path, tmp_path: Path) -> None:
 
 
 def test_symbol_of_a_file() -> None:
-    """The part of a name that looks like one."""
+    """The symbol is the part of the name with a hyphen."""
     assert symbol_of(Path("coinbase_BTC-EUR_1m.csv.gz")) == "BTC-EUR"
     assert symbol_of(Path("XRP-USD.parquet")) == "XRP-USD"
 
 
 def test_realised_is_what_follows(csv: Path, tmp_path: Path) -> None:
-    """RV at a minute is the sum of the proxy over the minutes after it, and not of that minute."""
+    """RV at a minute is the sum of the proxy over the minutes after it, without that minute."""
     symbol = load(csv, tmp_path / "cache")
     for horizon, ahead in ((300.0, 5), (3600.0, 60)):
         realised = symbol.realised(horizon)
@@ -76,7 +76,7 @@ def test_realised_is_what_follows(csv: Path, tmp_path: Path) -> None:
 
 
 def test_second_load_comes_from_the_cache(csv: Path, tmp_path: Path) -> None:
-    """The same bytes are not worked through twice, and give the same rows."""
+    """The same bytes are processed once, and give the same rows the second time."""
     cache = tmp_path / "cache"
     counted: list[int] = []
     (first,) = load_panel([csv], cache, no_ticks, counted.append)
@@ -85,8 +85,8 @@ def test_second_load_comes_from_the_cache(csv: Path, tmp_path: Path) -> None:
     assert second.scales.tobytes() == first.scales.tobytes()
 
 
-def test_ticks_give_the_bars_they_make(tmp_path: Path) -> None:
-    """Ticks on the grid give the engine the same minutes as the bars that they make up."""
+def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
+    """Ticks give a row for each complete minute, without a missing feature."""
     path = tmp_path / "ticks.ndjson"
     path.write_text('{"symbol":"BTC-USD","time":"2026-01-05T00:00:00Z","price":1}\n')
 
@@ -105,8 +105,8 @@ def test_ticks_give_the_bars_they_make(tmp_path: Path) -> None:
 FAULTS = {
     "no volume": ("ts,open,high,low,close\n2026-01-01,1,1,1,1", "volume"),
     "no time": ("open,high,low,close,volume\n1,1,1,1,1", "a time"),
-    "bad time": ("ts,open,high,low,close,volume\nsoon,1,1,1,1,1", "ts: is no time"),
-    "text": ("ts,open,high,low,close,volume\n2026-01-01,1,1,x,1,1", "is no number"),
+    "bad time": ("ts,open,high,low,close,volume\nsoon,1,1,1,1,1", "ts: is not a time"),
+    "text": ("ts,open,high,low,close,volume\n2026-01-01,1,1,x,1,1", "is not a number"),
     "price": ("ts,open,high,low,close,volume\n2026-01-01,1,1,-1,1,1", "bar 1 has a price"),
     "empty": ("ts,open,high,low,close,volume\n", "holds no bar"),
     "hours": (
@@ -118,7 +118,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_named(fault: str, tmp_path: Path) -> None:
-    """A file that holds no usable bars gets one line that says why."""
+    """A file without usable bars raises SourceError with the fault."""
     text, message = FAULTS[fault]
     path = tmp_path / "x.csv"
     path.write_text(text)
@@ -127,6 +127,6 @@ def test_faults_are_named(fault: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """No such file is one line too."""
+    """A missing file raises SourceError with its name."""
     with pytest.raises(SourceError, match=r"x\.csv"):
         load_panel([tmp_path / "x.csv"], tmp_path / "cache", no_ticks)

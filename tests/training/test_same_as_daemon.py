@@ -1,4 +1,4 @@
-"""Training and serving cannot differ: the same ticks through both give the same bits."""
+"""Training and serving give identical results for the same ticks."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ def settings_of(recording: Path, folder: Path) -> Settings:
 
 
 async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon:
-    """A daemon that has taken in the whole recording, stopped again."""
+    """Run a daemon over the whole recording, stop it and return it."""
     daemon = Daemon(settings)
     stop = asyncio.Event()
     run = asyncio.create_task(daemon.run(stop, lambda url: None))
 
     async def done() -> bool:
-        shown = {posted.snapshot.row.symbol: posted.snapshot.row for posted in daemon.latest_store}
+        rows = (entry.snapshot.row for entry in daemon.services.latest_store)
+        shown = {row.symbol: row for row in rows}
         return shown == until
 
     await eventually(done, 60, "the recording is taken in")
@@ -64,7 +65,7 @@ async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon
 
 
 async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path: Path) -> None:
-    """Minute rows of the trainer's data set, and everything that /latest says."""
+    """Rows of the training data and forecasts of /latest are equal to the last bit."""
     settings = settings_of(recording, tmp_path)
     model = packaged().model
 
@@ -81,14 +82,14 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
 
     daemon = await run_daemon(settings, {s.symbol: s.row for s in table if s.row is not None})
     for symbol in SYMBOLS:
-        minutes, served = panel[symbol], daemon.table.get(symbol)
+        minutes, served = panel[symbol], daemon.services.table.get(symbol)
         ours = np.log(model.variances(matrix_of_scales(minutes.scales), HORIZONS_S))
         stored = served.dump_learnt()["calibrations"]["ml"]
-        for column, ahead in enumerate(HORIZON_MINUTES):
-            # What the daemon issued at the ends of the last minutes, by minute modulo horizon.
+        for column, horizon in enumerate(HORIZON_MINUTES):
+            # Forecasts that the daemon issued at the last minutes, by minute modulo horizon.
             issued = unpack(stored["issued"][column])
-            for index in range(len(minutes) - ahead, len(minutes)):
-                assert issued[(minutes.start + index) % ahead] == ours[index, column]
+            for index in range(len(minutes) - horizon, len(minutes)):
+                assert issued[(minutes.start + index) % horizon] == ours[index, column]
 
         state = table.get(symbol)
         ended, newest = minute_closes(state), forecast_point(state)
@@ -100,7 +101,7 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
             forecasts.learn(index)
             forecasts.issue(index)
         expected = forecasts.snapshot(len(ended), HORIZONS_S[0])
-        shown = daemon.latest_store.get(symbol).snapshot
+        shown = daemon.services.latest_store.get(symbol).snapshot
         assert shown == expected
         assert set(shown.features) == set(SCALE_NAMES)
         assert all(value is not None for value in shown.features.values())

@@ -1,4 +1,4 @@
-"""Losses and tests against definitions."""
+"""Losses and tests against their definitions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ positive = st.floats(1e-12, 1e3)
 
 @given(positive, positive)
 def test_qlike(realised: float, forecast: float) -> None:
-    """Zero where they agree, positive elsewhere, and blind to the unit."""
+    """QLIKE is zero for equal values, positive for others, and independent of the unit."""
     loss = qlike(np.array([realised]), np.array([forecast]))[0]
     assert loss >= 0
     assert qlike(np.array([realised]), np.array([realised]))[0] == 0
@@ -34,13 +34,13 @@ def test_qlike(realised: float, forecast: float) -> None:
 
 
 def test_days() -> None:
-    """Means by UTC day, of days with any number of minutes."""
+    """`by_day` returns the mean of each UTC day, whatever its number of minutes."""
     minute = np.array([1440, 1441, 2880, 2881, 2882])
     assert by_day(np.array([1.0, 3.0, 6.0, 6.0, 0.0]), minute).tolist() == [2.0, 4.0]
 
 
 def test_diebold_mariano_holds_its_size_and_has_power() -> None:
-    """Equal models are told apart in about 5 % of samples at 5 %; a real difference is seen."""
+    """The test rejects equal models in about 5 % of samples, and finds a real difference."""
     rng = np.random.default_rng(5)
     found = 0
     for _ in range(400):
@@ -57,14 +57,14 @@ def test_diebold_mariano_holds_its_size_and_has_power() -> None:
 
 
 def test_mincer_zarnowitz_of_a_line() -> None:
-    """Realised volatility that is a line in the forecast gives that line back."""
+    """The regression of a line returns its intercept, slope and an R squared of one."""
     forecast = np.linspace(1, 4, 50) ** 2
     fit = mincer_zarnowitz((0.5 + 0.8 * np.sqrt(forecast)) ** 2, forecast)
     assert fit == pytest.approx((0.5, 0.8, 1.0))
 
 
 def test_probabilities() -> None:
-    """Calibrated probabilities have no calibration error, shifted ones have the shift."""
+    """Calibrated probabilities have no calibration error; that of shifted ones is the shift."""
     rng = np.random.default_rng(6)
     probability = rng.uniform(0.1, 0.8, 200_000)
     label = rng.uniform(size=200_000) < probability
@@ -77,7 +77,7 @@ def test_probabilities() -> None:
 
 
 def test_confidence_set_drops_the_worst() -> None:
-    """A model that is worse every day is not in the set; the best is."""
+    """The set holds the best model, and not one that is worse every day."""
     rng = np.random.default_rng(7)
     base = rng.normal(size=180)
     losses = {"good": base, "bad": base + 1 + 0.1 * rng.normal(size=180)}

@@ -18,8 +18,8 @@ from volsvc.training.scores import qlike
 from volsvc.training.walkforward import DAY, calibrated, trailing_log_limit
 
 Array = NDArray[np.float64]
+# Per sqrt(minute): five basis points, an ordinary hour of a large market.
 SIGMA = 5e-4
-"""Per sqrt(minute): five basis points, an ordinary hour of a large market."""
 
 
 def minutes_of(seen: list[MinuteBar]) -> Minutes:
@@ -40,7 +40,7 @@ def calm() -> Minutes:
 
 @pytest.mark.parametrize("model", [Baseline(), None], ids=["baseline", "ml"])
 def test_constant_volatility(model: Model | None, calm: Minutes) -> None:
-    """Sigma is unbiased, within what the law of real markets that it was fitted on allows."""
+    """Sigma is unbiased within 6 %, the effect of the real markets that the model was fitted on."""
     model = model or packaged().model
     variance = forecasts(model, calm)[8 * DAY :]
     ratio = np.sqrt(variance.mean(axis=0) / (SIGMA**2 * np.array(HORIZONS_S) / 60))
@@ -48,14 +48,14 @@ def test_constant_volatility(model: Model | None, calm: Minutes) -> None:
 
 
 def test_scale(calm: Minutes) -> None:
-    """Three times the volatility gives three times the sigma."""
+    """Sigma is proportional to the volatility of the market."""
     louder = minutes_of(bars(constant(3 * SIGMA, 20 * DAY), seed=1))
     one, three = (forecasts(packaged().model, m)[5 * DAY : 10 * DAY] for m in (calm, louder))
     assert np.sqrt(three / one) == pytest.approx(np.full(one.shape, 3.0), rel=1e-3)
 
 
 def test_garch() -> None:
-    """On a market that it was not fitted on it is unbiased, and better than the level alone."""
+    """On a GARCH market sigma is unbiased, and its QLIKE is lower than that of the level alone."""
     sigmas = garch(SIGMA, 30 * DAY, seed=2)
     minutes = minutes_of(bars(sigmas, seed=3))
     variance = forecasts(packaged().model, minutes)
@@ -64,21 +64,21 @@ def test_garch() -> None:
         total = np.concatenate(([0.0], np.cumsum(sigmas**2)))
         at = np.arange(8 * DAY, len(minutes) - ahead)
         truth = total[at + 1 + ahead] - total[at + 1]
-        said = variance[at, column]
-        assert math.sqrt(said.mean() / truth.mean()) == pytest.approx(1, abs=0.08)
+        forecast = variance[at, column]
+        assert math.sqrt(forecast.mean() / truth.mean()) == pytest.approx(1, abs=0.08)
         level = 60 * minutes.scales[at, 0] * ahead
-        assert qlike(truth, said).mean() < qlike(truth, level).mean()
+        assert qlike(truth, forecast).mean() < qlike(truth, level).mean()
 
 
 def test_intervals_cover(calm: Minutes) -> None:
-    """Once a symbol's own law is known, 90 % intervals cover within the binomial band."""
+    """Once a symbol's residuals are learnt, 90 % intervals cover within the binomial band."""
     at = np.arange(5 * DAY, 20 * DAY - 60)
     variance = forecasts(packaged().model, calm)[at]
     limits = np.column_stack([trailing_log_limit(calm, h, at) for h in HORIZONS_S])
     _, low, high = calibrated(packaged().model, calm, at, variance, limits)
     for column, horizon in enumerate(HORIZONS_S):
         ahead = round(horizon / 60)
-        # Horizons that do not overlap, after the law has been learnt.
+        # Horizons that do not overlap, after the residuals have been learnt.
         kept = np.arange(9 * DAY, len(at), ahead)
         realised = np.sqrt(calm.realised(horizon)[at[kept]])
         inside = (realised >= low[kept, column]) & (realised <= high[kept, column])
@@ -87,7 +87,7 @@ def test_intervals_cover(calm: Minutes) -> None:
 
 
 def test_recovery_after_a_jump() -> None:
-    """The volatility trebles: short forecasts are half way there in a quarter of an hour."""
+    """After volatility trebles, short forecasts have doubled within a quarter of an hour."""
     before = 10 * DAY
     minutes = minutes_of(bars(jump(SIGMA, 3.0, before, DAY), seed=4))
     sigma = np.sqrt(forecasts(packaged().model, minutes) / (np.array(HORIZONS_S) / 60))
@@ -95,7 +95,7 @@ def test_recovery_after_a_jump() -> None:
     assert (sigma[before + 10 : before + 20].mean(axis=0)[:2] > 2 * SIGMA).all()
     hour = sigma[before + 30 : before + 60].mean(axis=0)
     assert (hour[:3] > 2.2 * SIGMA).all()
-    # Storms of real markets pass; the hour's forecast waits and sees.
+    # High volatility of real markets passes, so the forecast of an hour rises more slowly.
     assert hour[3] > 1.5 * SIGMA
     assert sigma[before + 360 : before + 480].mean(axis=0)[3] > 1.9 * SIGMA
     assert (sigma[before + 30 :].mean(axis=0) < 3.6 * SIGMA).all()

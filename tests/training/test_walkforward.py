@@ -1,4 +1,4 @@
-"""Walking forward: what a fit may know, and a whole run on simulated markets."""
+"""Walk-forward evaluation: the purge of training rows, and a whole run on simulated markets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 
 from tests.simulated import START, garch, write_bars
-from volsvc.commands.training import (
-    EvaluateOptions,
-    TrainingError,
-    TrainOptions,
-    evaluate_models,
-    train_model,
-)
+from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
+from volsvc.commands.training import TrainingError, TrainOptions, train_model
 from volsvc.config.settings import load_settings
 from volsvc.domain import Tick
 from volsvc.models import HORIZONS_S, read_artefact
@@ -35,7 +30,7 @@ def no_ticks(path: Path) -> Iterator[Tick]:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve days of two simulated markets, as exchanges give them."""
+    """Twelve days of two simulated markets, as CSV files of bars."""
     folder = tmp_path_factory.mktemp("bars")
     for seed, name in enumerate(("AAA-USD", "BBB-USD")):
         write_bars(folder / f"{name}.csv", garch(5e-4 * (1 + seed), DAYS * DAY, seed), seed)
@@ -48,8 +43,8 @@ def panel(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Mi
     return load_panel(sorted(recordings.iterdir()), cache, no_ticks)
 
 
-def test_spans_follow_one_another() -> None:
-    """They cover the test without overlap; a short rest joins the last."""
+def test_folds_cover_the_test_period() -> None:
+    """Folds cover the period without overlap; a short rest joins the last."""
     assert folds(0, 10, 4) == [Fold(0, 4), Fold(4, 8), Fold(8, 10)]
     assert folds(0, 9, 4) == [Fold(0, 4), Fold(4, 9)]
     assert folds(0, 3, 4) == [Fold(0, 3)]
@@ -57,15 +52,15 @@ def test_spans_follow_one_another() -> None:
 
 @pytest.mark.parametrize("horizon", HORIZONS_S)
 def test_training_rows_are_purged(panel: list[Minutes], horizon: float) -> None:
-    """No row's horizon reaches beyond the time of the fit."""
+    """No training row's horizon reaches beyond the time of the fit."""
     end = START + 8 * DAY
     rows = sample(panel, horizon, end, SPEC)
     assert rows.minute.max() + horizon / 60 < end
     assert rows.minute.min() >= START + DAY
 
 
-def test_the_spike_limit_knows_the_past_only(panel: list[Minutes]) -> None:
-    """Other outcomes after a time do not move the limit at that time."""
+def test_the_spike_limit_is_causal(panel: list[Minutes]) -> None:
+    """Outcomes after a time do not change the limit at that time."""
     symbol = panel[0]
     at = np.arange(5 * DAY, 6 * DAY)
     louder = symbol.variance.copy()
@@ -83,14 +78,15 @@ def test_train_and_evaluate(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Both commands on simulated markets: the artefact, its twin, the report."""
+    """Two fits give identical artefacts, and the evaluation writes its report and plots."""
     monkeypatch.setattr("volsvc.commands.training.FitSpec", lambda: SPEC)
+    monkeypatch.setattr("volsvc.commands.evaluation.FitSpec", lambda: SPEC)
     monkeypatch.chdir(tmp_path)
     settings = load_settings(None, {})
     data = [recordings]
-    order = TrainOptions(data, None, tmp_path / "a.npz", "7", None, register=False)
-    train_model(settings, order)
-    train_model(settings, replace(order, out=tmp_path / "b.npz", compare=tmp_path / "a.npz"))
+    options = TrainOptions(data, None, tmp_path / "a.npz", "7", None, register=False)
+    train_model(settings, options)
+    train_model(settings, replace(options, out=tmp_path / "b.npz", compare=tmp_path / "a.npz"))
     assert "identical to the other artefact" in capsys.readouterr().out
     artefact = read_artefact(tmp_path / "a.npz")
     assert artefact.model.version == "7"
@@ -125,11 +121,11 @@ def test_train_and_evaluate(
     assert {row["symbol"] for row in figures} == {"all", "AAA-USD", "BBB-USD"}
 
 
-def test_too_little_data_is_said(
+def test_too_little_data_is_an_error(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve days are not enough for the packaged way of fitting: one line, no traceback."""
+    """Twelve days are too few for the default settings of a fit."""
     monkeypatch.chdir(tmp_path)
-    order = TrainOptions([recordings], None, tmp_path / "a.npz", "1", None, register=False)
+    options = TrainOptions([recordings], None, tmp_path / "a.npz", "1", None, register=False)
     with pytest.raises(TrainingError, match="37 days"):
-        train_model(load_settings(None, {}), order)
+        train_model(load_settings(None, {}), options)

@@ -1,4 +1,4 @@
-"""How good 60 s forecasts from ticks are: on real recordings, and where the truth is known.
+"""Scores of 60 s forecasts from ticks: on real recordings, and on generated ones of known variance.
 
 `python -m tests.training.ticks FOLDER` reads the recordings of a folder (real ticks, ten minutes to
 two hours each) and writes docs/evaluation/ticks.md.
@@ -24,7 +24,7 @@ from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
 from volsvc.sources.files import Recording, recordings_in
 from volsvc.sources.generator import Generator, GeneratorSpec
-from volsvc.training.batch import due_of_ticks, forecast_rows
+from volsvc.training.batch import forecast_rows, tick_points
 from volsvc.training.scores import qlike
 
 OUT: Final = Path(__file__).parents[2] / "docs" / "evaluation" / "ticks.md"
@@ -32,18 +32,18 @@ HORIZON_S: Final = 60
 EVERY_S: Final = 10
 GRID_NS: Final = 5 * NS
 HALF_LIVES_S: Final = (10, 20, 40, 90, 180, 360, 900, 1800)
-WATCHED_S: Final = 120
-"""Seconds of a recording before its first forecast that counts."""
+# Seconds of a recording before the first forecast that is scored.
+WARM_UP_S: Final = 120
+# Rows of a block, ten minutes: long enough for blocks to be nearly independent.
 BLOCK: Final = 60
-"""Rows of a block, ten minutes: what one block says of the next is little."""
 SYMBOLS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
 HOURS: Final = 24
 Array = NDArray[np.float64]
 
 
 @dataclass
-class Watched:
-    """One symbol of a recording: when it ticked, mid (or trade) prices, and the true variance."""
+class SymbolTicks:
+    """One symbol of a recording: times, mid (or trade) prices, and the true variance of ticks."""
 
     times: list[int] = field(default_factory=list)
     prices: list[float] = field(default_factory=list)
@@ -52,7 +52,10 @@ class Watched:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one symbol of a recording: variances over HORIZON_S, shape (rows,)."""
+    """Rows of one symbol: realised, true and forecast variances over HORIZON_S, shape (rows,).
+
+    `covered` marks the rows whose realised volatility lies in the interval.
+    """
 
     realised: Array
     truth: Array
@@ -61,54 +64,54 @@ class Table:
 
 
 def real_ticks(path: Path) -> list[tuple[Tick, float]]:
-    """The ticks of a recording; nobody knows their true variance."""
+    """Return the ticks of a recording; their true variance is not known (NaN)."""
     rows = (row.tick for row in Recording(path, "BTC-USD").rows())
     return [(tick, math.nan) for tick in rows if isinstance(tick, Tick)]
 
 
 def generated_ticks() -> Iterator[tuple[Tick, float]]:
-    """A day of generated ticks, each with the true variance since its symbol's one before."""
+    """Yield a day of generated ticks, each with the true variance since the one before."""
     start_ns = parse_time("2026-01-05T00:00:00Z")
-    before: dict[str, int] = {}
+    previous_ns: dict[str, int] = {}
     for tick, sigma, jump in Generator(GeneratorSpec(SYMBOLS, 7, start_ns)).ticks():
         if tick.time_ns > start_ns + HOURS * 3600 * NS:
             return
-        gap_s = (tick.time_ns - before.get(tick.symbol, tick.time_ns)) / NS
-        before[tick.symbol] = tick.time_ns
+        gap_s = (tick.time_ns - previous_ns.get(tick.symbol, tick.time_ns)) / NS
+        previous_ns[tick.symbol] = tick.time_ns
         yield tick, sigma**2 * gap_s + jump**2
 
 
 def tables(ticks: Sequence[tuple[Tick, float]], models: Sequence[Model]) -> list[Table]:
-    """One table a symbol; its rows stand at every EVERY_S seconds."""
-    watched: dict[str, Watched] = {}
+    """Return a table for each symbol, with a row every EVERY_S seconds."""
+    by_symbol: dict[str, SymbolTicks] = {}
     for tick, variance in ticks:
-        one = watched.setdefault(tick.symbol, Watched())
+        one = by_symbol.setdefault(tick.symbol, SymbolTicks())
         one.times.append(tick.time_ns)
         one.prices.append(tick.feature_price)
         one.truth.append(variance)
-    said: dict[str, dict[str, dict[int, Mapping[str, float]]]] = {}
+    rows: dict[str, dict[str, dict[int, Mapping[str, float]]]] = {}
     for model in models:
-        due = due_of_ticks((tick for tick, _ in ticks), FeatureSettings(), EVERY_S, 60.0)
-        for row in forecast_rows(model, due, (HORIZON_S,), bars=False):
-            by_model = said.setdefault(row["symbol"], {}).setdefault(model.variant, {})
-            by_model[parse_time(row["ts"])] = row
-    return [_table(one, said[symbol]) for symbol, one in watched.items() if symbol in said]
+        points = tick_points((tick for tick, _ in ticks), FeatureSettings(), EVERY_S, 60.0)
+        for row in forecast_rows(model, points, (HORIZON_S,), bars=False):
+            by_time = rows.setdefault(row["symbol"], {}).setdefault(model.variant, {})
+            by_time[parse_time(row["ts"])] = row
+    return [_table(one, rows[symbol]) for symbol, one in by_symbol.items() if symbol in rows]
 
 
-def _table(one: Watched, said: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Table:
-    first, last = one.times[0] + WATCHED_S * NS, one.times[-1] - HORIZON_S * NS
-    at = np.array([t for t in said["ml"] if first <= t <= last], dtype=np.int64)
+def _table(one: SymbolTicks, rows: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Table:
+    first, last = one.times[0] + WARM_UP_S * NS, one.times[-1] - HORIZON_S * NS
+    at = np.array([t for t in rows["ml"] if first <= t <= last], dtype=np.int64)
     starts = np.arange(one.times[0] // GRID_NS + 1, one.times[-1] // GRID_NS + 1) * GRID_NS
     prices = np.log(one.prices)[np.searchsorted(one.times, starts, "right") - 1]
     squares = np.diff(prices, prepend=prices[:1]) ** 2
     forecasts = {
         name: np.array([by_time[t]["sigma"] ** 2 for t in at.tolist()])
-        for name, by_time in said.items()
+        for name, by_time in rows.items()
     }
     for half_life_s in HALF_LIVES_S:
         forecasts[f"EWMA {half_life_s} s"] = _ewma(squares, half_life_s)[_on(starts, at)]
     realised = np.maximum(_ahead(starts, squares, at), FLOOR_PER_MINUTE)
-    bounds = [np.array([said["ml"][t][n] for t in at.tolist()]) for n in ("lo", "hi")]
+    bounds = [np.array([rows["ml"][t][n] for t in at.tolist()]) for n in ("lo", "hi")]
     return Table(
         realised,
         np.maximum(_ahead(np.array(one.times), np.array(one.truth), at), FLOOR_PER_MINUTE),
@@ -118,12 +121,12 @@ def _table(one: Watched, said: Mapping[str, Mapping[int, Mapping[str, float]]]) 
 
 
 def _on(starts: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The newest grid point at or before each time."""
+    """Return the index of the newest grid point at or before each time."""
     return np.searchsorted(starts, at, "right") - 1
 
 
 def _ewma(squares: Array, half_life_s: float) -> Array:
-    """Variance over the horizon by an average with one half-life, corrected for its start."""
+    """Return the variance over the horizon by an EWMA, corrected for its start."""
     decay = 2.0 ** (-GRID_NS / NS / half_life_s)
     total, weight, result = 0.0, 0.0, np.empty(len(squares))
     for index, square in enumerate(squares.tolist()):
@@ -133,7 +136,7 @@ def _ewma(squares: Array, half_life_s: float) -> Array:
 
 
 def _ahead(times: NDArray[np.int64], values: Array, at: NDArray[np.int64]) -> Array:
-    """The sum of what came in (t, t + HORIZON_S]."""
+    """Return the sum of `values` in (t, t + HORIZON_S] of each time."""
     total = np.concatenate(([0.0], np.cumsum(values)))
     ends = np.searchsorted(times, at + HORIZON_S * NS, "right")
     return np.asarray(total[ends] - total[np.searchsorted(times, at, "right")])
@@ -154,7 +157,7 @@ def _best_ewma(table: Table) -> str:
 
 
 def _bias(forecast: Array, outcome: Array) -> str:
-    """How far the root of the mean forecast lies from the root of the mean outcome."""
+    """Return the relative difference of root mean forecast and root mean outcome, as text."""
     return f"{100 * (math.sqrt(forecast.mean() / outcome.mean()) - 1):+.1f} %"
 
 
@@ -248,7 +251,7 @@ within 30 s: an EWMA tuned to each of them can use that; the model does not coun
 
 
 def main() -> None:
-    """Write the report."""
+    """Write docs/evaluation/ticks.md."""
     models: list[Model] = [packaged().model, Baseline()]
     real, hours = [], 0.0
     for path in recordings_in(Path(sys.argv[1])):
@@ -272,7 +275,7 @@ def main() -> None:
             machine=f"{platform.machine()}, Python {platform.python_version()}",
             every=EVERY_S,
             half_lives=", ".join(map(str, HALF_LIVES_S)),
-            watched=WATCHED_S,
+            watched=WARM_UP_S,
             head=HEAD,
             real="\n".join(lines),
             hours=hours,

@@ -1,6 +1,6 @@
-"""What the service is about: ticks, feature rows, forecasts, times and errors.
+"""Values and parsers of the domain: ticks, feature rows, forecasts, times and errors.
 
-Pure values and parsers without I/O. Nothing here knows of HTTP, Kafka, MLflow or the clock.
+Nothing here does I/O, reads the clock, or depends on HTTP, Kafka or MLflow.
 """
 
 from volsvc.domain.errors import (
@@ -16,6 +16,7 @@ from volsvc.domain.errors import (
 )
 from volsvc.domain.forecast import (
     COVERAGE,
+    HORIZON_MINUTES,
     CalibrationSource,
     FeatureRow,
     Forecast,
@@ -32,6 +33,7 @@ from volsvc.domain.times import NS, format_time, parse_time
 
 __all__ = [
     "COVERAGE",
+    "HORIZON_MINUTES",
     "NS",
     "BusError",
     "BusUnavailableError",

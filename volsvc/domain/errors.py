@@ -1,4 +1,4 @@
-"""The errors of the service: one base, so that one edge can translate them all."""
+"""Exceptions of the service, all derived from VolsvcError."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
-# Names that an unknown one is compared with.
+# At most this many known names are compared with an unknown one; each comparison is slow, and
+# requests for unknown symbols must not delay other requests.
 MAX_COMPARED = 500
 
 
 class VolsvcError(Exception):
-    """Base of every error that volsvc raises on purpose; its text is fit for a user."""
+    """Base class of the errors that volsvc raises on purpose; the text can be shown to a user."""
 
 
 class InvalidTickError(VolsvcError):
-    """A record that claims to be a tick but is not a valid one.
+    """A record that should be a tick but is not valid.
 
-    `field` names the offending field and `reason` is a short, bounded label for metrics.
+    `field` is the name of the invalid field; `reason` is a label for metrics, one of a few values.
     """
 
     def __init__(self, field: str, detail: str, reason: str = "invalid") -> None:
@@ -28,17 +29,17 @@ class InvalidTickError(VolsvcError):
 
 
 class NotATickError(VolsvcError):
-    """A well-formed message of a feed that carries no tick, such as a subscription receipt."""
+    """A valid message of a feed that carries no tick, such as a subscription receipt."""
 
 
 class SourceError(VolsvcError):
-    """A source that cannot be read at all: missing, empty, or without a needed column."""
+    """A source that cannot be read: missing, empty, or without a required column."""
 
 
 class FeedError(VolsvcError):
-    """A live feed broke or is refused; it may be tried again.
+    """A live feed broke or was refused; connecting may be retried.
 
-    `reason` is a short, bounded label for metrics.
+    `reason` is a label for metrics, one of a few values.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -47,23 +48,22 @@ class FeedError(VolsvcError):
 
 
 class StartupError(VolsvcError):
-    """The daemon cannot start: a port in use, for example. It never starts half."""
+    """The daemon cannot start, for example because a port is in use."""
 
 
 class BusError(VolsvcError):
-    """The bus refuses for good: wrong credentials, or a topic that may not be created."""
+    """The bus refuses permanently: wrong credentials, or a topic that may not be created."""
 
 
 class BusUnavailableError(BusError):
-    """The bus does not answer now; the operation may be tried again."""
+    """The bus does not answer at present; the operation may be retried."""
 
 
 class UnknownSymbolError(VolsvcError):
-    """No tick of this symbol has been seen; `nearest` are the most similar known names."""
+    """No tick of the symbol has been received; `nearest` are the most similar known names."""
 
     def __init__(self, symbol: str, known: Iterable[str]) -> None:
         wanted = symbol.upper()
-        # Comparing is slow; who asks for names that are not there must not hold up the others.
         alike = islice((name for name in known if name[:1] == wanted[:1]), MAX_COMPARED)
         nearest = difflib.get_close_matches(wanted, alike, n=3)
         hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""

@@ -1,7 +1,7 @@
-"""The multi-scale features by name, and the half-lives of the averages that they are made of.
+"""Names of the multi-scale features, and half-lives of the averages behind them.
 
-Part of the public contract: a published `features` map has these names. Formulas:
-docs/feature_spec.md.
+The names are part of the public contract: they are the keys of a published `features` map.
+Formulas: docs/feature_spec.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ DAY: Final = 1440.0
 WEEK: Final = 10_080.0
 SEASON_HORIZONS_S = (60, 300, 900, 3600)
 
-# What is averaged, and its half-life in minutes.
+# Name of the averaged quantity, and the half-life in minutes.
 Kernel = tuple[str, float]
 
-# Half-lives in minutes of what is averaged. variance: realised variance of the minute; cross:
-# return times the one before; bipower: pi/2 times their absolute product; down: the part of the
-# variance from falls; range: Parkinson's (ln high/low)**2 / (4 ln 2); trend: return; volume: size
-# traded; active: 1 for a minute with trades; raw: realised variance with the daily pattern left
-# in; quartic: Parkinson's variance squared; calm: the logarithm of the half-hour variance
-# relative to the level, whose mean says how unequal calm and storm are for this symbol; returns:
-# how many returns the variance rests on. What is made of squared prices is divided by the daily
-# pattern, but for raw.
+# Half-lives in minutes of each averaged quantity. All but raw, trend, volume, active, calm and
+# returns are divided by the daily pattern.
+#   variance  realised variance of the minute
+#   cross     return times the previous return
+#   bipower   pi/2 times the absolute value of that product (Barndorff-Nielsen and Shephard 2004)
+#   down      part of the variance from falling prices
+#   range     Parkinson's variance, (ln high/low)**2 / (4 ln 2)
+#   trend     return
+#   volume    size traded
+#   active    1 for a minute with trades
+#   raw       realised variance, daily pattern included
+#   quartic   Parkinson's variance squared
+#   calm      ln of the half-hour variance relative to the level
+#   returns   number of returns behind the variance
 KERNELS: dict[str, tuple[float, ...]] = {
     "variance": (1.5, 4, 10, 30, 90, 360, DAY, 4320, WEEK),
     "cross": (4, 10, 30, 360),
@@ -38,13 +44,14 @@ KERNELS: dict[str, tuple[float, ...]] = {
     "calm": (DAY, WEEK),
     "returns": (30,),
 }
-ORDER: tuple[Kernel, ...] = tuple(
+# All averages, in the order of the state's vector of sums.
+ALL_KERNELS: tuple[Kernel, ...] = tuple(
     (name, half) for name, halves in KERNELS.items() for half in halves
 )
 
 
 def _of(*names: str, week: bool = True) -> list[Kernel]:
-    return [key for key in ORDER if key[0] in names and (week or key[1] != WEEK)]
+    return [key for key in ALL_KERNELS if key[0] in names and (week or key[1] != WEEK)]
 
 
 LOGS = _of("variance", week=False) + _of("range", week=False)
@@ -60,7 +67,7 @@ def _name(key: Kernel) -> str:
     return f"{key[0]}_{key[1]:g}m"
 
 
-# Names of the row that `MultiScale.row` gives, in order.
+# Names of the features in a row of `MultiScale.row`, in order; fitted models read them by position.
 SCALE_NAMES: tuple[str, ...] = (
     "level",
     *(f"season_{horizon}s" for horizon in SEASON_HORIZONS_S),

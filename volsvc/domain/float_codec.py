@@ -1,4 +1,4 @@
-"""Arrays of floats as text, without loss and at half the size of JSON numbers; NaN included."""
+"""Lossless text encoding of float arrays, NaN included, at half the size of JSON numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 
 def pack(values: Sequence[float] | NDArray[np.float64]) -> str:
-    """Base64 of the little-endian doubles."""
+    """Return the values as Base64 of little-endian doubles."""
     return base64.b64encode(np.asarray(values, dtype="<f8").tobytes()).decode()
 
 
 def unpack(text: str) -> NDArray[np.float64]:
-    """What `pack` was given, of shape (n,); raises ValueError when it is none of it."""
+    """Return the array that `pack` encoded, of shape (n,).
+
+    Raises ValueError if the text is not valid.
+    """
     return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8").astype(np.float64)

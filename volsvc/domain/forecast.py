@@ -1,16 +1,16 @@
-"""What the service says: feature rows, forecasts, and a symbol's newest snapshot."""
+"""Results of the service: feature rows, forecasts, outcomes and snapshots."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from volsvc.domain.times import format_time
 
 if TYPE_CHECKING:
-    # A client of the service imports this package, and needs no arrays.
+    # The client imports this package, and must not need numpy.
     import numpy as np
     from numpy.typing import NDArray
 
@@ -20,16 +20,20 @@ SECONDS_PER_YEAR = 31_557_600
 # Nominal probability of the central forecast interval.
 COVERAGE = 0.9
 
+# The fitted horizons, in minutes.
+HORIZON_MINUTES: Final = (1, 5, 15, 60)
+
 Verdict = Literal["ok", "warming", "degraded"]
-# Whose past residuals intervals and scores rest on: all symbols', or mostly the symbol's own.
+# The residuals behind intervals and scores: those of all symbols, or mostly the symbol's own.
 CalibrationSource = Literal["pooled", "own"]
 
 
 class FeatureRow(NamedTuple):
     """The public features after one accepted tick.
 
-    `ret_mean` and `ret_std` (ddof 1) are those of the `n` log returns inside the window, 0.0 where
-    they are not defined yet (n < 1, n < 2); `span_s` is the event time that the window covers.
+    `ret_mean` and `ret_std` (ddof 1) are the mean and standard deviation of the `n` log returns
+    inside the window, or 0.0 where they are not defined (n < 1, n < 2). `span_s` is the event time
+    in seconds that the window covers.
     """
 
     symbol: str
@@ -41,7 +45,7 @@ class FeatureRow(NamedTuple):
     span_s: float
 
     def fields(self) -> dict[str, Any]:
-        """The row as JSON fields."""
+        """Return the row as JSON fields."""
         return {
             "symbol": self.symbol,
             "time": format_time(self.time_ns),
@@ -55,9 +59,10 @@ class FeatureRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What is known about the feed behind an answer: counts since the symbol was first seen.
+    """Quality of the feed behind a forecast, as counts since the symbol's first tick.
 
-    `ticks` were taken in; `future` ones, whose clock was far ahead, went to the dead letters.
+    `ticks` counts the accepted ticks; `future` counts those that were dead-lettered because their
+    time was far ahead.
     """
 
     gaps: int
@@ -72,10 +77,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Forecasts for rows at one horizon, as arrays of shape (rows,).
+    """Forecasts of many rows at one horizon, as arrays of shape (rows,).
 
-    `sigma2` is the expected realised variance over the horizon; `lo` and `hi` bound the central
-    `COVERAGE` interval of realised volatility; `p_spike` is the probability that realised
+    `sigma2` is the expected realised variance over the horizon. `lo` and `hi` are the bounds of the
+    central `COVERAGE` interval of realised volatility. `p_spike` is the probability that realised
     volatility exceeds `threshold`.
     """
 
@@ -89,7 +94,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One row's forecast at one horizon; volatilities are per sqrt(horizon), not annualised."""
+    """Forecast of one row at one horizon; volatilities are per sqrt(horizon), not annualised.
+
+    `score` is the probability that realised volatility exceeds `threshold`.
+    """
 
     horizon_s: float
     sigma: float
@@ -100,11 +108,11 @@ class Prediction:
 
     @property
     def sigma_annualised(self) -> float:
-        """Volatility a year, at the same rate."""
+        """Volatility of a year at the same rate."""
         return self.sigma * math.sqrt(SECONDS_PER_YEAR / self.horizon_s)
 
     def fields(self) -> dict[str, Any]:
-        """The forecast as JSON fields."""
+        """Return the forecast as JSON fields."""
         return {
             "horizon_s": self.horizon_s,
             "sigma": self.sigma,
@@ -118,7 +126,7 @@ class Prediction:
 
     @classmethod
     def row(cls, forecast: Forecast, index: int) -> Prediction:
-        """The forecast of row `index`."""
+        """Return the forecast of row `index`."""
         return cls(
             horizon_s=forecast.horizon_s,
             sigma=math.sqrt(forecast.sigma2[index]),
@@ -130,16 +138,16 @@ class Prediction:
 
 
 class IssuedForecast(NamedTuple):
-    """What a model said of a symbol at the end of a minute, kept until it can be judged.
+    """A forecast issued at the end of a minute, kept until its horizon has passed.
 
-    `minute` is the minute since the epoch that had just ended, `ahead` the horizon in minutes; the
-    rest is as in Prediction.
+    `minute` is the minute since the epoch that had just ended. The other fields are as in
+    Prediction.
     """
 
     variant: str
     version: str
     minute: int
-    ahead: int
+    horizon_minutes: int
     sigma: float
     lo: float
     hi: float
@@ -148,7 +156,7 @@ class IssuedForecast(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A frozen forecast and how it turned out; `realised` is the volatility that came."""
+    """An issued forecast that has matured, with the realised volatility and the losses."""
 
     issued: IssuedForecast
     realised: float
@@ -159,11 +167,12 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that is said of a symbol after one tick: features, forecasts, and who made them.
+    """Features and forecasts of a symbol after one tick, and the model that made them.
 
-    `predictions` holds one forecast a horizon; `score` belongs to the configured horizon;
-    `features` are the model's other inputs by name, None where not known yet. `prediction_id` names
-    the forecast that the model issued at the end of the last minute, which is the one to be judged.
+    `predictions` holds one forecast per horizon; `score` is that of the configured horizon.
+    `features` are the model's other inputs by name, None where they are not known yet.
+    `prediction_id` identifies the forecast issued at the end of the last minute, which is the one
+    that will be scored.
     """
 
     row: FeatureRow

@@ -1,7 +1,7 @@
-"""From a record, as files and feeds write it, to a tick: aliases, nesting, validation.
+"""Conversion of records of files and feeds to ticks: aliases, nesting, validation.
 
-One function serves CSV rows, NDJSON lines and the topic alike, so that no two of them can
-disagree on what a valid tick is.
+CSV rows, NDJSON lines and records of the topic all go through `tick_from_fields`, so that they
+share one definition of a valid tick.
 """
 
 from __future__ import annotations
@@ -43,33 +43,34 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 _NESTED = ("raw", "raw_message")
 _TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
-# A price above this, or below its inverse, is a wrong unit or a broken feed.
-GREATEST_PRICE = 1e15
+# A price above this, or below its inverse, is in a wrong unit or from a broken feed.
+MAX_PRICE = 1e15
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 
 def is_symbol(text: str) -> bool:
-    """Whether a text can be the name of a symbol."""
+    """Return True if the text can be the name of a symbol."""
     return _SYMBOL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Which column of a table holds which field."""
+    """The columns of a table that hold the fields of a tick."""
 
     columns: Mapping[str, str]
     default_symbol: str | None = None
 
     @classmethod
     def of_columns(cls, names: Iterable[str], default_symbol: str | None = None) -> Schema:
-        """Match column names (case does not matter) with the fields of a tick.
+        """Match column names, regardless of case, with the fields of a tick.
 
-        Raises SourceError when a needed column is missing, naming the accepted names.
+        Raises SourceError if a required column is missing; the text lists the accepted names.
         """
         known = {name.strip().lower(): name for name in names}
         columns = {
             field: known[alias.lower()]
             for field, aliases in ALIASES.items()
+            # Reversed, because the last one wins and the preferred name stands first.
             for alias in reversed(aliases)
             if alias.lower() in known
         }
@@ -83,7 +84,7 @@ class Schema:
         return cls(columns, default_symbol)
 
     def tick(self, row: Mapping[str, Any], source: str) -> Tick:
-        """The tick of one row of the table; raises InvalidTickError."""
+        """Return the tick in a row of the table. Raises InvalidTickError if it is not valid."""
         fields = {f: row.get(c) for f, c in self.columns.items()}
         return tick_from_fields(fields, self.default_symbol, source)
 
@@ -91,10 +92,10 @@ class Schema:
 def tick_from_record(
     record: Mapping[str, Any], *, default_symbol: str | None = None, source: str = ""
 ) -> Tick:
-    """The tick of one JSON object, whatever the feed's names for its fields.
+    """Return the tick in a JSON object that has the field names of any supported feed.
 
-    A message nested under `raw`, as an object or as a JSON text, is looked into as well.
-    Raises NotATickError for control messages and InvalidTickError for a bad tick.
+    Fields of a message nested under `raw`, as an object or as JSON text, are used as well.
+    Raises NotATickError for a control message and InvalidTickError for an invalid tick.
     """
     merged = _flatten(record)
     kind = merged.get("type") or ""
@@ -114,14 +115,17 @@ def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
             try:
                 inner = json.loads(inner)
             except (ValueError, RecursionError) as error:
-                raise InvalidTickError(name, "holds no valid JSON", "json") from error
+                raise InvalidTickError(name, "is not valid JSON", "json") from error
         if isinstance(inner, Mapping):
             return {**inner, **record}
     return record
 
 
 def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
-    """The tick of fields under our own names; raises InvalidTickError for the first bad one."""
+    """Return the tick with the given fields, which have the preferred names.
+
+    Raises InvalidTickError for the first invalid field.
+    """
     return Tick(
         symbol=_symbol(fields.get("symbol"), default_symbol),
         time_ns=_time(fields.get("time")),
@@ -188,13 +192,13 @@ def _price(value: object) -> float:
 
 
 def _in_range(field: str, price: float) -> float:
-    if not 1 / GREATEST_PRICE <= price <= GREATEST_PRICE:
+    if not 1 / MAX_PRICE <= price <= MAX_PRICE:
         raise InvalidTickError(field, f"{price!r} is out of range", _reason(field))
     return price
 
 
 def _quote(field: str, value: object) -> float | None:
-    """A quote; venues write an empty text or 0 for an empty side of the book."""
+    # Venues send an empty text or 0 for an empty side of the book.
     if value is None or value == "":
         return None
     number = _number(field, value)
@@ -218,7 +222,7 @@ def _side(value: object) -> str | None:
 
 
 def _identifier(field: str, value: object, *, absent_zero: bool) -> int | None:
-    """A venue's id; a trade id of 0 means that there is none."""
+    # A trade id of 0 means that the venue sends none; a sequence may start at 0.
     if value is None or value == "":
         return None
     try:

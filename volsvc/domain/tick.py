@@ -1,4 +1,4 @@
-"""A tick: one observation of one symbol's market."""
+"""The tick: one observation of the market of one symbol."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import NamedTuple
 import msgspec
 
 
+# Without gc: a tick holds no references that could form a cycle, and a poll holds thousands.
 class Tick(msgspec.Struct, frozen=True, gc=False):
     """One observation of a symbol.
 
-    `time_ns` is the event time in nanoseconds since the epoch; `price` is the last trade price,
-    `best_bid` and `best_ask` the book beside it where the feed has them. `trade_id` and `sequence`
-    are the venue's, None where it sends none. `source` says where the tick came from and is no
-    part of its identity.
+    `time_ns` is the event time in nanoseconds since the epoch. `price` is the last trade price;
+    `best_bid` and `best_ask` are the best quotes at that time, None if the feed sends none.
+    `trade_id` and `sequence` are the venue's, None if it sends none. `source` names the origin of
+    the tick and is not part of its identity.
     """
 
     symbol: str
@@ -29,16 +30,16 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def feature_price(self) -> float:
-        """The price that features see: the mid where both quotes are known, else the last."""
+        """Price used by the features: the mid if both quotes are known, else the last price."""
         if self.best_bid is not None and self.best_ask is not None:
             return (self.best_bid + self.best_ask) / 2
         return self.price
 
 
 class SourceRow(NamedTuple):
-    """A tick with its place in its source, so that a replay can go on where it stopped.
+    """A tick with its position in its source, from which a replay can be resumed.
 
-    `received_ns` is the wall-clock time at which a live source received it.
+    `received_ns` is the wall-clock time at which a live source received the tick.
     """
 
     position: int

@@ -1,6 +1,6 @@
-"""Event times: integer nanoseconds since the Unix epoch, RFC 3339 outside.
+"""Event times: integer nanoseconds since the Unix epoch, written as RFC 3339.
 
-Integers, because a float of seconds loses the nanoseconds that exchanges send.
+They are integers because a float of seconds cannot hold the nanoseconds that exchanges send.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 # Nanoseconds in a second.
 NS = 1_000_000_000
 
-# Before the first block there was no crypto market: an earlier time is a wrong unit.
+# The first Bitcoin block; an earlier time is in a wrong unit.
 EARLIEST_NS = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp()) * NS
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
@@ -23,9 +23,10 @@ _RFC3339 = re.compile(
 
 @lru_cache(maxsize=4096)
 def _minute_ns(day: str, minute: str, zone: str) -> int:
-    """Nanoseconds at the start of a minute; cached, because neighbouring ticks share it."""
-    moment = datetime.fromisoformat(f"{day}T{minute}:00{zone}")
-    return int(moment.timestamp()) * NS
+    """Return the nanoseconds at the start of a minute."""
+    # Cached, because consecutive ticks share their minute.
+    start = datetime.fromisoformat(f"{day}T{minute}:00{zone}")
+    return int(start.timestamp()) * NS
 
 
 @lru_cache(maxsize=4096)
@@ -40,14 +41,15 @@ def _parse_text(text: str) -> int:
     day, minute, second, fraction, zone = match.groups()
     utc = zone in (None, "Z", "z", "UTC")
     if int(second) > 59:
-        raise ValueError(f"{text!r} has no such second")
+        raise ValueError(f"{text!r} has a second above 59")
     start = _minute_ns(day, minute, "+00:00" if utc else zone)
     return start + int(second) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 
 @lru_cache(maxsize=4096)
 def _second_ns(text: str) -> int:
-    """Nanoseconds at the start of a second, in UTC; cached, because neighbouring ticks share it."""
+    """Return the nanoseconds at the start of a second in UTC."""
+    # Cached, because consecutive ticks share their second.
     return _parse_text(text + "Z")
 
 
@@ -60,23 +62,25 @@ def _parse_epoch_text(text: str) -> int:
 
 
 def _epoch_digits(value: int) -> int:
-    """Decimals down to the nanosecond: tells s, ms, µs and ns apart by magnitude."""
+    """Return the decimals of an epoch number's unit down to ns, derived from its magnitude."""
     return next((d for limit, d in ((10**11, 9), (10**14, 6), (10**17, 3)) if value < limit), 0)
 
 
 def parse_time(value: str | int | float) -> int:
-    """Nanoseconds since the epoch of an RFC 3339 text or an epoch number in s, ms, µs or ns.
+    """Return the time in nanoseconds since the epoch.
 
-    A text without a zone is UTC. Raises ValueError for anything else, and for a time outside
-    2009 to 2100, which is nearly always a wrong unit.
+    `value` is an RFC 3339 text (UTC if it has no zone) or an epoch number in s, ms, µs or ns.
+    Raises ValueError for anything else, and for a time outside 2009 to 2100, which is nearly
+    always in a wrong unit.
     """
     if isinstance(value, bool):
         raise ValueError("a boolean is not a time")
+    # A fast path for the format that venues send.
     if isinstance(value, str) and value[19:20] == "." and value[-1:] == "Z":
         fraction = value[20:-1]
         if fraction.isascii() and fraction.isdigit() and len(fraction) <= 9:
             return _in_range(_second_ns(value[:19]) + int(fraction.ljust(9, "0")), value)
-    # repr() of a float is its shortest decimal, so 1762932011.609013 keeps just its microseconds.
+    # repr() of a float is its shortest decimal, so 1762932011.609013 has exactly its microseconds.
     return _in_range(_parse_text(value if isinstance(value, str) else repr(value)), value)
 
 
@@ -87,7 +91,7 @@ def _in_range(nanoseconds: int, value: object) -> int:
 
 
 def format_time(nanoseconds: int) -> str:
-    """RFC 3339 in UTC with a final Z, with as many of 3, 6 or 9 decimals as are needed."""
+    """Return the time as RFC 3339 in UTC, with 3, 6 or 9 decimals, as few as hold it."""
     seconds, fraction = divmod(nanoseconds, NS)
     minute, second = divmod(seconds, 60)
     start = _minute_text(minute)

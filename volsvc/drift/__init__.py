@@ -1,17 +1,20 @@
-"""Whether what comes in is still what the model was fitted on. Pure: no I/O and no clock."""
+"""Compare what a model receives with what it was fitted on.
+
+`monitor` and `report` run in the daemon; the other modules are pure: no I/O and no clock.
+"""
 
 from volsvc.drift.judge import DriftResult, FeatureDrift, judge
 from volsvc.drift.reference import DriftReferenceError, Reference, summarise
-from volsvc.drift.window import DriftRow, DriftWindow, Stretch
+from volsvc.drift.window import CompletedWindow, DriftRow, WindowCollector
 
 __all__ = [
+    "CompletedWindow",
     "DriftReferenceError",
     "DriftResult",
     "DriftRow",
-    "DriftWindow",
     "FeatureDrift",
     "Reference",
-    "Stretch",
+    "WindowCollector",
     "judge",
     "summarise",
 ]

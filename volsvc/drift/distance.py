@@ -1,4 +1,4 @@
-"""Distances between a sample and a reference law that is known at its quantiles."""
+"""Distances of a sample from a reference distribution that is known at its quantiles."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Where the reference law is known; a K-S distance between them is off by 1/80 at the most.
+# Levels at which the reference distribution is known; a K-S distance is off by at most 1/80.
 LEVELS: Final[Array] = np.arange(1, 40) / 40
+# Ten bins of equal mass in the reference are usual for the population stability index.
 PSI_BINS: Final = 10
 _EVERY: Final = (len(LEVELS) + 1) // PSI_BINS
-# An empty bin counts as this: the PSI of a bin without a row would be infinite.
-_LEAST_SHARE: Final = 1e-3
+# Share that an empty bin counts as: its PSI would be infinite.
+_MIN_SHARE: Final = 1e-3
 
 
 def knots_of(values: Array) -> tuple[Array, Array]:
-    """The quantiles of a sample at LEVELS, and the share of it that is at or below each.
+    """Return the quantiles of a sample at LEVELS, and the share of it at or below each.
 
-    With ties the share is more than the level. Both have the shape (len(LEVELS),).
+    With ties the share exceeds the level. Both have the shape (len(LEVELS),).
     """
     ordered = np.sort(values)
     places = np.minimum((LEVELS * len(ordered)).astype(np.intp), len(ordered) - 1)
@@ -29,7 +30,7 @@ def knots_of(values: Array) -> tuple[Array, Array]:
 
 
 def shares_below(values: Array, knots: Array) -> Array:
-    """The share of a sample that is at or below each knot."""
+    """Return the share of a sample that is at or below each knot."""
     places = np.searchsorted(knots, values, side="left")
     counts = np.bincount(places, minlength=len(knots) + 1)[: len(knots)]
     below: Array = np.cumsum(counts) / len(values)
@@ -37,13 +38,13 @@ def shares_below(values: Array, knots: Array) -> Array:
 
 
 def kolmogorov_smirnov(shares: Array, reference: Array) -> Array:
-    """Greatest difference of the two laws at the knots; shape (..., knots) to (...)."""
+    """Return the greatest difference of two distributions: shape (..., knots) to (...)."""
     return np.asarray(np.abs(shares - reference).max(axis=-1))
 
 
 def population_stability(shares: Array, reference: Array) -> Array:
-    """Sum of (p - q) ln(p / q) over ten bins of the reference; shape (..., knots) to (...)."""
-    p, q = (np.maximum(_bins(s), _LEAST_SHARE) for s in (shares, reference))
+    """Return sum (p - q) ln(p / q) over PSI_BINS bins: shape (..., knots) to (...)."""
+    p, q = (np.maximum(_bins(s), _MIN_SHARE) for s in (shares, reference))
     return np.asarray(((p - q) * np.log(p / q)).sum(axis=-1))
 
 

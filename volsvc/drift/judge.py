@@ -1,4 +1,4 @@
-"""Which features of a stretch of rows differ more than stretches of the reference do."""
+"""The verdict on each feature: whether rows differ more than blocks of the reference do."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ WEEK_S: Final = 7 * 86_400.0
 # Event time between the rows of a symbol.
 ROW_S: Final = 60.0
 
-# constant: one value in the reference; too_few: rows here; unknown: the reference has no law.
+# constant: one value in the reference; too_few: not enough rows in the window; unknown: the
+# reference has no distribution of the feature.
 Verdict = Literal["ok", "drift", "constant", "too_few", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """One feature: its distances (None where not judged), p-value, medians, and rows missing.
+    """The verdict on a feature, with its distances and p-value, None where not computed.
 
-    `shift` is how far the median moved, in interquartile ranges of the reference.
+    `shift` is the move of the median, in interquartile ranges of the reference; `missing` is the
+    share of rows without a value.
     """
 
     feature: str
@@ -38,7 +40,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class DriftResult:
-    """All features of one stretch; a feature drifts when its p-value is below `level`."""
+    """The verdicts on a window; a feature drifts if its p-value is below `level`."""
 
     features: tuple[FeatureDrift, ...]
     rows: int
@@ -51,7 +53,7 @@ class DriftResult:
         return tuple(f.feature for f in self.features if f.verdict == "drift")
 
     def fields(self) -> Mapping[str, Any]:
-        """As JSON fields, the farthest first."""
+        """Return the result as JSON fields, the smallest p-value first."""
         ordered = sorted(self.features, key=lambda f: (f.p_value is None, f.p_value, -(f.ks or 0)))
         names = FeatureDrift.__dataclass_fields__
         return {
@@ -72,25 +74,28 @@ def judge(
 ) -> DriftResult:
     """Compare rows, of shape (rows, features), with the reference.
 
-    `length` is how many rows of one symbol that is: of several symbols together the distance varies
-    less than of one, so the law for one is on the safe side. The budget is shared by all features,
-    both statistics and all judgements of a week, when one is made at the end of each stretch.
+    `length` is the number of rows of one symbol. The distance of several symbols together varies
+    less than that of one, so its distribution for one is on the safe side. Checks are taken to
+    follow one another, each `length` rows of `row_s` seconds long.
     """
     judged = sum(not constant for constant in reference.constant)
+    # Bonferroni, which holds under any dependence between features: the budget is shared by all
+    # features, both statistics and all windows of a week.
     a_week = WEEK_S / max(length * row_s, row_s)
     level = min(false_alarms_per_week / (a_week * max(judged, 1) * len(STATISTICS)), 1 - TAIL_FROM)
     tails = reference.tail_at(length)
     features = tuple(
-        _feature(reference, at, rows[:, at], tails[at] if tails is not None else None, level)
-        for at in range(len(reference.names))
+        _feature(reference, i, rows[:, i], tails[i] if tails is not None else None, level)
+        for i in range(len(reference.names))
     )
     return DriftResult(features, len(rows), length, level)
 
 
 def _feature(
-    reference: Reference, at: int, column: Array, tails: Array | None, level: float
+    reference: Reference, index: int, column: Array, tails: Array | None, level: float
 ) -> FeatureDrift:
-    name, knots, shares = reference.names[at], reference.knots[at], reference.shares[at]
+    """Return the verdict on the values of one feature, with the distances that can be computed."""
+    name, knots, shares = reference.names[index], reference.knots[index], reference.shares[index]
     known = column[np.isfinite(column)]
     missing = 1 - len(known) / len(column) if len(column) else 1.0
     if np.isnan(knots[0]):
@@ -101,25 +106,27 @@ def _feature(
     ks = float(kolmogorov_smirnov(below, shares))
     psi = float(population_stability(below, shares))
     shift = _shift(float(np.median(known)), knots)
-    if reference.constant[at]:
+    if reference.constant[index]:
         return FeatureDrift(name, "constant", ks, psi, None, shift, missing)
     if tails is None or missing > 0.5:
         return FeatureDrift(name, "too_few", ks, psi, None, shift, missing)
     if np.isnan(tails).any():
         return FeatureDrift(name, "unknown", ks, psi, None, shift, missing)
-    p_values = [_p(value, *tail) for value, tail in zip((ks * ks, psi), tails, strict=True)]
+    # The tail of K-S is known for its square (docs/drift.md).
+    p_values = [_p_value(value, *tail) for value, tail in zip((ks * ks, psi), tails, strict=True)]
     verdict: Verdict = "drift" if min(p_values) < level else "ok"
     return FeatureDrift(name, verdict, ks, psi, min(p_values), shift, missing)
 
 
-def _p(value: float, start: float, excess: float) -> float:
-    """P(distance > value) by the exponential tail; 1 - TAIL_FROM where it begins and below."""
+def _p_value(value: float, start: float, excess: float) -> float:
+    """Return P(distance > value) by the exponential tail; 1 - TAIL_FROM below its start."""
     if value <= start:
         return 1 - TAIL_FROM
     return (1 - TAIL_FROM) * math.exp(-(value - start) / excess) if excess > 0 else 0.0
 
 
 def _shift(median: float, knots: Array) -> float | None:
+    """Return the move of the median in interquartile ranges; None if the range is 0."""
     quarter = (len(knots) + 1) // 4
     low, middle, high = knots[[quarter - 1, 2 * quarter - 1, 3 * quarter - 1]].tolist()
     return (median - middle) / (high - low) if high > low else None

@@ -1,4 +1,4 @@
-"""The drift check of a daemon: gathers rows by event time, judges them when a window is over."""
+"""The drift check of a daemon: collects rows by event time and checks each completed window."""
 
 from __future__ import annotations
 
@@ -12,52 +12,55 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from volsvc.config.drift import DriftSettings
 from volsvc.config.settings import Settings
-from volsvc.config.watch import DriftSettings
 from volsvc.domain import NS, Snapshot, format_time
 from volsvc.drift import (
+    CompletedWindow,
     DriftReferenceError,
     DriftResult,
     DriftRow,
-    DriftWindow,
     Reference,
-    Stretch,
+    WindowCollector,
     judge,
 )
 from volsvc.drift.distance import Array
 from volsvc.drift.report import HTML, ReportError, available, make_report
 from volsvc.models import PACKAGED
-from volsvc.models.drift_inputs import MONITORED, is_warm, monitored_of
+from volsvc.models.drift_inputs import DRIFT_INPUTS, is_warm, snapshot_inputs
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 
-LOOK_S: Final = 1.0
-# Reports that stay on disk; one is some megabytes.
-KEPT: Final = 20
+POLL_S: Final = 1.0
+# Reports that stay on disk; one has some megabytes.
+MAX_REPORTS: Final = 20
+# Rows that Evidently plots.
 SAMPLE_ROWS: Final = 5_000
 PACKAGED_REFERENCE: Final = PACKAGED.with_suffix(".reference.npz")
 
+# Called with `end`, `drifted` and `rows` of each check.
 Listener = Callable[[Mapping[str, Any]], None]
+# Returns a row of counts for each symbol, for the report.
 Quality = Callable[[], list[dict[str, Any]]]
 
 log = get_logger(__name__)
 
 
 def read_reference(path: Path = PACKAGED_REFERENCE) -> Reference:
-    """A reference from disk that has our features; raises DriftReferenceError with its path."""
+    """Read a reference file; raises DriftReferenceError if it is not one of DRIFT_INPUTS."""
     try:
         reference = Reference.load(path.read_bytes())
     except OSError as error:
         raise DriftReferenceError(f"{path}: cannot be read: {error.strerror or error}") from error
     except DriftReferenceError as error:
         raise DriftReferenceError(f"{path}: {error}") from error
-    if reference.names != MONITORED:
+    if reference.names != DRIFT_INPUTS:
         raise DriftReferenceError(f"{path}: its features are not those of this version")
     return reference
 
 
 class DriftMetrics:
-    """The metrics of drift; series exist at 0 before the first check."""
+    """The metrics of drift."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("feature",)
@@ -82,12 +85,13 @@ class DriftMetrics:
             "Event time of the end of the newest window that was judged",
             registry=registry,
         )
-        for name in MONITORED:
+        # Series exist at 0 from the start (docs/metrics.md).
+        for name in DRIFT_INPUTS:
             for family in (self.score, self.psi, self.detected):
                 family.labels(name)
 
-    def tell(self, result: DriftResult, end_ns: int) -> None:
-        """The newest verdicts."""
+    def record(self, result: DriftResult, end_ns: int) -> None:
+        """Record the verdicts on the newest window."""
         self.checks.inc()
         self.checked.set(end_ns / NS)
         for feature in result.features:
@@ -97,23 +101,33 @@ class DriftMetrics:
 
 
 def build_drift_monitor(
-    settings: Settings, health: Health, registry: CollectorRegistry, quality: Quality
+    settings: Settings,
+    health: Health,
+    registry: CollectorRegistry,
+    quality: Quality,
+    listener: Listener,
 ) -> DriftMonitor | None:
-    """The watch of a consumer; without a reference nothing is compared, and `/health` says so."""
+    """Return the drift monitor of a consumer; None without one.
+
+    If the reference cannot be read, the check `drift` in `/health` is degraded.
+    """
     if not settings.drift.enabled or "consumer" not in settings.service.roles:
         return None
-    given = settings.drift.reference
+    path = settings.drift.reference
     try:
-        reference = read_reference(Path(given) if given else PACKAGED_REFERENCE)
+        reference = read_reference(Path(path) if path else PACKAGED_REFERENCE)
     except DriftReferenceError as error:
         health.report("drift", "degraded", str(error))
         return None
     folder = settings.service.data_dir / "drift"
-    return DriftMonitor(reference, settings.drift, folder, registry, quality)
+    return DriftMonitor(reference, settings.drift, folder, registry, quality, listener)
 
 
 class DriftMonitor:
-    """Hears every published snapshot; `run` judges beside the stream, which never waits for it."""
+    """Observes published snapshots, and checks completed windows in a task of its own.
+
+    `last` is the result of the newest check, also of one before a restart.
+    """
 
     def __init__(
         self,
@@ -122,55 +136,57 @@ class DriftMonitor:
         folder: Path,
         registry: CollectorRegistry,
         quality: Quality,
+        listener: Listener,
     ) -> None:
-        """`quality` gives a row of counts a symbol for the report; reports go below `folder`."""
+        """Write results and reports below `folder`; `listener` is called after each check."""
         self._reference = reference
         self._settings = settings
         self._folder = folder
         self._quality = quality
-        self._window = DriftWindow(settings.interval_s, settings.min_rows)
+        self._collector = WindowCollector(settings.interval_s, settings.min_rows)
         self._metrics = DriftMetrics(registry)
-        self.listeners: list[Listener] = []
-        self.last: Mapping[str, Any] | None = self._newest()
+        self.listener = listener
+        self.last: Mapping[str, Any] | None = self._newest_result()
 
-    def see(self, snapshot: Snapshot) -> None:
-        """Keep the first published snapshot of a symbol's minute, once the symbol is warm."""
+    def observe(self, snapshot: Snapshot) -> None:
+        """Collect the first published snapshot of a symbol's minute, once the symbol is warm."""
         row = snapshot.row
-        if is_warm(snapshot.features) and self._window.due(row.symbol, row.time_ns):
-            self._window.add(DriftRow(row.symbol, row.time_ns, monitored_of(snapshot)))
+        if is_warm(snapshot.features) and self._collector.claim_minute(row.symbol, row.time_ns):
+            self._collector.add(DriftRow(row.symbol, row.time_ns, snapshot_inputs(snapshot)))
 
     async def run(self) -> None:
-        """Judge each window that is over, until cancelled."""
+        """Check completed windows until cancelled."""
+        # Checks run here, so that the stream of snapshots never waits for one.
         while True:
-            self._metrics.rows.set(len(self._window))
-            while self._window.over:
-                await self._check(self._window.over.popleft())
-            await asyncio.sleep(LOOK_S)
+            self._metrics.rows.set(len(self._collector))
+            while self._collector.completed:
+                await self._check(self._collector.completed.popleft())
+            await asyncio.sleep(POLL_S)
 
     def state(self) -> Mapping[str, Any]:
-        """The answer of /drift: the newest result, and what is gathered for the next."""
+        """Return the answer of /drift: the newest result, and the rows collected since."""
         return {
             "reference": dict(self._reference.facts),
             "interval_s": self._settings.interval_s,
             "false_alarms_per_week": self._settings.false_alarms_per_week,
-            "gathered": {"rows": len(self._window), "length": self._window.length},
+            "gathered": {"rows": len(self._collector), "length": self._collector.length},
             "last": self.last,
             "report": self.report() is not None,
         }
 
     def report(self) -> Path | None:
-        """The newest report, if there is one."""
-        return next((p / HTML for p in reversed(self._kept()) if (p / HTML).exists()), None)
+        """Return the newest report, if there is one."""
+        return next((p / HTML for p in reversed(self._folders()) if (p / HTML).exists()), None)
 
     def forget(self, symbol: str) -> None:
-        """A symbol has left the table."""
-        self._window.forget(symbol)
+        """Forget a symbol that has left the table."""
+        self._collector.forget(symbol)
 
-    async def _check(self, stretch: Stretch) -> None:
-        rows, length, start_ns, end_ns = stretch
+    async def _check(self, window: CompletedWindow) -> None:
+        rows, length, start_ns, end_ns = window
         budget = self._settings.false_alarms_per_week
         result = await asyncio.to_thread(judge, self._reference, rows, length, budget)
-        self._metrics.tell(result, end_ns)
+        self._metrics.record(result, end_ns)
         self.last = {
             "start": format_time(start_ns),
             "end": format_time(end_ns),
@@ -180,36 +196,41 @@ class DriftMonitor:
         drifted = list(result.drifted)
         level = log.warning if drifted else log.info
         level("drift_checked", end=self.last["end"], rows=len(rows), drifted=drifted)
-        for listener in self.listeners:
-            listener({"end": self.last["end"], "drifted": drifted, "rows": len(rows)})
-        await self._keep(rows, end_ns)
+        self.listener({"end": self.last["end"], "drifted": drifted, "rows": len(rows)})
+        await self._store(rows, end_ns)
 
-    async def _keep(self, rows: Array, end_ns: int) -> None:
-        """Write the result, and Evidently's report where it is installed; neither is needed."""
+    async def _store(self, rows: Array, end_ns: int) -> None:
+        """Write the result, and Evidently's report if it is installed.
+
+        A failure is logged: metrics and /drift do not depend on the files.
+        """
         assert self.last is not None, "a check has been made"
+        # Names sort by time, which `_folders` relies on.
         folder = self._folder / format_time(end_ns).replace(":", "")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "result.json").write_text(json.dumps(self.last, indent=1))
-            for old in self._kept()[:-KEPT]:
+            for old in self._folders()[:-MAX_REPORTS]:
                 shutil.rmtree(old, ignore_errors=True)
             if available():
-                names, sample = self._reference.names, _thinned(rows)
+                names, sample = self._reference.names, _subsample(rows)
                 await make_report(folder, names, (self._reference.sample, sample), self.last)
         except (OSError, ReportError) as error:
             log.warning("drift_report_failed", error=str(error))
 
-    def _kept(self) -> Sequence[Path]:
+    def _folders(self) -> Sequence[Path]:
+        """Return the folders of stored checks, oldest first."""
         return sorted(self._folder.glob("*Z")) if self._folder.is_dir() else ()
 
-    def _newest(self) -> Mapping[str, Any] | None:
-        for folder in reversed(self._kept()):
+    def _newest_result(self) -> Mapping[str, Any] | None:
+        # A folder may be without a result if the process ended in between.
+        for folder in reversed(self._folders()):
             with contextlib.suppress(OSError, ValueError):
                 found: Mapping[str, Any] = json.loads((folder / "result.json").read_text())
                 return found
         return None
 
 
-def _thinned(rows: Array) -> Array:
-    """At most SAMPLE_ROWS of them, evenly, so that a report depends on the rows alone."""
+def _subsample(rows: Array) -> Array:
+    """Return at most SAMPLE_ROWS rows at equal steps: a report is not random."""
     return rows[:: max(1, -(-len(rows) // SAMPLE_ROWS))]

@@ -1,9 +1,9 @@
-"""What inputs and scores looked like when the model was fitted, and how much stretches differ.
+"""The distributions of inputs and scores at the time of the fit, and of distances from them.
 
-Rows of a market depend on those before them: a day of them says as much as a handful of independent
-ones, so a plain Kolmogorov-Smirnov test calls every day a drift. Here the law of a distance comes
-from the reference itself: it is cut into stretches as long as what is judged, and each is compared
-with the whole. Whatever dependence there is, stretches of the reference have it too.
+Rows of a market depend on those before them: a day of them holds as much information as a handful
+of independent ones, so a plain Kolmogorov-Smirnov test finds drift every day. Here the distribution
+of a distance comes from the reference itself: it is cut into blocks as long as the window that is
+checked, and each block is compared with the whole. Blocks have the same dependence as windows.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from volsvc.domain import VolsvcError
 from volsvc.drift.distance import LEVELS, Array, knots_of, kolmogorov_smirnov, population_stability
 
 FORMAT: Final = 1
-MOST_BYTES: Final = 16 * 1024 * 1024
-LEAST_LENGTH: Final = 30
-# Stretches that the law of a distance is read from.
-LEAST_STRETCHES: Final = 40
-# The part of that law above this quantile is taken for exponential.
+MAX_BYTES: Final = 16 * 1024 * 1024
+# Rows of the shortest block, and blocks of a length, that a distribution of distances needs.
+MIN_LENGTH: Final = 30
+MIN_BLOCKS: Final = 40
+# Above this quantile the distribution of a distance is taken to be exponential.
 TAIL_FROM: Final = 0.7
 SAMPLE_ROWS: Final = 500
 STATISTICS: Final = ("ks", "psi")
 
 
 class DriftReferenceError(VolsvcError):
-    """A reference that cannot be read, or too little to make one from."""
+    """A reference that cannot be read, or too few rows to make one from."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The law of each feature, and of its distances.
+    """The distribution of each feature, and of the distances of blocks from it.
 
-    `knots` and `shares` have the shape (features, len(LEVELS)), NaN where a feature has no law;
-    `lengths` (lengths,) are the rows of the stretches, `tails` (lengths, features, statistics, 2)
-    the quantile TAIL_FROM of each distance between a stretch and the whole, and the mean by which
-    others exceed it; squared for K-S. `constant` tells features that have one value. `sample` is
-    some rows, for reports.
+    `knots` (quantiles) and `shares` (of rows at or below them) have the shape (features,
+    len(LEVELS)), NaN where a feature has too few values. `lengths` (lengths,) are the rows of the
+    blocks. `tails` (lengths, features, statistics, 2) are the quantile TAIL_FROM of the distances
+    and the mean excess above it, of the squared distance for K-S. `constant` marks features with a
+    single value. `sample` are some rows, for reports.
     """
 
     names: tuple[str, ...]
@@ -57,22 +57,23 @@ class Reference:
     facts: Mapping[str, Any]
 
     def tail_at(self, length: float) -> Array | None:
-        """The tails for stretches of so many rows, (features, statistics, 2); None when too short.
+        """Return the tails for blocks of `length` rows, (features, statistics, 2).
 
-        Between the lengths of the table linear in ln length; beyond them those of the longest,
-        which are too wide and so on the safe side.
+        Between the lengths of the table they are linear in ln length; beyond the longest they are
+        those of the longest, which are too wide and so on the safe side. None if `length` is below
+        the shortest.
         """
         if not len(self.lengths) or length < self.lengths[0]:
             return None
-        logs, at = np.log(self.lengths), np.log(min(length, float(self.lengths[-1])))
-        high = int(np.clip(np.searchsorted(logs, at), 1, len(logs) - 1)) if len(logs) > 1 else 0
+        logs, log = np.log(self.lengths), np.log(min(length, float(self.lengths[-1])))
+        high = int(np.clip(np.searchsorted(logs, log), 1, len(logs) - 1)) if len(logs) > 1 else 0
         if high == 0:
             return np.asarray(self.tails[0])
-        weight = (at - logs[high - 1]) / (logs[high] - logs[high - 1])
+        weight = (log - logs[high - 1]) / (logs[high] - logs[high - 1])
         return np.asarray((1 - weight) * self.tails[high - 1] + weight * self.tails[high])
 
     def dump(self) -> bytes:
-        """A zip of plain arrays and a JSON header; the same reference gives the same bytes."""
+        """Return a zip of plain arrays and a JSON header; equal references give equal bytes."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         meta = {"format": FORMAT, "names": self.names, "constant": self.constant}
         buffer = io.BytesIO()
@@ -80,18 +81,18 @@ class Reference:
             _add(file, "meta.json", json.dumps({**meta, "facts": self.facts}, indent=1).encode())
             for name, array in arrays.items():
                 data = io.BytesIO()
-                # Half the size, and exact enough for a law that is an estimate.
+                # Single precision halves the size, and is exact enough for an estimate.
                 np.lib.format.write_array(data, array.astype(np.float32), allow_pickle=False)
                 _add(file, f"{name}.npy", data.getvalue())
         return buffer.getvalue()
 
     @classmethod
     def load(cls, data: bytes) -> Reference:
-        """What `dump` gave; raises DriftReferenceError."""
+        """Return the reference that `dump` gave; raises DriftReferenceError for other bytes."""
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as file:
-                if sum(info.file_size for info in file.infolist()) > MOST_BYTES:
-                    raise DriftReferenceError(f"holds more than {MOST_BYTES} bytes")
+                if sum(info.file_size for info in file.infolist()) > MAX_BYTES:
+                    raise DriftReferenceError(f"holds more than {MAX_BYTES} bytes")
                 meta = json.loads(file.read("meta.json"))
                 if meta["format"] != FORMAT:
                     raise DriftReferenceError(f"has format {meta['format']}, not {FORMAT}")
@@ -103,10 +104,10 @@ class Reference:
                 **arrays,
             )
         except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
-            raise DriftReferenceError(f"is no reference of drift: {error!r}") from error
+            raise DriftReferenceError(f"is not a drift reference: {error!r}") from error
         count = len(reference.names)
         if reference.knots.shape != (count, len(LEVELS)) or reference.tails.shape[1:2] != (count,):
-            raise DriftReferenceError("is no reference of drift: its arrays do not fit together")
+            raise DriftReferenceError("is not a drift reference: its arrays do not fit together")
         return reference
 
 
@@ -114,6 +115,7 @@ _ARRAYS: Final = ("knots", "shares", "lengths", "tails", "sample")
 
 
 def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
+    # A ZipInfo of its own has a fixed date.
     info = zipfile.ZipInfo(name)
     info.compress_type = zipfile.ZIP_DEFLATED
     file.writestr(info, data)
@@ -127,24 +129,23 @@ def _array(data: bytes) -> Array:
 def summarise(
     names: Sequence[str], streams: Sequence[Array], facts: Mapping[str, Any] | None = None
 ) -> Reference:
-    """A reference from streams of rows of shape (rows, len(names)), each in its order of time.
+    """Return the reference of streams of rows (rows, len(names)), each in order of time.
 
-    NaN stands for a value that is not known. Raises DriftReferenceError for too few rows.
+    NaN stands for a value that is not known. Raises DriftReferenceError if there are too few rows.
     """
     whole = np.concatenate([np.asarray(stream, dtype=np.float64) for stream in streams])
-    if len(whole) < LEAST_LENGTH * LEAST_STRETCHES:
+    if len(whole) < MIN_LENGTH * MIN_BLOCKS:
         raise DriftReferenceError(
-            f"{len(whole)} rows are too few for a reference; it takes "
-            f"{LEAST_LENGTH * LEAST_STRETCHES}"
+            f"{len(whole)} rows are too few for a reference; it takes {MIN_LENGTH * MIN_BLOCKS}"
         )
-    laws = [_law(whole[:, at]) for at in range(len(names))]
-    knots, shares = (np.array([law[part] for law in laws]) for part in (0, 1))
+    distributions = [_distribution(column) for column in whole.T]
+    knots, shares = (np.array(part) for part in zip(*distributions, strict=True))
     lengths = _lengths(streams)
     tails = np.empty((len(lengths), len(names), len(STATISTICS), 2))
-    for at in range(len(names)):
-        placed = [_places(stream[:, at], knots[at]) for stream in streams]
+    for feature in range(len(names)):
+        places = [_places(stream[:, feature], knots[feature]) for stream in streams]
         for row, length in enumerate(lengths):
-            tails[row, at] = _tails(placed, length, shares[at])
+            tails[row, feature] = _tails(places, length, shares[feature])
     chosen = np.linspace(0, len(whole) - 1, min(len(whole), SAMPLE_ROWS)).astype(np.intp)
     return Reference(
         names=tuple(names),
@@ -158,43 +159,50 @@ def summarise(
     )
 
 
-def _law(column: Array) -> tuple[Array, Array]:
+def _distribution(column: Array) -> tuple[Array, Array]:
+    """Return the knots and shares of a column; NaN if it has too few values."""
     known = column[np.isfinite(column)]
-    if len(known) < LEAST_LENGTH * LEAST_STRETCHES:
+    if len(known) < MIN_LENGTH * MIN_BLOCKS:
         nothing = np.full(len(LEVELS), np.nan)
         return nothing, nothing
     return knots_of(known)
 
 
 def _lengths(streams: Sequence[Array]) -> list[int]:
-    """Lengths of stretches, each 1.5 times the one before, while there are enough of them."""
-    lengths, length = [], float(LEAST_LENGTH)
-    while sum(len(stream) // round(length) for stream in streams) >= LEAST_STRETCHES:
+    """Return lengths of blocks, each 1.5 times the one before, while there are enough blocks."""
+    lengths, length = [], float(MIN_LENGTH)
+    while sum(len(stream) // round(length) for stream in streams) >= MIN_BLOCKS:
         lengths.append(round(length))
         length *= 1.5
     return lengths
 
 
 def _places(column: Array, knots: Array) -> NDArray[np.intp]:
-    """Between which knots each value lies; a place beyond the last for what is not known."""
+    """Return the number of knots below each value, and one place more if it is not known."""
     places = np.searchsorted(knots, column, side="left")
     return np.where(np.isfinite(column), places, len(knots) + 1)
 
 
-def _tails(placed: Sequence[NDArray[np.intp]], length: int, shares: Array) -> Array:
-    """For each statistic the quantile TAIL_FROM over stretches, and the mean excess above it."""
+def _tails(streams: Sequence[NDArray[np.intp]], length: int, shares: Array) -> Array:
+    """Return the quantile TAIL_FROM over blocks and the mean excess above it: (statistics, 2).
+
+    `streams` are the places of one feature's values.
+    """
     width = len(shares) + 2
     counts = []
-    for places in placed:
-        whole = len(places) // length
-        cells = places[: whole * length] + np.repeat(np.arange(whole), length) * width
-        counts.append(np.bincount(cells, minlength=whole * width).reshape(whole, width))
+    for places in streams:
+        blocks = len(places) // length
+        # One bincount of all blocks: each has `width` cells of its own.
+        cells = places[: blocks * length] + np.repeat(np.arange(blocks), length) * width
+        counts.append(np.bincount(cells, minlength=blocks * width).reshape(blocks, width))
+    # The last cell holds the values that are not known; blocks with few others are left out.
     known = np.concatenate(counts)[:, :-1]
     known = known[known.sum(axis=1) >= length / 2]
-    if len(known) < LEAST_STRETCHES or np.isnan(shares[0]):
+    if len(known) < MIN_BLOCKS or np.isnan(shares[0]):
         return np.full((len(STATISTICS), 2), np.nan)
     below = known.cumsum(axis=1)
     found = below[:, :-1] / below[:, -1:]
+    # Squared, the K-S distance of independent rows has an exponential tail; PSI has one as it is.
     both = (kolmogorov_smirnov(found, shares) ** 2, population_stability(found, shares))
     return np.array([_tail(values) for values in both])
 
@@ -204,5 +212,5 @@ def _tail(values: Array) -> tuple[float, float]:
     beyond = values[values > start] - start
     if not len(beyond):
         return start, 0.0
-    # The upper end of a 95 % interval: the mean of a few is uncertain, and the budget has to hold.
+    # Upper end of a 95 % interval: the mean of few values is uncertain, and the budget has to hold.
     return start, float(beyond.mean() * (1 + 1.64 / np.sqrt(len(beyond))))

@@ -1,8 +1,8 @@
-"""Evidently's report of drift, in a process of its own: it takes 300 MB and seconds to import.
+"""Evidently's report of drift, made in a process of its own: importing it takes 300 MB and seconds.
 
 `python -m volsvc.drift.report FOLDER` reads `input.npz` and `result.json` there and writes
-`report.html` and `evidently.json`. The verdicts are those of `result.json`: Evidently shows how the
-distributions look, by a method that is named, and decides nothing.
+`report.html` and `evidently.json`. The verdicts are those of `result.json`: Evidently shows the
+distributions and decides nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import numpy as np
 from volsvc.domain import VolsvcError
 
 TIMEOUT_S: Final = 120.0
-MOST_BYTES: Final = 24 * 1024 * 1024
+MAX_BYTES: Final = 24 * 1024 * 1024
 INPUT, RESULT, HTML, JSON = "input.npz", "result.json", "report.html", "evidently.json"
+# PSI above which Evidently marks a feature in its part of the page.
 PSI_LIMIT: Final = 0.2
-# The page holds all that it needs; a browser that obeys this asks nobody for anything.
+# The page is complete in itself; under this policy a browser loads nothing else.
 POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; worker-src blob:"
@@ -38,16 +39,16 @@ _STYLE: Final = (
     "#volsvc .drift{font-weight:bold;color:#b00020}"
 )
 
-
+# The page before the first report, or where Evidently has failed.
 EMPTY: Final = "<!DOCTYPE html><html><head><meta charset='utf-8'></head><body></body></html>"
 
 
 class ReportError(VolsvcError):
-    """A report that could not be made; the text says why."""
+    """A report that could not be made; the text has the reason."""
 
 
 def available() -> bool:
-    """Whether Evidently is installed."""
+    """Return whether Evidently is installed."""
     return importlib.util.find_spec("evidently") is not None
 
 
@@ -57,18 +58,18 @@ async def make_report(
     samples: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
     result: Mapping[str, Any],
 ) -> None:
-    """Write a report into `folder`; `samples` are rows of the reference and of now.
+    """Write a report into `folder`; `samples` are rows of the reference and of the window.
 
-    Raises ReportError when it takes too long, grows too large or fails.
+    Raises ReportError if it takes too long, grows too large or fails.
     """
-    await asyncio.to_thread(_put, folder, names, samples, result)
+    await asyncio.to_thread(_write_input, folder, names, samples, result)
     try:
         await _run(folder)
     finally:
         (folder / INPUT).unlink(missing_ok=True)
 
 
-def _put(
+def _write_input(
     folder: Path,
     names: Sequence[str],
     samples: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
@@ -86,13 +87,14 @@ async def _run(folder: Path) -> None:
         "-m",
         "volsvc.drift.report",
         str(folder),
+        # Evidently sends usage data unless told not to.
         env={**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            _, complaint = await process.communicate()
+            _, stderr = await process.communicate()
     except TimeoutError as error:
         raise ReportError(f"the report was not ready within {TIMEOUT_S:g} s") from error
     finally:
@@ -101,20 +103,21 @@ async def _run(folder: Path) -> None:
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        lines = complaint.decode(errors="replace").strip().splitlines()
+        # The last line of a traceback names the error.
+        lines = stderr.decode(errors="replace").strip().splitlines()
         raise ReportError(lines[-1] if lines else f"exit code {process.returncode}")
 
 
 def evidently_page(
     names: Sequence[str], reference: np.ndarray[Any, Any], current: np.ndarray[Any, Any]
 ) -> tuple[str, str]:
-    """Evidently's page and its JSON, over the columns that have values on both sides."""
+    """Return Evidently's page and its JSON, of the columns that vary in both samples."""
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    both = [at for at in range(len(names)) if _varies(reference[:, at]) and _varies(current[:, at])]
-    columns = [names[at] for at in both]
+    both = [i for i in range(len(names)) if _varies(reference[:, i]) and _varies(current[:, i])]
+    columns = [names[i] for i in both]
     frames = [pd.DataFrame(side[:, both], columns=columns) for side in (current, reference)]
     definition = DataDefinition(numerical_columns=columns)
     data = [Dataset.from_pandas(frame, data_definition=definition) for frame in frames]
@@ -124,24 +127,25 @@ def evidently_page(
 
 
 def _varies(column: np.ndarray[Any, Any]) -> bool:
-    """Whether a histogram of the column can have ten bins."""
+    """Return whether a histogram of the column can have ten bins, which Evidently needs."""
     known = column[np.isfinite(column)]
     return len(known) > 1 and bool(np.ptp(known) > 1e-6 * np.abs(known).max())
 
 
-def with_our_part(page: str, result: Mapping[str, Any] | None) -> str:
-    """The page with our verdicts on top, and with a policy that lets it ask nobody.
+def with_verdicts(page: str, result: Mapping[str, Any] | None) -> str:
+    """Return the page with our verdicts on top, and with POLICY.
 
-    None stands for a check that is still to come.
+    `result` is None before the first check.
     """
     head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{_STYLE}</style>'
     page = page.replace("<head>", f"<head>{head}", 1)
-    return page.replace("<body>", f"<body>{_our_part(result)}", 1)
+    return page.replace("<body>", f"<body>{_verdicts(result)}", 1)
 
 
-def _our_part(result: Mapping[str, Any] | None) -> str:
+def _verdicts(result: Mapping[str, Any] | None) -> str:
+    """Return our part of the page: verdicts, distances and data quality."""
     if result is None:
-        return '<section id="volsvc"><h1>Drift</h1><p>No window is over yet.</p></section>'
+        return '<section id="volsvc"><h1>Drift</h1><p>No window is complete yet.</p></section>'
     drifted = ", ".join(result["drifted"]) or "none"
     features = [
         (f["feature"], f["verdict"], f["ks"], f["psi"], f["p_value"], f["shift"], f["missing"])
@@ -149,10 +153,10 @@ def _our_part(result: Mapping[str, Any] | None) -> str:
     ]
     head = ("feature", "verdict", "K-S", "PSI", "p", "shift of median / IQR", "missing")
     text = (
-        f"<p>{result['rows']} rows, stretches of {result['length']}; "
-        f"a feature drifts when p is below {result['level']:.2g}. Drifted: {html.escape(drifted)}. "
-        "The p-values allow for the dependence of a row on those before it; the verdicts of "
-        f"Evidently below (PSI above {PSI_LIMIT:g}) do not, and are there to look at.</p>"
+        f"<p>{result['rows']} rows, blocks of {result['length']}; "
+        f"a feature drifts if p is below {result['level']:.2g}. Drifted: {html.escape(drifted)}. "
+        "The p-values allow for the dependence of a row on those before it; the marks of Evidently "
+        f"below (PSI above {PSI_LIMIT:g}) do not, and are for orientation only.</p>"
     )
     parts = ["<h1>Drift</h1>", text, _table(head, features)]
     quality = result.get("data_quality") or []
@@ -178,18 +182,19 @@ def _text(value: Any) -> str:
 
 
 def main(folder: Path) -> None:
-    """Make the report of a folder; an error is one line on standard error and exit code 1."""
+    """Make the report of a folder; raises ReportError if it grows too large."""
     with np.load(folder / INPUT, allow_pickle=False) as data:
         names, reference, current = data["names"].tolist(), data["reference"], data["current"]
     result = json.loads((folder / RESULT).read_text())
     try:
         page, values = evidently_page(names, reference, current)
-    except Exception as error:  # noqa: BLE001 -- our verdicts are worth a page without its plots
+    except Exception as error:  # noqa: BLE001 -- our verdicts are useful without the plots
         page, values = EMPTY, json.dumps({"error": repr(error)})
-    page = with_our_part(page, result)
-    if len(page.encode()) > MOST_BYTES:
-        raise ReportError(f"the report would be larger than {MOST_BYTES} bytes")
+    page = with_verdicts(page, result)
+    if len(page.encode()) > MAX_BYTES:
+        raise ReportError(f"the report would be larger than {MAX_BYTES} bytes")
     for name, text in ((JSON, values), (HTML, page)):
+        # Renamed when complete, since a request may read the folder at any time.
         part = folder / f".{name}"
         part.write_text(text)
         part.replace(folder / name)

@@ -1,4 +1,4 @@
-"""What is gathered until it is judged: one row a symbol and minute of event time."""
+"""Windows of event time that are checked for drift: one row for each symbol and minute."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from volsvc.domain import NS
 from volsvc.drift.distance import Array
 
 MINUTE_NS = 60 * NS
-# A window with more symbols keeps the first of them: a bound on memory.
-MOST_ROWS = 500_000
-
-
-# Windows that wait to be judged: a replay at full speed ends them faster than that goes.
-MOST_WAITING = 8
+# Rows of a window, a bound on memory; of more the first are kept.
+MAX_ROWS = 500_000
+# Completed windows that wait for their check: a replay at full speed completes windows faster than
+# checks run.
+MAX_PENDING = 8
 
 
 class DriftRow(NamedTuple):
-    """The monitored values of a symbol at a moment of event time, None or NaN where not known."""
+    """The drift inputs of a symbol at a time, None or NaN where not known."""
 
     symbol: str
     time_ns: int
     values: Sequence[float | None]
 
 
-class Stretch(NamedTuple):
-    """A window that is over: rows (rows, values), those of the longest symbol, and its times."""
+class CompletedWindow(NamedTuple):
+    """The rows of a window, of shape (rows, values), and its first and last event time.
+
+    `length` is the number of rows of the symbol that has most.
+    """
 
     rows: Array
     length: int
@@ -37,51 +39,53 @@ class Stretch(NamedTuple):
     end_ns: int
 
 
-class DriftWindow:
-    """Rows since the last window; one is over by event time, never by the clock.
+class WindowCollector:
+    """Collects rows into windows, which end by event time, never by the clock.
 
-    Windows that are over wait in `over` until they are judged; of too many the oldest are dropped.
+    Completed windows wait in `completed`; of too many the oldest are dropped.
     """
 
     def __init__(self, interval_s: float, min_rows: int) -> None:
         self._interval_ns = round(interval_s * NS)
         self._min_rows = min_rows
-        self._seen: dict[str, int] = {}
+        self._last_minute: dict[str, int] = {}
         self._rows: list[Sequence[float | None]] = []
         self._counts: dict[str, int] = {}
         self._start_ns = self._end_ns = 0
-        self.over: deque[Stretch] = deque(maxlen=MOST_WAITING)
+        self.completed: deque[CompletedWindow] = deque(maxlen=MAX_PENDING)
 
-    def due(self, symbol: str, time_ns: int) -> bool:
-        """Whether a symbol has no row of this minute yet; true once a minute."""
+    def claim_minute(self, symbol: str, time_ns: int) -> bool:
+        """Return True for the first call of a symbol in a minute, False for the others."""
         minute = time_ns // MINUTE_NS
-        if minute <= self._seen.get(symbol, -1):
+        if minute <= self._last_minute.get(symbol, -1):
             return False
-        self._seen[symbol] = minute
+        self._last_minute[symbol] = minute
         return True
 
     def add(self, row: DriftRow) -> None:
-        """Keep a row; it may end the window."""
+        """Add a row; it may complete the window."""
         if not self._rows:
             self._start_ns = row.time_ns
+        # Symbols are a little apart in event time, so a row may be older than the one before.
         self._end_ns = max(self._end_ns, row.time_ns)
-        if len(self._rows) < MOST_ROWS:
+        if len(self._rows) < MAX_ROWS:
             self._rows.append(row.values)
             self._counts[row.symbol] = self._counts.get(row.symbol, 0) + 1
         passed = self._end_ns - self._start_ns >= self._interval_ns
         if passed and self.length >= self._min_rows:
             rows = np.array(self._rows, dtype=np.float64)
-            self.over.append(Stretch(rows, self.length, self._start_ns, self._end_ns))
+            window = CompletedWindow(rows, self.length, self._start_ns, self._end_ns)
+            self.completed.append(window)
             self._rows, self._counts, self._end_ns = [], {}, 0
 
     def forget(self, symbol: str) -> None:
-        """A symbol has left; what it gave stays until the window is over."""
-        self._seen.pop(symbol, None)
+        """Forget a symbol that has left the table; its rows remain in the current window."""
+        self._last_minute.pop(symbol, None)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
     def length(self) -> int:
-        """Rows of the symbol that has most: how long a stretch this is."""
+        """Rows of the symbol that has most of them in the current window."""
         return max(self._counts.values(), default=0)

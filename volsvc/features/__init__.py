@@ -1,25 +1,35 @@
-"""Per-symbol state in event time: windows, minutes, moments at many scales, outcomes, history.
+"""The state of each symbol in event time: window, minutes, averages, outcomes, history.
 
 The same code runs in replay, live, after a restart and in training. It is pure: no I/O and no
-clock. A symbol's features depend on its own accepted ticks alone.
+clock. The features of a symbol depend on its own accepted ticks alone.
 """
 
+from volsvc.domain import HORIZON_MINUTES
 from volsvc.domain.feature_names import SCALE_NAMES, SEASON_HORIZONS_S
-from volsvc.features.calibration import (
-    LEVELS,
-    STORM_FROM,
-    Calibration,
-    ResidualLaw,
-    ResidualLaws,
-    storm_weight,
-)
+from volsvc.features.calibration import Calibration, VariantCalibrations
 from volsvc.features.digest_chain import ClosedWindow, DigestChain
 from volsvc.features.history import HISTORY_COLUMNS, History
-from volsvc.features.minutes import MINUTE_NS, MinuteBuilder, Ohlcv, bar_of_prices
-from volsvc.features.multiscale import FLOOR_PER_MINUTE, MinuteBar, MultiScale, parkinson
-from volsvc.features.realised import HORIZON_MINUTES, RealisedVariances, Settled
+from volsvc.features.minute_state import MinuteEnd, MinuteState
+from volsvc.features.minutes import (
+    FLOOR_PER_MINUTE,
+    MINUTE_NS,
+    MinuteBar,
+    MinuteBuilder,
+    Ohlcv,
+    bar_of_prices,
+    parkinson,
+)
+from volsvc.features.multiscale import MultiScale
+from volsvc.features.realised import RealisedAtMinute, RealisedVariances
+from volsvc.features.residual_laws import (
+    LEVELS,
+    TURBULENCE_RANGE,
+    ResidualLaw,
+    ResidualLaws,
+    turbulence_weight,
+)
 from volsvc.features.return_window import ReturnWindow
-from volsvc.features.state import MinuteEnd, StateError, SymbolState
+from volsvc.features.state import StateError, SymbolState
 from volsvc.features.table import SymbolTable
 from volsvc.features.tick_check import TickStatus, TickValidator
 
@@ -31,7 +41,7 @@ __all__ = [
     "MINUTE_NS",
     "SCALE_NAMES",
     "SEASON_HORIZONS_S",
-    "STORM_FROM",
+    "TURBULENCE_RANGE",
     "Calibration",
     "ClosedWindow",
     "DigestChain",
@@ -39,19 +49,21 @@ __all__ = [
     "MinuteBar",
     "MinuteBuilder",
     "MinuteEnd",
+    "MinuteState",
     "MultiScale",
     "Ohlcv",
+    "RealisedAtMinute",
     "RealisedVariances",
     "ResidualLaw",
     "ResidualLaws",
     "ReturnWindow",
-    "Settled",
     "StateError",
     "SymbolState",
     "SymbolTable",
     "TickStatus",
     "TickValidator",
+    "VariantCalibrations",
     "bar_of_prices",
     "parkinson",
-    "storm_weight",
+    "turbulence_weight",
 ]

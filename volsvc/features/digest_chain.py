@@ -1,8 +1,8 @@
-"""A fingerprint of all that was said of a symbol: a SHA-256 chain over its forecasts and minutes.
+"""SHA-256 hash chain over the published forecasts and the minutes of a symbol.
 
-Each link hashes the head before it, so equal heads mean equal histories. Two runs over the same
-ticks have the same heads to the last bit, whatever broke in between; the first minute whose heads
-differ is where they part.
+Each link includes the head before it, so equal heads mean equal histories. Two runs over the same
+ticks have the same heads, whatever failures and restarts happened in between. The first minute
+whose heads differ is where two runs diverge.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from struct import pack
 from typing import Any, Final, NamedTuple
 
 from volsvc.domain import NS, Snapshot, format_time
-from volsvc.features.multiscale import MinuteBar
+from volsvc.features.minutes import MinuteBar
 
 WINDOW_NS: Final = 60 * NS
 
 
 class ClosedWindow(NamedTuple):
-    """A minute that is over, by its number since the epoch, and the chain's head at its end."""
+    """A completed minute, counted from the epoch, and the head of the chain at its end."""
 
     minute: int
     head: str
 
     def fields(self) -> dict[str, str]:
-        """The window as JSON fields, by the time of its start."""
+        """Return the window as JSON fields, with the time of its start."""
         return {"window": format_time(self.minute * WINDOW_NS), "head": self.head}
 
 
 class DigestChain:
-    """The chain of one symbol; links are added in the order in which things were said."""
+    """The chain of one symbol; links are added in the order of events."""
 
     __slots__ = ("_head", "closed")
 
@@ -38,18 +38,18 @@ class DigestChain:
         self._head = bytes(32)
         self.closed: ClosedWindow | None = None
 
-    def say(self, said: Snapshot) -> None:
-        """Chain a published forecast with the features and the number of ticks behind it."""
-        row = said.row
-        whole = pack("<qqq", row.time_ns, row.n, said.quality.ticks)
-        numbers = [row.price, row.ret_mean, row.ret_std, row.span_s, said.score]
-        for p in said.predictions:
+    def add_forecast(self, snapshot: Snapshot) -> None:
+        """Add a published forecast with its features and the number of ticks behind it."""
+        row = snapshot.row
+        integers = pack("<qqq", row.time_ns, row.n, snapshot.quality.ticks)
+        numbers = [row.price, row.ret_mean, row.ret_std, row.span_s, snapshot.score]
+        for p in snapshot.predictions:
             numbers += (p.horizon_s, p.sigma, p.lo, p.hi, p.threshold, p.score)
-        model = f"{said.variant}-{said.version}".encode()
-        self._link(whole + pack(f"<{len(numbers)}d", *numbers) + model)
+        model = f"{snapshot.variant}-{snapshot.version}".encode()
+        self._link(integers + pack(f"<{len(numbers)}d", *numbers) + model)
 
     def close(self, bar: MinuteBar) -> ClosedWindow:
-        """Chain a minute that is over, after the forecasts inside it."""
+        """Add a completed minute, after the forecasts inside it, and return its window."""
         self._link(pack(f"<{len(bar)}d", *bar))
         self.closed = ClosedWindow(bar.minute, self._head.hex())
         return self.closed
@@ -58,10 +58,10 @@ class DigestChain:
         self._head = sha256(self._head + content).digest()
 
     def dump(self) -> Mapping[str, Any]:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         return {"head": self._head.hex(), "closed": self.closed}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self._head = bytes.fromhex(state["head"])
         self.closed = ClosedWindow(*state["closed"]) if state["closed"] else None

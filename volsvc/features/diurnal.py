@@ -1,7 +1,7 @@
-"""The daily pattern of a symbol's variance, learnt online.
+"""The daily pattern of a symbol's variance, estimated online.
 
-48 half-hour bins hold the mean of squared returns relative to the level of the day, exponentially
-weighted over days. A day's factors rest on days that ended at least a day before it began, so the
+48 half-hour bins hold the mean variance relative to the level of the day, exponentially weighted
+over days. The factors of a day depend on days that ended at least a day before it began, so the
 factors of today and of tomorrow are known all day, and a horizon over midnight stays causal.
 """
 
@@ -15,18 +15,19 @@ from volsvc.domain.float_codec import pack, unpack
 BINS = 48
 BIN_MINUTES = 30
 DAY_MINUTES = BINS * BIN_MINUTES
-# A day's weight halves in 15 days.
+# The weight of a day halves in 15 days.
 FADE = 2.0 ** (-1 / 15)
-# Weight of the flat pattern that a new symbol starts from.
+# Weight, in days, of the flat pattern that a new symbol starts with.
 PRIOR_DAYS = 5.0
-LONGEST_GAP_DAYS = 365
+# After a longer gap, of which at most this many days are ended, the old weights are below 1e-7.
+MAX_GAP_DAYS = 365
 
 Factors = tuple[float, ...]
 FLAT: Factors = (1.0,) * BINS
 
 
 class Diurnal:
-    """Diurnal factors with mean 1; minutes are counted from the epoch, UTC."""
+    """Diurnal factors with mean 1. Minutes count from the epoch, UTC."""
 
     __slots__ = (
         "_cumulated",
@@ -49,55 +50,56 @@ class Diurnal:
         self._cumulate(FLAT)
 
     def factor(self, minute: int) -> float:
-        """The factor of a minute of the newest day or of the one after."""
-        start = self._cumulated[self._bin(minute)]
-        return (self._cumulated[self._bin(minute) + 1] - start) / BIN_MINUTES
+        """Return the factor of a minute of the newest day or of the day after it."""
+        index = self._bin(minute)
+        return (self._cumulated[index + 1] - self._cumulated[index]) / BIN_MINUTES
 
-    def mean_ahead(self, minutes: float, ahead: float) -> float:
-        """The mean factor over the `ahead` minutes (at most a day) that follow a time."""
-        return (self._integral(minutes + ahead) - self._integral(minutes)) / ahead
+    def mean_ahead(self, minutes: float, horizon: float) -> float:
+        """Return the mean factor over the `horizon` minutes (at most a day) that follow a time."""
+        return (self._integral(minutes + horizon) - self._integral(minutes)) / horizon
 
     def _bin(self, minutes: float) -> int:
         start = (self._day or 0) * DAY_MINUTES
         return min(max(int(minutes - start) // BIN_MINUTES, 0), 2 * BINS - 1)
 
     def _integral(self, minutes: float) -> float:
-        at = self._bin(minutes)
-        start = ((self._day or 0) * BINS + at) * BIN_MINUTES
-        low, high = self._cumulated[at], self._cumulated[at + 1]
+        index = self._bin(minutes)
+        start = ((self._day or 0) * BINS + index) * BIN_MINUTES
+        low, high = self._cumulated[index], self._cumulated[index + 1]
         return low + (high - low) * (minutes - start) / BIN_MINUTES
 
-    def begin(self, minute: int) -> None:
-        """Move on to the day of a minute."""
+    def advance(self, minute: int) -> None:
+        """Advance to the day of a minute, ending the days before it."""
         day = minute // DAY_MINUTES
         if self._day is None:
             self._day = day
-        for _ in range(min(day - self._day, LONGEST_GAP_DAYS)):
+        for _ in range(min(day - self._day, MAX_GAP_DAYS)):
             self._end_day()
         self._day = max(self._day, day)
 
     def add(self, minute: int, relative: float, silent: float) -> None:
-        """Add a minute's squared return relative to the level, and the silent minutes before it.
+        """Add a minute's variance relative to the level, and the silent minutes before it.
 
-        `begin` has been called with this minute.
+        `advance` must have been called with this minute.
         """
-        at = minute % DAY_MINUTES // BIN_MINUTES
-        self._day_sums[at] += relative
-        self._day_minutes[at] += 1
-        # Silence is observed too, as zeros; it may reach back into earlier bins of the day.
-        while silent > 0 and at >= 0:
-            room = min(silent, BIN_MINUTES - self._day_minutes[at])
-            self._day_minutes[at] += max(room, 0.0)
+        index = minute % DAY_MINUTES // BIN_MINUTES
+        self._day_sums[index] += relative
+        self._day_minutes[index] += 1
+        # Silent minutes are observations of 0; they may reach back into earlier bins of the day.
+        while silent > 0 and index >= 0:
+            room = min(silent, BIN_MINUTES - self._day_minutes[index])
+            self._day_minutes[index] += max(room, 0.0)
             silent -= max(room, 0.0)
-            at -= 1
+            index -= 1
 
     def _end_day(self) -> None:
-        seen = zip(self._sums, self._weights, self._day_sums, self._day_minutes, strict=True)
+        # Before the sums take in the day that ends: the factors of a day lag by two days.
         self._today = self._factors()
+        bins = zip(self._sums, self._weights, self._day_sums, self._day_minutes, strict=True)
         self._sums, self._weights = map(
             list,
             zip(
-                *((s * FADE + d / BIN_MINUTES, w * FADE + n / BIN_MINUTES) for s, w, d, n in seen),
+                *((s * FADE + d / BIN_MINUTES, w * FADE + n / BIN_MINUTES) for s, w, d, n in bins),
                 strict=True,
             ),
         )
@@ -106,13 +108,13 @@ class Diurnal:
         self._cumulate(self._factors())
 
     def _factors(self) -> Factors:
-        """Means by bin, smoothed with the neighbours over midnight, scaled to mean 1."""
+        """Return the means by bin, smoothed with their neighbours and scaled to mean 1."""
         raw = [s / w if w > 0 else 1.0 for s, w in zip(self._sums, self._weights, strict=True)]
         smooth = [(raw[i - 1] + 2 * raw[i] + raw[(i + 1) % BINS]) / 4 for i in range(BINS)]
         mean = sum(smooth) / BINS
         if mean <= 0:
             return FLAT
-        # A little of flat: a bin that was silent so far does not promise that it always will be.
+        # A share of the flat pattern, since a bin that was silent so far may not stay so.
         return tuple(0.05 + 0.95 * value / mean for value in smooth)
 
     def _cumulate(self, tomorrow: Factors) -> None:
@@ -121,14 +123,14 @@ class Diurnal:
         self._packed: list[str] | None = None
 
     def dump(self) -> Any:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         if self._packed is None:
-            # These change once a day, the state is written once a second.
+            # These change once a day, but the state is written once a second.
             self._packed = [pack(self._sums), pack(self._weights), pack(self._today)]
         return [self._day, *self._packed, pack(self._day_sums), pack(self._day_minutes)]
 
     def restore(self, state: Any) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self._day = state[0]
         self._sums, self._weights, today, self._day_sums, self._day_minutes = (
             unpack(text).tolist() for text in state[1:]

@@ -1,4 +1,4 @@
-"""A bounded ring of a symbol's newest feature rows."""
+"""Ring buffers of the newest rows of a symbol."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 
 from volsvc.domain import FeatureRow
 
-# The columns of a history: every field of a feature row but its symbol.
+# The columns of a history: the fields of a feature row without the symbol.
 HISTORY_COLUMNS = FeatureRow._fields[1:]
 
 _DTYPE = np.dtype([(name, "i8" if name in ("time_ns", "n") else "f8") for name in HISTORY_COLUMNS])
 
 
 class Ring:
-    """The last `capacity` rows; most of many symbols are quiet, so it begins small."""
+    """The last `capacity` rows of a structured array.
+
+    It starts with 16 rows and doubles, since of many symbols most have few ticks.
+    """
 
     __slots__ = ("_count", "_rows", "capacity")
 
@@ -39,7 +42,7 @@ class Ring:
         self._count += 1
 
     def rows(self, limit: int) -> Iterator[Any]:
-        """The newest `limit` rows as tuples, oldest first."""
+        """Yield the newest `limit` rows as tuples, oldest first."""
         for index in range(self._count - min(limit, len(self)), self._count):
             yield self._rows[index % len(self._rows)].tolist()
 
@@ -57,5 +60,5 @@ class History(Ring):
         self.put(row[1:])
 
     def newest(self, limit: int, symbol: str) -> Iterator[FeatureRow]:
-        """The newest `limit` rows, oldest first."""
+        """Return the newest `limit` rows, oldest first."""
         return (FeatureRow(symbol, *values) for values in self.rows(limit))

@@ -1,7 +1,8 @@
-"""Minutes out of ticks: previous-tick prices on a 5 s grid, gathered into minutes.
+"""Minute bars built from ticks, with realised variances on a 5 s grid of previous-tick prices.
 
-Ticks come at irregular times and bounce, so returns are taken on a grid: the price that held at
-each grid point. Below 5 s the bounce of trade prices shows; above, information is lost.
+Ticks are irregular in time and bounce between bid and ask, so returns are those of the prices in
+force at the points of a grid. Below 5 s the bounce inflates the variance (Zhou 1996; Hansen and
+Lunde 2006); above 5 s information is lost.
 """
 
 from __future__ import annotations
@@ -11,17 +12,44 @@ from typing import Any, Final, NamedTuple
 
 from volsvc.domain import NS
 from volsvc.domain.float_codec import pack, unpack
-from volsvc.features.multiscale import MinuteBar
 from volsvc.features.return_window import log_return
 
 GRID_NS: Final = 5 * NS
 MINUTE_NS: Final = 60 * NS
-# Part of a minute that a tick at its very start counts for.
-LEAST_FRACTION: Final = 1e-3
+# A tick at the very start of a minute counts for this fraction of it: averages divide by time.
+MIN_FRACTION: Final = 1e-3
+# Least variance of a minute: that of a return of half a basis point.
+FLOOR_PER_MINUTE: Final = (0.5e-4) ** 2
+
+
+class MinuteBar(NamedTuple):
+    """Prices, variance and volume of a minute with trades.
+
+    `minute` counts from the epoch, UTC. `variance` is the sum of squared log returns inside the
+    minute and `down` its part from falling prices; from recorded bars both are based on the one
+    return from close to close. `returns` is the number of returns behind them.
+    """
+
+    minute: int
+    close: float
+    high: float
+    low: float
+    variance: float
+    down: float
+    volume: float
+    returns: float = 1.0
+
+
+def parkinson(high: float, low: float) -> float:
+    """Return the variance implied by a range, (ln high/low)**2 / (4 ln 2) (Parkinson 1980)."""
+    return math.log(high / low) ** 2 / (4 * math.log(2)) if high > low else 0.0
 
 
 class MinuteBuilder:
-    """Gathers the ticks of one symbol; event times never go back."""
+    """Builds the minutes of one symbol from its ticks.
+
+    A late tick that was accepted counts at the time of the newest one.
+    """
 
     __slots__ = (
         "_down",
@@ -49,20 +77,20 @@ class MinuteBuilder:
         self._variance = self._down = self._volume = self._returns = 0.0
 
     def push(self, time_ns: int, price: float, size: float) -> tuple[MinuteBar, float] | None:
-        """Add a tick; the minute that it ended, if any, with the fraction that was watched."""
+        """Add a tick; return the minute that it ended, if any, and the fraction of it observed."""
         step = time_ns // GRID_NS
         minute = time_ns // MINUTE_NS
         if self._first_ns is None:
             self._first_ns = time_ns
             self._step, self._sampled = step, price
             self._open(minute, price)
-        over = None
+        ended = None
         if step > self._step:
             self._close_step()
             self._step = step
             if minute > self._minute:
                 bar = self._bar(self._variance, self._down, self._returns)
-                over = bar, self._watched(self._minute + 1)
+                ended = bar, self._observed(self._minute + 1)
                 self._open(minute, price)
         self._last = price
         if price > self._high:
@@ -70,7 +98,7 @@ class MinuteBuilder:
         elif price < self._low:
             self._low = price
         self._volume += size
-        return over
+        return ended
 
     def _close_step(self) -> None:
         self._variance, self._down = self._with_last_move()
@@ -86,36 +114,36 @@ class MinuteBuilder:
         prices = self._last, self._high, self._low
         return MinuteBar(self._minute, *prices, variance, down, self._volume, returns)
 
-    def _watched(self, until_minute: float) -> float:
-        """Fraction of the minute under way that was watched until a time in minutes."""
+    def _observed(self, until_minute: float) -> float:
         assert self._first_ns is not None, "a bar needs a tick"
+        # The first minute is observed from the first tick on only.
         return min(until_minute - self._minute, until_minute - self._first_ns / MINUTE_NS)
 
     def pending(self, time_ns: int) -> tuple[MinuteBar, float] | None:
-        """The minute under way at the time of its newest tick, and the fraction watched so far.
+        """Return the current minute up to its newest tick, and the fraction of it that has passed.
 
-        None until a minute has been watched: less says nothing of a variance.
+        None in the first minute of the symbol, which is too short for a variance.
         """
         if self._first_ns is None or time_ns - self._first_ns < MINUTE_NS:
             return None
-        fraction = max(self._watched(time_ns / MINUTE_NS), LEAST_FRACTION)
+        fraction = max(self._observed(time_ns / MINUTE_NS), MIN_FRACTION)
         return self._bar(*self._with_last_move(), self._returns + 1), fraction
 
     def dump(self) -> Any:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         prices = (self._sampled, self._last, self._high, self._low)
         sums = (self._variance, self._down, self._volume, self._returns)
         return [self._first_ns, self._step, self._minute, pack(prices + sums)]
 
     def restore(self, state: Any) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self._first_ns, self._step, self._minute, packed = state
         self._sampled, self._last, self._high, self._low, *sums = unpack(packed).tolist()
         self._variance, self._down, self._volume, self._returns = sums
 
 
 class Ohlcv(NamedTuple):
-    """A recorded bar of one minute: prices, and the size traded."""
+    """Prices and volume of a recorded bar of one minute."""
 
     open: float
     high: float
@@ -125,7 +153,10 @@ class Ohlcv(NamedTuple):
 
 
 def bar_of_prices(minute: int, previous: float, bar: Ohlcv) -> MinuteBar:
-    """A minute out of a recorded bar; `previous` is the close before it, NaN for the first."""
+    """Return the minute of a recorded bar.
+
+    `previous` is the close of the bar before, NaN for the first.
+    """
     move = log_return(bar.close, bar.open if math.isnan(previous) else previous)
     square = move * move
     high, low = max(bar.high, bar.close), min(bar.low, bar.close)

@@ -1,4 +1,4 @@
-"""The symbol table: the one home of all symbols' states."""
+"""The table of all symbols' states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from volsvc.scoring.scores import WINDOW_DAYS
 
 
 class SymbolTable:
-    """States by symbol, bounded in number and in age."""
+    """States by symbol, limited in number; symbols without recent ticks make room for new ones."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class SymbolTable:
         evicted: Callable[[str], None] = lambda symbol: None,
         window_days: int = WINDOW_DAYS,
     ) -> None:
-        """`evicted` hears of each symbol that made room; scores are over `window_days`."""
+        """Start empty; `evicted` is called with each removed symbol, scores cover `window_days`."""
         self._settings = settings
         self._evicted = evicted
         self._window_days = window_days
@@ -34,7 +34,7 @@ class SymbolTable:
         return iter(self._states.values())
 
     def qualities(self) -> list[dict[str, Any]]:
-        """Counts of each symbol's feed, as rows of a table."""
+        """Return the counts of each symbol's feed as table rows, sorted by symbol."""
         rows = []
         for state in sorted(self, key=lambda state: state.symbol):
             quality = state.quality()
@@ -43,22 +43,22 @@ class SymbolTable:
         return rows
 
     def get(self, symbol: str) -> SymbolState:
-        """The state of a known symbol; raises UnknownSymbolError with the nearest names."""
+        """Return the state of a known symbol. Raises UnknownSymbolError with similar names."""
         state = self._states.get(symbol)
         if state is None:
             raise UnknownSymbolError(symbol, self._states)
         return state
 
     def state_for(self, symbol: str, time_ns: int) -> SymbolState:
-        """The state of a symbol, made when it is new.
+        """Return the state of a symbol, created if the symbol is new.
 
-        Raises InvalidTickError when it is none of the configured symbols, and when the table is
-        full of symbols that had a tick within `symbol_ttl_s` of `time_ns` (event time).
+        Raises InvalidTickError if the symbol is not configured, or if the table is full of symbols
+        that had a tick within `symbol_ttl_s` before `time_ns` (event time).
         """
         state = self._states.get(symbol)
         if state is None:
             if self._settings.symbols and symbol not in self._settings.symbols:
-                raise InvalidTickError("symbol", "is none of features.symbols", "unknown_symbol")
+                raise InvalidTickError("symbol", "is not in features.symbols", "unknown_symbol")
             self._make_room(time_ns)
             state = SymbolState(symbol, self._settings, self._window_days)
             self._states[symbol] = state
@@ -76,11 +76,15 @@ class SymbolTable:
             del self._states[symbol]
             self._evicted(symbol)
         if not expired:
-            detail = f"the table holds max_symbols = {self._settings.max_symbols} already"
+            detail = f"the table already holds max_symbols = {self._settings.max_symbols}"
             raise InvalidTickError("symbol", detail, "max_symbols")
 
     def restore(self, symbol: str, state: Mapping[str, Any], time_ns: int) -> None:
-        """Adopt a stored state unless a newer one is here; raises StateError or KeyError."""
+        """Restore a stored state, unless the table has a newer one.
+
+        Raises StateError or KeyError if it is not valid, and InvalidTickError as `state_for` does.
+        """
+        # Newer means a higher offset: a late writer may leave an old state as the last record.
         known = self._states.get(symbol)
         if known is not None and known.offset >= state["offset"]:
             return
@@ -88,5 +92,5 @@ class SymbolTable:
         self.state_for(symbol, time_ns).restore(state)
 
     def drop(self, symbol: str) -> None:
-        """Forget a symbol that another instance owns now."""
+        """Remove a symbol, which another instance now owns."""
         self._states.pop(symbol, None)

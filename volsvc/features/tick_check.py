@@ -1,4 +1,4 @@
-"""What a symbol's next tick is: new, late, a duplicate, or the first after a gap."""
+"""Validation of a symbol's ticks: late ticks, duplicates, gaps, and clocks that are ahead."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 
 from volsvc.domain import NS, Tick
 
-# Silence that counts as a gap; the longest in ten minutes of a liquid market is about 10 s.
+# Silence that counts as a gap; in ten minutes of a liquid market the longest is about 10 s.
 SILENCE_NS = 60 * NS
 
-# How many identities are remembered: far more than a feed repeats across a reconnect.
-REMEMBERED = 64
+# Number of trade ids remembered: far more than a feed repeats after a reconnect.
+MAX_RECENT_IDS = 64
 
-# How many ticks of one time are told apart; a bound against a feed whose clock stands still.
-SAME_TIME = 4_096
+# Number of ticks without ids remembered for one time; it bounds the memory used for a feed whose
+# clock stands still.
+MAX_SAME_TIME = 4_096
 
 Identity = tuple[Any, ...]
 
 
 class TickStatus(Enum):
-    """What an incoming tick is to its symbol."""
+    """Classification of an incoming tick."""
 
     NEW = "new"
     LATE = "late"
@@ -32,7 +33,7 @@ class TickStatus(Enum):
 
 
 class TickValidator:
-    """Counts late ticks, duplicates, gaps and clocks ahead, and remembers what it takes to tell."""
+    """Classifies the ticks of one symbol and counts each kind."""
 
     __slots__ = (
         "_future_ns",
@@ -51,7 +52,7 @@ class TickValidator:
     def __init__(self, late_tolerance_s: float, future_tolerance_s: float = math.inf) -> None:
         self._tolerance_ns = round(late_tolerance_s * NS)
         self._future_ns = future_tolerance_s * NS
-        self._recent: deque[int] = deque(maxlen=REMEMBERED)
+        self._recent: deque[int] = deque(maxlen=MAX_RECENT_IDS)
         self._same_time: set[Identity] = set()
         self.last_ns: int | None = None
         self.last_trade_id: int | None = None
@@ -62,13 +63,14 @@ class TickValidator:
         self.accepted = 0
 
     def check(self, tick: Tick, published_ns: int = 0) -> TickStatus:
-        """Say what `tick` is, count it, and remember it when it is new.
+        """Classify a tick, count it, and remember it if it is new.
 
-        `published_ns` is the log's stamp, 0 where there is none: the consumer's clock would judge
-        the same tick otherwise when it is delivered again. A replay that runs faster than time is
-        ahead of the stamps too, so a symbol's own time counts as well.
+        `published_ns` is the timestamp of its record in the log, 0 if it has none.
         """
         last = self.last_ns
+        # Compared with the log and not with the consumer's clock, so that a redelivered tick is
+        # classified as before. The newest tick counts too: a replay faster than real time is
+        # ahead of the log.
         if published_ns and tick.time_ns > max(published_ns, last or 0) + self._future_ns:
             self.future += 1
             return TickStatus.FUTURE
@@ -90,7 +92,7 @@ class TickValidator:
         return _identity(tick) in self._same_time
 
     def _follows_gap(self, tick: Tick, last: int) -> bool:
-        # A ticker skips trade ids by design; a trade feed, which carries no quotes, never does.
+        # A ticker channel skips trade ids by design; a trade channel, without quotes, does not.
         skipped = (
             tick.best_bid is None
             and tick.trade_id is not None
@@ -106,19 +108,19 @@ class TickValidator:
         else:
             if self.last_ns is None or tick.time_ns > self.last_ns:
                 self._forget_before(tick.time_ns - self._tolerance_ns)
-            if len(self._same_time) < SAME_TIME:
+            if len(self._same_time) < MAX_SAME_TIME:
                 self._same_time.add(_identity(tick))
         self.last_ns = max(tick.time_ns, self.last_ns or 0)
 
     def _forget_before(self, oldest_ns: int) -> None:
-        # A duplicate has its original's time, so one of an older original would count as late.
+        # A duplicate has the time of its original; if that is older, it counts as late anyway.
         if self._tolerance_ns:
             self._same_time = {i for i in self._same_time if i[0] >= oldest_ns}
         else:
             self._same_time.clear()
 
     def dump(self) -> Mapping[str, Any]:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         return {
             "last_ns": self.last_ns,
             "last_trade_id": self.last_trade_id,
@@ -128,7 +130,7 @@ class TickValidator:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         counts: Sequence[int] = state["counts"]
         self.last_ns = state["last_ns"]
         self.last_trade_id = state["last_trade_id"]
@@ -138,10 +140,8 @@ class TickValidator:
 
 
 def _identity(tick: Tick) -> Identity:
-    """What makes two ticks of a feed without trade ids the same one.
-
-    A sequence alone does not: it starts anew after a reconnect.
-    """
+    # The identity of a tick without trade id. A sequence alone is not enough, since it restarts
+    # after a reconnect.
     if tick.sequence is not None:
         return (tick.time_ns, tick.sequence)
     return (tick.time_ns, tick.price, tick.best_bid, tick.best_ask, tick.size, tick.side)

@@ -11,9 +11,9 @@ from volsvc.models.artefact import (
 from volsvc.models.bar_adapter import BarAdapter
 from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
 from volsvc.models.baseline import Baseline
-from volsvc.models.ml import MlModel, Parts
+from volsvc.models.minute_scoring import MinuteScoring
+from volsvc.models.ml import MlModel, MlParameters
 from volsvc.models.posted_window import WindowForecast, forecast_window
-from volsvc.models.scoring import Scoring
 from volsvc.models.symbol_forecasts import (
     ForecastPoint,
     MinuteClose,
@@ -23,6 +23,8 @@ from volsvc.models.symbol_forecasts import (
     minute_closes,
 )
 
+# FEATURES, HORIZONS_S, Baseline, Model and read_artefact have to stay importable from here: models
+# registered by version 1.0.0 carry a copy of volsvc/serving/pyfunc.py, which imports them.
 __all__ = [
     "FEATURES",
     "FLOOR_RATE",
@@ -35,12 +37,12 @@ __all__ = [
     "Baseline",
     "ForecastPoint",
     "MinuteClose",
+    "MinuteScoring",
     "MlModel",
+    "MlParameters",
     "Model",
     "ModelError",
-    "Parts",
     "Point",
-    "Scoring",
     "SymbolForecasts",
     "WindowForecast",
     "forecast_point",

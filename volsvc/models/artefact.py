@@ -1,8 +1,8 @@
 """A fitted model as a file: arrays and a JSON header, never code.
 
-A zip of .npy arrays (numpy's own format, read without pickle) and `meta.json`. The digest is the
-SHA-256 of the file. It holds golden rows with the answers that the fit gave to them: a reader that
-gets other numbers refuses the file.
+The file is a zip of .npy arrays (numpy's own format, read without pickle) and `meta.json`. The
+digest is the SHA-256 of the file. It holds golden rows with the forecasts that the fit gave for
+them; a reader that computes other numbers refuses the file.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ from volsvc.domain import VolsvcError
 from volsvc.features import ResidualLaws
 from volsvc.models.base import FEATURES, HORIZONS_S, SCHEMA_VERSION, Array
 from volsvc.models.heads import Head
-from volsvc.models.ml import MlModel, Parts, check_parts
+from volsvc.models.ml import MlModel, MlParameters, check_parameters
 
 FORMAT: Final = 1
-MOST_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 64 * 1024 * 1024
 # Other machines round logarithms in the last bit; a wrong model is off by much more.
 GOLDEN_TOLERANCE: Final = 1e-9
 PACKAGED: Final = Path(__file__).with_name("ml.npz")
 
-
-# What foreign bytes make of readers of zip, JSON and arrays.
+# Errors that readers of zip, JSON and arrays raise on foreign bytes.
 _FAULTS: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, MemoryError, RecursionError),
     *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
@@ -43,30 +42,31 @@ _FAULTS: Final = (
 
 
 class ArtefactError(VolsvcError):
-    """A file that is no model of ours, or one that does not do what it did when it was fitted."""
+    """A file that is not a model artefact, or whose forecasts differ from those of its fit."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A model with what is known of its making."""
+    """A model with the facts of its fit: data, settings, packages, metrics."""
 
     model: MlModel
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_artefact(
-    path: Path, parts: Parts, version: str, golden: Array, facts: Mapping[str, Any]
+    path: Path, parameters: MlParameters, version: str, golden: Array, facts: Mapping[str, Any]
 ) -> None:
-    """Write fitted parts; `golden` are feature rows to prove them by, of shape (n, FEATURES)."""
-    model = MlModel(parts, version, "")
+    """Write fitted parameters; `golden` are the feature rows to check them by, (n, FEATURES)."""
+    model = MlModel(parameters, version, "")
     arrays: dict[str, NDArray[np.generic]] = {"golden": golden}
     arrays["golden_variances"] = model.variances(golden, HORIZONS_S)
-    arrays["spike_log_ratios"] = np.array(parts.spike_log_ratios)
+    arrays["spike_log_ratios"] = np.array(parameters.spike_log_ratios)
     for index in range(len(HORIZONS_S)):
-        arrays[f"{index}.window"] = parts.windows[index]
-        arrays[f"{index}.residuals"] = parts.laws[index].quantiles
-        arrays[f"{index}.residual_probabilities"] = parts.laws[index].cumulated
-        arrays |= {f"{index}.head.{k}": v for k, v in parts.heads[index].arrays().items()}
+        arrays[f"{index}.window"] = parameters.windows[index]
+        arrays[f"{index}.residuals"] = parameters.laws[index].quantiles
+        arrays[f"{index}.residual_probabilities"] = parameters.laws[index].cumulated
+        head = parameters.heads[index].arrays()
+        arrays |= {f"{index}.head.{name}": array for name, array in head.items()}
     meta = {
         "format": FORMAT,
         "variant": model.variant,
@@ -78,6 +78,7 @@ def write_artefact(
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         _add(file, "meta.json", json.dumps(meta, indent=1).encode())
+        # Sorted, and compressed at a fixed level: the same fit gives the same bytes.
         for name, array in sorted(arrays.items()):
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
@@ -92,13 +93,13 @@ def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def read_artefact(path: Path, digest: str | None = None) -> Artefact:
-    """Read and prove a model; with `digest` (SHA-256) only that very file.
+    """Read and check a model; with `digest` (SHA-256) only a file with that digest.
 
-    Raises ArtefactError, which says what is wrong with it.
+    Raises ArtefactError with the fault.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ArtefactError(f"{path.name}: is larger than {MOST_BYTES} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ArtefactError(f"{path.name}: is larger than {MAX_BYTES} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -108,15 +109,16 @@ def read_artefact(path: Path, digest: str | None = None) -> Artefact:
     try:
         meta, arrays = _unzip(data)
         artefact = _artefact(meta, arrays, found)
-        _prove(path.name, artefact.model, arrays)
+        _check(path.name, artefact.model, arrays)
     except _FAULTS as error:
-        raise ArtefactError(f"{path.name}: is no model artefact: {error!r}") from error
+        raise ArtefactError(f"{path.name}: is not a model artefact: {error!r}") from error
     return artefact
 
 
+# Read once a process, since every daemon that a test builds would hold tables of its own.
 @cache
 def packaged() -> Artefact:
-    """The model that comes with the package, read once a process.
+    """Return the model that comes with the package.
 
     Raises ArtefactError.
     """
@@ -126,8 +128,9 @@ def packaged() -> Artefact:
 def _unzip(data: bytes) -> tuple[Mapping[str, Any], dict[str, NDArray[np.generic]]]:
     arrays: dict[str, NDArray[np.generic]] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as file:
-        if sum(info.file_size for info in file.infolist()) > MOST_BYTES:
-            raise ValueError(f"it holds more than {MOST_BYTES} bytes")
+        # A small file may unpack to any size.
+        if sum(info.file_size for info in file.infolist()) > MAX_BYTES:
+            raise ValueError(f"it holds more than {MAX_BYTES} bytes")
         meta = json.loads(file.read("meta.json"))
         for name in file.namelist():
             if name.endswith(".npy"):
@@ -137,7 +140,7 @@ def _unzip(data: bytes) -> tuple[Mapping[str, Any], dict[str, NDArray[np.generic
     if meta["format"] != FORMAT or meta["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"format {meta['format']}, schema version {meta['schema_version']}")
     if tuple(meta["features"]) != FEATURES or tuple(meta["horizons_s"]) != HORIZONS_S:
-        raise ValueError("its features or horizons are not the ones of this version")
+        raise ValueError("its features or horizons are not those of this version")
     return meta, arrays
 
 
@@ -146,27 +149,27 @@ def _artefact(
 ) -> Artefact:
     def head(index: int, horizon: float) -> Head:
         prefix = f"{index}.head."
-        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        return Head.of_arrays(horizon, own)
+        named = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        return Head.of_arrays(horizon, named)
 
     def vector(name: str) -> Array:
         return np.asarray(arrays[name], dtype=np.float64)
 
-    count = range(len(HORIZONS_S))
-    parts = Parts(
+    indices = range(len(HORIZONS_S))
+    parameters = MlParameters(
         heads=tuple(head(index, horizon) for index, horizon in enumerate(HORIZONS_S)),
-        windows=tuple(vector(f"{index}.window") for index in count),
+        windows=tuple(vector(f"{index}.window") for index in indices),
         laws=tuple(
             ResidualLaws(vector(f"{index}.residuals"), vector(f"{index}.residual_probabilities"))
-            for index in count
+            for index in indices
         ),
         spike_log_ratios=tuple(vector("spike_log_ratios").tolist()),
     )
-    return Artefact(MlModel(parts, str(meta["version"]), digest), meta["facts"])
+    return Artefact(MlModel(parameters, str(meta["version"]), digest), meta["facts"])
 
 
-def _prove(name: str, model: MlModel, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    faults = check_parts(model.parts)
+def _check(name: str, model: MlModel, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    faults = check_parameters(model.parameters)
     if faults:
         raise ArtefactError(f"{name}: {'; '.join(faults)}")
     expected = np.asarray(arrays["golden_variances"], dtype=np.float64)

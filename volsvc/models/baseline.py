@@ -1,8 +1,8 @@
 """The baseline: exponentially weighted variance times the daily pattern.
 
-Code and a few constants; there is no artefact that could be missing or corrupt. A row of a live
-symbol brings its own variances; a posted row of ret_mean, ret_std, n is turned into one by the time
-that its window covers.
+It is code and a few constants, so there is no artefact that could be missing or corrupt. A row of a
+live symbol brings its own variances; of a posted row (`ret_mean`, `ret_std`, `n`) the variance is
+divided by the time that its window covers.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 from volsvc.models.base import (
     FEATURES,
-    FINE_LAW,
     HORIZONS_S,
+    TICK_RESIDUALS,
     Array,
     Model,
     Window,
     known_scales,
     level_variances,
     normal_laws,
-    rate_of,
+    scalar_window_rate,
     window_rate,
 )
 
@@ -33,33 +33,34 @@ HALF_LIVES: Final = ("variance_10m", "variance_10m", "variance_30m", "variance_9
 # ratio, 1.99 to 2.17 at 5 to 60 minutes on a year of 1-minute bars of five symbols.
 SPIKE_RATIO: Final = 2.0
 
-# Mean and standard deviation of ln RV - ln forecast at each horizon, rounded from the same bars;
-# the law is taken to be normal.
-COARSE_LAW: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
+# Mean and standard deviation of the residual ln RV - ln forecast at each horizon, rounded from the
+# same bars and taken to be normal.
+BAR_RESIDUALS: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
 
-_VARIANCE_AT = [FEATURES.index(name) for name in HALF_LIVES]
+_VARIANCE_COLUMNS = [FEATURES.index(name) for name in HALF_LIVES]
 
 
 class Baseline(Model):
-    """EWMA at a fixed half-life; can't fail to load."""
+    """EWMA at a fixed half-life; loading it cannot fail."""
 
     variant = "baseline"
     version = "2"
 
     def __init__(self) -> None:
-        constants = repr((FEATURES, HALF_LIVES, SPIKE_RATIO, COARSE_LAW, FINE_LAW))
+        # A calibration belongs to a digest: other constants must not inherit learnt residuals.
+        constants = repr((FEATURES, HALF_LIVES, SPIKE_RATIO, BAR_RESIDUALS, TICK_RESIDUALS))
         self.digest = hashlib.sha256(f"{self.version}{constants}".encode()).hexdigest()
-        self.laws = normal_laws(FINE_LAW)
-        self.coarse_laws = normal_laws(COARSE_LAW)
+        self.laws = normal_laws(TICK_RESIDUALS)
+        self.coarse_laws = normal_laws(BAR_RESIDUALS)
         self.spike_log_ratios = (float(np.log(SPIKE_RATIO)),) * len(HORIZONS_S)
 
     def head_variances(self, features: Array, count: int) -> Array:
-        """Variances at the first of HORIZONS_S; see `Model.head_variances`."""
-        live = level_variances(features, count) * np.exp(features[:, _VARIANCE_AT[:count]])
+        """Return the variances at the first of HORIZONS_S; see `Model.head_variances`."""
+        live = level_variances(features, count) * np.exp(features[:, _VARIANCE_COLUMNS[:count]])
         posted = window_rate(features)[:, None] * np.array(HORIZONS_S[:count])
         return np.where(known_scales(features)[:, None], live, posted)
 
     def window_variances(self, window: Window, count: int) -> list[float]:
-        """Variances of one window; see `Model.window_variances`."""
-        rate = rate_of(window)
+        """Return the variances of one window; see `Model.window_variances`."""
+        rate = scalar_window_rate(window)
         return [rate * horizon for horizon in HORIZONS_S[:count]]

@@ -1,8 +1,8 @@
-"""One posted window in plain numbers: what the arrays give, to the last bit, and far sooner.
+"""Forecasts of one posted window in Python floats: equal to the arrays to the last bit, and faster.
 
-Most requests post one window, and for one number an operation of numpy costs twenty times what it
-costs in Python. Logarithms and exponentials are numpy's own, whose last bit need not be that of the
-C library's.
+Most requests post one window, and for a single number an operation of numpy costs twenty times what
+it costs in Python. Logarithms and exponentials remain numpy's, since the last bit of those of the C
+library may differ.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from volsvc.features import STORM_FROM, ResidualLaws
+from volsvc.features import TURBULENCE_RANGE, ResidualLaws
 from volsvc.models.base import (
     FLOOR_RATE,
-    GREATEST_RATE,
     HORIZONS_S,
+    MAX_RATE,
     PRIOR_LEVEL_RATE,
-    STORM_GRID,
+    TURBULENCE_GRID,
     Array,
     Model,
     ModelError,
     Window,
     bracket,
-    law_table,
+    residual_table,
 )
 
 
 class WindowForecast(NamedTuple):
-    """The forecast for one window; see `Forecast` for what each number is."""
+    """The forecast of one window; the fields are those of `Forecast`."""
 
     sigma2: float
     p_spike: float
@@ -44,46 +44,47 @@ class WindowForecast(NamedTuple):
 def forecast_window(
     model: Model, window: Window, horizon_s: float, threshold: float = math.nan
 ) -> WindowForecast:
-    """What `Model.predict` says of a row of which only the window is known.
+    """Return the forecast of `Model.predict` for a row of which only the window is known.
 
-    Raises ModelError when that is not finite.
+    Raises ModelError if the forecast is not finite.
     """
-    law = _law(model, horizon_s)
+    constants = _constants(model.coarse_laws, model.spike_log_ratios, horizon_s)
     sigma2 = _variance(model, window, horizon_s)
-    centre = float(np.log(sigma2))
-    storm = min(max((centre - law.log_limit) / STORM_FROM + 1, 0.0), 1.0)
-    limit, shown = law.log_limit, law.shown
+    log_variance = float(np.log(sigma2))
+    turbulence = min(max((log_variance - constants.log_limit) / TURBULENCE_RANGE + 1, 0.0), 1.0)
+    limit, volatility_limit = constants.log_limit, constants.threshold
     if not math.isnan(threshold):
-        limit, shown = 2 * float(np.log(threshold)), threshold
-    residual = limit - centre
-    calm, stormy = 1 - law.calm.at(residual), 1 - law.stormy.at(residual)
+        limit, volatility_limit = 2 * float(np.log(threshold)), threshold
+    residual = limit - log_variance
+    calm, turbulent = 1 - constants.calm.at(residual), 1 - constants.turbulent.at(residual)
     return WindowForecast(
         sigma2,
-        calm + (stormy - calm) * storm,
-        float(np.exp((centre + law.low.at(storm)) / 2)),
-        float(np.exp((centre + law.high.at(storm)) / 2)),
-        shown,
+        calm + (turbulent - calm) * turbulence,
+        float(np.exp((log_variance + constants.low.at(turbulence)) / 2)),
+        float(np.exp((log_variance + constants.high.at(turbulence)) / 2)),
+        volatility_limit,
     )
 
 
 def _variance(model: Model, window: Window, horizon_s: float) -> float:
-    """`Model.variances` for one window and horizon."""
+    """Return `Model.variances` of one window at one horizon."""
     low, high, weight = bracket(horizon_s)
     heads = []
-    most = 0.0
+    largest = 0.0
     for span_s, head in zip(HORIZONS_S, model.window_variances(window, high + 1), strict=False):
+        # Python's min and max would drop a NaN where numpy keeps it.
         if math.isnan(head):
             raise ModelError(f"{model.variant}-{model.version} gives numbers that are not finite")
-        most = max(most, min(max(head, FLOOR_RATE * span_s), GREATEST_RATE * span_s))
-        heads.append(most)
+        largest = max(largest, min(max(head, FLOOR_RATE * span_s), MAX_RATE * span_s))
+        heads.append(largest)
     if low == high:
         return heads[low] * (horizon_s / HORIZONS_S[low])
     logs = (1 - weight) * float(np.log(heads[low])) + weight * float(np.log(heads[high]))
     return float(np.exp(logs))
 
 
-class _Line:
-    """`np.interp` of one number."""
+class _Interpolant:
+    """A piecewise linear function: `np.interp` of one number, with the slopes computed before."""
 
     __slots__ = ("_slopes", "_xs", "_ys")
 
@@ -93,6 +94,7 @@ class _Line:
         self._ys: list[float] = ys.tolist()
 
     def at(self, x: float) -> float:
+        """Return the value at `x`; beyond the ends it is constant."""
         place = bisect_right(self._xs, x) - 1
         if place < 0:
             return self._ys[0]
@@ -101,32 +103,35 @@ class _Line:
         return self._slopes[place] * (x - self._xs[place]) + self._ys[place]
 
 
-class _Law(NamedTuple):
-    """What a model says of any window at one horizon."""
+class _Constants(NamedTuple):
+    """The part of a forecast at one horizon that does not depend on the window.
+
+    `log_limit` and `threshold` are the spike threshold, as ln variance and as volatility; `calm`
+    and `turbulent` the cumulated residual distributions, `low` and `high` the bounds by turbulence
+    weight.
+    """
 
     log_limit: float
-    shown: float
-    calm: _Line
-    stormy: _Line
-    low: _Line
-    high: _Line
-
-
-def _law(model: Model, horizon_s: float) -> _Law:
-    return _law_of(model.coarse_laws, model.spike_log_ratios, horizon_s)
+    threshold: float
+    calm: _Interpolant
+    turbulent: _Interpolant
+    low: _Interpolant
+    high: _Interpolant
 
 
 @lru_cache(256)
-def _law_of(laws: tuple[ResidualLaws, ...], ratios: tuple[float, ...], horizon_s: float) -> _Law:
+def _constants(
+    laws: tuple[ResidualLaws, ...], ratios: tuple[float, ...], horizon_s: float
+) -> _Constants:
     low, high, weight = bracket(horizon_s)
     ratio = (1 - weight) * ratios[low] + weight * ratios[high]
     log_limit = float(np.log(PRIOR_LEVEL_RATE * horizon_s)) + ratio
-    table = law_table(laws, horizon_s)
-    return _Law(
+    table = residual_table(laws, horizon_s)
+    return _Constants(
         log_limit,
         float(np.exp(log_limit / 2)),
-        _Line(table.calm.quantiles, table.calm.cumulated),
-        _Line(table.stormy.quantiles, table.stormy.cumulated),
-        _Line(STORM_GRID, table.bounds[:, 0]),
-        _Line(STORM_GRID, table.bounds[:, 2]),
+        _Interpolant(table.calm.quantiles, table.calm.cumulated),
+        _Interpolant(table.turbulent.quantiles, table.turbulent.cumulated),
+        _Interpolant(TURBULENCE_GRID, table.bounds[:, 0]),
+        _Interpolant(TURBULENCE_GRID, table.bounds[:, 2]),
     )

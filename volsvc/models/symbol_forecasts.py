@@ -1,7 +1,7 @@
-"""Forecasts of live symbols: one vectorised call of the model, then each symbol's own calibration.
+"""Forecasts of live symbols: one vectorised call of the model, then each symbol's calibration.
 
-The same code in the daemon, in batch scoring and in training: what is said of a symbol depends on
-its own ticks and the model alone.
+The daemon, batch scoring and training share this code: the forecasts of a symbol depend on its own
+ticks and the model alone.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from volsvc.features import (
     Calibration,
     MinuteEnd,
     SymbolState,
-    storm_weight,
+    turbulence_weight,
 )
 from volsvc.models.base import HORIZONS_S, SCALES_FROM, Array, Model, bracket, window_columns
 
-# Minutes after which a symbol's own usual variance outweighs the packaged one.
+# Minutes after which a symbol's own spike threshold outweighs the packaged one.
 PRIOR_MINUTES: Final = 1440.0
-_AGE_AT: Final = SCALE_NAMES.index("age")
-_RESOLUTION_AT: Final = SCALE_NAMES.index("resolution")
+_AGE_COLUMN: Final = SCALE_NAMES.index("age")
+_RESOLUTION_COLUMN: Final = SCALE_NAMES.index("resolution")
 _NO_WINDOW: Final = (math.nan,) * SCALES_FROM
 
 
 class MinuteClose(NamedTuple):
-    """The end of a symbol's minute: matured forecasts are learnt from there, new ones issued.
+    """The end of a symbol's minute, at which forecasts mature and new ones are issued.
 
-    `log_usual` and `counts` are the trailing quantiles of ln RV, one per horizon, and the number of
-    minutes behind each.
+    `log_thresholds` and `counts` are the trailing 90 % quantiles of ln RV, one per horizon, and the
+    number of minutes behind each.
     """
 
     state: SymbolState
     scales: Array
-    log_usual: tuple[float, ...]
+    log_thresholds: tuple[float, ...]
     counts: tuple[int, ...]
     ended: MinuteEnd
 
@@ -54,7 +54,7 @@ class ForecastPoint(NamedTuple):
 
     state: SymbolState
     scales: Array
-    log_usual: tuple[float, ...]
+    log_thresholds: tuple[float, ...]
     counts: tuple[int, ...]
     row: FeatureRow | None = None
     quality: Quality | None = None
@@ -65,16 +65,17 @@ Point = MinuteClose | ForecastPoint
 
 def forecast_point(state: SymbolState) -> ForecastPoint:
     """Return a symbol at its newest tick."""
-    usual = state.realised
+    past = state.minutes.realised
     return ForecastPoint(
-        state, state.scales(), usual.log_usual, usual.counts, state.row, state.quality()
+        state, state.scales(), past.log_thresholds, past.counts, state.row, state.quality()
     )
 
 
 def minute_closes(state: SymbolState) -> list[MinuteClose]:
     """Return the ends of minutes that a symbol has passed since the last call, oldest first."""
     return [
-        MinuteClose(state, end.scales, end.log_usual, end.counts, end) for end in state.take_ended()
+        MinuteClose(state, end.scales, end.log_thresholds, end.counts, end)
+        for end in state.minutes.take_ended()
     ]
 
 
@@ -89,52 +90,59 @@ def matrix_of(points: Sequence[Point]) -> Array:
 
 
 class SymbolForecasts:
-    """What a model says of moments, in the order in which they happened."""
+    """The forecasts of one model at points, in the order of event time.
+
+    Intervals and scores are computed when they are read, from the calibration at that time: before
+    a point is read, every MinuteClose of its symbol that precedes it has to be learnt from.
+    """
 
     def __init__(self, model: Model, points: Sequence[Point], horizons_s: Sequence[float]) -> None:
-        """One call of the model for all of `moments`; `horizons_s` rise and hold HORIZONS_S."""
+        """Call the model once for all of `points`; `horizons_s` rise and contain HORIZONS_S."""
         self._model = model
         self._points = points
         self._horizons = tuple(horizons_s)
-        self._heads = [self._horizons.index(horizon) for horizon in HORIZONS_S]
+        self._head_columns = [self._horizons.index(horizon) for horizon in HORIZONS_S]
         matrix = matrix_of(points)
         variances = model.variances(matrix, self._horizons)
         logs = np.log(variances)
         limits = _log_limits(model, matrix, points, self._horizons)
-        age, resolution = (matrix[:, SCALES_FROM + at] for at in (_AGE_AT, _RESOLUTION_AT))
+        age, resolution = (
+            matrix[:, SCALES_FROM + column] for column in (_AGE_COLUMN, _RESOLUTION_COLUMN)
+        )
         widenings = _widenings(np.nan_to_num(age), np.nan_to_num(resolution), self._horizons)
-        # As lists: what follows goes through them one by one.
+        # Lists, since the numbers are read one by one, which is slow from arrays.
         self._sigmas = np.sqrt(variances).tolist()
         self._logs = logs.tolist()
         self._limits = limits.tolist()
-        self._storms = storm_weight(logs, limits).tolist()
+        self._turbulence = turbulence_weight(logs, limits).tolist()
         self._widenings = widenings.tolist()
 
     def learn(self, index: int) -> None:
-        """Settle what the end of a minute has settled, and issue the forecasts made then."""
+        """Settle the forecasts that matured at the end of a minute, and record those made then."""
         point = self._points[index]
         assert isinstance(point, MinuteClose), "only the end of a minute is learnt from"
         calibration = self._calibration(point)
-        for settled in point.ended.settled:
-            calibration.settle(settled)
-        logs, storms = self._logs[index], self._storms[index]
+        for realised in point.ended.realised:
+            calibration.add_realised(realised)
+        logs, turbulence = self._logs[index], self._turbulence[index]
         calibration.issue(
             point.ended.bar.minute,
-            [logs[at] for at in self._heads],
-            [storms[at] for at in self._heads],
+            [logs[column] for column in self._head_columns],
+            [turbulence[column] for column in self._head_columns],
         )
 
     def _calibration(self, point: Point) -> Calibration:
         model = self._model
-        return point.state.calibration(model.variant, model.digest, model.laws)
+        return point.state.calibrations.get(model.variant, model.digest, model.laws)
 
     def predictions(self, index: int) -> tuple[Prediction, ...]:
-        """The forecasts at a moment, one a horizon; earlier moments have been learnt from."""
+        """Return the forecasts at a point, one a horizon."""
         calibration = self._calibration(self._points[index])
-        return tuple(self._prediction(index, at, calibration) for at in range(len(self._horizons)))
+        columns = range(len(self._horizons))
+        return tuple(self._prediction(index, column, calibration) for column in columns)
 
     def snapshot(self, index: int, score_horizon_s: float) -> Snapshot:
-        """What is said at a moment; earlier ones of its symbol have been learnt from."""
+        """Return the snapshot of a symbol at a ForecastPoint."""
         point = self._points[index]
         assert isinstance(point, ForecastPoint), "a snapshot is taken at a forecast point"
         assert point.row is not None, "a snapshot needs the feature row"
@@ -149,39 +157,43 @@ class SymbolForecasts:
             predictions=predictions,
             quality=replace(point.quality, calibration="own" if calibration.own else "pooled"),
             features=named_scales(point.scales),
-            prediction_id=point.state.scores.id_of(self._model.variant),
+            prediction_id=point.state.scores.newest_prediction_id(self._model.variant),
         )
 
     def issue(self, index: int) -> None:
-        """Freeze what is said at the end of a minute, to be judged; it has been learnt from."""
+        """Issue the forecasts at the end of a minute, to be scored when they mature."""
         point, model = self._points[index], self._model
         assert isinstance(point, MinuteClose), "forecasts are issued at the ends of minutes"
         minute, calibration = point.ended.bar.minute, self._calibration(point)
         issued = []
-        for at in point.state.scores.due(minute):
-            said = self._prediction(index, self._heads[at], calibration)
-            numbers = said.sigma, said.lo, said.hi, said.threshold, said.score
-            ahead = HORIZON_MINUTES[at]
+        for horizon in point.state.scores.horizons_due(minute):
+            forecast = self._prediction(index, self._head_columns[horizon], calibration)
+            numbers = (
+                *(forecast.sigma, forecast.lo, forecast.hi),
+                *(forecast.threshold, forecast.score),
+            )
+            ahead = HORIZON_MINUTES[horizon]
             issued.append(IssuedForecast(model.variant, model.version, minute, ahead, *numbers))
         point.state.scores.issue(model.variant, model.digest, model.version, issued)
 
-    def _prediction(self, index: int, at: int, calibration: Calibration) -> Prediction:
-        """A forecast with its interval and score.
+    def _prediction(self, index: int, column: int, calibration: Calibration) -> Prediction:
+        """Return the forecast of a point at a horizon, with its interval and score.
 
-        While little of a symbol has been seen its level is uncertain too, so the law is wider about
-        its median.
+        The level of a symbol is uncertain while little of it was seen, so the distribution is
+        widened about its median.
         """
-        horizon = self._horizons[at]
-        centre, limit = self._logs[index][at], self._limits[index][at]
-        widening = self._widenings[index][at]
-        law = calibration.laws(_nearest(horizon)).reading(self._storms[index][at])
+        horizon = self._horizons[column]
+        log_variance, limit = self._logs[index][column], self._limits[index][column]
+        widening = self._widenings[index][column]
+        law = calibration.laws(_nearest(horizon)).reading(self._turbulence[index][column])
         low, middle, high = law.bounds()
-        residual = middle + (limit - centre - middle) / widening
+        # The probability of the widened distribution, read off the one that is not.
+        residual = middle + (limit - log_variance - middle) / widening
         return Prediction(
             horizon_s=horizon,
-            sigma=self._sigmas[index][at],
-            lo=math.exp((centre + middle + (low - middle) * widening) / 2),
-            hi=math.exp((centre + middle + (high - middle) * widening) / 2),
+            sigma=self._sigmas[index][column],
+            lo=math.exp((log_variance + middle + (low - middle) * widening) / 2),
+            hi=math.exp((log_variance + middle + (high - middle) * widening) / 2),
             threshold=math.exp(limit / 2),
             score=law.above(residual),
         )
@@ -190,16 +202,18 @@ class SymbolForecasts:
 def _log_limits(
     model: Model, matrix: Array, points: Sequence[Point], horizons_s: Sequence[float]
 ) -> Array:
-    """Logarithms of the realised variance that is a spike, of shape (moments, horizons).
+    """Return ln of the spike threshold on realised variance, of shape (points, horizons).
 
-    The symbol's own trailing quantile, shrunk to the packaged one while it is short; per second
-    linear in ln horizon between HORIZONS_S.
+    It is the symbol's own trailing quantile, shrunk to the packaged one while its past is short.
+    Between HORIZONS_S its ln per second is linear in ln horizon.
     """
     prior = np.column_stack([model.log_threshold(matrix, horizon) for horizon in HORIZONS_S])
     counts = np.array([point.counts for point in points], dtype=np.float64)
-    own = np.array([point.log_usual for point in points])
+    trailing = np.array([point.log_thresholds for point in points])
     share = counts / (counts + PRIOR_MINUTES)
-    rates = np.where(counts == 0, prior, (1 - share) * prior + share * own) - np.log(HORIZONS_S)
+    # Without a past the symbol's quantile is NaN, which a weight of 0 does not remove.
+    limits = np.where(counts == 0, prior, (1 - share) * prior + share * trailing)
+    rates = limits - np.log(HORIZONS_S)
     columns = []
     for horizon in horizons_s:
         low, high, weight = bracket(horizon)
@@ -209,10 +223,10 @@ def _log_limits(
 
 
 def _widenings(age: Array, resolution: Array, horizons_s: Sequence[float]) -> Array:
-    """How much wider than its law an interval is, by how little was seen: (rows, horizons).
+    """Return the factors by which intervals of young symbols are widened: (rows, horizons).
 
-    From ticks a minute says as much of the level of the minutes that follow as several from bars
-    do, but hardly more of the level of the hour.
+    They are 1 + 1/sqrt(1 + m/10) for m minutes seen (docs/feature_spec.md). A minute of ticks
+    counts as several of bars at short horizons, but hardly more than one at an hour.
     """
     more = np.maximum(resolution - 1, 0.0)[:, None]
     minutes = np.expm1(age)[:, None] * (1 + more * np.minimum(60 / np.array(horizons_s), 1.0))
@@ -221,15 +235,17 @@ def _widenings(age: Array, resolution: Array, horizons_s: Sequence[float]) -> Ar
 
 @lru_cache(64)
 def _nearest(horizon_s: float) -> int:
-    """The fitted horizon whose residuals speak for a horizon: the nearest in ratio."""
+    """Return the fitted horizon whose residuals stand for a horizon: the nearest in ratio."""
     return min(
-        range(len(HORIZON_MINUTES)), key=lambda at: abs(math.log(HORIZONS_S[at] / horizon_s))
+        range(len(HORIZON_MINUTES)),
+        key=lambda index: abs(math.log(HORIZONS_S[index] / horizon_s)),
     )
 
 
 def named_scales(scales: Array) -> Mapping[str, float | None]:
-    """The multi-scale features by name; None where not known yet."""
+    """Return the multi-scale features by name; None where not known yet."""
     values = scales.tolist()
+    # Either all are known or none: an engine without a minute has no level.
     if math.isnan(values[0]):
         return dict.fromkeys(SCALE_NAMES)
     return dict(zip(SCALE_NAMES, values, strict=True))

@@ -1,1 +1,1 @@
-"""Forecasts against outcomes: losses, scores and tests. Pure: no I/O, no clock."""
+"""Scores of forecasts against outcomes. Pure: no I/O, no clock."""

@@ -1,29 +1,34 @@
-"""The guard: decides from scores whether the model falls back to the baseline."""
+"""The guard that stops a fitted model whose forecasts are worse than the baseline's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from volsvc.scoring.scores import Pair
+from volsvc.scoring.scores import PairedLosses
 
 
 @dataclass(slots=True)
 class Guard:
-    """Whether the fitted model may serve: it is stopped above `ratio`, and let back at 1.
+    """Decides from paired losses whether the fitted model may serve.
 
-    The distance between the two is what keeps it from flapping. After an operator has overruled it,
-    it is silent until the model has been no worse than the baseline once.
+    The model is stopped when the ratio of its mean QLIKE to the baseline's exceeds `ratio`, and
+    returns when the ratio is at most 1. After an operator has overruled a stop, the guard does not
+    stop the model again until the ratio has been at most 1 once.
     """
 
+    # Stopping above `ratio` and returning at 1 leaves a gap, which keeps the guard from flapping.
     ratio: float
-    least: int
+    min_forecasts: int
     stopped: bool = False
     overruled: bool = False
 
-    def judge(self, pair: Pair) -> str | None:
-        """`stop`, `return` or nothing, by the forecasts of the window."""
-        ratio = pair.ratio
-        if ratio is None or pair.n < self.least:
+    def update(self, losses: PairedLosses) -> str | None:
+        """Update the decision; return "stop" or "return" if it changed, else None.
+
+        Nothing changes below `min_forecasts` forecasts.
+        """
+        ratio = losses.ratio
+        if ratio is None or losses.n < self.min_forecasts:
             return None
         if ratio <= 1.0:
             returned, self.stopped, self.overruled = self.stopped, False, False
@@ -34,10 +39,10 @@ class Guard:
         return None
 
     def overrule(self) -> None:
-        """The operator wants the fitted model all the same."""
+        """Lift a stop at the request of an operator."""
         self.overruled = self.overruled or self.stopped
         self.stopped = False
 
-    def begin(self) -> None:
-        """Another fitted model: nothing is held against it."""
+    def reset(self) -> None:
+        """Start afresh with another fitted model."""
         self.stopped = self.overruled = False

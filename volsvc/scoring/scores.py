@@ -1,8 +1,8 @@
-"""How our own forecasts turn out: frozen when issued, judged when their horizon is over.
+"""Scores of issued forecasts: kept until their horizon has passed, then compared with the outcome.
 
-Pure: no I/O and no clock. Forecasts are issued at the end of a minute of event time and joined with
-what the market did in the minutes after it, so a symbol's scores depend on its own ticks and on the
-models alone. Both variants are judged on the same moments, the one that serves and its shadow.
+Pure: no I/O and no clock. Forecasts are issued at the end of a minute of event time and scored by
+the minutes that follow, so the scores of a symbol depend on its own ticks and on the models alone.
+The serving model and its shadow are scored on the same forecasts.
 """
 
 from __future__ import annotations
@@ -11,52 +11,52 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from volsvc.domain import NS, IssuedForecast, Outcome, format_time
+from volsvc.domain import HORIZON_MINUTES, NS, IssuedForecast, Outcome, format_time
 from volsvc.domain.float_codec import pack, unpack
 from volsvc.scoring.sequential_test import SequentialTest
 
-# By horizon in minutes: every how many minutes a forecast is judged. Overlapping windows say
-# little that is new, and what is pending has to fit into a record.
-EVERY: Final[Mapping[int, int]] = {1: 1, 5: 1, 15: 5, 60: 15}
-AHEADS: Final = tuple(EVERY)
+# Minutes from one scored forecast to the next, by horizon in minutes. Overlapping horizons add
+# little information, and the pending forecasts are part of every record of the features topic.
+ISSUE_EVERY: Final[Mapping[int, int]] = {1: 1, 5: 1, 15: 5, 60: 15}
 DAY_MINUTES: Final = 1440
 REFERENCE, FITTED = "baseline", "ml"
 WINDOW_DAYS: Final = 7
+# Fields from here on are numbers, which a dump packs.
 _NUMBERS_FROM: Final = IssuedForecast._fields.index("sigma")
 
 
-class Tally(NamedTuple):
-    """Sums over judged forecasts; the mean of each is what is shown."""
+class LossSums(NamedTuple):
+    """Sums over matured forecasts: their number, QLIKE, covered outcomes and Brier score."""
 
     n: float = 0.0
     qlike: float = 0.0
     covered: float = 0.0
     brier: float = 0.0
 
-    def plus(self, other: Iterable[float]) -> Tally:
-        """Both together."""
-        return Tally(*(mine + more for mine, more in zip(self, other, strict=True)))
+    def plus(self, other: Iterable[float]) -> LossSums:
+        """Return the sums over both sets of forecasts."""
+        return LossSums(*(mine + more for mine, more in zip(self, other, strict=True)))
 
 
-class Pair(NamedTuple):
-    """Sums of QLIKE of both variants over the forecasts that both have made."""
+class PairedLosses(NamedTuple):
+    """Sums of QLIKE of both variants over the `n` outcomes that both have forecast."""
 
     n: float = 0.0
     reference: float = 0.0
     fitted: float = 0.0
 
-    def plus(self, other: Iterable[float]) -> Pair:
-        """Both together."""
-        return Pair(*(mine + more for mine, more in zip(self, other, strict=True)))
+    def plus(self, other: Iterable[float]) -> PairedLosses:
+        """Return the sums over both sets of forecasts."""
+        return PairedLosses(*(mine + more for mine, more in zip(self, other, strict=True)))
 
     @property
     def ratio(self) -> float | None:
-        """Mean QLIKE of the fitted model over that of the baseline; None without a pair."""
+        """Mean QLIKE of the fitted model relative to the baseline's; None without forecasts."""
         return self.fitted / self.reference if self.n and self.reference else None
 
 
 class DailySums:
-    """Sums by day of event time over the last `days` days, today's included."""
+    """Sums over the last `days` days of event time, the current day included."""
 
     __slots__ = ("_days", "_sums", "_total")
 
@@ -66,7 +66,7 @@ class DailySums:
         self._total: list[float] | None = None
 
     def add(self, minute: int, values: Sequence[float]) -> None:
-        """Add values to the day of a minute; days that have left the window are dropped."""
+        """Add values to the day of a minute, and drop the days that have left the window."""
         self._total = None
         day = minute // DAY_MINUTES
         sums = self._sums.get(day)
@@ -78,88 +78,93 @@ class DailySums:
             sums[index] += value
 
     def total(self, width: int) -> list[float]:
-        """The sums over the window, one for each of `width` values."""
+        """Return the sums over the window, one for each of `width` values."""
         if self._total is None:
             days = self._sums.values()
-            self._total = [math.fsum(day[at] for day in days) for at in range(width)]
+            self._total = [math.fsum(day[index] for day in days) for index in range(width)]
         return self._total
 
     def dump(self) -> list[list[float]]:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         return [[day, *sums] for day, sums in self._sums.items()]
 
     def restore(self, state: Iterable[Sequence[float]]) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self._total = None
         self._sums = {int(day): list(sums) for day, *sums in state}
 
 
-def judge(issued: IssuedForecast, realised: float) -> Outcome:
-    """A forecast against the realised variance of its horizon.
+def evaluate(issued: IssuedForecast, realised: float) -> Outcome:
+    """Compare a forecast with the realised variance of its horizon.
 
-    QLIKE = RV/h - ln(RV/h) - 1 on variances; Brier is the squared error of the spike's probability.
+    QLIKE is RV/h - ln(RV/h) - 1 on variances (Patton 2011); the Brier score is the squared error of
+    the spike probability.
     """
     ratio = realised / issued.sigma**2
     volatility = math.sqrt(realised)
-    hit = float(volatility > issued.threshold)
+    spike = float(volatility > issued.threshold)
     return Outcome(
         issued=issued,
         realised=volatility,
         qlike=ratio - math.log(ratio) - 1,
         covered=issued.lo <= volatility <= issued.hi,
-        brier=(issued.score - hit) ** 2,
+        brier=(issued.score - spike) ** 2,
     )
 
 
 class VariantScores:
-    """What one model has said of one symbol and not been judged on yet, and how the rest went."""
+    """Pending forecasts of one model for one symbol, and loss sums of the matured ones."""
 
-    __slots__ = ("digest", "newest", "pending", "windows")
+    __slots__ = ("digest", "newest_id", "pending", "sums")
 
     def __init__(self, digest: str, days: int) -> None:
         self.digest = digest
-        self.newest = ""
+        self.newest_id = ""
         self.pending: list[IssuedForecast] = []
-        self.windows = [DailySums(days) for _ in AHEADS]
+        self.sums = [DailySums(days) for _ in HORIZON_MINUTES]
 
-    def settle(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
-        """Judge what was to be judged at the end of a minute, and drop what no longer can be."""
-        due = [f for f in self.pending if f.minute + f.ahead <= minute]
+    def mature(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
+        """Score the forecasts that mature at the end of a minute.
+
+        Those whose horizon ended earlier, or was not observed in full, are dropped.
+        """
+        due = [f for f in self.pending if f.minute + f.horizon_minutes <= minute]
         if not due:
             return []
-        self.pending = [f for f in self.pending if f.minute + f.ahead > minute]
+        self.pending = [f for f in self.pending if f.minute + f.horizon_minutes > minute]
         outcomes = []
         for issued in due:
-            at = AHEADS.index(issued.ahead)
-            if issued.minute + issued.ahead == minute and not math.isnan(log_realised[at]):
-                outcome = judge(issued, math.exp(log_realised[at]))
+            index = HORIZON_MINUTES.index(issued.horizon_minutes)
+            # A gap of the feed skips minutes, and with them the end of some horizons.
+            on_time = issued.minute + issued.horizon_minutes == minute
+            if on_time and not math.isnan(log_realised[index]):
+                outcome = evaluate(issued, math.exp(log_realised[index]))
                 outcomes.append(outcome)
-                sums = (1.0, outcome.qlike, float(outcome.covered), outcome.brier)
-                self.windows[at].add(minute, sums)
+                losses = (1.0, outcome.qlike, float(outcome.covered), outcome.brier)
+                self.sums[index].add(minute, losses)
         return outcomes
 
     def dump(self) -> Mapping[str, Any]:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         return {
             "digest": self.digest,
-            "newest": self.newest,
+            "newest": self.newest_id,
             "pending": [list(issued)[:_NUMBERS_FROM] for issued in self.pending],
             "said": pack([number for issued in self.pending for number in _numbers(issued)]),
-            "windows": [window.dump() for window in self.windows],
+            "windows": [sums.dump() for sums in self.sums],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave."""
-        self.newest = state["newest"]
-        said = (
-            unpack(state["said"]).reshape(-1, len(IssuedForecast._fields) - _NUMBERS_FROM).tolist()
-        )
+        """Restore a state returned by `dump`."""
+        self.newest_id = state["newest"]
+        width = len(IssuedForecast._fields) - _NUMBERS_FROM
+        rows = unpack(state["said"]).reshape(-1, width).tolist()
         self.pending = [
             IssuedForecast(*names, *numbers)
-            for names, numbers in zip(state["pending"], said, strict=True)
+            for names, numbers in zip(state["pending"], rows, strict=True)
         ]
-        for window, stored in zip(self.windows, state["windows"], strict=True):
-            window.restore(stored)
+        for sums, stored in zip(self.sums, state["windows"], strict=True):
+            sums.restore(stored)
 
 
 def _numbers(issued: IssuedForecast) -> Iterable[float]:
@@ -167,35 +172,36 @@ def _numbers(issued: IssuedForecast) -> Iterable[float]:
 
 
 class PairedScores:
-    """The two variants on the same forecasts of one horizon: sums in the window, and evidence."""
+    """Losses of both variants on the same outcomes of one horizon, and the test between them."""
 
-    __slots__ = ("reached", "test", "window")
+    __slots__ = ("_tested_until", "sums", "test")
 
     def __init__(self, days: int) -> None:
-        self.window = DailySums(days)
+        self.sums = DailySums(days)
         self.test = SequentialTest()
-        self.reached = -1
+        self._tested_until = -1
 
     def add(self, issued: IssuedForecast, minute: int, reference: float, fitted: float) -> None:
-        """A pair of losses; only windows that do not overlap are evidence."""
-        self.window.add(minute, (1.0, reference, fitted))
-        if issued.minute >= self.reached:
+        """Add the losses of both variants on the outcome of a forecast that matured at `minute`."""
+        self.sums.add(minute, (1.0, reference, fitted))
+        # The test is valid for horizons that do not overlap.
+        if issued.minute >= self._tested_until:
             self.test.add(reference, fitted)
-            self.reached = minute
+            self._tested_until = minute
 
     def dump(self) -> list[Any]:
-        """The whole state, as JSON can carry it without loss."""
-        return [self.reached, self.window.dump(), self.test.dump()]
+        """Return the whole state in a form that JSON holds without loss."""
+        return [self._tested_until, self.sums.dump(), self.test.dump()]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Take over what `dump` gave."""
-        self.reached = state[0]
-        self.window.restore(state[1])
+        """Restore a state returned by `dump`."""
+        self._tested_until = state[0]
+        self.sums.restore(state[1])
         self.test.restore(state[2])
 
 
 class SymbolScores:
-    """Scores of one symbol: a book for each variant, and the two against each other."""
+    """Scores of one symbol: those of each variant, and the comparison of the two."""
 
     __slots__ = ("_days", "_dumped", "_symbol", "by_variant", "paired")
 
@@ -203,63 +209,73 @@ class SymbolScores:
         self._symbol = symbol
         self._days = days
         self.by_variant: dict[str, VariantScores] = {}
-        self.paired = [PairedScores(days) for _ in AHEADS]
+        self.paired = [PairedScores(days) for _ in HORIZON_MINUTES]
         self._dumped: Mapping[str, Any] | None = None
 
     def scores(self, variant: str, digest: str) -> VariantScores:
-        """A variant's book; another model of the variant begins a new one."""
+        """Return the scores of a variant, which are new if its model has changed."""
         scores = self.by_variant.get(variant)
         if scores is None or scores.digest != digest:
             if scores is not None:
-                self.paired = [PairedScores(self._days) for _ in AHEADS]
+                # A comparison with the previous model does not apply to the new one.
+                self.paired = [PairedScores(self._days) for _ in HORIZON_MINUTES]
             scores = self.by_variant[variant] = VariantScores(digest, self._days)
         return scores
 
-    def due(self, minute: int) -> list[int]:
-        """The horizons, as places in AHEADS, of which a forecast is issued at a minute's end."""
-        return [at for at, ahead in enumerate(AHEADS) if (minute + 1) % EVERY[ahead] == 0]
+    def horizons_due(self, minute: int) -> list[int]:
+        """Return the indices in HORIZON_MINUTES of the forecasts to issue after a minute."""
+        return [
+            index
+            for index, horizon in enumerate(HORIZON_MINUTES)
+            if (minute + 1) % ISSUE_EVERY[horizon] == 0
+        ]
 
     def issue(
         self, variant: str, digest: str, version: str, issued: Iterable[IssuedForecast]
     ) -> None:
-        """Freeze what a model said at the end of a minute."""
+        """Keep the forecasts that a model issued at the end of a minute until they mature."""
         self._dumped = None
         scores = self.scores(variant, digest)
         scores.pending += issued
-        scores.newest = prediction_id(self._symbol, scores.pending[-1].minute, variant, version)
+        scores.newest_id = prediction_id(self._symbol, scores.pending[-1].minute, variant, version)
 
-    def settle(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
-        """Judge every variant at the end of a minute; `log_realised` is ln RV up to then."""
+    def mature(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
+        """Score the forecasts of all variants that mature at the end of a minute.
+
+        `log_realised` is ln of the realised variance over each of HORIZON_MINUTES up to that time,
+        NaN where it was not observed in full.
+        """
         self._dumped = None
         outcomes: list[Outcome] = []
         for scores in self.by_variant.values():
-            outcomes += scores.settle(minute, log_realised)
+            outcomes += scores.mature(minute, log_realised)
         self._compare(minute, outcomes)
         return outcomes
 
     def _compare(self, minute: int, outcomes: Sequence[Outcome]) -> None:
-        losses = {(o.issued.variant, o.issued.ahead): o for o in outcomes}
-        for at, ahead in enumerate(AHEADS):
-            reference, fitted = losses.get((REFERENCE, ahead)), losses.get((FITTED, ahead))
+        matured = {(o.issued.variant, o.issued.horizon_minutes): o for o in outcomes}
+        for index, horizon in enumerate(HORIZON_MINUTES):
+            reference, fitted = matured.get((REFERENCE, horizon)), matured.get((FITTED, horizon))
             if reference is not None and fitted is not None:
-                self.paired[at].add(fitted.issued, minute, reference.qlike, fitted.qlike)
+                self.paired[index].add(fitted.issued, minute, reference.qlike, fitted.qlike)
 
-    def id_of(self, variant: str) -> str | None:
-        """The id of the newest forecast that a variant has issued; None before the first."""
+    def newest_prediction_id(self, variant: str) -> str | None:
+        """Return the id of the newest forecast issued by a variant; None before the first."""
         scores = self.by_variant.get(variant)
-        return scores.newest or None if scores is not None else None
+        return scores.newest_id or None if scores is not None else None
 
-    def tally(self, variant: str, at: int) -> Tally:
-        """How a variant's forecasts turned out in the window, at a place in AHEADS."""
+    def loss_sums(self, variant: str, index: int) -> LossSums:
+        """Return the sums of a variant over the window, at an index of HORIZON_MINUTES."""
         scores = self.by_variant.get(variant)
-        return Tally(*scores.windows[at].total(4)) if scores is not None else Tally()
+        return LossSums(*scores.sums[index].total(4)) if scores is not None else LossSums()
 
-    def pair(self, at: int) -> Pair:
-        """Both variants on the same forecasts in the window, at a place in AHEADS."""
-        return Pair(*self.paired[at].window.total(3))
+    def paired_losses(self, index: int) -> PairedLosses:
+        """Return the sums of both variants over the window, at an index of HORIZON_MINUTES."""
+        return PairedLosses(*self.paired[index].sums.total(3))
 
     def dump(self) -> Mapping[str, Any]:
-        """The whole state, as JSON can carry it without loss; it changes with the minute."""
+        """Return the whole state in a form that JSON holds without loss."""
+        # Kept until the next minute, because the state is written every second.
         if self._dumped is None:
             self._dumped = {
                 "books": {variant: scores.dump() for variant, scores in self.by_variant.items()},
@@ -268,7 +284,7 @@ class SymbolScores:
         return self._dumped
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self._dumped = None
         for variant, stored in state["books"].items():
             scores = self.by_variant[variant] = VariantScores(stored["digest"], self._days)
@@ -278,5 +294,8 @@ class SymbolScores:
 
 
 def prediction_id(symbol: str, minute: int, variant: str, version: str) -> str:
-    """The name of what a model said of a symbol at the end of a minute since the epoch."""
+    """Return the id of the forecast that a model issued for a symbol at the end of a minute.
+
+    `minute` counts from the epoch.
+    """
     return f"{symbol}/{format_time((minute + 1) * 60 * NS)}/{variant}-{version}"

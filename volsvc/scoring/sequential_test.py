@@ -1,13 +1,15 @@
-"""Which of two forecasters is better, by a test that may be looked at at any time.
+"""Sequential test of which of two forecasters is better, valid at any stopping time.
 
-Testing by betting (Waudby-Smith and Ramdas 2024; for forecasts Choe and Ramdas 2021): one starts
-with a wealth of 1 and bets on each pair of losses that the challenger's is smaller. If it is not
-better, the wealth is a supermartingale, and the probability that it ever reaches 1/LEVEL is at most
-LEVEL (Ville), however often one looks and whenever one stops. The bets are a mixture of fixed
-fractions, so that small differences are found by patience and large ones soon.
+Testing by betting (Waudby-Smith and Ramdas 2024; for forecasts Choe and Ramdas 2021): start with a
+wealth of 1 and bet on each pair of losses that the challenger's is smaller. If the challenger is
+not better, the wealth is a supermartingale, so the probability that it ever reaches 1/LEVEL is at
+most LEVEL (Ville's inequality), however often it is looked at and whenever the test is stopped. The
+wealth is that of a mixture of fixed betting fractions: small fractions detect small differences in
+the long run, large fractions detect large differences early.
 
-A pair of losses is a bounded difference: losses are cut at GREATEST_LOSS, so what is tested is the
-mean of the cut QLIKE. Forecasts must not overlap: each loss is known before the next is forecast.
+Betting needs bounded differences, so losses are capped at MAX_LOSS and the test is about the mean
+of the capped QLIKE. Forecasts must not overlap: each loss is known before the next forecast is
+made.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from typing import Any, Final
 
 from volsvc.domain.float_codec import pack, unpack
 
-# Probability of ever recommending a challenger that is not better.
+# Upper bound on the probability of ever recommending a challenger that is not better.
 LEVEL: Final = 0.05
-# QLIKE of a forecast that is a seventh of what came, or 150 times as much.
-GREATEST_LOSS: Final = 4.0
-# Parts of the wealth that are bet; each starts with the same share of it.
+# QLIKE of a forecast that is a seventh of the outcome, or 150 times as much.
+MAX_LOSS: Final = 4.0
+# Betting fractions; each starts with the same share of the wealth.
 FRACTIONS: Final = tuple(2.0**-k for k in range(1, 8))
 
 
 class SequentialTest:
-    """The wealth of bets on the fitted model against the baseline, and the other way round."""
+    """Wealth of bets on the fitted model against the baseline, and of the opposite bets."""
 
     __slots__ = ("_logs", "n")
 
@@ -36,40 +38,43 @@ class SequentialTest:
         self._logs = [[0.0] * len(FRACTIONS) for _ in range(2)]
 
     def add(self, reference: float, fitted: float) -> None:
-        """A pair of losses on the same forecast, known before the next pair is forecast."""
+        """Add the losses of both models on one outcome.
+
+        They must be known before the next pair is forecast.
+        """
         self.n += 1
-        difference = min(reference, GREATEST_LOSS) - min(fitted, GREATEST_LOSS)
-        edge = max(-1.0, difference / GREATEST_LOSS)
+        difference = min(reference, MAX_LOSS) - min(fitted, MAX_LOSS)
+        edge = max(-1.0, difference / MAX_LOSS)
         for logs, sign in zip(self._logs, (edge, -edge), strict=True):
             for index, fraction in enumerate(FRACTIONS):
                 logs[index] += math.log1p(fraction * sign)
 
     @property
-    def for_fitted(self) -> float:
-        """Ln of the wealth of who bets that the fitted model is better."""
-        return _mean_wealth(self._logs[0])
+    def log_wealth_fitted(self) -> float:
+        """Ln of the wealth of bets that the fitted model is better."""
+        return _log_mean_exp(self._logs[0])
 
     @property
-    def for_reference(self) -> float:
-        """Ln of the wealth of who bets that the baseline is better."""
-        return _mean_wealth(self._logs[1])
+    def log_wealth_reference(self) -> float:
+        """Ln of the wealth of bets that the baseline is better."""
+        return _log_mean_exp(self._logs[1])
 
     def dump(self) -> list[Any]:
-        """The whole state, as JSON can carry it without loss."""
+        """Return the whole state in a form that JSON holds without loss."""
         return [self.n, *(pack(logs) for logs in self._logs)]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Take over what `dump` gave."""
+        """Restore a state returned by `dump`."""
         self.n, *logs = state
         self._logs = [unpack(one).tolist() for one in logs]
 
 
-def _mean_wealth(logs: Sequence[float]) -> float:
-    """Ln of the mean of what `logs` are logarithms of."""
+def _log_mean_exp(logs: Sequence[float]) -> float:
+    # Shifted by the largest, since wealth may be beyond the range of a double.
     top = max(logs)
     return top + math.log(math.fsum(math.exp(x - top) for x in logs) / len(logs))
 
 
-def pooled(log_wealths: Sequence[float]) -> float:
-    """Ln of the wealth of bets on many symbols that share the stake; 0 without a symbol."""
-    return _mean_wealth(log_wealths) if log_wealths else 0.0
+def pooled_log_wealth(log_wealths: Sequence[float]) -> float:
+    """Return ln of the wealth of bets on symbols with equal stakes; 0 without symbols."""
+    return _log_mean_exp(log_wealths) if log_wealths else 0.0

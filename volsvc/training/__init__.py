@@ -1,1 +1,1 @@
-"""Fitting and judging models, with the engine that the daemon runs."""
+"""Fit and evaluate models, with the feature engine that the daemon runs."""

@@ -1,7 +1,8 @@
-"""The field's standard models, fitted for one symbol and one horizon on its past: what to beat.
+"""The standard models of the literature, fitted for one symbol and horizon on its past.
 
-Every function takes all minutes of a symbol and the minutes to learn from, and gives forecasts of
-variance for every minute, shape (minutes,), each of which knows its own past only.
+They are the anchors of an evaluation: the losses that our model has to beat. Every function takes
+all minutes of a symbol and the indices of the minutes to fit on, and returns forecasts of variance
+for every minute, shape (minutes,), each of which depends on minutes up to its own alone.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ FIVE_WINDOWS: Final = (5, 30, 180, 1440, 10_080)
 
 
 def cascade(horizon_s: float) -> tuple[int, ...]:
-    """Windows of a HAR in minutes, Corsi's (2009) cascade: the horizon, an hour, a day, a week.
+    """Return the windows of a HAR in minutes: the horizon, an hour, a day, a week.
 
-    At a horizon of an hour, six hours stand for the hour; below five minutes, five stand for it.
+    This is the cascade of Corsi (2009) on minutes. At a horizon of an hour, six hours stand for the
+    hour; below five minutes, five stand for the horizon.
     """
     ahead = round(horizon_s / 60)
     return (max(ahead, 5), 60 if ahead < 60 else 360, 1440, 10_080)
 
 
 def ewma(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """EWMA of the horizon's own proxy, at its best half-life."""
+    """Forecast by an EWMA of the horizon's own proxy, at its best half-life."""
     from scipy.signal import lfilter
 
     ahead = round(horizon_s / 60)
@@ -46,6 +48,7 @@ def ewma(symbol: Minutes, horizon_s: float, train: Index) -> Array:
     for half_life in HALF_LIVES:
         decay = 2.0 ** (-1 / half_life)
         smooth = lfilter([1 - decay], [1, -decay], proxy)
+        # The filter starts from 0; the division corrects that bias.
         smooth = smooth / (1 - decay ** np.arange(1, len(proxy) + 1))
         forecast = np.maximum(smooth, FLOOR_PER_MINUTE) * ahead
         loss = float(qlike(realised, forecast[train]).mean())
@@ -55,7 +58,7 @@ def ewma(symbol: Minutes, horizon_s: float, train: Index) -> Array:
 
 
 def _season(symbol: Minutes, horizon_s: float) -> tuple[Array, Array]:
-    """The diurnal factor of each minute, and the sum of those of the horizon ahead of it."""
+    """Return each minute's diurnal factor, and the sum of the factors over its horizon."""
     now = np.exp(symbol.scales[:, SCALE_NAMES.index("season_log")])
     # A row's factor is that of the minute that follows it.
     factor = np.concatenate(([1.0], now[:-1]))
@@ -64,10 +67,10 @@ def _season(symbol: Minutes, horizon_s: float) -> tuple[Array, Array]:
 
 
 def _windows(values: Array, windows: tuple[int, ...]) -> Array:
-    """Means over trailing windows, shape (minutes, windows)."""
+    """Return means over trailing windows, shape (minutes, windows)."""
     total = np.concatenate(([0.0], np.cumsum(values)))
-    at = np.arange(1, len(values) + 1)
-    means = [(total[at] - total[np.maximum(at - w, 0)]) / np.minimum(at, w) for w in windows]
+    ends = np.arange(1, len(values) + 1)
+    means = [(total[ends] - total[np.maximum(ends - w, 0)]) / np.minimum(ends, w) for w in windows]
     return np.column_stack(means)
 
 
@@ -76,19 +79,25 @@ def _with_constant(means: Array) -> Array:
 
 
 def har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """HAR by weighted least squares: weights are the inverse of the squared window mean."""
+    """Forecast by a HAR (Corsi 2009), fitted by weighted least squares.
+
+    The weights are the inverse of the squared window mean.
+    """
     ahead = round(horizon_s / 60)
     means = np.maximum(_windows(symbol.proxy(horizon_s), cascade(horizon_s)), 0.0)
     columns = _with_constant(means)
     scale = np.maximum(means.mean(axis=1), FLOOR_PER_MINUTE)
     target = symbol.realised(horizon_s)[train] / ahead / scale[train]
     weights, *_ = np.linalg.lstsq(columns[train] / scale[train, None], target, rcond=None)
-    # A negative forecast is no forecast; a tenth of the window mean is the usual insanity filter.
+    # A linear forecast may be negative; a tenth of the window mean is the usual insanity filter.
     return np.asarray(np.maximum(columns @ weights, 0.1 * scale) * ahead)
 
 
 def log_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """HAR in logarithms with the daily pattern taken out, and Duan's smearing back to levels."""
+    """Forecast by a HAR in logarithms, diurnally adjusted.
+
+    Duan's smearing brings the forecast back to levels.
+    """
     factor, season = _season(symbol, horizon_s)
     means = _windows(symbol.proxy(horizon_s) / factor, cascade(horizon_s))
     logs = np.column_stack((np.log(np.maximum(means, FLOOR_PER_MINUTE)), np.ones(len(means))))
@@ -108,17 +117,20 @@ def _qlike_har(symbol: Minutes, horizon_s: float, train: Index, windows: tuple[i
 
 
 def qlike_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """HAR with the daily pattern taken out and coefficients that are optimal for QLIKE."""
+    """Forecast by a diurnally adjusted HAR whose coefficients minimise QLIKE."""
     return _qlike_har(symbol, horizon_s, train, cascade(horizon_s))
 
 
 def qlike_har_five(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """The same with five windows from five minutes to a week: more than a HAR usually has."""
+    """Forecast by `qlike_har` with five windows from five minutes to a week."""
     return _qlike_har(symbol, horizon_s, train, FIVE_WINDOWS)
 
 
 def garch(symbol: Minutes, horizon_s: float, train: Index) -> Array:
-    """GARCH(1,1) on 1-minute returns, by maximum likelihood, aggregated over the horizon."""
+    """Forecast by a GARCH(1,1) of 1-minute returns, aggregated over the horizon.
+
+    It is fitted by maximum likelihood.
+    """
     from arch import arch_model
 
     ahead = round(horizon_s / 60)
@@ -130,14 +142,16 @@ def garch(symbol: Minutes, horizon_s: float, train: Index) -> Array:
         returns[first : train[-1] + 1], mean="Zero", vol="GARCH", rescale=False
     ).fit(disp="off", show_warning=False)
     omega, alpha, beta = (float(fitted.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
+    # At a persistence of 1 the unconditional variance does not exist.
     persistence = min(alpha + beta, 0.99999)
-    usual = omega / (1 - persistence)
+    unconditional = omega / (1 - persistence)
     from scipy.signal import lfilter
 
     start = float(np.mean(returns[train] ** 2))
     following, _ = lfilter([1.0], [1, -beta], omega + alpha * returns**2, zi=[beta * start])
+    # The expected variance returns to the unconditional one by the persistence a minute.
     summed = (1 - persistence**ahead) / (1 - persistence)
-    total = usual * ahead + (following - usual) * summed
+    total = unconditional * ahead + (following - unconditional) * summed
     return np.asarray(np.maximum(total * 1e-8, FLOOR_PER_MINUTE * ahead))
 
 
@@ -149,4 +163,5 @@ ANCHORS: Final[Mapping[str, Callable[[Minutes, float, Index], Array]]] = {
     "QLIKE-HAR-5": qlike_har_five,
     "GARCH": garch,
 }
+# QLIKE-HAR-5 is not among them: five windows are more than a HAR usually has.
 CASCADE_HARS: Final = ("HAR", "log-HAR", "QLIKE-HAR")

@@ -1,6 +1,6 @@
 """Recorded one-minute bars: CSV, NDJSON or Parquet with a time, open, high, low, close, volume.
 
-A file holds one symbol, after which it is named, or has a column that says which bar is whose.
+A file holds one symbol, taken from its name, or several that a column names.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from volsvc.sources.files import file_format, open_raw, text_of
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
-# Least value of a time in numbers, and the unit that it then has.
+# Least value of a numeric time and the unit that it implies.
 EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
 
 
 def is_bars(path: Path) -> bool:
-    """Whether a file has the columns of bars; raises SourceError when it cannot be read."""
+    """Return whether a file has the columns of bars; raises SourceError if it cannot be read."""
     return set(PRICE_COLUMNS) <= set(_read(path, rows=1).columns)
 
 
 def read_bars(path: Path) -> Mapping[str, list[MinuteBar]]:
-    """The bars of a file by symbol, in the order of their minutes, the first of each minute.
+    """Return the bars of a file by symbol, in order of time; of equal minutes the first is kept.
 
-    Raises SourceError, which names the column that is missing or the first row that is wrong.
+    Raises SourceError, which names the missing column or the first row that is not valid.
     """
     frame = _read(path)
     column = next((name for name in ALIASES["symbol"] if name in frame.columns), None)
@@ -52,14 +52,15 @@ def _bars_of(frame: Any, path: Path) -> list[MinuteBar]:
     try:
         values = frame[columns].to_numpy(dtype=np.float64)
     except ValueError as error:
-        raise SourceError(f"{path}: a price or volume is no number: {error}") from error
+        raise SourceError(f"{path}: a price or volume is not a number: {error}") from error
     wrong = ~(np.isfinite(values).all(axis=1) & (values[:, :4] > 0).all(axis=1))
     if wrong.any():
-        at = int(np.argmax(wrong))
-        raise SourceError(f"{path}: bar {at + 1} has a price that is not above 0: {values[at]}")
+        row = int(np.argmax(wrong))
+        raise SourceError(f"{path}: bar {row + 1} has a price that is not above 0: {values[row]}")
     order = np.unique(minutes, return_index=True)[1]
     if not len(order):
         raise SourceError(f"{path}: holds no bar")
+    # Some minutes may be missing, but a common step above one means bars of another length.
     step = int(np.gcd.reduce(np.diff(minutes[order]))) if len(order) > 1 else 1
     if step != 1:
         raise SourceError(f"{path}: has a bar every {step} minutes; the engine needs every minute")
@@ -78,6 +79,7 @@ def _read(path: Path, rows: int | None = None) -> Any:
 
             return parquet.read_schema(path).empty_table().to_pandas()
         with text_of(open_raw(path, "r"), path, "r") as text:
+            # By default pandas reads decimals fast, and off by a last bit.
             if style == "csv":
                 return pd.read_csv(text, nrows=rows, float_precision="round_trip")
             return pd.read_json(text, lines=True, nrows=rows, precise_float=True)
@@ -92,13 +94,13 @@ def _minutes(times: Any, path: Path) -> Any:
         if times.dtype.kind in "iuf":
             largest = float(times.max())
             unit = next(unit for least, unit in EPOCH_UNITS if largest >= least)
-            moments = pd.to_datetime(times, unit=unit, utc=True)
+            stamps = pd.to_datetime(times, unit=unit, utc=True)
         else:
-            moments = pd.to_datetime(times, utc=True)
+            stamps = pd.to_datetime(times, utc=True)
     except (ValueError, StopIteration) as error:
-        raise SourceError(f"{path}: {times.name}: is no time: {error}") from error
-    whole = moments.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
-    return whole // MINUTE_NS
+        raise SourceError(f"{path}: {times.name}: is not a time: {error}") from error
+    epoch_ns = stamps.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
+    return epoch_ns // MINUTE_NS
 
 
 def _bars(minutes: list[int], rows: list[list[float]]) -> Iterator[MinuteBar]:
@@ -110,6 +112,6 @@ def _bars(minutes: list[int], rows: list[list[float]]) -> Iterator[MinuteBar]:
 
 
 def symbol_of(path: Path) -> str:
-    """The symbol that a file is named after: BTC-USD out of coinbase_BTC-USD_1m.parquet."""
+    """Return the symbol in a file's name: BTC-USD from coinbase_BTC-USD_1m.parquet."""
     stem = path.name.split(".")[0]
     return next((part for part in stem.split("_") if "-" in part), stem)

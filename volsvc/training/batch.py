@@ -1,7 +1,7 @@
-"""Batch scoring: what the service would have said of a recording, at each point of a time grid.
+"""Batch scoring: the forecasts that the service would have made on a recording.
 
-The engine, the calibration and the model are those of the daemon; a row knows only what was seen
-before its time, whatever comes after it in the file.
+They are made at each point of a time grid, by the engine, the calibration and the model of the
+daemon. A row depends on the data before its time alone, whatever follows in the file.
 """
 
 from __future__ import annotations
@@ -38,69 +38,75 @@ COLUMNS: Final = (
     "model_variant",
     "version",
 )
-# Moments that one call of the model serves.
+# Points that one call of the model serves; the rows do not depend on it.
 CHUNK: Final = 512
 
 
-class Due(NamedTuple):
-    """A moment to learn from or, with `time_ns`, to say a forecast at."""
+class BatchPoint(NamedTuple):
+    """The end of a minute to calibrate on or, with `time_ns`, a grid time to forecast at."""
 
     point: Point
     time_ns: int | None = None
     quality: Verdict = "ok"
 
 
-def due_of_bars(symbol: str, bars: Iterable[MinuteBar], every_s: int) -> Iterator[Due]:
-    """The ends of minutes, those without trades included until their silence is a gap."""
+def bar_points(symbol: str, bars: Iterable[MinuteBar], every_s: int) -> Iterator[BatchPoint]:
+    """Yield the points of recorded bars, in order of time.
+
+    The grid includes minutes without trades, until their silence counts as a gap of the feed.
+    """
     state = SymbolState(symbol, FeatureSettings())
     for bar in bars:
-        if state.engine.minute is not None:
-            for minute in range(state.engine.minute + 1, bar.minute):
-                if state.engine.is_gap(minute + 1):
+        if state.minutes.multiscale.minute is not None:
+            for minute in range(state.minutes.multiscale.minute + 1, bar.minute):
+                if state.minutes.multiscale.is_gap(minute + 1):
                     break
-                if _due(minute, every_s):
-                    yield _end_of(state, minute, state.engine.row(minute))
-        state.end_minute(bar, parkinson(bar.high, bar.low))
+                if _on_grid(minute, every_s):
+                    yield _end_of(state, minute, state.minutes.multiscale.row(minute))
+        state.minutes.close(bar, parkinson(bar.high, bar.low))
         (close,) = minute_closes(state)
-        yield Due(close)
-        if _due(bar.minute, every_s):
+        # The order of the daemon: the end of a minute is learnt from before it is forecast at.
+        yield BatchPoint(close)
+        if _on_grid(bar.minute, every_s):
             yield _end_of(state, bar.minute, close.scales)
 
 
-def _due(minute: int, every_s: int) -> bool:
+def _on_grid(minute: int, every_s: int) -> bool:
+    """Return whether a multiple of `every_s` falls in the minute that follows."""
     return (minute + 1) * 60 % every_s < 60
 
 
-def _end_of(state: SymbolState, minute: int, scales: Array) -> Due:
-    usual = state.realised
-    point = ForecastPoint(state, scales, usual.log_usual, usual.counts)
-    return Due(point, (minute + 1) * MINUTE_NS, "ok" if state.warm else "warming")
+def _end_of(state: SymbolState, minute: int, scales: Array) -> BatchPoint:
+    past = state.minutes.realised
+    point = ForecastPoint(state, scales, past.log_thresholds, past.counts)
+    return BatchPoint(point, (minute + 1) * MINUTE_NS, "ok" if state.minutes.warm else "warming")
 
 
-def due_of_ticks(
+def tick_points(
     ticks: Iterable[Tick], settings: FeatureSettings, every_s: int, fresh_s: float
-) -> Iterator[Due]:
-    """Multiples of `every_s`, each with what was known of a symbol just before.
+) -> Iterator[BatchPoint]:
+    """Yield the points of recorded ticks, each with the symbol's state just before its time.
 
-    None where a symbol's newest tick is older than `fresh_s`.
+    There is no forecast where a symbol's newest tick is older than `fresh_s`.
     """
     table = SymbolTable(settings)
-    said: dict[str, int] = {}
+    forecast_until: dict[str, int] = {}
     for tick in ticks:
         try:
             state = table.state_for(tick.symbol, tick.time_ns)
         except InvalidTickError:
             continue
         for time_ns in _passed(state, tick.time_ns, every_s * NS, round(fresh_s * NS)):
-            if time_ns > said.get(tick.symbol, 0):
-                said[tick.symbol] = time_ns
-                yield Due(forecast_point(state), time_ns, state.quality().verdict)
+            # A tick that is not accepted leaves the newest row, so the same times pass again.
+            if time_ns > forecast_until.get(tick.symbol, 0):
+                forecast_until[tick.symbol] = time_ns
+                yield BatchPoint(forecast_point(state), time_ns, state.quality().verdict)
         state.update(tick)
-        yield from map(Due, minute_closes(state))
+        yield from map(BatchPoint, minute_closes(state))
 
 
 def _passed(state: SymbolState, until_ns: int, every_ns: int, fresh_ns: int) -> Sequence[int]:
-    """Multiples of `every_ns` after the newest tick, up to `until_ns` and while it is fresh."""
+    """Return the multiples of `every_ns` from the newest tick to `until_ns`, while it is fresh."""
     if state.row is None:
         return ()
     newest_ns = state.row.time_ns
@@ -109,14 +115,17 @@ def _passed(state: SymbolState, until_ns: int, every_ns: int, fresh_ns: int) -> 
 
 
 def forecast_rows(
-    model: Model, due: Iterable[Due], horizons_s: Sequence[float], *, bars: bool
+    model: Model, points: Iterable[BatchPoint], horizons_s: Sequence[float], *, bars: bool
 ) -> Iterator[Mapping[str, Any]]:
-    """Rows of COLUMNS, one a horizon; `bars` says in whose unit a minute's variance is."""
-    reader = BarAdapter(model) if bars else model
-    read = tuple(sorted({*HORIZONS_S, *horizons_s}))
-    stream = iter(due)
-    while chunk := list(islice(stream, CHUNK)):
-        forecasts = SymbolForecasts(reader, [item.point for item in chunk], read)
+    """Yield rows of COLUMNS, one for each grid time and horizon.
+
+    With `bars` the forecasts one minute ahead are of the range; see BarAdapter.
+    """
+    adapted = BarAdapter(model) if bars else model
+    horizons = tuple(sorted({*HORIZONS_S, *horizons_s}))
+    remaining = iter(points)
+    while chunk := list(islice(remaining, CHUNK)):
+        forecasts = SymbolForecasts(adapted, [item.point for item in chunk], horizons)
         for index, item in enumerate(chunk):
             if item.time_ns is None:
                 forecasts.learn(index)
@@ -125,21 +134,25 @@ def forecast_rows(
 
 
 def _rows(
-    model: Model, item: Due, forecasts: SymbolForecasts, index: int, horizons_s: Sequence[float]
+    model: Model,
+    item: BatchPoint,
+    forecasts: SymbolForecasts,
+    index: int,
+    horizons_s: Sequence[float],
 ) -> Iterator[Mapping[str, Any]]:
-    assert item.time_ns is not None, "only what has a time is said"
+    assert item.time_ns is not None, "only a grid time is forecast at"
     ts = format_time(item.time_ns)
-    for said in forecasts.predictions(index):
-        if said.horizon_s in horizons_s:
+    for prediction in forecasts.predictions(index):
+        if prediction.horizon_s in horizons_s:
             values = (
                 ts,
                 item.point.state.symbol,
-                said.horizon_s,
-                said.sigma,
-                said.lo,
-                said.hi,
-                said.score,
-                said.threshold,
+                prediction.horizon_s,
+                prediction.sigma,
+                prediction.lo,
+                prediction.hi,
+                prediction.score,
+                prediction.threshold,
                 item.quality,
                 model.variant,
                 model.version,

@@ -1,6 +1,6 @@
-"""Does any forecast know the future? Recompute on data that ends there, and compare.
+"""The causality check: recompute rows on truncated data and compare.
 
-A feature that peeks gives other numbers once what it peeked at is cut away.
+A row that depends on later data changes once the data after its time is cut off.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from volsvc.training.dataset import Array
 
 
 class CausalityError(VolsvcError):
-    """A row changed when the data after it was taken away."""
+    """A row that changed when the data after it was cut off."""
 
 
-# From bars to what is known at the end of each minute: arrays of one shape.
+# A function from bars to the row of each minute: arrays of one shape.
 Rows = Callable[[Iterator[MinuteBar]], Sequence[Array]]
 
 
 def check_causality(rows: Rows, bars: Sequence[MinuteBar], cuts: Sequence[int]) -> None:
-    """Compare the row at each cut (a number of bars) on all the data and on the data up to it.
+    """Compare the row at each cut, a number of bars, on all the data and on the data up to it.
 
     Raises CausalityError, which names the cut and the first column that differs.
     """
@@ -31,11 +31,12 @@ def check_causality(rows: Rows, bars: Sequence[MinuteBar], cuts: Sequence[int]) 
     first = bars[0].minute
     for cut in cuts:
         truncated = rows(iter(bars[:cut]))[-1]
+        # Minutes without trades have a row but no bar, so rows are found by minute.
         full = whole[bars[cut - 1].minute - first]
         differs = np.flatnonzero(~((truncated == full) | (np.isnan(truncated) & np.isnan(full))))
         if len(differs):
             column = int(differs[0])
             raise CausalityError(
                 f"after {cut} minutes, column {column} is {full[column]!r} on all the data "
-                f"and {truncated[column]!r} on the data until then: it knows the future"
+                f"and {truncated[column]!r} on the data until then: it depends on later data"
             )

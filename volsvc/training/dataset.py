@@ -1,4 +1,4 @@
-"""Data sets: what the online engine says at the end of each minute, and what came after.
+"""Data sets: the online engine's features at the end of each minute, and the realised variance.
 
 Rows are kept in memory-mapped files under a cache folder, named by the digest of the recording and
 the version of the features, so that memory stays bounded and a second run starts at once.
@@ -33,10 +33,11 @@ from volsvc.training.bars import is_bars, read_bars
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
 
-# Of the features and of the files; another one is built anew.
+# Version of the features and of the files; data sets of another version are built anew.
 CACHE_VERSION: Final = f"{SCHEMA_VERSION}.4"
 ARRAYS: Final = ("scales", "young", "variance", "range")
-# Minutes after which the second engine is begun anew; its starts fall on every hour of the day.
+# Minutes after which the second engine is restarted. 53 hours and a day have no common divisor, so
+# that the restarts fall on every hour of the day.
 YOUNG_MINUTES: Final = 53 * 60
 
 
@@ -44,10 +45,11 @@ YOUNG_MINUTES: Final = 53 * 60
 class Minutes:
     """Every minute of one symbol from its first to its last; arrays have the shape (minutes,).
 
-    `scales` (minutes, len(SCALE_NAMES)) is known at the end of the minute, NaN where it is not;
-    `young` is the same from an engine that is begun anew every YOUNG_MINUTES, so that a fit knows
-    what a symbol looks like that was first seen a while ago. `variance` and `range` are the
-    realised variance and Parkinson's variance inside the minute, 0 where it had no trades.
+    `scales` (minutes, len(SCALE_NAMES)) are the features known at the end of the minute, NaN where
+    they are not. `young` are those of an engine that is restarted every YOUNG_MINUTES, so that a
+    fit sees symbols with a short past. `variance` and `range` are the realised variance and
+    Parkinson's variance inside the minute, 0 where it had no trades. `ticks` is true for recordings
+    of ticks.
     """
 
     symbol: str
@@ -64,15 +66,15 @@ class Minutes:
 
     @property
     def minute(self) -> NDArray[np.int64]:
-        """The minute since the epoch, UTC."""
+        """Minutes since the epoch, UTC."""
         return np.arange(self.start, self.start + len(self), dtype=np.int64)
 
     def proxy(self, horizon_s: float) -> Array:
-        """What stands for realised variance: from bars and for one bar ahead, the range."""
+        """Return the proxy of realised variance: from bars, for one bar ahead, the range."""
         return self.range if horizon_s <= 60 and not self.ticks else self.variance
 
     def realised(self, horizon_s: float) -> Array:
-        """RV over the horizon that follows each minute; NaN where the recording ends before."""
+        """Return RV over the horizon after each minute; NaN where the recording ends before it."""
         ahead = round(horizon_s / 60)
         total = np.concatenate(([0.0], np.cumsum(self.proxy(horizon_s))))
         result = np.full(len(self), np.nan)
@@ -84,7 +86,7 @@ class Minutes:
 
 
 class MinuteRow(NamedTuple):
-    """One minute of a data set, as `Minutes` has it."""
+    """One minute of a data set; the fields are those of `Minutes`."""
 
     minute: int
     scales: Array
@@ -94,14 +96,15 @@ class MinuteRow(NamedTuple):
 
 
 def bar_rows(bars: Iterator[MinuteBar]) -> Iterator[MinuteRow]:
-    """The engine over bars: a row for every minute, those without trades included."""
-    engine, young, begun = MultiScale(), MultiScale(), 0
+    """Yield the engine's row for every minute of bars, those without trades included."""
+    engine, young, started = MultiScale(), MultiScale(), 0
     for bar in bars:
         if engine.minute is not None:
+            # The row of a silent minute is read before the next bar moves the engine's clock.
             for minute in range(engine.minute + 1, bar.minute):
                 yield MinuteRow(minute, engine.row(minute), young.row(minute), 0.0, 0.0)
-        if bar.minute - begun >= YOUNG_MINUTES:
-            young, begun = MultiScale(), bar.minute
+        if bar.minute - started >= YOUNG_MINUTES:
+            young, started = MultiScale(), bar.minute
         engine.push(bar)
         young.push(bar)
         span = parkinson(bar.high, bar.low)
@@ -110,13 +113,13 @@ def bar_rows(bars: Iterator[MinuteBar]) -> Iterator[MinuteRow]:
 
 
 def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
-    """The daemon's own states over ticks: a row for each minute with trades, by symbol."""
+    """Yield a row of the daemon's own state for each minute of ticks, with its symbol."""
     table = SymbolTable(FeatureSettings())
     unknown = np.full(len(SCALE_NAMES), np.nan)
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
         state.update(tick)
-        for end in state.take_ended():
+        for end in state.minutes.take_ended():
             bar = end.bar
             span = parkinson(bar.high, bar.low)
             yield tick.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
@@ -128,16 +131,17 @@ def load_panel(
     ticks_of: Callable[[Path], Iterator[Tick]],
     advance: Advance = lambda count: None,
 ) -> list[Minutes]:
-    """The data sets of recordings of bars or ticks, one a symbol of a file.
+    """Return the data sets of recordings of bars or ticks, one for each symbol of a file.
 
-    `ticks_of` reads a recording of ticks; `advance` hears of minutes. Raises SourceError when a
-    file cannot be read or holds less than two minutes.
+    `ticks_of` reads a recording of ticks; `advance` is called with the number of new minutes.
+    Raises SourceError if a file cannot be read or holds less than two minutes.
     """
     panel = []
     for path in paths:
         digest = file_digest(path)
         folder = cache / f"{digest[:16]}-{CACHE_VERSION}"
         if not folder.exists():
+            # Renamed when complete: a run that was interrupted leaves no half data set.
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             _build(path, part, ticks_of, advance)
@@ -161,7 +165,7 @@ def _build(
         count = kept[-1].minute - kept[0].minute + 1
         _store(folder / str(index), symbol, count, iter(kept), advance, ticks=True)
     if not by_symbol:
-        raise SourceError(f"{path}: holds no minute of ticks that is over")
+        raise SourceError(f"{path}: holds no complete minute of ticks")
 
 
 def _store(
@@ -179,15 +183,16 @@ def _store(
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float64, shape=shape)
         for name in ("scales.npy", "young.npy")
     )
+    # Ticks give rows only for minutes with trades.
     if ticks:
         scales[:] = young[:] = np.nan
     variance, span = np.zeros(count), np.zeros(count)
     start = None
     for row in rows:
         start = row.minute if start is None else start
-        at = row.minute - start
-        scales[at], young[at] = row.scales, row.young
-        variance[at], span[at] = row.variance, row.range
+        index = row.minute - start
+        scales[index], young[index] = row.scales, row.young
+        variance[index], span[index] = row.variance, row.range
         advance(1)
     scales.flush()
     young.flush()
@@ -204,7 +209,7 @@ def _load(folder: Path, digest: str) -> Minutes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; raises SourceError when it cannot be read."""
+    """Return the SHA-256 of a file's bytes; raises SourceError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

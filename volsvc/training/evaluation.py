@@ -1,4 +1,4 @@
-"""The table of a walk-forward: every figure of docs/feature_spec.md, by symbol and pooled."""
+"""Scores of a walk-forward: every figure of docs/feature_spec.md, by symbol and pooled."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from volsvc.training.scores import (
     pr_auc,
     qlike,
 )
-from volsvc.training.walkforward import OURS, Outlook
+from volsvc.training.walkforward import OURS, WalkForwardResult
 
+# The bootstrap of the model confidence set is random; a fixed seed makes reports reproducible.
 MCS_SEED = 7
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """How our probabilities and intervals did; `coverage_low_day` is the 5 % quantile of days."""
+class CalibrationScores:
+    """Scores of our probabilities and intervals; `coverage_low_day` is the 5 % quantile of days."""
+
+    # The names are those of scores.json.
 
     base_rate: float
     pr_auc: float
@@ -44,14 +47,17 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Scores:
-    """One symbol at one horizon, or all of them pooled (symbol `all`)."""
+    """Scores of one symbol at one horizon, or of all of them pooled (symbol `all`).
+
+    `qlike`, `daily` and `dm` (our losses against another model's) are by model.
+    """
 
     symbol: str
     horizon_s: float
     rows: int
     qlike: Mapping[str, float]
     daily: Mapping[str, Array]
-    calibration: Calibrated
+    calibration: CalibrationScores
     mz: MincerZarnowitz
     dm: Mapping[str, DieboldMariano]
     confidence_set: tuple[str, ...] = ()
@@ -60,29 +66,29 @@ class Scores:
 
     @property
     def best_har(self) -> str:
-        """The HAR with the lowest loss here, among those on Corsi's cascade."""
+        """The HAR with the lowest loss, among those on Corsi's cascade."""
         return min((n for n in self.qlike if n in CASCADE_HARS), key=self.qlike.__getitem__)
 
     def gain(self, other: str) -> float:
-        """Our loss relative to another model's: -0.1 is ten per cent lower."""
+        """Return our loss relative to another model's: -0.1 is ten per cent lower."""
         return self.qlike[OURS] / self.qlike[other] - 1
 
 
-def score(outlook: Outlook) -> Scores:
-    """Every figure of one symbol at one horizon."""
-    losses = {name: qlike(outlook.realised, h) for name, h in outlook.variances.items()}
-    daily = {name: by_day(loss, outlook.minute) for name, loss in losses.items()}
+def score(result: WalkForwardResult) -> Scores:
+    """Return the scores of one symbol at one horizon."""
+    losses = {name: qlike(result.realised, h) for name, h in result.variances.items()}
+    daily = {name: by_day(loss, result.minute) for name, loss in losses.items()}
     ratio = daily[OURS] / daily["EWMA"] if "EWMA" in daily else np.full(1, math.nan)
     worst = int(np.argmax(ratio))
-    first_day = int(outlook.minute[0]) // 1440
+    first_day = int(result.minute[0]) // 1440
     return Scores(
-        symbol=outlook.symbol,
-        horizon_s=outlook.horizon_s,
-        rows=len(outlook.minute),
+        symbol=result.symbol,
+        horizon_s=result.horizon_s,
+        rows=len(result.minute),
         qlike={name: float(loss.mean()) for name, loss in losses.items()},
         daily=daily,
-        calibration=_calibration([outlook]),
-        mz=mincer_zarnowitz(outlook.realised, outlook.variances[OURS]),
+        calibration=_calibration([result]),
+        mz=mincer_zarnowitz(result.realised, result.variances[OURS]),
         dm={name: diebold_mariano(daily[OURS], d) for name, d in daily.items() if name != OURS},
         confidence_set=model_confidence_set(daily, MCS_SEED),
         worst_day_ratio=float(ratio[worst]),
@@ -90,9 +96,13 @@ def score(outlook: Outlook) -> Scores:
     )
 
 
-def pool(outlooks: Sequence[Outlook], scores: Sequence[Scores]) -> Scores:
-    """All symbols at one horizon: the mean of their losses; tests on the mean of their days."""
+def pool(results: Sequence[WalkForwardResult], scores: Sequence[Scores]) -> Scores:
+    """Return the scores of all symbols at one horizon.
+
+    The losses are means over symbols; the tests are on the means of their days.
+    """
     names = list(scores[0].qlike)
+    # Recordings may end on different days; tests need a loss of every symbol on each.
     days = min(len(s.daily[OURS]) for s in scores)
     daily = {n: np.mean([s.daily[n][:days] for s in scores], axis=0) for n in names}
     worst = max(scores, key=lambda s: s.worst_day_ratio)
@@ -102,10 +112,10 @@ def pool(outlooks: Sequence[Outlook], scores: Sequence[Scores]) -> Scores:
         rows=sum(s.rows for s in scores),
         qlike={n: float(np.mean([s.qlike[n] for s in scores])) for n in names},
         daily=daily,
-        calibration=_calibration(outlooks),
+        calibration=_calibration(results),
         mz=mincer_zarnowitz(
-            np.concatenate([o.realised for o in outlooks]),
-            np.concatenate([o.variances[OURS] for o in outlooks]),
+            np.concatenate([r.realised for r in results]),
+            np.concatenate([r.variances[OURS] for r in results]),
         ),
         dm={n: diebold_mariano(daily[OURS], daily[n]) for n in names if n != OURS},
         confidence_set=model_confidence_set(daily, MCS_SEED),
@@ -114,24 +124,22 @@ def pool(outlooks: Sequence[Outlook], scores: Sequence[Scores]) -> Scores:
     )
 
 
-def _calibration(outlooks: Sequence[Outlook]) -> Calibrated:
-    spike = np.concatenate([o.spike for o in outlooks])
-    probability = np.concatenate([o.probability for o in outlooks])
-    inside = [(np.sqrt(o.realised) >= o.low) & (np.sqrt(o.realised) <= o.high) for o in outlooks]
+def _calibration(results: Sequence[WalkForwardResult]) -> CalibrationScores:
+    spike = np.concatenate([r.spike for r in results])
+    probability = np.concatenate([r.probability for r in results])
+    inside = [(np.sqrt(r.realised) >= r.low) & (np.sqrt(r.realised) <= r.high) for r in results]
     days = np.concatenate(
-        [by_day(i.astype(np.float64), o.minute) for i, o in zip(inside, outlooks, strict=True)]
+        [by_day(i.astype(np.float64), r.minute) for i, r in zip(inside, results, strict=True)]
     )
-    widths = [np.log(o.high / o.low).mean() for o in outlooks]
+    widths = [np.log(r.high / r.low).mean() for r in results]
     base = float(spike.mean())
     # EWMA has no probabilities: it is ranked by its forecast relative to the limit.
-    ewma = [np.log(o.variances["EWMA"]) - o.log_limit for o in outlooks if "EWMA" in o.variances]
+    ewma = [np.log(r.variances["EWMA"]) - r.log_limit for r in results if "EWMA" in r.variances]
     error = brier(spike, probability)
-    return Calibrated(
+    return CalibrationScores(
         base_rate=base,
-        pr_auc=float(np.mean([pr_auc(o.spike, o.probability) for o in outlooks])),
-        pr_auc_ewma=float(
-            np.mean([pr_auc(o.spike, e) for o, e in zip(outlooks, ewma, strict=True)])
-        )
+        pr_auc=float(np.mean([pr_auc(r.spike, r.probability) for r in results])),
+        pr_auc_ewma=float(np.mean([pr_auc(r.spike, e) for r, e in zip(results, ewma, strict=True)]))
         if ewma
         else math.nan,
         brier=error,

@@ -1,4 +1,8 @@
-"""Fitting one horizon: the members, then their weights on later data that they have not seen."""
+"""Fit one horizon: the members, and the weights of their blend on later rows.
+
+Everything is fitted to QLIKE. It is half the deviance of the gamma distribution, so standard gamma
+losses fit it directly.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +27,30 @@ from volsvc.models.heads import (
     level_variance,
     mixture_terms,
     variance_over_range,
-    weighted,
+    weighted_sum,
 )
-from volsvc.models.trees import MOST_LEAVES, Forest
+from volsvc.models.trees import MAX_LEAVES, Forest
 from volsvc.training.dataset import Array, Minutes
 
-LEAST_RATIO = 1e-6
-LEAST_AGE = math.log1p(15)
-# `age` from which on a row is no longer young: a week.
-GROWN = math.log1p(10_079)
-_AGE_AT = SCALE_NAMES.index("age")
+# Least target: gamma losses need positive ones.
+MIN_RATIO = 1e-6
+# Least `age` of a training row, a quarter of an hour, and the one from which on a row is no longer
+# young, a week.
+MIN_AGE = math.log1p(15)
+GROWN_AGE = math.log1p(10_079)
+_AGE_COLUMN = SCALE_NAMES.index("age")
 
 
 @dataclass(frozen=True)
 class FitSpec:
-    """How a horizon is fitted; docs/model_card.md says how the defaults were chosen."""
+    """Settings of a fit; docs/model_card.md says how the defaults were chosen."""
 
+    # The facts in an artefact record these names.
     step_minutes: int = 4
-    # One young row for so many others.
+    # Rows of the usual engine for one of the engine that is restarted (`Minutes.young`).
     young_step: int = 4
     burn_in_minutes: int = 30 * 1440
-    # Most of a recording that is left out at its start, while the slow level forms.
+    # Greatest share of a recording that is left out at its start, while the slow level forms.
     burn_in_share: float = 0.2
     trees: int = 300
     learning_rate: float = 0.05
@@ -51,27 +58,27 @@ class FitSpec:
     l2: float = 10.0
     feature_share: float = 0.5
     linear_penalty: float = 1e-4
-    # Share of the rows, the latest, that the weights of the blend are chosen on.
+    # Share of the rows, the latest, that the weights of the blend are fitted to.
     held_out: float = 0.4
     seed: int = 7
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Training rows, by symbol."""
+    """Training rows: features, realised variance over the horizon, and minute of each."""
 
     scales: Array
     realised: Array
     minute: NDArray[np.int64]
 
     def between(self, start: float, end: float) -> Sample:
-        """The rows of minutes in [start, end)."""
+        """Return the rows of minutes in [start, end)."""
         keep = (self.minute >= start) & (self.minute < end)
         return Sample(self.scales[keep], self.realised[keep], self.minute[keep])
 
     def grown(self) -> Sample:
-        """The rows of symbols that have been seen for a week; all where there are none."""
-        keep = self.scales[:, _AGE_AT] >= GROWN
+        """Return the rows of symbols that were seen for a week; all rows if there are none."""
+        keep = self.scales[:, _AGE_COLUMN] >= GROWN_AGE
         keep = keep if keep.any() else np.full(len(keep), True)
         return Sample(self.scales[keep], self.realised[keep], self.minute[keep])
 
@@ -79,7 +86,7 @@ class Sample:
 def sample(
     panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec, start: int = 0
 ) -> Sample:
-    """Rows whose horizon is over by the minute `end`: what a fit at that time may know."""
+    """Return the training rows of a fit at the minute `end`: their horizons end before it."""
     ahead = round(horizon_s / 60)
     parts = []
     for symbol in panel:
@@ -88,49 +95,53 @@ def sample(
         last = min(end - symbol.start - ahead, len(symbol) - ahead)
         realised = symbol.realised(horizon_s)
         for scales, step in ((symbol.scales, 1), (symbol.young, spec.young_step)):
-            at = np.arange(first, max(last, first), spec.step_minutes * step)
-            rows = scales[at]
-            # Of ticks the minutes without a trade are not known; a quarter of an hour says little.
-            known = rows[:, _AGE_AT] >= LEAST_AGE
-            rows, at = rows[known], at[known]
-            target = realised[at]
+            index = np.arange(first, max(last, first), spec.step_minutes * step)
+            rows = scales[index]
+            # NaN, as of minutes without a trade in recordings of ticks, compares as false.
+            known = rows[:, _AGE_COLUMN] >= MIN_AGE
+            rows, index = rows[known], index[known]
+            target = realised[index]
             if symbol.ticks and ahead == 1:
                 # As from bars: the head's unit one minute ahead is the range.
                 target = target / variance_over_range(rows)
-            parts.append((rows, target, symbol.minute[at]))
+            parts.append((rows, target, symbol.minute[index]))
     scales, realised, minute = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Sample(scales, realised, minute)
 
 
 class HeldOut(NamedTuple):
-    """The later rows, and what was forecast for them by members that had not seen them."""
+    """The later rows, and ln of the forecasts for them by members fitted without them."""
 
     rows: Sample
     log_forecast: Array
 
 
 def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldOut]:
-    """Fit the members on all rows; their weights come from members fitted on the earlier part."""
+    """Fit the members on all rows, and the blend's weights on members of the earlier rows.
+
+    Weights fitted to rows that the members have seen would favour the member that overfits most.
+    """
     # By rows, not by years: recordings may lie years apart.
     cut = float(np.quantile(rows.minute, 1 - spec.held_out))
+    # Purged: the horizon of an earlier row ends before the first later one.
     earlier = rows.between(-math.inf, cut - round(horizon_s / 60))
     later = rows.between(cut, math.inf).grown()
-    scout = _fit_members(earlier, horizon_s, spec)
-    members = Heads([scout]).members(later.scales, 1)[0]
+    early_head = _fit_members(earlier, horizon_s, spec)
+    members = Heads([early_head]).members(later.scales, 1)[0]
     ratio = later.realised / level_variance(later.scales, horizon_s)
-    scout = replace(scout, weights=blend_weights(members, ratio))
-    held_out = HeldOut(later, np.log(scout.blend(members, later.scales)))
-    return replace(_fit_members(rows, horizon_s, spec), weights=scout.weights), held_out
+    early_head = replace(early_head, weights=blend_weights(members, ratio))
+    held_out = HeldOut(later, np.log(early_head.blend(members, later.scales)))
+    return replace(_fit_members(rows, horizon_s, spec), weights=early_head.weights), held_out
 
 
 def _fit_members(rows: Sample, horizon_s: float, spec: FitSpec) -> Head:
-    ratio = np.maximum(rows.realised / level_variance(rows.scales, horizon_s), LEAST_RATIO)
+    ratio = np.maximum(rows.realised / level_variance(rows.scales, horizon_s), MIN_RATIO)
     mixture_weights = qlike_mixture(mixture_terms(rows.scales), ratio)
-    mixture = weighted(mixture_terms(rows.scales), mixture_weights)
-    read = inputs(rows.scales, mixture)
-    centre, scale = read.mean(0), read.std(0) + 1e-9
+    mixture = weighted_sum(mixture_terms(rows.scales), mixture_weights)
+    columns = inputs(rows.scales, mixture)
+    centre, scale = columns.mean(0), columns.std(0) + 1e-9
     linear = GammaRegressor(alpha=spec.linear_penalty, max_iter=400)
-    linear.fit(np.clip((read - centre) / scale, -CLIP, CLIP), ratio)
+    linear.fit(np.clip((columns - centre) / scale, -CLIP, CLIP), ratio)
     return Head(
         horizon_s=horizon_s,
         mixture=mixture_weights,
@@ -140,36 +151,36 @@ def _fit_members(rows: Sample, horizon_s: float, spec: FitSpec) -> Head:
         intercept=float(linear.intercept_),
         forest=Forest.joined(
             [
-                _fit_trees(read, ratio, spec, spec.seed),
-                _fit_trees(read, ratio / mixture, spec, spec.seed + 1),
+                _fit_trees(columns, ratio, spec, spec.seed),
+                _fit_trees(columns, ratio / mixture, spec, spec.seed + 1),
             ],
-            [range(read.shape[1])] * 2,
+            [range(columns.shape[1])] * 2,
         ),
         weights=np.full(len(MEMBERS), 1 / len(MEMBERS)),
     )
 
 
-def _fit_trees(read: Array, ratio: Array, spec: FitSpec, seed: int) -> Forest:
+def _fit_trees(columns: Array, ratio: Array, spec: FitSpec, seed: int) -> Forest:
     model = HistGradientBoostingRegressor(
         loss="gamma",
         learning_rate=spec.learning_rate,
         max_iter=spec.trees,
-        max_leaf_nodes=MOST_LEAVES,
+        max_leaf_nodes=MAX_LEAVES,
         min_samples_leaf=spec.least_leaf,
         l2_regularization=spec.l2,
         max_features=spec.feature_share,
         early_stopping=False,
         random_state=seed,
     )
-    return forest_of(model.fit(read, np.maximum(ratio, LEAST_RATIO)))
+    return forest_of(model.fit(columns, np.maximum(ratio, MIN_RATIO)))
 
 
 def forest_of(model: HistGradientBoostingRegressor) -> Forest:
-    """The trees of a fitted scikit-learn model as plain arrays."""
-    # No public way leads to the nodes; a test holds the result against the model's own predict.
+    """Return the trees of a fitted scikit-learn model as plain arrays."""
+    # The nodes have no public interface; a test compares the result with the model's own predict.
     trees = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001
-    shape = (len(trees), 2 * MOST_LEAVES - 1)
-    # Thresholds and values at half the size; the rounded trees are the model from here on.
+    shape = (len(trees), 2 * MAX_LEAVES - 1)
+    # Single precision halves the artefact; the rounded trees are the model from here on.
     arrays: dict[str, NDArray[Any]] = {
         "feature": np.full(shape, -1, dtype=np.int16),
         "threshold": np.zeros(shape, dtype=np.float32),
@@ -189,7 +200,7 @@ def forest_of(model: HistGradientBoostingRegressor) -> Forest:
 
 
 def qlike_mixture(terms: Array, ratio: Array) -> Array:
-    """Weights >= 0 of columns that minimise QLIKE; shape (columns,)."""
+    """Return the weights >= 0 of columns that minimise QLIKE; shape (columns,)."""
 
     def loss(log_weights: Array) -> tuple[float, Array]:
         weights = np.exp(log_weights)
@@ -198,6 +209,7 @@ def qlike_mixture(terms: Array, ratio: Array) -> Array:
         slope = ((1 / forecast - ratio / forecast**2) @ terms) / len(ratio)
         return value, slope * weights
 
+    # Logarithms keep the weights positive; those near the lower bound are set to 0.
     count = terms.shape[1]
     start = np.log(np.full(count, 1 / count))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-14, 2)] * count)
@@ -206,7 +218,7 @@ def qlike_mixture(terms: Array, ratio: Array) -> Array:
 
 
 def blend_weights(members: Array, ratio: Array) -> Array:
-    """Weights of members that minimise QLIKE; none is negative, and they sum to 1."""
+    """Return the weights of members that minimise QLIKE; they are >= 0 and sum to 1."""
 
     def loss(logits: Array) -> tuple[float, Array]:
         weights = np.exp(logits - logits.max())

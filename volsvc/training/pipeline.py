@@ -1,4 +1,4 @@
-"""From data sets to a model: every horizon fitted, with the laws of what it gets wrong."""
+"""Fit a model to data sets: every horizon, with the distributions of its residuals."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import GammaRegressor
 
-from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws, storm_weight
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws, turbulence_weight
 from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, matrix_of_scales
 from volsvc.models.baseline import Baseline
 from volsvc.models.heads import Head, variance_over_range
-from volsvc.models.ml import Parts, window_terms
+from volsvc.models.ml import MlParameters, window_terms
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
 from volsvc.training.scores import mincer_zarnowitz, qlike
 
-# Lengths in minutes of the windows that the line for posted rows is fitted on.
+# Lengths in minutes of the windows that the fit for posted rows is made on; the shortest and the
+# longest are MIN_SPAN_S and MAX_SPAN_S of models/ml.py.
 WINDOWS = (5, 15, 50, 100)
 SPIKE_QUANTILE = 0.9
-_LEVEL_AT = SCALE_NAMES.index("level")
+_LEVEL_COLUMN = SCALE_NAMES.index("level")
 
 
 @dataclass(frozen=True)
-class Horizon:
-    """What was fitted for one horizon."""
+class FittedHorizon:
+    """The parameters fitted for one horizon; the fields are those of MlParameters."""
 
     head: Head
     window: Array
@@ -35,51 +36,56 @@ class Horizon:
     held_out: HeldOut
 
 
-class Fitted(NamedTuple):
-    """A fitted model, with what it did on the rows held out while its weights were chosen.
+class FittedModel(NamedTuple):
+    """A fitted model, with its forecasts and metrics on the rows that its members had not seen.
 
     `metrics` are by horizon (in whole seconds, as text) and variant.
     """
 
-    parts: Parts
+    parameters: MlParameters
     held_out: tuple[HeldOut, ...]
     metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def fit_horizon(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec) -> Horizon:
+def fit_horizon(
+    panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec
+) -> FittedHorizon:
     """Fit one horizon on everything that is known at the minute `end` (since the epoch)."""
     rows = sample(panel, horizon_s, end, spec)
     head, held_out = fit_head(rows, horizon_s, spec)
     ratio = np.log(rows.realised) - _log_level(rows, horizon_s)
     spike = float(np.quantile(ratio, SPIKE_QUANTILE))
-    storm = storm_weight(held_out.log_forecast, _log_level(held_out.rows, horizon_s) + spike)
+    turbulence = turbulence_weight(
+        held_out.log_forecast, _log_level(held_out.rows, horizon_s) + spike
+    )
     residuals = np.log(held_out.rows.realised) - held_out.log_forecast
-    return Horizon(
+    return FittedHorizon(
         head=head,
         window=_fit_window(panel, horizon_s, end, spec),
-        laws=ResidualLaws.of_residuals(residuals, storm),
+        laws=ResidualLaws.of_residuals(residuals, turbulence),
         spike_log_ratio=spike,
         held_out=held_out,
     )
 
 
 def _log_level(rows: Sample, horizon_s: float) -> Array:
-    level = np.maximum(rows.scales[:, _LEVEL_AT], FLOOR_PER_MINUTE / 60)
+    level = np.maximum(rows.scales[:, _LEVEL_COLUMN], FLOOR_PER_MINUTE / 60)
     return np.asarray(np.log(level * horizon_s))
 
 
 def _fit_window(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitSpec) -> Array:
-    """The line for posted windows: gamma regression on windows of 1-minute returns."""
+    """Return the coefficients of `window_terms`: a gamma regression on windows of 1-minute bars."""
     terms, targets = [], []
     ahead = round(horizon_s / 60)
     for symbol in panel:
         total = np.concatenate(([0.0], np.cumsum(symbol.variance)))
         last = min(end - symbol.start, len(symbol)) - ahead
-        at = np.arange(max(WINDOWS), last, spec.step_minutes * 5)
-        realised = symbol.realised(horizon_s)[at]
+        index = np.arange(max(WINDOWS), last, spec.step_minutes * 5)
+        realised = symbol.realised(horizon_s)[index]
         for length in WINDOWS:
-            features = np.full((len(at), len(FEATURES)), np.nan)
-            squares = total[at + 1] - total[at + 1 - length]
+            features = np.full((len(index), len(FEATURES)), np.nan)
+            squares = total[index + 1] - total[index + 1 - length]
+            # A data set has no mean returns.
             features[:, 0] = 0.0
             features[:, 1] = np.sqrt(squares / (length - 1))
             features[:, 2], features[:, 3] = length, 60 * length
@@ -89,18 +95,18 @@ def _fit_window(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitS
     return np.asarray(line.fit(np.concatenate(terms), np.concatenate(targets)).coef_)
 
 
-def fit_parts(
+def fit_parameters(
     panel: Sequence[Minutes],
     end: int,
     spec: FitSpec,
     advance: Callable[[int], None] = lambda count: None,
-) -> Fitted:
-    """Fit every horizon; `advance` hears of each that is done."""
+) -> FittedModel:
+    """Fit every horizon; `advance` is called with 1 after each."""
     fitted = []
     for horizon in HORIZONS_S:
         fitted.append(fit_horizon(panel, horizon, end, spec))
         advance(1)
-    parts = Parts(
+    parameters = MlParameters(
         heads=tuple(horizon.head for horizon in fitted),
         windows=tuple(horizon.window for horizon in fitted),
         laws=tuple(horizon.laws for horizon in fitted),
@@ -111,13 +117,14 @@ def fit_parts(
         f"{horizon:g}": _metrics(kept, index)
         for index, (horizon, kept) in enumerate(zip(HORIZONS_S, held_out, strict=True))
     }
-    return Fitted(parts, held_out, metrics)
+    return FittedModel(parameters, held_out, metrics)
 
 
 def _metrics(kept: HeldOut, index: int) -> Mapping[str, Mapping[str, float]]:
-    """QLIKE of ours and of the baseline on the held-out rows of one horizon."""
+    """Return QLIKE of our model and of the baseline on the held-out rows of one horizon."""
     matrix = matrix_of_scales(kept.rows.scales)
     baseline = Baseline().variances(matrix, HORIZONS_S)[:, index]
+    # The target one minute ahead is the range.
     if index == 0:
         baseline = baseline / variance_over_range(kept.rows.scales)
     forecasts = {"ml": np.exp(kept.log_forecast), "baseline": baseline}

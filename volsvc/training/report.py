@@ -16,7 +16,7 @@ from volsvc.models.artefact import Artefact
 from volsvc.training.evaluation import Scores
 from volsvc.training.plots import plot_days, plot_forecasts, plot_reliability
 from volsvc.training.scores import DieboldMariano
-from volsvc.training.walkforward import OURS, Outlook
+from volsvc.training.walkforward import OURS, WalkForwardResult
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
@@ -26,7 +26,7 @@ td:first-child,th:first-child{text-align:left}img{max-width:100%}code{background
 
 @dataclass(frozen=True)
 class Report:
-    """What goes into a report; `notes` are paragraphs under the title."""
+    """The contents of a report; `notes` are paragraphs under the title."""
 
     title: str
     command: str
@@ -37,11 +37,11 @@ class Report:
     left_out: Mapping[tuple[str, float], float]
 
 
-def write_report(report: Report, outlooks: Sequence[Outlook], out: Path) -> None:
+def write_report(report: Report, results: Sequence[WalkForwardResult], out: Path) -> None:
     """Write report.md, report.html, scores.json and the plots into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    plot_forecasts(outlooks, out / "forecast-against-realised.png")
-    plot_reliability(outlooks, out / "reliability.png")
+    plot_forecasts(results, out / "forecast-against-realised.png")
+    plot_reliability(results, out / "reliability.png")
     plot_days(report.pooled, out / "qlike-by-day.png")
     text = markdown(report)
     (out / "report.md").write_text(text)
@@ -51,7 +51,7 @@ def write_report(report: Report, outlooks: Sequence[Outlook], out: Path) -> None
 
 
 def markdown(report: Report) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     where = f"{platform.machine()}, Python {platform.python_version()}"
     made = f"Made by `{report.command}` with volsvc {volsvc.__version__} on "
     made += f"{datetime.now(UTC):%Y-%m-%d} ({where})."
@@ -183,7 +183,7 @@ def _left_out(report: Report) -> list[str]:
 
 
 def model_card(artefact: Artefact) -> str:
-    """What is known of an artefact, as Markdown."""
+    """Return the facts of an artefact as Markdown."""
     facts = artefact.facts
     data = [
         [item["symbol"], item["from"], str(item["minutes"]), item["sha256"][:16]]
@@ -219,7 +219,7 @@ def _html(title: str, text: str) -> str:
 
 
 def _figures(scores: Scores) -> Mapping[str, Any]:
-    """A row of scores.json."""
+    """Return a row of scores.json."""
     return {
         "symbol": scores.symbol,
         "horizon_s": scores.horizon_s,

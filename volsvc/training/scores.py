@@ -1,6 +1,6 @@
-"""How good forecasts are: losses, tests, calibration; docs/feature_spec.md has the definitions.
+"""Losses, tests and calibration of forecasts; docs/feature_spec.md has the definitions.
 
-Variances in, arrays of shape (n,); `daily` arrays have the shape (days,).
+Forecasts and outcomes are variances, arrays of shape (n,); `daily` arrays have the shape (days,).
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ Array = NDArray[np.float64]
 
 DM_LAGS: Final = 7
 CALIBRATION_BINS: Final = 15
+# Days of a bootstrap block: losses of neighbouring days depend on one another.
 BLOCK_DAYS: Final = 7
 
 
 def qlike(realised: Array, forecast: Array) -> Array:
-    """RV/h - ln(RV/h) - 1: robust to noise of the proxy (Patton 2011)."""
+    """Return RV/h - ln(RV/h) - 1, a loss robust to noise of the proxy (Patton 2011)."""
     ratio = realised / forecast
     return np.asarray(ratio - np.log(ratio) - 1)
 
 
 def by_day(values: Array, minute: NDArray[np.int64]) -> Array:
-    """Means by UTC day, in the order of the days."""
-    _, at = np.unique(minute // 1440, return_inverse=True)
-    return np.asarray(np.bincount(at, values) / np.bincount(at))
+    """Return means by UTC day, in the order of the days."""
+    _, day = np.unique(minute // 1440, return_inverse=True)
+    return np.asarray(np.bincount(day, values) / np.bincount(day))
 
 
 class DieboldMariano(NamedTuple):
-    """`t` is negative where the first model's loss is the lower; `p` is two-sided."""
+    """The result of a test: `t` is negative if the first model's loss is lower, `p` two-sided."""
 
     t: float
     p: float
 
 
 def diebold_mariano(daily: Array, daily_other: Array) -> DieboldMariano:
-    """Diebold and Mariano (1995) on daily losses, Newey-West with DM_LAGS lags.
+    """Test equal daily losses: Diebold and Mariano (1995), Newey-West with DM_LAGS lags.
 
-    With the factor of Harvey, Leybourne and Newbold (1997) and Student's law. NaN where the losses
-    do not differ, or the days are too few.
+    The factor is that of Harvey, Leybourne and Newbold (1997), the distribution Student's. The
+    result is NaN if the losses do not differ or the days are too few.
     """
     from scipy.stats import t as student
 
@@ -54,6 +55,7 @@ def diebold_mariano(daily: Array, daily_other: Array) -> DieboldMariano:
     lags = DM_LAGS
     variance = float(centred @ centred) / n
     for lag in range(1, lags + 1):
+        # Newey and West's weights, which keep the variance from being negative.
         weight = 1 - lag / (lags + 1)
         variance += 2 * weight * float(centred[lag:] @ centred[:-lag]) / n
     if variance <= 0:
@@ -65,7 +67,7 @@ def diebold_mariano(daily: Array, daily_other: Array) -> DieboldMariano:
 
 
 class MincerZarnowitz(NamedTuple):
-    """sqrt(RV) = intercept + slope * sqrt(h), and how much of its variance that explains."""
+    """The regression sqrt(RV) = intercept + slope * sqrt(h), and its R squared."""
 
     intercept: float
     slope: float
@@ -73,7 +75,7 @@ class MincerZarnowitz(NamedTuple):
 
 
 def mincer_zarnowitz(realised: Array, forecast: Array) -> MincerZarnowitz:
-    """Regression of realised on forecast volatility (Mincer and Zarnowitz 1969)."""
+    """Regress realised on forecast volatility (Mincer and Zarnowitz 1969)."""
     y, x = np.sqrt(realised), np.sqrt(forecast)
     covariance = np.cov(x, y)
     slope = float(covariance[0, 1] / covariance[0, 0])
@@ -82,14 +84,14 @@ def mincer_zarnowitz(realised: Array, forecast: Array) -> MincerZarnowitz:
 
 
 def pr_auc(label: NDArray[np.bool_], score: Array) -> float:
-    """Average precision; chance is the share of positives. NaN without positives."""
+    """Return average precision; chance is the share of positives. NaN without positives."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(label, score)) if label.any() else math.nan
 
 
 def expected_calibration_error(label: NDArray[np.bool_], probability: Array) -> float:
-    """Mean distance of probability and frequency over CALIBRATION_BINS bins of equal mass."""
+    """Return the mean |probability - frequency| over CALIBRATION_BINS bins of equal mass."""
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, CALIBRATION_BINS)
     distances = [abs(label[p].mean() - probability[p].mean()) * len(p) for p in parts if len(p)]
@@ -97,14 +99,14 @@ def expected_calibration_error(label: NDArray[np.bool_], probability: Array) -> 
 
 
 def brier(label: NDArray[np.bool_], probability: Array) -> float:
-    """Mean squared distance of probability and outcome."""
+    """Return the mean squared difference of probability and outcome."""
     return float(np.mean((probability - label) ** 2))
 
 
 def model_confidence_set(daily_losses: Mapping[str, Array], seed: int) -> tuple[str, ...]:
-    """The models that are not shown to be worse at 90 % (Hansen, Lunde and Nason 2011).
+    """Return the models that are not shown to be worse at 90 % (Hansen, Lunde and Nason 2011).
 
-    Of less than four blocks of days nothing can be shown: empty.
+    The set is empty for less than four blocks of days, from which nothing can be shown.
     """
     import pandas as pd
     from arch.bootstrap import MCS

@@ -1,4 +1,4 @@
-"""Window features against brute force."""
+"""ReturnWindow against brute force."""
 
 import math
 from decimal import Decimal, localcontext
@@ -16,7 +16,7 @@ repeated = st.lists(st.sampled_from([69705.9, 69705.91, 69705.92, 1e-3, 1e6]), m
 
 
 def brute_force(window: list[float]) -> tuple[float, float, int]:
-    """Mean, sample standard deviation and count of log returns, in 60 digits."""
+    """Return mean, sample standard deviation and count of log returns, computed in 60 digits."""
     with localcontext() as context:
         context.prec = 60
         logs = [Decimal(price).ln() for price in window]
@@ -33,13 +33,13 @@ def assert_agrees(window: ReturnWindow, kept: list[float]) -> None:
     scale = max((abs(math.log(b / a)) for a, b in pairwise(kept)), default=0.0)
     assert n == window.n
     assert std == pytest.approx(window.std, rel=1e-12, abs=1e-15 * scale)
-    # The mean may cancel to nothing, where only its error against the moves is bounded.
+    # The mean may cancel to nearly 0, where only its error relative to the moves is bounded.
     assert mean == pytest.approx(window.mean, rel=1e-12, abs=1e-15 * scale)
 
 
 @given(st.lists(prices, max_size=120), st.integers(2, 40))
 def test_any_prices(values: list[float], size: int) -> None:
-    """The moments agree with a brute-force recomputation whatever the prices are."""
+    """Mean and deviation agree with a brute-force computation for any prices."""
     window = ReturnWindow(size)
     for index, price in enumerate(values):
         window.push(price)
@@ -49,7 +49,7 @@ def test_any_prices(values: list[float], size: int) -> None:
 
 @given(repeated, st.integers(2, 20))
 def test_repeated_prices(values: list[float], size: int) -> None:
-    """Zero moves and repeated prices count as any other."""
+    """Returns of zero count like any others."""
     window = ReturnWindow(size)
     for index, price in enumerate(values):
         window.push(price)
@@ -57,8 +57,8 @@ def test_repeated_prices(values: list[float], size: int) -> None:
 
 
 @given(st.lists(prices, min_size=3, max_size=300), st.integers(2, 50))
-def test_path_does_not_matter(values: list[float], size: int) -> None:
-    """A window refilled from its prices has the same moments to the last bit."""
+def test_results_depend_on_the_prices_alone(values: list[float], size: int) -> None:
+    """A window filled from the prices of another has the same results to the last bit."""
     window, refilled = ReturnWindow(size), ReturnWindow(size)
     for price in values:
         window.push(price)
@@ -66,8 +66,8 @@ def test_path_does_not_matter(values: list[float], size: int) -> None:
     assert (window.mean, window.std, window.n) == (refilled.mean, refilled.std, refilled.n)
 
 
-def test_flat_window_has_no_spread() -> None:
-    """After a violent move has left the window, a flat one has a deviation of exactly 0."""
+def test_a_flat_window_has_no_deviation() -> None:
+    """A flat window has a deviation of exactly 0 after an outlier has left it."""
     window = ReturnWindow(50)
     for price in [70_000.0, 1e-6, 3e9, 70_000.01] + [70_000.02] * 60:
         window.push(price)
@@ -75,7 +75,7 @@ def test_flat_window_has_no_spread() -> None:
 
 
 def test_first_ticks() -> None:
-    """Moments that are not defined yet are 0, and n says so."""
+    """Mean and deviation are 0 while they are not defined."""
     window = ReturnWindow(50)
     assert (window.mean, window.std, window.n) == (0.0, 0.0, 0)
     window.push(100.0)
@@ -87,8 +87,8 @@ def test_first_ticks() -> None:
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
-def test_scale_does_not_matter(seed: int) -> None:
-    """Prices in another unit (a power of two, which costs no bit) give the same returns."""
+def test_the_unit_of_prices_does_not_matter(seed: int) -> None:
+    """Prices in another unit (a power of two, which is exact) give the same returns."""
     rng = np.random.default_rng(seed)
     values = 70_000 * np.exp(np.cumsum(rng.normal(0, 3e-5, 200)))
     here, there = ReturnWindow(50), ReturnWindow(50)
@@ -99,7 +99,7 @@ def test_scale_does_not_matter(seed: int) -> None:
 
 
 def test_ten_million_updates() -> None:
-    """After 10 million updates the features are those of the window, within 1e-12."""
+    """After 10 million updates the results are those of the window, within 1e-12."""
     rng = np.random.default_rng(7)
     window = ReturnWindow(50)
     kept: list[float] = []

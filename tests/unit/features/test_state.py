@@ -1,27 +1,20 @@
-"""Per-symbol state: order, history, dump and restore."""
+"""SymbolState: updates, dump and restore."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.features.ticks import START_NS, tick
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import NS, InvalidTickError, Tick, UnknownSymbolError
-from volsvc.features import History, StateError, SymbolState, SymbolTable, TickStatus
-from volsvc.features.tick_check import SILENCE_NS, TickValidator
+from volsvc.domain import NS, Tick
+from volsvc.features import StateError, SymbolState, TickStatus
 
-START = 1_767_571_200 * NS
-SMALL = FeatureSettings(window_size=5, history=8, max_symbols=2, symbol_ttl_s=60)
-
-
-def tick(at: float, price: float = 100.0, **more: Any) -> Tick:
-    return Tick("BTC-USD", START + round(at * NS), price, **more)
-
+SMALL = FeatureSettings(window_size=5)
 
 moves = st.lists(
     st.tuples(
@@ -42,10 +35,10 @@ def ticks_of(steps: Sequence[tuple[float, float, int | None]]) -> list[Tick]:
 
 
 @given(moves, st.integers(0, 60))
-def test_a_restored_state_goes_on_to_the_bit(
+def test_a_restored_state_continues_exactly(
     steps: list[tuple[float, float, int | None]], cut: int
 ) -> None:
-    """State through JSON, then more ticks: the same rows and counts as without the break."""
+    """A state restored from JSON gives the same rows and counts as the original."""
     ticks = ticks_of(steps)
     whole, first = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
     for item in ticks[:cut]:
@@ -68,19 +61,19 @@ def test_a_restored_state_goes_on_to_the_bit(
 def test_repeated_and_late_ticks_change_nothing(
     steps: list[tuple[float, float, int | None]],
 ) -> None:
-    """With every tick delivered twice the rows are those of the clean stream."""
+    """A stream with every tick delivered twice gives the rows of the original stream."""
     clean, doubled = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
     for item in ticks_of(steps):
-        order = clean.update(item)
-        assert doubled.update(item) is order
+        status = clean.update(item)
+        assert doubled.update(item) is status
         again = doubled.update(item)
-        # A late one without an id is late again: it was never taken in.
-        assert again is (TickStatus.LATE if order is TickStatus.LATE else TickStatus.DUPLICATE)
+        # A late tick without an id is late again, since it was not remembered.
+        assert again is (TickStatus.LATE if status is TickStatus.LATE else TickStatus.DUPLICATE)
         assert repr(doubled.row) == repr(clean.row)
 
 
-def test_state_of_another_kind_is_refused() -> None:
-    """Another version or window size is an error, not a wrong feature."""
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    """A state of another version or window size raises StateError."""
     state = SymbolState("BTC-USD", SMALL)
     state.update(tick(0))
     for change in ({"v": 99}, {"window_size": 6}):
@@ -88,105 +81,27 @@ def test_state_of_another_kind_is_refused() -> None:
             SymbolState("BTC-USD", SMALL).restore({**state.dump(), **change})
 
 
-class TestOrder:
-    """What a tick is to its symbol."""
-
-    def test_by_trade_id(self) -> None:
-        """A trade id that was seen is a duplicate at any time and price."""
-        check = TickValidator(0)
-        assert check.check(tick(0, trade_id=5)) is TickStatus.NEW
-        assert check.check(tick(1, 101.0, trade_id=5)) is TickStatus.DUPLICATE
-        assert check.check(tick(1, 101.0, trade_id=6)) is TickStatus.NEW
-        assert (check.duplicates, check.late, check.gaps) == (1, 0, 0)
-
-    def test_without_ids(self) -> None:
-        """Without ids only a tick that is equal in every field is a duplicate."""
-        check = TickValidator(0)
-        assert check.check(tick(0, size=1.0)) is TickStatus.NEW
-        assert check.check(tick(0, size=2.0)) is TickStatus.NEW
-        assert check.check(tick(0, size=1.0)) is TickStatus.DUPLICATE
-        assert check.check(tick(1, size=1.0)) is TickStatus.NEW
-
-    def test_a_sequence_may_start_anew(self) -> None:
-        """After a reconnect old sequences come again with new times."""
-        check = TickValidator(0)
-        assert check.check(tick(0, sequence=1)) is TickStatus.NEW
-        assert check.check(tick(0, sequence=1)) is TickStatus.DUPLICATE
-        assert check.check(tick(5, sequence=1)) is TickStatus.NEW
-
-    def test_late(self) -> None:
-        """Older than the newest by more than the tolerance is late."""
-        check = TickValidator(1.0)
-        assert check.check(tick(10)) is TickStatus.NEW
-        assert check.check(tick(9)) is TickStatus.NEW
-        assert check.check(tick(8.999)) is TickStatus.LATE
-        assert check.late == 1
-
-    def test_gaps(self) -> None:
-        """Missing trade ids of a trade feed and long silence are gaps; a ticker's skips are not."""
-        check = TickValidator(0)
-        check.check(tick(0, trade_id=1))
-        check.check(tick(1, trade_id=4))
-        assert check.gaps == 1
-        check.check(tick(2, trade_id=9, best_bid=99.0, best_ask=101.0))
-        assert check.gaps == 1
-        check.check(tick(2 + SILENCE_NS / NS + 1, trade_id=10))
-        assert check.gaps == 2
+def test_later_ticks_do_not_change_a_dump() -> None:
+    """A dump stays the state after its tick while the rest of the batch is added."""
+    state = SymbolState("BTC-USD", FeatureSettings(window_size=5))
+    state.update(tick(0))
+    dumped = state.dump()
+    before = json.dumps(dumped)
+    for at in range(1, 200):
+        state.update(tick(at, 100.0 + at))
+    assert json.dumps(dumped) == before
 
 
-@given(st.integers(1, 40), st.integers(0, 120), st.integers(1, 60))
-def test_history_keeps_the_newest(capacity: int, count: int, limit: int) -> None:
-    """The ring gives the newest rows, oldest first, whatever its size."""
-    state = SymbolState("BTC-USD", FeatureSettings(window_size=5, history=capacity))
-    rows = []
-    for index in range(count):
-        state.update(tick(index, 100.0 + index))
-        rows.append(state.row)
-    kept = list(state.history.newest(limit, "BTC-USD"))
-    assert len(state.history) == min(count, capacity)
-    assert [repr(r) for r in kept] == [repr(r) for r in rows[-min(limit, capacity) :]]
-
-
-def test_history_of_nothing() -> None:
-    """An empty ring has no rows."""
-    assert list(History(5).newest(3, "X")) == []
-
-
-def test_table_is_bounded() -> None:
-    """A full table refuses a new symbol until an old one has been silent for long enough."""
-    evicted: list[str] = []
-    table = SymbolTable(SMALL, evicted.append)
-    for symbol in ("A", "B"):
-        table.state_for(symbol, START).update(Tick(symbol, START, 1.0))
-    with pytest.raises(InvalidTickError, match="max_symbols"):
-        table.state_for("C", START + 60 * NS)
-    table.state_for("C", START + 61 * NS)
-    assert [state.symbol for state in table] == ["C"]
-    assert evicted == ["A", "B"]
-    with pytest.raises(UnknownSymbolError, match="A"):
-        table.get("A")
-
-
-def test_a_clock_far_ahead() -> None:
-    """Ticks ahead of their publication change nothing and are counted; a fast replay is not."""
+def test_ticks_far_ahead_of_their_publication_are_refused() -> None:
+    """Such ticks are counted and change nothing; those of a fast replay are accepted."""
     state = SymbolState("BTC-USD", SMALL)
-    assert state.update(tick(0), START) is TickStatus.NEW
+    assert state.update(tick(0), START_NS) is TickStatus.NEW
     before = state.row
-    assert state.update(tick(61), START) is TickStatus.FUTURE
-    assert state.update(tick(61), START) is TickStatus.FUTURE
+    assert state.update(tick(61), START_NS) is TickStatus.FUTURE
+    assert state.update(tick(61), START_NS) is TickStatus.FUTURE
     assert state.row == before
     assert state.quality().future == 2
     # Ten times real time: each tick is near the one before it, and far ahead of its stamp.
     for at in range(1, 200):
-        assert state.update(tick(at), START + at * NS // 10) is TickStatus.NEW
+        assert state.update(tick(at), START_NS + at * NS // 10) is TickStatus.NEW
     assert state.quality().ticks == 200
-
-
-def test_only_configured_symbols_are_taken_in() -> None:
-    """With `features.symbols`, another symbol has no state and a reason why not."""
-    table = SymbolTable(FeatureSettings(symbols=("A", "B")))
-    table.state_for("A", START)
-    with pytest.raises(InvalidTickError) as caught:
-        table.state_for("C", START)
-    assert caught.value.reason == "unknown_symbol"
-    assert len(table) == 1

@@ -1,4 +1,4 @@
-"""Artefacts: the packaged one, and every way in which a file is none."""
+"""Artefacts: the packaged one, and files that are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from volsvc.models import (
     read_artefact,
     write_artefact,
 )
-from volsvc.models.artefact import MOST_BYTES
+from volsvc.models.artefact import MAX_BYTES
 
 Entries = dict[str, bytes]
 
@@ -49,7 +49,7 @@ def bytes_of(array: object) -> bytes:
 
 
 def test_packaged_model() -> None:
-    """It is small, says what it was made of, and proves itself."""
+    """It is small, records the facts of its fit, and beats the baseline on held-out rows."""
     artefact = packaged()
     assert PACKAGED.stat().st_size < 4_000_000
     assert artefact.model.variant == "ml"
@@ -59,13 +59,13 @@ def test_packaged_model() -> None:
         assert figures["ml"]["held_out_qlike"] < figures["baseline"]["held_out_qlike"]
 
 
-def test_writing_what_was_read_gives_the_same_model(tmp_path: Path) -> None:
-    """The parts that were read, written again, give the same file on every machine."""
+def test_a_model_survives_its_file(tmp_path: Path) -> None:
+    """Parameters that were read and written again give the same bytes and the same forecasts."""
     artefact = packaged()
     golden = array_of(entries()["golden.npy"])
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for path in paths:
-        write_artefact(path, artefact.model.parts, "1", golden, artefact.facts)
+        write_artefact(path, artefact.model.parameters, "1", golden, artefact.facts)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     again = read_artefact(paths[0]).model
     first, second = (model.variances(golden, HORIZONS_S) for model in (artefact.model, again))
@@ -110,20 +110,20 @@ def falling(parts: Entries) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Entries], None], str]] = {
-    "cut": (cut, "no model artefact"),
-    "lost": (lose, "no model artefact"),
+    "cut": (cut, "not a model artefact"),
+    "lost": (lose, "not a model artefact"),
     "schema": (other_schema, "schema version 1"),
-    "features": (other_features, "not the ones of this version"),
+    "features": (other_features, "not those of this version"),
     "nan": (poison, "not finite"),
     "golden": (nudge, "golden"),
-    "pickle": (pickled, "no model artefact"),
+    "pickle": (pickled, "not a model artefact"),
     "falling": (falling, "falls with ret_std"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_refused(fault: str, tmp_path: Path) -> None:
-    """A file that is damaged, foreign, or not what it was, says so and is not used."""
+    """A file that is damaged, foreign or altered is refused with its fault."""
     change, message = FAULTS[fault]
     parts = entries()
     change(parts)
@@ -131,8 +131,8 @@ def test_faults_are_refused(fault: str, tmp_path: Path) -> None:
         read_artefact(packed(parts, tmp_path / "m.npz"))
 
 
-def test_other_bytes_than_expected(tmp_path: Path) -> None:
-    """With a digest given, only that file will do; and no file at all is one line."""
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    """A file of another digest is refused, and so are missing, foreign and large files."""
     good = packaged().model.digest
     assert read_artefact(PACKAGED, digest=good).model.digest == good
     with pytest.raises(ArtefactError, match="digest"):
@@ -140,10 +140,10 @@ def test_other_bytes_than_expected(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="cannot be read"):
         read_artefact(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(ArtefactError, match="no model artefact"):
+    with pytest.raises(ArtefactError, match="not a model artefact"):
         read_artefact(tmp_path / "text.npz")
     large = tmp_path / "large.npz"
     with large.open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(ArtefactError, match="larger"):
         read_artefact(large)

@@ -1,8 +1,9 @@
-"""The contract of every model, and the holder."""
+"""The contract of every model, and the swap of the serving model."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from volsvc.domain import COVERAGE
 from volsvc.features import SCALE_NAMES
 from volsvc.models import FEATURES, Baseline, Model, packaged
-from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.serving.holder import ModelHolder
+from volsvc.serving.model_choice import DesiredModel
 
 MODELS: tuple[Model, ...] = (Baseline(), packaged().model)
 N_SCALES = len(SCALE_NAMES)
@@ -23,16 +25,16 @@ known = st.floats(0, 1e3)
 maybe = st.just(math.nan) | known
 windows = st.tuples(st.floats(-10, 10), known, st.integers(1, 10**9), maybe)
 relative = st.floats(-30, 30)
+# The level and the other scales; None stands for a row without the state of a symbol.
 live = st.tuples(
     st.floats(1e-14, 1e-2), st.lists(relative, min_size=N_SCALES - 1, max_size=N_SCALES - 1)
 )
-"""A level and what stands beside it; None is a row without the state of a symbol."""
 rows = st.lists(st.tuples(windows, st.none() | live), min_size=1, max_size=8)
 Rows = list[tuple[tuple[float, ...], tuple[float, list[float]] | None]]
 
 
 def matrix_of(rows: Rows) -> NDArray[np.float64]:
-    """Rows as models read them."""
+    """Return the feature matrix of rows."""
     matrix = np.full((len(rows), len(FEATURES)), math.nan)
     for index, (window, state) in enumerate(rows):
         matrix[index, : len(window)] = window
@@ -44,10 +46,10 @@ def matrix_of(rows: Rows) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.variant)
 class TestModelContract:
-    """Holds for every model."""
+    """Requirements of every model."""
 
     def test_names(self, model: Model) -> None:
-        """A model says what it is."""
+        """A model has a variant, a version, a digest and the schema."""
         assert model.variant in ("baseline", "ml")
         assert model.version
         assert len(model.digest) == 64
@@ -55,7 +57,7 @@ class TestModelContract:
 
     @given(rows=rows, horizon=st.sampled_from(HORIZONS), given_threshold=st.booleans())
     def test_any_row(self, model: Model, rows: Rows, horizon: float, given_threshold: bool) -> None:
-        """Finite, positive, ordered, and of the shape of the rows, whatever they hold."""
+        """Forecasts of any rows are finite, positive, ordered, and of the shape of the rows."""
         threshold = 1e-3 if given_threshold else None
         forecast = model.predict(matrix_of(rows), horizon, threshold)
         for values in (forecast.sigma2, forecast.lo, forecast.hi, forecast.threshold):
@@ -68,8 +70,8 @@ class TestModelContract:
             assert (forecast.threshold == threshold).all()
 
     @given(rows=rows)
-    def test_rows_do_not_touch_one_another(self, model: Model, rows: Rows) -> None:
-        """A row's forecast is the same alone and in company, and the second time."""
+    def test_rows_are_independent(self, model: Model, rows: Rows) -> None:
+        """A row's forecast is the same alone, among other rows, and the second time."""
         matrix = matrix_of(rows)
         together = model.predict(matrix, 60.0)
         assert (model.predict(matrix, 60.0).sigma2 == together.sigma2).all()
@@ -78,7 +80,7 @@ class TestModelContract:
             assert alone.sigma2[0] == together.sigma2[index]
             assert alone.p_spike[0] == together.p_spike[index]
 
-    def test_more_volatile_is_more(self, model: Model) -> None:
+    def test_forecasts_rise_with_volatility(self, model: Model) -> None:
         """Forecast and score rise with ret_std."""
         stds = np.geomspace(1e-6, 1e-2, 50)
         matrix = np.full((50, len(FEATURES)), math.nan)
@@ -90,8 +92,8 @@ class TestModelContract:
         assert forecast.p_spike[-1] > 0.9
 
 
-def test_baseline_interval_is_that_of_its_law() -> None:
-    """Lo and hi bound the stated share of the lognormal law around the forecast."""
+def test_baseline_interval_has_its_coverage() -> None:
+    """The probability between lo and hi is COVERAGE, by the same lognormal distribution."""
     matrix = matrix_of([((0.0, 3e-5, 49, 10.0), None)])
     forecast = Baseline().predict(matrix, 60.0)
     low = Baseline().predict(matrix, 60.0, float(forecast.lo[0])).p_spike[0]
@@ -101,9 +103,9 @@ def test_baseline_interval_is_that_of_its_law() -> None:
 
 def test_swap_replaces_one_reference() -> None:
     """A request that holds the old reference keeps it; the next one sees the new."""
-    holder = ModelHolder(DesiredModel("ml", None, lacking="none is there"))
+    holder = ModelHolder(DesiredModel("ml", None, load_error="none is there"))
     first = holder.current
-    second = holder.change("route", variant="baseline")
+    second = holder.apply(replace(holder.desired, variant="baseline"), "route")
     assert holder.current is second
     assert first is not second
     assert (first.fallback, second.fallback) == (True, False)

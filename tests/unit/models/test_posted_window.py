@@ -1,4 +1,4 @@
-"""One window in plain numbers against the same row as an array."""
+"""The forecast of one window in Python floats against that of the same row as an array."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ THRESHOLDS = st.one_of(st.just(math.nan), st.floats(1e-12, 1e12))
 @given(st.one_of(WINDOWS, ORDINARY), HORIZONS, THRESHOLDS)
 @example((0.0, 3e-5, 49.0, 10.0), 60.0, math.nan)
 @example((0.0, 0.0, 1.0, math.nan), 3600.0, 1e-4)
-def test_the_same_to_the_last_bit(
+def test_equal_to_the_last_bit(
     variant: str, window: tuple[float, float, float, float], horizon_s: float, threshold: float
 ) -> None:
-    """Every number, whatever is posted."""
+    """Every number equals the array's, for any window, horizon and threshold."""
     model = MODELS[variant]
     row = np.full((1, len(FEATURES)), np.nan)
     row[0, :4] = window
@@ -43,19 +43,19 @@ def test_the_same_to_the_last_bit(
     assert alone == tuple(column[0] for column in columns)
 
 
-class Wordless(Model):
-    """A model that knows nothing of windows, and gives NaN for them."""
+class NanModel(Model):
+    """A model without `window_variances` of its own, whose variances are NaN."""
 
     variant, version, digest = "ml", "7", "0"
     laws = coarse_laws = MODELS["baseline"].laws
     spike_log_ratios = MODELS["baseline"].spike_log_ratios
 
     def head_variances(self, features: np.ndarray, count: int) -> np.ndarray:
-        """No variance is known."""
+        """Return NaN."""
         return np.full((len(features), count), np.nan)
 
 
-def test_what_is_not_finite_is_refused() -> None:
-    """As it is of an array; a model without a quicker way of its own is asked for its heads."""
+def test_forecasts_that_are_not_finite_are_refused() -> None:
+    """NaN raises as it does for arrays; by default `window_variances` calls the heads."""
     with pytest.raises(ModelError, match="not finite"):
-        forecast_window(Wordless(), (0.0, 1e-5, 9.0, 9.0), 60.0)
+        forecast_window(NanModel(), (0.0, 1e-5, 9.0, 9.0), 60.0)

@@ -1,4 +1,4 @@
-"""Trees as arrays against scikit-learn's own prediction."""
+"""Trees as arrays against the predictions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FOREST = forest_of(MODEL)
 
 
 def test_same_as_scikit_learn() -> None:
-    """The arrays give what the fitted model gives, but for thresholds and leaves in float32."""
+    """Predictions agree, up to thresholds and leaves in single precision."""
     rows = np.random.default_rng(4).normal(size=(2_000, 6))
     ours, theirs = FOREST.predict(rows)[:, 0], MODEL.predict(rows)
     assert np.mean(np.isclose(ours, theirs, rtol=1e-5)) > 0.999
 
 
 @given(st.lists(st.lists(st.floats(-9, 9), min_size=6, max_size=6), min_size=1, max_size=9))
-def test_rows_do_not_touch_one_another(rows: list[list[float]]) -> None:
-    """A row's sum is the same alone, in company, and in any chunk."""
+def test_rows_are_independent(rows: list[list[float]]) -> None:
+    """A row's sum is the same alone, among other rows, and in any chunk."""
     matrix = np.array(rows)
     together = FOREST.predict(np.tile(matrix, (CHUNK, 1)))
     for index, row in enumerate(matrix):
@@ -43,10 +43,10 @@ def test_rows_do_not_touch_one_another(rows: list[list[float]]) -> None:
         )
 
 
-def test_joined_forests_are_the_forests() -> None:
-    """Forests read in one pass, with their columns moved, give what each gives alone.
+def test_joined_forests_predict_as_alone() -> None:
+    """Joined forests, with their columns moved, predict as each does alone.
 
-    So does the first of them, taken out again.
+    So does the first of them, separated again.
     """
     moved = FEATURES[:, ::-1]
     joined = Forest.joined([FOREST, FOREST], [range(6), range(5, -1, -1)])
@@ -73,14 +73,14 @@ def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, ND
     [([0, 0, 0], [1, 0, 0]), ([1, 0, 0], [1, 0, 0]), ([1, 0, 0], [9, 0, 0])],
     ids=["to itself", "twice to one", "to none"],
 )
-def test_what_is_no_tree_is_refused(left: list[int], right: list[int]) -> None:
-    """Nodes that do not branch."""
-    with pytest.raises(ValueError, match="no tree: a node leads to"):
+def test_graphs_that_are_not_trees_are_refused(left: list[int], right: list[int]) -> None:
+    """A node that leads to itself, twice to the same node or to none raises ValueError."""
+    with pytest.raises(ValueError, match="not a tree: a node leads to"):
         Forest(_tree([0, -1, -1], left, right), [0.0])
 
 
-def test_too_large_a_tree_is_refused() -> None:
-    """A chain of more leaves than there are bits, and groups of trees that cannot be equal."""
+def test_too_many_leaves_are_refused() -> None:
+    """A tree of more than 16 leaves, and groups of unequal size, raise ValueError."""
     inner = list(range(0, 32, 2))
     feature = [0 if node in inner else -1 for node in range(33)]
     left = [node + 1 if node in inner else 0 for node in range(33)]

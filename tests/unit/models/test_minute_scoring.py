@@ -1,4 +1,4 @@
-"""Learning and judging beside the ticks: across a restart to the bit, and with a failing shadow."""
+"""Calibration and scores at the ends of minutes: across a restart, and with a failing shadow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from volsvc.features import SymbolState
 from volsvc.models import (
     HORIZONS_S,
     Baseline,
+    MinuteScoring,
     Model,
     Point,
-    Scoring,
     SymbolForecasts,
     forecast_point,
     minute_closes,
@@ -37,14 +37,14 @@ def stored(state: SymbolState) -> Any:
     return json.loads(json.dumps({**state.dump(), **state.dump_learnt()}))
 
 
-def work(
+def process(
     state: SymbolState, chunk: Sequence[Tick], serving: Model, shadow: Model
 ) -> list[tuple[str, Outcome]]:
-    """What the consumer does with a batch."""
+    """Process a batch as the consumer does; return its outcomes."""
     for tick in chunk:
         state.update(tick)
     points: list[Point] = [*minute_closes(state), forecast_point(state)]
-    scoring = Scoring(SymbolForecasts(serving, points, HORIZONS_S), shadow, points)
+    scoring = MinuteScoring(SymbolForecasts(serving, points, HORIZONS_S), shadow, points)
     for index in range(len(points) - 1):
         scoring.learn(index)
     return scoring.outcomes
@@ -56,37 +56,37 @@ def chunks(items: Sequence[Tick], size: int) -> Iterator[Sequence[Tick]]:
 
 
 def test_a_restart_changes_no_score() -> None:
-    """State through JSON at any batch, other sizes of batches: the same outcomes and scores."""
+    """State restored from JSON at any batch, of any size, gives the same outcomes and scores."""
     recording, model, baseline = ticks(40_000), packaged().model, Baseline()
     whole, parts = (SymbolState("BTC-USD", FeatureSettings()) for _ in range(2))
-    expected = [o for c in chunks(recording, 500) for o in work(whole, c, model, baseline)]
+    expected = [o for c in chunks(recording, 500) for o in process(whole, c, model, baseline)]
     found = []
     for chunk in chunks(recording, 777):
-        found += work(parts, chunk, model, baseline)
+        found += process(parts, chunk, model, baseline)
         fresh = SymbolState("BTC-USD", FeatureSettings())
         fresh.restore(stored(parts))
         parts = fresh
     assert found == expected
     assert stored(parts) == stored(whole)
-    assert {(o.issued.variant, o.issued.ahead) for _, o in expected} == {
+    assert {(o.issued.variant, o.issued.horizon_minutes) for _, o in expected} == {
         (variant, ahead) for variant in ("baseline", "ml") for ahead in (1, 5, 15, 60)
     }
 
 
-def test_either_serves_and_both_are_judged_alike() -> None:
-    """Which variant serves does not change a single score: the shadow is judged the same way."""
+def test_serving_and_shadow_have_equal_scores() -> None:
+    """The scores are the same whichever variant serves."""
     recording, model, baseline = ticks(4_000), packaged().model, Baseline()
     states = [SymbolState("BTC-USD", FeatureSettings()) for _ in range(2)]
     for chunk in chunks(recording, 500):
-        work(states[0], chunk, model, baseline)
-        work(states[1], chunk, baseline, model)
+        process(states[0], chunk, model, baseline)
+        process(states[1], chunk, baseline, model)
     first, second = (state.dump_learnt() for state in states)
     assert first["calibrations"] == second["calibrations"]
     assert first["scores"]["versus"] == second["scores"]["versus"]
 
 
-class Broken(Baseline):
-    """A shadow that gives no number."""
+class NanShadow(Baseline):
+    """A shadow whose variances are NaN."""
 
     variant = "ml"
 
@@ -94,8 +94,10 @@ class Broken(Baseline):
         return np.full((len(features), count), np.nan)
 
 
-def test_a_failing_shadow_costs_nothing() -> None:
-    """It is left out, and the one that serves is judged as ever."""
+def test_a_failing_shadow_is_left_out() -> None:
+    """The serving model is scored without it."""
     state = SymbolState("BTC-USD", FeatureSettings())
-    outcomes = [o for c in chunks(ticks(4_000), 500) for o in work(state, c, Baseline(), Broken())]
+    outcomes = [
+        o for c in chunks(ticks(4_000), 500) for o in process(state, c, Baseline(), NanShadow())
+    ]
     assert {o.issued.variant for _, o in outcomes} == {"baseline"}

@@ -1,0 +1,69 @@
+"""Parsing and formatting of times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volsvc.domain import NS, format_time, parse_time
+from volsvc.domain.times import EARLIEST_NS, LATEST_NS
+
+TIME_NS = 1_767_571_200 * NS
+
+
+@given(st.integers(EARLIEST_NS, LATEST_NS - 1))
+def test_times_survive_a_round_trip(time_ns: int) -> None:
+    """Times are formatted with a final Z, parsed back exactly, and agree with datetime."""
+    text = format_time(time_ns)
+    assert text.endswith("Z")
+    assert parse_time(text) == time_ns
+    expected = datetime.fromisoformat(text[:-1][:26]).replace(tzinfo=UTC)
+    assert int(expected.timestamp()) == time_ns // NS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-05T00:00:00Z",
+        "2026-01-05 00:00:00",
+        "2026-01-05T00:00:00.000000000Z",
+        "2026-01-05T01:00:00+01:00",
+        "2026-01-05T00:00:00 UTC",
+        1_767_571_200,
+        1_767_571_200.0,
+        "1767571200",
+        "1767571200.000",
+        1_767_571_200_000,
+        1_767_571_200_000_000,
+        1_767_571_200_000_000_000,
+    ],
+)
+def test_formats_of_times(text: Any) -> None:
+    """RFC 3339 with any zone and epoch numbers in s, ms, µs and ns give the same time."""
+    assert parse_time(text) == TIME_NS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-13-01T00:00:00Z",
+        "2026-01-05T00:00:61Z",
+        0,
+        5,
+        -1,
+        "nan",
+        "1e9",
+        True,
+        1e300,
+    ],
+)
+def test_invalid_times(text: Any) -> None:
+    """Other values raise an error, times in a wrong unit included."""
+    with pytest.raises((ValueError, OverflowError)):
+        parse_time(text)
