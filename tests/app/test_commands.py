@@ -1,4 +1,4 @@
-"""The commands beside the daemon, as a user runs them."""
+"""Commands other than `run`, as a user runs them."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from tests.daemon import command
 
 
 async def test_generate(tmp_path: Path) -> None:
-    """The same seed writes the same file; it covers the minutes and says the true volatility."""
+    """The same seed writes the same file, with the true volatility of every tick."""
     for name, seed in (("a.csv", "7"), ("b.csv", "7"), ("c.csv", "8")):
         arguments = ("--minutes", "5", "--seed", seed, "--symbols", "BTC-USD,X-USD")
         code, out, err = await command("generate", "--out", name, *arguments, cwd=tmp_path)
@@ -29,7 +29,7 @@ async def test_generate(tmp_path: Path) -> None:
 
 
 async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None:
-    """CSV, NDJSON and Parquet hold the same rows, to the last bit."""
+    """CSV, NDJSON and Parquet files hold the same rows, to the last bit."""
     for name in ("f.csv", "f.ndjson.zst", "f.parquet"):
         code, _, err = await command("features", str(recording), "--out", name, cwd=tmp_path)
         assert code == 0, err
@@ -80,7 +80,7 @@ async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None
     ids=range(20),
 )
 async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
-    """A mistake is one line that names it; nothing half is left behind."""
+    """A mistake gives one line that names it, and leaves no file behind."""
     found, out, err = await command(*arguments, cwd=tmp_path)
     assert (found, out) == (code, "")
     (line,) = err.strip().splitlines()
@@ -89,7 +89,7 @@ async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_p
 
 
 async def test_help_and_printed_things(tmp_path: Path) -> None:
-    """Help for all and for each; settings, document and version are printed as JSON or text."""
+    """Every command has help; settings, OpenAPI document and version are printed."""
     code, out, _ = await command(cwd=tmp_path)
     assert code == 0
     assert not re.search(r"\w\.\.\.$", out, re.MULTILINE), "a summary too long for its line"

@@ -1,4 +1,4 @@
-"""Configuration mistakes as a user sees them."""
+"""Errors of the configuration, as a user sees them."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("text", MISTAKES)
 async def test_mistake_in_the_file(text: str, tmp_path: Path) -> None:
-    """A mistake is one line that names key and value, with exit code 2."""
+    """A mistake gives one line that names key and value, and exit code 2."""
     (tmp_path / "config.toml").write_text(text)
     code, out, err = await command("run", "--config", "config.toml", cwd=tmp_path)
     assert (code, out) == (2, "")

@@ -1,4 +1,4 @@
-"""The door of a daemon as a user runs it: keys made by the command, SIGHUP, TLS, streams."""
+"""Access to a daemon as a user runs it: keys made by the command, SIGHUP, TLS, streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ = ("keys", "new", "--scopes", "read", "--file", "keys.toml")
 
 
 async def make_key(name: str, folder: Path) -> str:
-    """A key as the command shows it."""
+    """Return a new key, as printed by the command."""
     code, out, err = await command(*READ, "--name", name, cwd=folder)
     assert code == 0, err
     return out.splitlines()[0].removeprefix("key: ")
@@ -33,7 +33,7 @@ async def status(url: str, key: str, path: str = "/latest") -> int:
 
 
 async def test_rotation_by_hangup(tmp_path: Path) -> None:
-    """A key that the command made works after SIGHUP; one that was removed does not any more."""
+    """After SIGHUP a new key is accepted, and a removed one is not."""
     first = await make_key("first", tmp_path)
     file = tmp_path / "keys.toml"
     assert file.stat().st_mode & 0o077 == 0, "only its owner reads it"
@@ -47,11 +47,11 @@ async def test_rotation_by_hangup(tmp_path: Path) -> None:
         assert await status(url, second) == 401
 
         async def becomes(key: str, wanted: int) -> None:
-            async def it_is() -> bool:
+            async def reached() -> bool:
                 return await status(url, key) == wanted
 
             daemon.process.send_signal(signal.SIGHUP)
-            await eventually(it_is, 10, f"{wanted} for a key")
+            await eventually(reached, 10, f"{wanted} for a key")
 
         await becomes(second, 200)
         assert await status(url, first) == 200
@@ -63,8 +63,8 @@ async def test_rotation_by_hangup(tmp_path: Path) -> None:
         assert second not in daemon.log
 
 
-async def test_wrong_orders_of_keys(tmp_path: Path) -> None:
-    """Scopes that are none, doubled names and public addresses without keys end with code 2."""
+async def test_invalid_requests_for_keys(tmp_path: Path) -> None:
+    """Unknown scopes, repeated names and public addresses without keys end with code 2."""
     await make_key("a", tmp_path)
     for arguments in (
         (*READ, "--name", "a"),
@@ -80,7 +80,7 @@ async def test_wrong_orders_of_keys(tmp_path: Path) -> None:
 
 
 def certificate(folder: Path, name: str) -> dict[str, str]:
-    """A self-signed certificate and its key, by settings."""
+    """Return settings of a new self-signed certificate and its key."""
     openssl = shutil.which("openssl")
     assert openssl is not None, "apt-get install openssl"
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
@@ -92,7 +92,7 @@ def certificate(folder: Path, name: str) -> dict[str, str]:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """With certificate and key the service speaks HTTPS, and nothing else on its port."""
+    """With certificate and key the service answers HTTPS only."""
     env = certificate(tmp_path, "ours")
     trust = ssl.create_default_context(cafile=env["VOLSVC_HTTP__CERT_FILE"])
     async with running("--source", "none", env=env, cwd=tmp_path) as daemon:
@@ -118,7 +118,7 @@ async def test_tls(tmp_path: Path) -> None:
 
 
 async def test_streams_end_with_the_service(tmp_path: Path) -> None:
-    """SIGTERM ends streams first, with a hint when to come back, and the exit is in time."""
+    """SIGTERM ends streams with a time to reconnect, and the daemon exits in time."""
     async with running(cwd=tmp_path) as daemon, aiohttp.ClientSession() as client:
         async with client.get(daemon.url + "/stream") as response:
             reader = Reader(response)

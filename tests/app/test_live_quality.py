@@ -1,4 +1,4 @@
-"""Live scores of a whole daemon: equal to the offline ones, and the guard acts on them."""
+"""Live scores of a whole daemon equal offline ones, and the guard acts on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ FLOOR = 0.5e-4**2
 
 
 def write_walk(path: Path) -> list[float]:
-    """A random walk of known volatility, one price on each step of the grid; its log prices."""
+    """Write a random walk of known volatility, one price a grid step; return its log prices."""
     rng = np.random.default_rng(3)
     logs = math.log(100) + np.cumsum(rng.normal(0, SIGMA, MINUTES * 60 // STEP_S))
     with path.open("w") as file:
@@ -46,7 +47,7 @@ class TenfoldModel(MlModel):
 async def replayed(
     path: Path, least: int, model: MlModel | None = None
 ) -> tuple[Daemon, list[Any]]:
-    """A daemon that has replayed a recording, and what it published as outcomes."""
+    """Return a daemon that has replayed a recording, and the outcomes that it published."""
     sections: dict[str, dict[str, Any]] = {
         "source": {"path": str(path)},
         "replay": {"speed": "max"},
@@ -57,7 +58,8 @@ async def replayed(
     }
     daemon = Daemon(load_settings(None, sections))
     if model is not None:
-        daemon.holder.change("settings", fitted=model)
+        holder = daemon.services.holder
+        holder.apply(replace(holder.desired, fitted=model), "settings")
     published: list[Any] = []
     publish = daemon.bus.publish
 
@@ -70,8 +72,8 @@ async def replayed(
     stop = asyncio.Event()
     run = asyncio.create_task(daemon.run(stop, lambda url: None))
 
-    async def over() -> bool:
-        state = next(iter(daemon.table), None)
+    async def finished() -> bool:
+        state = next(iter(daemon.services.table), None)
         rows = MINUTES * 60 // STEP_S
         return (
             state is not None
@@ -82,17 +84,17 @@ async def replayed(
             )
         )
 
-    await eventually(over, 60, "the recording is replayed")
-    daemon.quality_monitor.look()
+    await eventually(finished, 60, "the recording is replayed")
+    daemon.services.quality_monitor.check_guard()
     stop.set()
     await run
     return daemon, published
 
 
 def realised(logs: list[float], matured_at: str, horizon_s: float) -> float:
-    """Realised volatility up to a time, from the prices alone, on the grid."""
+    """Return the realised volatility of a horizon up to a time, from prices on the grid."""
     end = int(np.datetime64(matured_at.removesuffix("Z"), "s").astype(int)) - START_S
-    # The price on the step at a minute's very start belongs to that minute.
+    # The price at the start of a minute belongs to that minute.
     last, first = end // STEP_S - 1, (end - int(horizon_s)) // STEP_S - 1
     total = math.fsum((logs[i + 1] - logs[i]) ** 2 for i in range(first, last))
     return math.sqrt(max(total, FLOOR * horizon_s / 60))
@@ -101,7 +103,7 @@ def realised(logs: list[float], matured_at: str, horizon_s: float) -> float:
 async def test_live_scores_equal_the_offline_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every outcome is what the prices say; /quality is the plain mean of the outcomes."""
+    """Outcomes equal the realised volatility of prices; /quality is the mean over outcomes."""
     monkeypatch.chdir(tmp_path)
     logs = write_walk(tmp_path / "walk.ndjson")
     daemon, outcomes = await replayed(tmp_path / "walk.ndjson", 10_000)
@@ -111,51 +113,52 @@ async def test_live_scores_equal_the_offline_ones(
         expected = realised(logs, outcome["matured_at"], outcome["horizon_s"])
         assert outcome["realised"] == pytest.approx(expected, rel=1e-9)
     rows = {
-        (r["variant"], r["horizon_s"]): r for r in daemon.quality_monitor.report("X-USD")["symbols"]
+        (r["variant"], r["horizon_s"]): r
+        for r in daemon.services.quality_monitor.report("X-USD")["symbols"]
     }
     assert set(rows) == set(groups) == {(v, h) for v in ("baseline", "ml") for h in HORIZONS_S}
-    for place, found in groups.items():
+    for key, found in groups.items():
         column = {name: np.array([o[name] for o in found], dtype=float) for name in found[0]
                   if name in ("realised", "sigma", "lo", "hi", "threshold", "score")}  # fmt: skip
-        row, came = rows[place], column["realised"]
+        row, actual = rows[key], column["realised"]
         assert row["n"] == len({o["prediction_id"] for o in found}) == len(found)
-        offline = qlike(came**2, column["sigma"] ** 2).mean()
+        offline = qlike(actual**2, column["sigma"] ** 2).mean()
         assert row["qlike"] == pytest.approx(offline, rel=1e-9)
-        covered = (came >= column["lo"]) & (came <= column["hi"])
+        covered = (actual >= column["lo"]) & (actual <= column["hi"])
         assert row["coverage"] == pytest.approx(covered.mean(), rel=1e-12)
-        hit = came > column["threshold"]
+        hit = actual > column["threshold"]
         assert row["brier"] == pytest.approx(((hit - column["score"]) ** 2).mean(), rel=1e-9)
     skill = 1 - rows["ml", 60.0]["qlike"] / rows["baseline", 60.0]["qlike"]
     assert rows["ml", 60.0]["skill"] == pytest.approx(skill, rel=1e-9)
-    said = daemon.latest_store.get("X-USD").snapshot.prediction_id
-    assert said is not None
-    assert said.startswith("X-USD/2026-01-05T05:29:00")
-    previous = said.replace("05:29:00", "05:28:00")
+    prediction_id = daemon.services.latest_store.get("X-USD").snapshot.prediction_id
+    assert prediction_id is not None
+    assert prediction_id.startswith("X-USD/2026-01-05T05:29:00")
+    previous = prediction_id.replace("05:29:00", "05:28:00")
     assert previous in {outcome["prediction_id"] for outcome in outcomes}
 
 
 async def test_a_planted_bad_model_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten times the baseline's variance: its QLIKE says so at once, and the guard falls back."""
+    """The guard stops a model that forecasts ten times the baseline's variance."""
     monkeypatch.chdir(tmp_path)
     write_walk(tmp_path / "walk.ndjson")
-    parts = packaged().model.parts
+    parts = packaged().model.parameters
     daemon, outcomes = await replayed(
         tmp_path / "walk.ndjson", 240, TenfoldModel(parts, "9", "bad")
     )
-    serving = daemon.holder.current
+    serving = daemon.services.holder.current
     assert (serving.model.variant, serving.requested) == ("baseline", "ml")
     assert "quality.fallback_ratio" in (serving.fallback_reason or "")
-    assert daemon.quality_monitor.report()["guard"]["stopped"]
-    assert daemon.holder.shadow is not None
-    assert daemon.holder.shadow.version == "9"
+    assert daemon.services.quality_monitor.report()["guard"]["stopped"]
+    assert daemon.services.holder.shadow is not None
+    assert daemon.services.holder.shadow.version == "9"
     # The same outcomes by the baseline's own numbers: x/10 - ln(x/10) - 1 against x - ln x - 1.
     mine = {o["matured_at"]: o for o in outcomes if o["horizon_s"] == 60.0}
     base = [o for o in outcomes if o["horizon_s"] == 60.0 and o["model_variant"] == "baseline"]
     ratios = np.array([(o["realised"] / o["sigma"]) ** 2 for o in base])
     tenfold = float((ratios / 10 - np.log(ratios / 10) - 1).mean())
-    report = daemon.quality_monitor.report("X-USD")
+    report = daemon.services.quality_monitor.report("X-USD")
     (row,) = [r for r in report["symbols"] if (r["variant"], r["horizon_s"]) == ("ml", 60.0)]
     assert len(mine) == len(base)
     assert row["qlike"] == pytest.approx(tenfold, rel=1e-9)

@@ -1,4 +1,4 @@
-"""The daemon as a user runs it, on the in-process bus."""
+"""The daemon on the in-process bus, as a user runs it."""
 
 import asyncio
 import csv
@@ -18,12 +18,12 @@ ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
 
 
 def same(row: dict[str, str], published: dict[str, Any]) -> bool:
-    """Whether a CSV row of `volsvc features` and a published row are equal to the last bit."""
+    """Return true if a CSV row of `volsvc features` equals a published row to the last bit."""
     return all(repr(published[name]) == row[name] or published[name] == row[name] for name in row)
 
 
 async def features_of(path: Path, folder: Path) -> list[dict[str, str]]:
-    """The rows that `volsvc features` gives."""
+    """Return the rows of `volsvc features`."""
     code, _, err = await command("features", str(path), "--out", "features.csv", cwd=folder)
     assert code == 0, err
     with (folder / "features.csv").open() as file:
@@ -31,7 +31,7 @@ async def features_of(path: Path, folder: Path) -> list[dict[str, str]]:
 
 
 async def test_first_run(tmp_path: Path) -> None:
-    """Without a file the generator streams, /predict answers the contract, /latest moves."""
+    """Without a file the generator streams, /predict answers, and /latest moves."""
     async with running(cwd=tmp_path) as daemon:
         status, answer = await daemon.predict(rows=[ROW])
         assert status == 200
@@ -55,7 +55,7 @@ async def test_first_run(tmp_path: Path) -> None:
 async def test_published_features_equal_the_command(
     real: Path | None, speed: str, recording: Path, tmp_path: Path
 ) -> None:
-    """What the daemon publishes is what `volsvc features` writes, to the last bit."""
+    """The daemon publishes the rows that `volsvc features` writes, to the last bit."""
     path = real or recording
     rows = await features_of(path, tmp_path)
     env = {"VOLSVC_FEATURES__HISTORY": "20000"}
@@ -90,7 +90,7 @@ async def test_doubled_recording_gives_the_clean_one(recording: Path, tmp_path: 
 
 
 async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Path) -> None:
-    """SIGTERM ends the daemon in time with code 0, and no request in flight fails."""
+    """SIGTERM ends the daemon in time with code 0; no request in flight fails."""
     arguments = ("--path", str(recording), "--speed", "max")
     env = {"VOLSVC_SOURCE__LOOP": "true"}
     async with running(*arguments, env=env, cwd=tmp_path) as daemon:
@@ -115,11 +115,11 @@ async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Pat
 
 
 async def test_second_signal_quits_at_once(tmp_path: Path) -> None:
-    """An impatient operator need not wait for the drain."""
+    """A second SIGTERM ends the process during the drain."""
     async with running(cwd=tmp_path) as daemon:
         host, port = daemon.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        # A request whose body never comes holds the drain up.
+        # The drain waits for a request whose body never comes.
         writer.write(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         await writer.drain()
 
@@ -139,7 +139,7 @@ async def test_second_signal_quits_at_once(tmp_path: Path) -> None:
 
 
 async def test_hangup_reloads(tmp_path: Path) -> None:
-    """SIGHUP takes over variant and log level; settings that are wrong change nothing."""
+    """SIGHUP applies variant and log level; invalid settings change nothing."""
     config = tmp_path / "config.toml"
     config.write_text('[model]\nvariant = "baseline"\n[service]\nlog_level = "info"\n')
     async with running("--config", "config.toml", cwd=tmp_path) as daemon:
@@ -150,10 +150,10 @@ async def test_hangup_reloads(tmp_path: Path) -> None:
             before = daemon.log.count(event)
             daemon.process.send_signal(signal.SIGHUP)
 
-            async def heard() -> bool:
+            async def logged() -> bool:
                 return daemon.log.count(event) > before
 
-            await eventually(heard, 10, event)
+            await eventually(logged, 10, event)
 
         await hang_up('[model]\nvariant = "ml"\n[service]\nlog_level = "debug"\n', "reloaded")
         assert (await daemon.get("/version"))["model"].startswith("ml-")
@@ -168,7 +168,7 @@ async def test_hangup_reloads(tmp_path: Path) -> None:
 
 
 async def test_port_in_use(tmp_path: Path) -> None:
-    """A port in use is one clear line and exit code 1; nothing is started."""
+    """A port in use gives one line and exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, out, err = await command("run", "--port", port, cwd=tmp_path)
@@ -192,7 +192,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 async def test_unusable_recordings(name: str, tmp_path: Path) -> None:
-    """A recording without a tick ends the start with one line that names file and fault."""
+    """A recording without a tick gives one line that names file and fault."""
     text, fault = BAD_FILES[name]
     (tmp_path / name).write_text(text)
     code, _, err = await command("run", "--path", name, "--port", "0", cwd=tmp_path)

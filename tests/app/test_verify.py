@@ -1,4 +1,4 @@
-"""Digests from the command line."""
+"""Digests of runs, compared by `volsvc verify`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from volsvc.commands.files import generate_file
 
 
 async def test_two_runs_are_compared(tmp_path: Path) -> None:
-    """The same ticks give the same digests; a tick less is found in its own minute."""
+    """The same ticks give the same digests; a missing tick is found in its minute."""
     whole, torn = tmp_path / "whole.ndjson", tmp_path / "torn.ndjson"
     generate_file(whole, minutes=4, seed=3, symbols=("BTC-USD",), start="2026-01-05T14:00:00Z")
     lines = whole.read_text().splitlines(keepends=True)

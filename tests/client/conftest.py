@@ -1,4 +1,4 @@
-"""Daemons for the tests of this folder."""
+"""The daemon fixture of the client tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.daemon import RunningDaemon, eventually, running
 
 @pytest.fixture
 async def daemon(minutes: Path, tmp_path: Path) -> AsyncIterator[RunningDaemon]:
-    """A daemon in a process of its own that has replayed a recording."""
+    """Run a daemon in a process of its own that has replayed a recording."""
     rows = len(minutes.read_text().splitlines())
     async with running("--path", str(minutes), "--speed", "max", cwd=tmp_path) as started:
 

@@ -1,4 +1,4 @@
-"""An HTTP server that answers what a test wrote down, one answer a request."""
+"""An HTTP server with scripted answers, one for each request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aiohttp import web
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer; with `cut` the connection breaks where its body ends."""
+class Reply:
+    """An answer; with `cut` the connection is reset after its body."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -21,22 +21,22 @@ class Said:
 
 @dataclass
 class Script:
-    """Answers in their order, the last one for ever, and what was asked."""
+    """The answers in order, of which the last one is repeated, and the requests so far."""
 
-    answers: Sequence[Said]
+    answers: Sequence[Reply]
     url: str = ""
-    asked: list[web.Request] = field(default_factory=list)
+    requests: list[web.Request] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The next answer."""
+        """Send the next answer."""
         await request.read()
-        said = self.answers[min(len(self.asked), len(self.answers) - 1)]
-        self.asked.append(request)
-        response = web.StreamResponse(status=said.status, headers=said.headers)
+        answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+        self.requests.append(request)
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
         response.enable_chunked_encoding()
         await response.prepare(request)
-        await response.write(said.body)
-        if said.cut:
+        await response.write(answer.body)
+        if answer.cut:
             assert request.transport is not None
             request.transport.close()
         else:
@@ -45,8 +45,8 @@ class Script:
 
 
 @asynccontextmanager
-async def scripted(*answers: Said) -> AsyncIterator[Script]:
-    """A server on a free port that follows a script."""
+async def scripted(*answers: Reply) -> AsyncIterator[Script]:
+    """Run a server with a script on a free port."""
     script = Script(answers)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", script.answer)

@@ -1,4 +1,4 @@
-"""Every call of both clients, beside what the service says to a plain request."""
+"""Tests of the calls of both clients against the answers to plain requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted import Said, scripted
+from tests.client.scripted import Reply, scripted
 from tests.daemon import RunningDaemon
 from tests.web.serving import ROW, serving
 from tests.web.test_auth import AUTH, CALLER, READER, STRANGER
@@ -46,14 +46,14 @@ MOVING = {"ts", "age_s"}
 
 
 def still(value: Any) -> Any:
-    """An answer without what moves on with the clock."""
+    """Return an answer without fields that depend on the clock."""
     if isinstance(value, dict):
         return {name: still(part) for name, part in value.items() if name not in MOVING}
     return [still(part) for part in value] if isinstance(value, list) else value
 
 
-async def test_answers_are_what_the_service_says(daemon: RunningDaemon) -> None:
-    """Each answer holds every field of the JSON, in the types of the schemas."""
+async def test_answers_are_complete(daemon: RunningDaemon) -> None:
+    """Each answer has every field of the JSON, in the types of the schemas."""
     async with AsyncClient(daemon.url, retries=ONCE) as client:
         for name, path in PLAIN.items():
             answer = await getattr(client, name)()
@@ -65,7 +65,7 @@ async def test_answers_are_what_the_service_says(daemon: RunningDaemon) -> None:
 
 
 async def test_metrics(daemon: RunningDaemon) -> None:
-    """Those that are asked for, or all, as text."""
+    """Metrics are returned as text, all or those with the given names."""
     async with AsyncClient(daemon.url, retries=ONCE) as client:
         some = (await client.metrics("volsvc_ready", "volsvc_health_status")).text
         names = {re.split(r"[ {]", line)[0] for line in some.splitlines() if line[0] != "#"}
@@ -74,7 +74,7 @@ async def test_metrics(daemon: RunningDaemon) -> None:
 
 
 async def test_predictions(daemon: RunningDaemon) -> None:
-    """Rows as objects and as mappings give the service's own answer; published features too."""
+    """Rows as objects, as mappings and from published features give the service's own answer."""
     async with AsyncClient(daemon.url) as client:
         answer = await client.predict([ROW, Row(ret_mean=0.05, ret_std=0.01, n=50)])
         _, plain = await daemon.predict(rows=[ROW])
@@ -94,7 +94,7 @@ async def test_predictions(daemon: RunningDaemon) -> None:
 
 
 async def test_the_blocking_client(daemon: RunningDaemon) -> None:
-    """Without asyncio the same calls give the same answers, and its errors are the same."""
+    """The calls give the same answers and errors without asyncio."""
 
     def use() -> None:
         with Client(daemon.url, retries=ONCE) as client:
@@ -116,7 +116,7 @@ async def test_the_blocking_client(daemon: RunningDaemon) -> None:
 
 
 async def test_faults_have_pointers(daemon: RunningDaemon) -> None:
-    """What is wrong with a request is said of each place; a lenient one gets the rest."""
+    """Each fault of a request has a JSON pointer; a lenient request gets the other forecasts."""
     bad = {**ROW, "ret_std": -1.0}
     async with AsyncClient(daemon.url) as client:
         with pytest.raises(InvalidRequestError) as caught:
@@ -130,7 +130,7 @@ async def test_faults_have_pointers(daemon: RunningDaemon) -> None:
 
 
 async def test_other_refusals_have_classes(daemon: RunningDaemon) -> None:
-    """Data that is too old and a model that must not serve are errors of their own."""
+    """Stale data and a model that cannot be activated have error classes of their own."""
     async with AsyncClient(daemon.url, retries=ONCE) as client:
         with pytest.raises(StaleDataError, match="s old") as stale:
             await client.latest("BTC-USD", max_age_s=0.0)
@@ -140,7 +140,7 @@ async def test_other_refusals_have_classes(daemon: RunningDaemon) -> None:
 
 
 async def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key opens what its scopes allow, and the errors of the others say what is missing."""
+    """A key allows the calls of its scopes; other calls raise an error with the missing scope."""
     monkeypatch.chdir(tmp_path)
     async with serving(AUTH) as (session, _):
         url = str(session._base_url)
@@ -159,42 +159,45 @@ async def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "ftp://a", "http://", "http://u:secret@a/", "http://a/?key=secret"]
 )
-def test_addresses_that_are_none(url: str) -> None:
-    """An address that is none, or carries a secret, is refused without showing it."""
+def test_invalid_addresses(url: str) -> None:
+    """An address that is invalid or contains a secret is refused without showing it."""
     with pytest.raises(ClientError, match=r"^url: must") as caught:
         AsyncClient(url)
     assert "secret" not in str(caught.value)
 
 
 async def test_the_key_stays_here() -> None:
-    """A redirect is not followed, no error shows the key, and a key with a line break is none."""
-    moved = Said(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
+    """A redirect is not followed, no error shows the key, and a line break in it is refused."""
+    moved = Reply(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
     async with scripted(moved) as script, AsyncClient(script.url, "vsk_secret") as client:
-        with pytest.raises(UnexpectedAnswerError, match="leads to") as caught:
+        with pytest.raises(UnexpectedAnswerError, match="a redirect to") as caught:
             await client.version()
-        assert script.asked[0].headers["Authorization"] == "Bearer vsk_secret"
-        assert len(script.asked) == 1
+        assert script.requests[0].headers["Authorization"] == "Bearer vsk_secret"
+        assert len(script.requests) == 1
         assert "vsk_secret" not in f"{caught.value!r} {client!r} {vars(client)!r}"
     with pytest.raises(ClientError, match="key: must be one word"):
         AsyncClient("http://127.0.0.1", "a\r\nX-Evil: 1")
 
 
-async def test_a_newer_service_is_understood() -> None:
-    """Fields that this client does not know are left out; another service is an error."""
-    newer = Said(body=b'{"status": "ok", "checks": {}, "mood": "good"}')
-    async with scripted(newer, Said(body=b"<html>")) as script, AsyncClient(script.url) as client:
+async def test_a_newer_service() -> None:
+    """Unknown fields are ignored; the answer of another service is an error."""
+    newer = Reply(body=b'{"status": "ok", "checks": {}, "mood": "good"}')
+    async with (
+        scripted(newer, Reply(body=b"<html>")) as script,
+        AsyncClient(script.url) as client,
+    ):
         assert (await client.health()).status == "ok"
-        with pytest.raises(UnexpectedAnswerError, match="/health answers something else"):
+        with pytest.raises(UnexpectedAnswerError, match="/health: unexpected answer"):
             await client.health()
 
 
 async def test_names_are_quoted() -> None:
-    """A symbol cannot lead out of its place in the path."""
-    async with scripted(Said(404, b"")) as script, AsyncClient(script.url) as client:
+    """A symbol is quoted in the path, so that it cannot lead to another route."""
+    async with scripted(Reply(404, b"")) as script, AsyncClient(script.url) as client:
         for symbol in ("../models", "a/b?c#d", "BTC USD", "é"):
             with pytest.raises(NotFoundError):
                 await client.latest(symbol)
-        paths = [request.rel_url.raw_path_qs for request in script.asked]
+        paths = [request.rel_url.raw_path_qs for request in script.requests]
     assert paths == [
         "/latest/..%2Fmodels",
         "/latest/a%2Fb%3Fc%23d",
@@ -205,7 +208,7 @@ async def test_names_are_quoted() -> None:
 
 @pytest.mark.parametrize("client", [AsyncClient, Client])
 def test_help_shows_the_call(client: type) -> None:
-    """Each call is a method of both clients, with the arguments and the words of the call."""
+    """Each call is a method of both clients, with its arguments and docstring."""
     for name, build in vars(calls).items():
         if getattr(build, "__module__", "") != calls.__name__ or not inspect.isfunction(build):
             continue
@@ -219,7 +222,7 @@ def test_help_shows_the_call(client: type) -> None:
 
 
 def test_importing_it_is_light() -> None:
-    """It brings no arrays, no Kafka, no models, no settings."""
+    """Importing the client loads no arrays, no Kafka, no models and no settings."""
     program = "import sys, volsvc.client; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

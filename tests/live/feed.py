@@ -1,4 +1,4 @@
-"""A live source against the simulated exchange, and what comes of it."""
+"""A live source on the simulated exchange, with the engine that processes its ticks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from volsvc.telemetry.metrics import Metrics
 
 START_NS = 1_790_000_000 * NS
 SYMBOL = "BTC-USD"
+# Watchdog timeouts short enough for a test; the simulator sends a heartbeat each 0.1 s.
 WATCHED = {"heartbeat_timeout_s": 2.0, "data_timeout_s": 30, "reconnect_max_s": 0.3}
-"""Watchdogs quick enough for a test; the simulator's heartbeats come each 0.1 s."""
 
 
 def trades(steps: int, per_step: int = 2, symbol: str = SYMBOL) -> list[Tick]:
-    """Trades whose steps of a quarter of a second hold `per_step` of them each."""
+    """Return trades, `per_step` of them in each step of a quarter of a second."""
     made = []
     for step in range(steps):
         for part in range(per_step):
@@ -46,19 +46,19 @@ def trades(steps: int, per_step: int = 2, symbol: str = SYMBOL) -> list[Tick]:
 def exchange(
     ticks: Sequence[Tick], *faults: Fault, speed: float = math.inf, **script: Any
 ) -> Simulator:
-    """A simulated exchange over these ticks."""
+    """Return a simulated exchange that plays these ticks."""
     made = Script(fault=faults, **{"heartbeat_s": 0.1, **script})
     return Simulator(Steps(ticks, made.batch_ms), made, speed=speed)
 
 
 def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
-    """Settings of a source that goes to the simulator."""
+    """Return the settings of a source that connects to the simulator."""
     urls = {"ws_url": simulator.ws_url, "rest_url": simulator.rest_url}
     return SourceSettings(kind="coinbase", **{**urls, **WATCHED, **keys})
 
 
 class Feed:
-    """What a live source gave, through the engine that the daemon has."""
+    """A live source with its ticks and the features that the daemon's engine makes of them."""
 
     def __init__(self, settings: SourceSettings, symbols: Sequence[str], venue: Venue) -> None:
         metrics = Metrics()
@@ -67,13 +67,12 @@ class Feed:
         self.rows: list[SourceRow] = []
         self.features: list[FeatureRow] = []
         self.table = SymbolTable(FeatureSettings())
-        reporter = FeedListener(metrics, self.health)
-        reporter.gap_listeners.append(lambda *gap: self.gaps.append(gap))
+        reporter = FeedListener(metrics, self.health, lambda *gap: self.gaps.append(gap))
         self._registry = metrics.registry
         self.source = LiveSource(venue, symbols, settings, reporter)
 
     async def run(self) -> None:
-        """Take ticks until cancelled."""
+        """Process ticks until cancelled."""
         batches = self.source.batches(lambda row: False)
         try:
             async for batch in batches:
@@ -87,15 +86,15 @@ class Feed:
 
     @property
     def ids(self) -> list[int | None]:
-        """Trade ids in the order in which they came."""
+        """The trade ids in the order of arrival."""
         return [row.tick.trade_id for row in self.rows]
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """Return the sum of a metric over its labels."""
         return metric_sum(generate_latest(self._registry).decode(), name)
 
     async def until(self, state: Callable[[], bool], what: str, within_s: float = 15) -> None:
-        """Wait for a state."""
+        """Wait until a state is reached."""
 
         async def reached() -> bool:
             return state()
@@ -109,7 +108,7 @@ async def listening(
     symbols: Sequence[str] = (SYMBOL,),
     venue: Venue | None = None,
 ) -> AsyncIterator[Feed]:
-    """A source that runs while the context is open; fails with what the source failed with."""
+    """Run a source while the context is open; raises the exception of a failed source."""
     feed = Feed(source_settings, symbols, venue or Coinbase(source_settings.feed))
     task = asyncio.create_task(feed.run())
     try:
@@ -121,6 +120,6 @@ async def listening(
 
 
 def now_trades(steps: int) -> list[Tick]:
-    """Trades of which the first happens now."""
+    """Return trades of which the first happens now."""
     shift_ns = time.time_ns() - START_NS
     return [msgspec.structs.replace(t, time_ns=t.time_ns + shift_ns) for t in trades(steps)]

@@ -1,4 +1,4 @@
-"""Kraken's WebSocket v2 and REST trades, as far as a feed of trades needs them."""
+"""A server with the parts of Kraken's WebSocket v2 and REST API that a feed of trades needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volsvc.domain import Tick, format_time
 
 
 class KrakenServer:
-    """Sends trades one by one, all but those at `unsent`; drops the client before `drop_at`."""
+    """Sends trades one by one, without those at `unsent`; disconnects before that at `drop_at`."""
 
     def __init__(self, trades: Sequence[Tick], unsent: frozenset[int], drop_at: int) -> None:
         self._trades = trades
@@ -26,12 +26,12 @@ class KrakenServer:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """Settings of a source that goes here."""
+        """The settings of a source that connects here."""
         urls = {"ws_url": f"ws://127.0.0.1:{self.port}/v2"}
         return {"kind": "kraken", **urls, "rest_url": f"http://127.0.0.1:{self.port}"}
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
-        """Subscriptions, then trades and heartbeats."""
+        """Answer subscriptions, then send trades and heartbeats."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         status = {"system": "online", "api_version": "v2"}
@@ -41,8 +41,8 @@ class KrakenServer:
         params = json.loads(subscribe.data)["params"]
         for symbol in params["symbol"]:
             known = symbol == "BTC/USD"
-            receipt = _receipt(params["channel"], symbol) if known else _refusal(symbol)
-            await socket.send_json(receipt)
+            reply = _acknowledgement(params["channel"], symbol) if known else _refusal(symbol)
+            await socket.send_json(reply)
         while self._next < len(self._trades):
             index, self._next = self._next, self._next + 1
             if index == self._drop_at:
@@ -51,7 +51,7 @@ class KrakenServer:
             if index not in self._unsent:
                 data = [_trade(self._trades[index])]
                 await socket.send_json({"channel": "trade", "type": "update", "data": data})
-        # Goes on talking whatever the client says, a goodbye included, until the client has gone.
+        # Keeps sending until the client has disconnected, even after its close frame.
         with contextlib.suppress(ConnectionError):
             while True:
                 await socket.send_json({"channel": "heartbeat"})
@@ -59,14 +59,14 @@ class KrakenServer:
         return socket
 
     async def trades(self, request: web.Request) -> web.Response:
-        """Trades later than `since`, oldest first."""
+        """Return trades later than `since`, oldest first."""
         assert request.query["pair"] == "XBTUSD"
         since = int(request.query["since"])
         rows = [_rest(t) for t in self._trades[: self._next] if t.time_ns > since]
         return web.json_response({"error": [], "result": {"XXBTZUSD": rows, "last": "0"}})
 
 
-def _receipt(channel: str, symbol: str) -> dict[str, Any]:
+def _acknowledgement(channel: str, symbol: str) -> dict[str, Any]:
     result = {"channel": channel, "snapshot": True, "symbol": symbol}
     return {"method": "subscribe", "result": result, "success": True}
 
@@ -98,7 +98,7 @@ def _rest(tick: Tick) -> list[Any]:
 async def kraken(
     trades: Sequence[Tick], unsent: frozenset[int], drop_at: int
 ) -> AsyncIterator[KrakenServer]:
-    """A running server."""
+    """Run a server."""
     server = KrakenServer(trades, unsent, drop_at)
     app = web.Application()
     app.router.add_get("/v2", server.socket)

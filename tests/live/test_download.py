@@ -1,4 +1,4 @@
-"""Historical trades and candles over REST: whole, once, and resumed to the byte."""
+"""Tests of downloads: complete, without repeats, and equal to the byte after a resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def history() -> list[Tick]:
 
 
 def venue(ticks: Sequence[Tick], *faults: Fault) -> Simulator:
-    """An exchange that remembers these trades, and has none to come."""
+    """Return an exchange with these trades in the past, and none to come."""
     script = Script(fault=faults)
     return Simulator(Steps([], script.batch_ms, ticks), script)
 
@@ -38,7 +38,7 @@ async def simulator() -> AsyncIterator[Simulator]:
         yield running
 
 
-def ordered(simulator: Simulator, out: str, kind: str, symbols: str = BOTH) -> tuple[str, ...]:
+def arguments_of(simulator: Simulator, out: str, kind: str, symbols: str = BOTH) -> tuple[str, ...]:
     span = ("--start", START, "--end", END, "--symbols", symbols)
     return ("download", *span, "--kind", kind, "--out", out, "--rest-url", simulator.rest_url)
 
@@ -52,8 +52,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 async def test_trades(simulator: Simulator, tmp_path: Path) -> None:
-    """Every trade of the time asked for, from start inclusive to end exclusive, merged by time."""
-    code, out, err = await command(*ordered(simulator, "t.csv", "trades"), env=FAST, cwd=tmp_path)
+    """The output has every trade from start, inclusive, to end, exclusive, merged by time."""
+    code, out, err = await command(
+        *arguments_of(simulator, "t.csv", "trades"), env=FAST, cwd=tmp_path
+    )
     assert (code, out) == (0, ""), err
     assert "done" in err
     rows = rows_of(tmp_path / "t.csv")
@@ -67,13 +69,15 @@ async def test_trades(simulator: Simulator, tmp_path: Path) -> None:
 
 
 async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
-    """A bar for every minute of every symbol, as `volsvc train` reads them."""
-    code, _, err = await command(*ordered(simulator, "c.csv", "candles"), env=FAST, cwd=tmp_path)
+    """The output has a bar for every minute of every symbol, and `volsvc train` can read it."""
+    code, _, err = await command(
+        *arguments_of(simulator, "c.csv", "candles"), env=FAST, cwd=tmp_path
+    )
     assert code == 0, err
     assert [path.name for path in tmp_path.iterdir()] == ["c.csv"]
     rows = rows_of(tmp_path / "c.csv")
     assert list(rows[0]) == ["symbol", "ts", "open", "high", "low", "close", "volume"]
-    # The start is no whole minute, so the first bar begins in the minute after it.
+    # The start is not a whole minute, so the first bar is that of the next minute.
     assert len(rows) == 2 * 30
     assert START <= rows[0]["ts"] < rows[-1]["ts"] < END
     for symbol, bars in read_bars(tmp_path / "c.csv").items():
@@ -85,25 +89,25 @@ async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.parquet"])
 async def test_resumed(name: str, simulator: Simulator, tmp_path: Path) -> None:
-    """Killed again and again, and resumed, it gives the bytes of one undisturbed run."""
+    """A download that is killed and resumed gives the bytes of an undisturbed one."""
     whole = tmp_path / f"whole-{name}"
-    arguments = ordered(simulator, whole.name, "trades")
+    arguments = arguments_of(simulator, whole.name, "trades")
     assert (await command(*arguments, env=FAST, cwd=tmp_path))[0] == 0
     slow = {"VOLSVC_SOURCE__REST_PER_S": "60"}
-    arguments = ordered(simulator, name, "trades")
+    arguments = arguments_of(simulator, name, "trades")
     for symbol in SYMBOLS:
-        journal = tmp_path / f".{name}.{symbol}.trades.part"
+        part = tmp_path / f".{name}.{symbol}.trades.part"
         process = await launch(*arguments, env=slow, cwd=tmp_path)
 
-        async def under_way(journal: Path = journal) -> bool:
-            return journal.exists() and len(journal.read_bytes().splitlines()) > 3
+        async def under_way(part: Path = part) -> bool:
+            return part.exists() and len(part.read_bytes().splitlines()) > 3
 
         await eventually(under_way, 20, "some pages", every_s=0.005)
         process.kill()
         await asyncio.wait_for(process.communicate(), 10)
         assert not (tmp_path / name).exists()
-        # As if the kill had torn the last page.
-        journal.write_bytes(journal.read_bytes()[:-100])
+        # As if the kill had cut off the last page.
+        part.write_bytes(part.read_bytes()[:-100])
     code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
     assert code == 0, err
     assert (tmp_path / name).read_bytes() == whole.read_bytes()
@@ -111,24 +115,24 @@ async def test_resumed(name: str, simulator: Simulator, tmp_path: Path) -> None:
 
 
 async def test_busy_venue(tmp_path: Path) -> None:
-    """429 is waited for as long as Retry-After says, and changes nothing of the result."""
+    """After a 429 the download waits for Retry-After; the result is the same."""
     ticks = trades(STEPS)
     async with venue(ticks, Fault(kind="rest_429", at=0, count=3, seconds=1)) as simulator:
         started = asyncio.get_running_loop().time()
-        arguments = ordered(simulator, "t.csv", "trades", "BTC-USD")
+        arguments = arguments_of(simulator, "t.csv", "trades", "BTC-USD")
         code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
         assert code == 0, err
         assert asyncio.get_running_loop().time() - started > 3
     assert len(rows_of(tmp_path / "t.csv")) == 2 * 4 * 1_800
 
 
-async def test_another_order_under_the_same_name(simulator: Simulator, tmp_path: Path) -> None:
+async def test_another_download_of_the_same_name(simulator: Simulator, tmp_path: Path) -> None:
     """An unfinished download is not mixed with another one."""
     (tmp_path / ".t.csv.BTC-USD.trades.part").write_text('["trades","BTC-USD",1,2]\n')
-    arguments = ordered(simulator, "t.csv", "trades", "BTC-USD")
+    arguments = arguments_of(simulator, "t.csv", "trades", "BTC-USD")
     code, _, err = await command(*arguments, env=FAST, cwd=tmp_path)
     assert code == 1
-    assert "unfinished other download; remove it" in err
+    assert "belongs to another download; remove it" in err
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ async def test_another_order_under_the_same_name(simulator: Simulator, tmp_path:
     ids=range(8),
 )
 async def test_mistakes(changes: dict[str, str], code: int, fault: str, tmp_path: Path) -> None:
-    """A mistake is one line that names it; nothing is left behind."""
+    """A mistake gives one line that names it, and no file."""
     options = {"--start": START, "--end": END, "--out": "t.csv", "--symbols": "BTC-USD"} | changes
     arguments = [part for option in options.items() for part in option]
     found, out, err = await command("download", *arguments, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Every fault of the exchange, and exactly what it does to counters, gap events and quality."""
+"""Tests of the effect of each fault on counters, gap events and quality."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ COUNTED = (
 
 
 class Case(NamedTuple):
-    """A script and the numbers that it leads to; what is not named stays 0."""
+    """A script and the resulting numbers; those that are not given are 0."""
 
     faults: tuple[Fault, ...]
     counters: Mapping[str, float] = MappingProxyType({})
     gaps: tuple[tuple[str, str, int], ...] = ()
     lost_trades: int = 0
     late: int = 0
-    holes: int = 0
+    gaps_in_quality: int = 0
     options: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -68,7 +68,7 @@ CASES = {
         {},
         (("", "messages", 3), (SYMBOL, "trades", 6)),
         lost_trades=6,
-        holes=1,
+        gaps_in_quality=1,
         options={"backfill": False},
     ),
     "duplicate": Case((at("duplicate"),), messages("duplicate")),
@@ -109,23 +109,23 @@ CASES = {
         {'volsvc_feed_rest_requests_total{outcome="throttled"}': 1},
         (("", "messages", 3), (SYMBOL, "trades", 6)),
         lost_trades=6,
-        holes=1,
+        gaps_in_quality=1,
         options={"backfill_timeout_s": 0.3},
     ),
-    # Four steps seem to be older than those before them: eight late trades, and a hole instead.
-    "clock behind": Case((at("clock_skew", 4, seconds=-2),), late=8, holes=1),
-    # The clock is decades ahead from step 10 on; between step 9 and it seems to be silence.
+    # Four steps seem to be older than those before them: eight late trades, and a gap instead.
+    "clock behind": Case((at("clock_skew", 4, seconds=-2),), late=8, gaps_in_quality=1),
+    # The clock is decades ahead from step 10 on, which looks like a gap after step 9.
     "clock ahead": Case(
         (at("clock_skew", 1_000, seconds=2e9),),
         {"volsvc_negative_delay_total": (STEPS - AT + 1) * PER_STEP},
-        holes=1,
+        gaps_in_quality=1,
     ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_every_fault(name: str) -> None:
-    """A fault changes exactly the numbers that the script says, and loses nothing else."""
+    """A fault changes the expected numbers and no others, and no other trade is lost."""
     case = CASES[name]
     options = {"snapshot_trades": 0, **case.options}
     ticks = trades(STEPS, PER_STEP)
@@ -134,15 +134,19 @@ async def test_every_fault(name: str) -> None:
         exchange(ticks, *case.faults, **script) as simulator,
         listening(settings(simulator, **options)) as feed,
     ):
-        wanted = STEPS * PER_STEP - case.lost_trades
-        await feed.until(lambda: len(feed.rows) >= wanted, f"{wanted} trades")
-        # Lost messages are known as such once a few more have come.
+        expected = STEPS * PER_STEP - case.lost_trades
+        await feed.until(lambda: len(feed.rows) >= expected, f"{expected} trades")
+        # A message counts as lost only after a few more have arrived.
         await feed.until(lambda: sorted(feed.gaps) == sorted(case.gaps), f"{case.gaps}")
         counters = {**dict.fromkeys(COUNTED, 0.0), **case.counters}
         assert {counter: feed.metric(counter) for counter in counters} == counters
         assert feed.ids == [tick.trade_id for tick in ticks if tick.trade_id in set(feed.ids)]
         quality = feed.table.get(SYMBOL).quality()
-        assert (quality.gaps, quality.duplicates, quality.late) == (case.holes, 0, case.late)
+        assert (quality.gaps, quality.duplicates, quality.late) == (
+            case.gaps_in_quality,
+            0,
+            case.late,
+        )
         assert feed.metric("volsvc_feed_connected") == 1
         assert feed.metric("volsvc_tick_delay_seconds_sum") >= 0
         assert feed.health.status == "ok"

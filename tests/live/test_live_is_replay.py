@@ -1,4 +1,4 @@
-"""A live run through the exchange and a replay of the same ticks are one, to the last bit."""
+"""Tests that a live run and a replay of the same ticks agree to the last bit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from volsvc.features import SymbolTable, TickStatus
 from volsvc.simulator import Fault
 from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
-from volsvc.sources.recorder import Limits, Recorder
+from volsvc.sources.recorder import Recorder, RotationLimits
 from volsvc.sources.replay import FileSource
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -38,18 +38,18 @@ def generated() -> list[Tick]:
 
 
 def as_trades(ticks: Sequence[Tick]) -> list[Tick]:
-    """What the channel of trades tells of ticks: all but the quotes."""
+    """Return ticks as the channel of trades sends them: without quotes."""
     return [msgspec.structs.replace(t, best_bid=None, best_ask=None) for t in ticks]
 
 
 def as_tickers(ticks: Sequence[Tick]) -> list[Tick]:
-    """What the channel of tickers tells of ticks: price and quotes."""
+    """Return ticks as the channel of tickers sends them: with price and quotes only."""
     plain = {"size": None, "side": None, "trade_id": None, "sequence": None}
     return [msgspec.structs.replace(t, **plain) for t in ticks]
 
 
 def replayed(ticks: Sequence[Tick]) -> tuple[list[FeatureRow], SymbolTable]:
-    """The rows that the engine makes of ticks, and what it is left with."""
+    """Return the rows that the engine makes of ticks, and its state afterwards."""
     table, rows = SymbolTable(FeatureSettings()), []
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
@@ -59,13 +59,16 @@ def replayed(ticks: Sequence[Tick]) -> tuple[list[FeatureRow], SymbolTable]:
 
 
 def by_symbol(rows: Sequence[FeatureRow]) -> dict[str, list[FeatureRow]]:
-    """Rows of each symbol; between symbols the venue keeps no order inside a quarter second."""
+    """Return the rows of each symbol.
+
+    Between symbols the venue keeps no order within a quarter of a second.
+    """
     symbols = sorted({row.symbol for row in rows})
     return {symbol: [row for row in rows if row.symbol == symbol] for symbol in symbols}
 
 
 def assert_same(live: Feed, ticks: Sequence[Tick]) -> None:
-    """Rows, multi-scale features and the whole state of each symbol are equal."""
+    """Assert that rows, multi-scale features and the whole state of each symbol are equal."""
     rows, table = replayed(ticks)
     assert by_symbol(live.features) == by_symbol(rows)
     for symbol in {tick.symbol for tick in ticks}:
@@ -78,7 +81,7 @@ def assert_same(live: Feed, ticks: Sequence[Tick]) -> None:
 @pytest.mark.parametrize("most", [50, 1], ids=["one connection", "a connection each"])
 @pytest.mark.parametrize("feed", ["trades", "ticker"])
 async def test_generated_markets(feed: str, most: int) -> None:
-    """On either channel, on one connection or several."""
+    """Generated ticks agree on either channel, over one connection or several."""
     ticks = {"trades": as_trades, "ticker": as_tickers}[feed](generated())
     options = {"feed": feed, "symbols_per_connection": most}
     async with (
@@ -91,7 +94,7 @@ async def test_generated_markets(feed: str, most: int) -> None:
 
 @pytest.mark.parametrize("path", TEN_MINUTES, ids=lambda path: path.name)
 async def test_real_recordings(path: Path) -> None:
-    """What was recorded of the real venue goes through its protocol unchanged."""
+    """Recordings of the real venue pass through its protocol unchanged."""
     ticks = [row.tick for row in Recording(path, "BTC-USD").rows() if isinstance(row.tick, Tick)]
     feed = "ticker" if any(tick.best_bid for tick in ticks) else "trades"
     ticks = as_tickers(ticks) if feed == "ticker" else ticks
@@ -102,15 +105,15 @@ async def test_real_recordings(path: Path) -> None:
     ):
         await live.until(lambda: len(live.rows) == len(ticks), f"{len(ticks)} ticks")
     if feed == "trades":
-        # The venue numbers what the recording does not.
+        # The recording has no trade ids, so the exchange numbers them.
         ticks = [row.tick for row in live.rows]
     rows, _ = replayed(ticks)
     assert by_symbol(live.features) == by_symbol(rows)
     assert len(rows) > 1_000
 
 
-class _Silent:
-    """Hears what a replay reports, of which there is nothing here."""
+class _NoEvents:
+    """Fails if a replay reports an invalid row."""
 
     def rejected(self, path: str, line: int, error: InvalidTickError) -> None:
         raise error
@@ -124,19 +127,19 @@ class _Silent:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.ndjson", "t.csv.gz", "t.ndjson.zst", "t.parquet"])
 async def test_recorded_and_replayed(name: str, tmp_path: Path) -> None:
-    """A recording holds the very ticks that were live, with the time of their receipt."""
+    """A recording holds the live ticks unchanged, with the time of their receipt."""
     ticks = as_trades(generated())[:2_000]
     async with (
         exchange(ticks, wait_for=SYMBOLS) as simulator,
         listening(settings(simulator), SYMBOLS) as live,
     ):
         await live.until(lambda: len(live.rows) == len(ticks), "all ticks")
-    recorder = Recorder(tmp_path / name, Limits())
+    recorder = Recorder(tmp_path / name, RotationLimits())
     for start in range(0, len(live.rows), 300):
         recorder.write(live.rows[start : start + 300])
     recorder.close()
     recording = Recording(tmp_path / name, None)
-    source = FileSource(recording, ReplaySettings(speed=math.inf), _Silent())
+    source = FileSource(recording, ReplaySettings(speed=math.inf), _NoEvents())
     again = list(source.ticks())
     assert_same(live, again)
     assert {tick.source for tick in again} <= {"csv", "ndjson", "parquet"}
@@ -145,61 +148,61 @@ async def test_recorded_and_replayed(name: str, tmp_path: Path) -> None:
         assert first["received_at"] > "2026-11"
 
 
-STORM = tuple(
+# Faults that cost messages, but no trade in the end.
+HARMLESS_FAULTS = tuple(
     Fault(kind=kind, at=60 * (place + 1), count=2, seconds=0)
     for place, kind in enumerate(
         ("skip", "duplicate", "reorder", "malformed", "sequence_reset", "snapshot", "disconnect")
     )
 )
-"""Faults that cost messages, but no trade in the end."""
 
 
-@pytest.mark.parametrize("faults", [(), STORM], ids=["good venue", "bad venue"])
+@pytest.mark.parametrize("faults", [(), HARMLESS_FAULTS], ids=["good venue", "bad venue"])
 async def test_digests(
     faults: Sequence[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The digest of all that was said is the same live and replayed, whatever the venue did."""
+    """The digests of a live run and of its replay are equal, with and without faults."""
     monkeypatch.chdir(tmp_path)
     ticks = as_trades(generated())[:4_000]
-    recorder = Recorder(tmp_path / "t.ndjson", Limits())
+    recorder = Recorder(tmp_path / "t.ndjson", RotationLimits())
     recorder.write([SourceRow(index, tick) for index, tick in enumerate(ticks)])
     recorder.close()
     async with exchange(ticks, *faults, wait_for=SYMBOLS) as simulator:
         live = settings(simulator, symbols=SYMBOLS).model_dump(exclude_unset=True)
-        said = await digests(len(ticks), {"source": live})
+        expected = await digests(len(ticks), {"source": live})
     replay = {"source": {"path": "t.ndjson"}, "replay": {"speed": "max"}}
-    assert await digests(len(ticks), replay) == said
-    assert all(digest["closed"] is not None for digest in said.values())
+    assert await digests(len(ticks), replay) == expected
+    assert all(digest["closed"] is not None for digest in expected.values())
 
 
 async def digests(ticks: int, keys: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The digest of every symbol when a daemon has processed so many ticks."""
+    """Return the digest of every symbol after a daemon has processed so many ticks."""
     rest: dict[str, Any] = {"http": {"port": 0}, "model": {"import_packaged": False}}
     daemon = Daemon(load_settings(None, {**keys, **rest}))
     stop = asyncio.Event()
     run = asyncio.create_task(daemon.run(stop, lambda url: None))
 
     async def processed() -> bool:
-        text = generate_latest(daemon.metrics.registry).decode()
+        text = generate_latest(daemon.services.metrics.registry).decode()
         return metric_sum(text, "volsvc_ticks_total") == ticks
 
     await eventually(processed, 20, f"{ticks} ticks")
     stop.set()
     async with asyncio.timeout(10):
         await run
-    return {symbol: daemon.table.get(symbol).digest.dump() for symbol in SYMBOLS}
+    return {symbol: daemon.services.table.get(symbol).digest.dump() for symbol in SYMBOLS}
 
 
 async def test_daemon_live_and_daemon_replaying(tmp_path: Path) -> None:
-    """Two daemons, one on the live feed and one on its recording, say the same."""
+    """A daemon on the live feed and one on its recording give the same answers."""
     ticks = as_trades(generated())[:3_000]
-    recorder = Recorder(tmp_path / "t.ndjson", Limits())
+    recorder = Recorder(tmp_path / "t.ndjson", RotationLimits())
     env = {"VOLSVC_FEATURES__HISTORY": "5000", "VOLSVC_HTTP__PORT": "0"}
     async with exchange(ticks, wait_for=SYMBOLS) as simulator:
         urls = ("--ws-url", simulator.ws_url, "--rest-url", simulator.rest_url)
         live = ("--source", "coinbase", "--symbols", ",".join(SYMBOLS), *urls)
         async with running(*live, env=env, cwd=tmp_path) as daemon:
-            said = await _everything(daemon, len(ticks))
+            expected = await _answers(daemon, len(ticks))
             assert await daemon.metric('volsvc_ticks_total{source="coinbase"}') == len(ticks)
             assert await daemon.stop() == 0
     async with (
@@ -211,21 +214,21 @@ async def test_daemon_live_and_daemon_replaying(tmp_path: Path) -> None:
     recorder.close()
     replay = ("--path", "t.ndjson", "--speed", "max")
     async with running(*replay, env=env, cwd=tmp_path) as daemon:
-        assert await _everything(daemon, len(ticks)) == said
+        assert await _answers(daemon, len(ticks)) == expected
         assert await daemon.stop() == 0
 
 
-async def _everything(daemon: RunningDaemon, ticks: int) -> object:
-    """What a daemon says of all symbols when it has processed its ticks, but for the clock."""
+async def _answers(daemon: RunningDaemon, ticks: int) -> object:
+    """Return a daemon's answers on all symbols, without fields that depend on the clock."""
 
     async def processed() -> bool:
         return await daemon.metric("volsvc_ticks_total") == ticks
 
     await eventually(processed, 20, f"{ticks} ticks")
     clock = {"ts", "age_s", "stale"}
-    said = []
+    answers = []
     for symbol in SYMBOLS:
         latest = await daemon.get(f"/latest/{symbol}")
-        said.append({name: value for name, value in latest.items() if name not in clock})
-        said.append(await daemon.get(f"/history/{symbol}?limit=5000"))
-    return said
+        answers.append({name: value for name, value in latest.items() if name not in clock})
+        answers.append(await daemon.get(f"/history/{symbol}?limit=5000"))
+    return answers

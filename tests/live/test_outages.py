@@ -1,4 +1,4 @@
-"""The feed away, silent or odd: what the daemon shows meanwhile, and how soon it is back."""
+"""Tests of outages of the feed: the daemon's answers meanwhile, and the time to recover."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.live.feed import SYMBOL, WATCHED, Feed, exchange, listening, now_trad
 from volsvc.domain import SourceRow
 from volsvc.simulator import Fault, Simulator
 from volsvc.sources.live.coinbase import Coinbase
-from volsvc.sources.live.source import WAITING_BATCHES
+from volsvc.sources.live.source import MAX_QUEUED_BATCHES
 
 ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49}
 RECOVERY_S = 2.0
 
 
 def daemon_on(simulator: Simulator, tmp_path: Path, *arguments: str, **keys: Any) -> Any:
-    """A daemon on the simulator's feed."""
+    """Return the context of a daemon on the simulator's feed."""
     env = {f"VOLSVC_SOURCE__{k.upper()}": str(v) for k, v in {**WATCHED, **keys}.items()}
     urls = ("--ws-url", simulator.ws_url, "--rest-url", simulator.rest_url)
     live = ("--source", "coinbase", "--symbols", SYMBOL, *urls)
@@ -41,7 +41,7 @@ async def waiting(daemon: RunningDaemon, name: str, value: float, within_s: floa
 
 
 async def answers(daemon: RunningDaemon, bad: list[object]) -> None:
-    """Ask for forecasts until cancelled; keeps what was no good answer."""
+    """Request forecasts until cancelled; collects failed answers."""
     while True:
         status, body = await daemon.predict(rows=[ROW])
         if status != 200:
@@ -52,7 +52,7 @@ async def answers(daemon: RunningDaemon, bad: list[object]) -> None:
 
 
 async def test_every_fault_in_one_run(tmp_path: Path) -> None:
-    """Faults of every kind one after the other: the daemon answers throughout, numbers add up."""
+    """After faults of every kind the numbers add up, and the daemon has answered throughout."""
     kinds = ("skip", "duplicate", "reorder", "malformed", "error", "sequence_reset", "snapshot")
     hard = ("disconnect", "half_open", "stall", "drip")
     faults = [Fault(kind=k, at=10 * (i + 1)) for i, k in enumerate(kinds)]
@@ -71,8 +71,9 @@ async def test_every_fault_in_one_run(tmp_path: Path) -> None:
         for reason, count in (("closed", 1), ("refused", 2), ("heartbeat", 2), ("data", 1)):
             labelled = f'volsvc_feed_reconnects_total{{reason="{reason}"}}'
             assert await daemon.metric(labelled) == count
-        # A skipped and a broken message of 2 trades; of 3 steps missed thrice and 1 that dripped
-        # the newest 4 trades came as a snapshot: 2 + 2 + 3 * (6 - 4).
+        # A skipped and a malformed message of 2 trades each. Three times 3 steps with 6 trades were
+        # missed, of which the newest 4 came as a snapshot; so did the dripped step as a whole.
+        # 2 + 2 + 3 * (6 - 4).
         assert await daemon.metric("volsvc_feed_backfilled_trades_total") == 10
         assert await daemon.metric('volsvc_feed_missed_total{kind="messages"}') == 2
         assert await daemon.metric('volsvc_feed_missed_total{kind="trades"}') == 0
@@ -85,7 +86,7 @@ async def test_every_fault_in_one_run(tmp_path: Path) -> None:
 
 
 async def test_a_silent_stall_is_shown(tmp_path: Path) -> None:
-    """Heartbeats without data: noticed in the configured time on /health, /latest and metrics."""
+    """Heartbeats without data are shown in time by /health, /latest and metrics."""
     timeout_s = 1.5
     faults = (Fault(kind="stall", at=20), Fault(kind="refuse", at=20, count=1_000))
     async with (
@@ -115,14 +116,14 @@ async def test_a_silent_stall_is_shown(tmp_path: Path) -> None:
 
 
 async def test_stale_goes_with_the_feed(tmp_path: Path) -> None:
-    """`stale` while the feed is down, however young the tick, and no more once it is back."""
+    """A tick of any age is stale while the feed is down, and not stale once it is back."""
     async with (
         exchange(now_trades(200), speed=10) as simulator,
         daemon_on(simulator, tmp_path) as daemon,
     ):
         url = f"/latest/{SYMBOL}"
         await _until_latest(daemon, lambda latest: latest.get("stale") is False)
-        await simulator.go_away()
+        await simulator.close()
         await _until_latest(daemon, lambda latest: latest["stale"] is True)
         assert (await daemon.get(url))["age_s"] < 60
         assert (await daemon.get("/health"))["status"] == "degraded"
@@ -132,15 +133,15 @@ async def test_stale_goes_with_the_feed(tmp_path: Path) -> None:
         assert await daemon.stop() == 0
 
 
-async def _until_latest(daemon: RunningDaemon, said: Callable[[Any], bool]) -> None:
+async def _until_latest(daemon: RunningDaemon, state: Callable[[Any], bool]) -> None:
     async def reached() -> bool:
-        return said(await daemon.get(f"/latest/{SYMBOL}"))
+        return state(await daemon.get(f"/latest/{SYMBOL}"))
 
-    await eventually(reached, 10, "what /latest says")
+    await eventually(reached, 10, "the answer of /latest")
 
 
 async def test_back_within_two_seconds() -> None:
-    """Once the venue is back, data flow again in under two seconds, however long it was away."""
+    """Data arrive within two seconds after the venue is back, after an outage of any length."""
     ticks = trades(10_000, 1)
     async with (
         exchange(ticks, speed=20) as simulator,
@@ -149,7 +150,7 @@ async def test_back_within_two_seconds() -> None:
         for away_s in (0.0, 0.5, 2.5):
             had = len(feed.rows)
             await feed.until(lambda had=had: len(feed.rows) > had, "data")  # type: ignore[misc]
-            await simulator.go_away()
+            await simulator.close()
             await feed.until(lambda: feed.health.silent == {SYMBOL}, "the loss")
             await asyncio.sleep(away_s)
             had = len(feed.rows)
@@ -160,8 +161,8 @@ async def test_back_within_two_seconds() -> None:
         assert feed.ids == list(range(1_000, 1_000 + len(feed.ids)))
 
 
-async def test_backoff_grows_until_data_come() -> None:
-    """A venue that confirms and refuses in turn is not stormed: only data reset the backoff."""
+async def test_backoff_grows_until_data_arrive() -> None:
+    """A venue that accepts connections and refuses subscriptions is not flooded with attempts."""
     fault = Fault(kind="refuse", at=0, count=1_000)
     async with (
         exchange(trades(10), fault) as simulator,
@@ -174,7 +175,7 @@ async def test_backoff_grows_until_data_come() -> None:
 
 
 async def test_data_reset_the_backoff() -> None:
-    """Many losses, each after some data, are followed by quick reconnects."""
+    """Each of many disconnects after some data is followed by a quick reconnect."""
     faults = [Fault(kind="disconnect", at=5 * (i + 1)) for i in range(12)]
     async with (
         exchange(trades(70), *faults) as simulator,
@@ -185,7 +186,7 @@ async def test_data_reset_the_backoff() -> None:
 
 
 async def test_stops_at_once_with_a_half_open_venue(tmp_path: Path) -> None:
-    """SIGTERM ends the daemon promptly although the venue answers nothing, not even a goodbye."""
+    """SIGTERM ends the daemon promptly, although the venue does not even answer a close frame."""
     async with (
         exchange(trades(40), Fault(kind="half_open", at=20)) as simulator,
         daemon_on(simulator, tmp_path, heartbeat_timeout_s=60) as daemon,
@@ -196,8 +197,8 @@ async def test_stops_at_once_with_a_half_open_venue(tmp_path: Path) -> None:
         assert time.monotonic() - started < 5
 
 
-async def test_a_venue_that_is_no_venue(tmp_path: Path) -> None:
-    """Another server at the address is named in /health; forecasts go on."""
+async def test_another_server_at_the_address(tmp_path: Path) -> None:
+    """A server that is not a venue is shown by /health; forecasts are still answered."""
 
     async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -222,8 +223,8 @@ async def test_a_venue_that_is_no_venue(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def venue_that_says(text: str, times: int, every_s: float = 0.0) -> AsyncIterator[str]:
-    """A WebSocket server that says one thing only; its URL."""
+async def repeating_venue(text: str, times: int, every_s: float = 0.0) -> AsyncIterator[str]:
+    """Run a WebSocket server that repeats one message; yields its address."""
 
     async def talk(request: aiohttp.web.Request) -> aiohttp.web.WebSocketResponse:
         socket = aiohttp.web.WebSocketResponse()
@@ -244,11 +245,11 @@ async def venue_that_says(text: str, times: int, every_s: float = 0.0) -> AsyncI
     await runner.cleanup()
 
 
-async def test_another_protocol_is_left() -> None:
-    """A stream of unreadable messages ends the connection; a few do not."""
+async def test_another_protocol() -> None:
+    """Many malformed messages in a row end the connection."""
     keys = settings(exchange([]))
     async with (
-        venue_that_says("nonsense", 100) as url,
+        repeating_venue("nonsense", 100) as url,
         listening(keys.model_copy(update={"ws_url": url})) as feed,
     ):
         reason = 'volsvc_feed_reconnects_total{reason="protocol"}'
@@ -257,11 +258,11 @@ async def test_another_protocol_is_left() -> None:
 
 
 async def test_unconfirmed_subscriptions() -> None:
-    """Heartbeats alone are no feed: what is not confirmed in time is tried again."""
+    """Subscriptions that are not confirmed in time are tried again, despite heartbeats."""
     beat = '{"channel":"heartbeats","timestamp":"x","sequence_num":0,"events":[]}'
     keys = settings(exchange([]), confirm_timeout_s=0.5)
     async with (
-        venue_that_says(beat, 1_000, 0.05) as url,
+        repeating_venue(beat, 1_000, 0.05) as url,
         listening(keys.model_copy(update={"ws_url": url})) as feed,
     ):
         reason = 'volsvc_feed_reconnects_total{reason="unconfirmed"}'
@@ -269,29 +270,29 @@ async def test_unconfirmed_subscriptions() -> None:
         assert feed.health.checks["feed:0"].status == "degraded"
 
 
-async def test_a_slow_bus_holds_the_venue_back() -> None:
-    """While nobody takes the ticks a bounded number waits, and none is lost."""
-    ticks = trades(4 * WAITING_BATCHES, 1)
+async def test_backpressure_of_a_slow_bus() -> None:
+    """The number of queued batches is bounded while the bus is slow, and no tick is lost."""
+    ticks = trades(4 * MAX_QUEUED_BATCHES, 1)
     async with exchange(ticks) as simulator:
         source = Feed(settings(simulator), (SYMBOL,), Coinbase()).source
         batches = source.batches(lambda row: False)
         ids = [row.tick.trade_id for row in await anext(batches)]
 
         async def full() -> bool:
-            return source._waiting.qsize() >= WAITING_BATCHES
+            return source._queue.qsize() >= MAX_QUEUED_BATCHES
 
         await eventually(full, 10, "the queue is full")
-        # That nothing more is taken shows only with time.
+        # Only time shows that nothing more is read.
         await asyncio.sleep(0.3)
-        assert source._waiting.qsize() == WAITING_BATCHES
+        assert source._queue.qsize() == MAX_QUEUED_BATCHES
         while len(ids) < len(ticks):
             ids += [row.tick.trade_id for row in await anext(batches)]
         await batches.aclose()  # type: ignore[attr-defined]
     assert ids == [tick.trade_id for tick in ticks]
 
 
-async def test_a_publisher_that_begins_anew() -> None:
-    """What was handed out last comes again, unless it has arrived; positions go on."""
+async def test_restart_of_the_publisher() -> None:
+    """The last batch is yielded again, without rows that have arrived; positions keep rising."""
     ticks = trades(100, 2)
     rows: list[SourceRow] = []
     async with exchange(ticks, speed=100) as simulator:

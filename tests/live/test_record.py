@@ -1,4 +1,4 @@
-"""Recordings of a live feed: whole at every moment, and never overwritten."""
+"""Tests of recordings: readable at any time, and never overwritten."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.live.feed import SYMBOL, exchange, trades
 from volsvc.domain import SourceError, SourceRow, Tick
 from volsvc.simulator import Simulator
 from volsvc.sources.files import Recording
-from volsvc.sources.recorder import Limits, Recorder
+from volsvc.sources.recorder import Recorder, RotationLimits
 
 FORMATS = ("t.csv", "t.ndjson", "t.csv.gz", "t.ndjson.gz", "t.csv.zst", "t.ndjson.zst")
 ROWS = [SourceRow(i, tick, tick.time_ns + 5) for i, tick in enumerate(trades(60, 2))]
 
 
 def written(path: Path, rows: list[SourceRow]) -> list[Tick]:
-    """Record rows in several pieces; what a replay of them gives."""
-    recorder = Recorder(path, Limits())
+    """Record rows in several batches, and return the ticks of the recording."""
+    recorder = Recorder(path, RotationLimits())
     for start in range(0, len(rows), 17):
         recorder.write(rows[start : start + 17])
     recorder.close()
@@ -32,26 +32,26 @@ def written(path: Path, rows: list[SourceRow]) -> list[Tick]:
 
 
 def good_ticks(path: Path) -> list[Tick]:
-    """The ticks of a file, in which only the last row may be a bad one."""
+    """Return the ticks of a file, of which only the last row may be invalid."""
     rows = list(Recording(path, None).rows())
     assert all(isinstance(row.tick, Tick) for row in rows[:-1])
     return [row.tick for row in rows if isinstance(row.tick, Tick)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_torn_anywhere(name: str, tmp_path: Path) -> None:
-    """Cut off at any byte, a file replays as the ticks up to there: none is wrong."""
+def test_cut_anywhere(name: str, tmp_path: Path) -> None:
+    """A file that is cut at any byte gives the ticks up to there, and none that is wrong."""
     whole = written(tmp_path / name, ROWS)
     assert len(whole) == len(ROWS)
     data = (tmp_path / name).read_bytes()
-    torn = tmp_path / f"torn-{name}"
+    cut_path = tmp_path / f"cut-{name}"
     cuts = random.Random(7).sample(range(len(data)), min(len(data), 400))
     for cut in cuts:
-        torn.write_bytes(data[:cut])
+        cut_path.write_bytes(data[:cut])
         try:
-            found = good_ticks(torn)
+            found = good_ticks(cut_path)
         except SourceError:
-            # Not even the header of a CSV is there.
+            # The header of a CSV is incomplete.
             assert cut < 100
             continue
         assert found == whole[: len(found)], cut
@@ -59,8 +59,8 @@ def test_torn_anywhere(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.ndjson.zst", "t.parquet"])
-async def test_killed_at_a_random_moment(name: str, tmp_path: Path) -> None:
-    """`record` killed with -9 leaves a file that replays as it is, without a hole."""
+async def test_killed_at_a_random_time(name: str, tmp_path: Path) -> None:
+    """`record` killed with -9 leaves a file that can be replayed, without a gap."""
     async with exchange(trades(100_000, 4), speed=100) as simulator:
         process = await launch("record", *_to(simulator), "--out", name, cwd=tmp_path)
 
@@ -83,8 +83,8 @@ def _to(simulator: Simulator) -> tuple[str, ...]:
     return ("--symbols", SYMBOL, *urls)
 
 
-async def test_stopped_in_good_order(tmp_path: Path) -> None:
-    """SIGTERM ends `record` with code 0; all that came is in the file, and progress was told."""
+async def test_stopped_by_a_signal(tmp_path: Path) -> None:
+    """SIGTERM ends `record` with code 0; the file has every tick, and progress was shown."""
     ticks = trades(50, 2)
     async with exchange(ticks) as simulator:
         process = await launch("record", *_to(simulator), "--out", "t.ndjson", cwd=tmp_path)
@@ -102,7 +102,7 @@ async def test_stopped_in_good_order(tmp_path: Path) -> None:
 
 
 async def test_for_some_minutes(tmp_path: Path) -> None:
-    """`--minutes` ends a recording by itself."""
+    """`--minutes` ends a recording."""
     async with exchange(trades(100_000), speed=20) as simulator:
         arguments = ("--out", "t.csv", "--minutes", "0.03")
         code, _, err = await command("record", *_to(simulator), *arguments, cwd=tmp_path)
@@ -111,8 +111,8 @@ async def test_for_some_minutes(tmp_path: Path) -> None:
 
 
 def test_rotation_by_size(tmp_path: Path) -> None:
-    """Files follow one another; each replays by itself, and together they hold every tick."""
-    recorder = Recorder(tmp_path / "t.csv.gz", Limits(max_bytes=800))
+    """Numbered files can be replayed one by one; together they have every tick."""
+    recorder = Recorder(tmp_path / "t.csv.gz", RotationLimits(max_bytes=800))
     for row in ROWS:
         recorder.write([row])
     recorder.close()
@@ -120,16 +120,16 @@ def test_rotation_by_size(tmp_path: Path) -> None:
     assert [path.name for path in recorder.files[:2]] == ["t-0001.csv.gz", "t-0002.csv.gz"]
     ticks = [tick for path in recorder.files for tick in good_ticks(path)]
     assert [tick.trade_id for tick in ticks] == [row.tick.trade_id for row in ROWS]
-    again = Recorder(tmp_path / "t.csv.gz", Limits(max_bytes=800))
+    again = Recorder(tmp_path / "t.csv.gz", RotationLimits(max_bytes=800))
     assert again.files[0].name == f"t-{len(recorder.files) + 1:04d}.csv.gz"
     again.close()
 
 
 def test_rotation_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is old enough is followed by the next."""
+    """A new file is started at the given age."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    recorder = Recorder(tmp_path / "t.ndjson", Limits(max_s=60))
+    recorder = Recorder(tmp_path / "t.ndjson", RotationLimits(max_s=60))
     for row in ROWS[:6]:
         recorder.write([row])
         now[0] += 25
@@ -139,17 +139,17 @@ def test_rotation_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
-    """An existing file, or a folder that is not there, is an error that names it."""
+    """An existing file or a missing folder is an error that names it."""
     (tmp_path / name).write_text("mine")
     with pytest.raises(SourceError, match="already exists"):
-        Recorder(tmp_path / name, Limits())
+        Recorder(tmp_path / name, RotationLimits())
     assert (tmp_path / name).read_text() == "mine"
     with pytest.raises(SourceError, match="no folder"):
-        Recorder(tmp_path / "none" / name, Limits())
+        Recorder(tmp_path / "none" / name, RotationLimits())
 
 
 def test_numbers_keep_every_bit(tmp_path: Path) -> None:
-    """Prices, sizes and nanoseconds come back as they were, in every format."""
+    """Prices, sizes and nanoseconds are read back unchanged from every format."""
     odd = [SourceRow(0, Tick("A-B", 1_790_000_000_123_456_789, math.pi * 1e-7, 0.1 + 0.2, 1e9), 1)]
     for name in (*FORMATS, "t.parquet"):
         (tick,) = written(tmp_path / name, odd)

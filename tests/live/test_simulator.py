@@ -1,4 +1,4 @@
-"""The simulated exchange itself: its script, its steps, its REST API, its command."""
+"""Tests of the simulated exchange: its script, its steps, its REST API and its command."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from volsvc.simulator import Fault, Script, Steps, read_script
 
 
 def test_scripts(tmp_path: Path) -> None:
-    """TOML and JSON say the same."""
+    """A script in TOML and the same one in JSON are equal."""
     toml, other = tmp_path / "s.toml", tmp_path / "s.json"
     toml.write_text('heartbeat_s = 0.5\n[[fault]]\nkind = "skip"\nat = 3\ncount = 2\n')
     other.write_text('{"heartbeat_s": 0.5, "fault": [{"kind": "skip", "at": 3, "count": 2}]}')
-    wanted = Script(heartbeat_s=0.5, fault=(Fault(kind="skip", at=3, count=2),))
-    assert read_script(toml) == read_script(other) == wanted
+    expected = Script(heartbeat_s=0.5, fault=(Fault(kind="skip", at=3, count=2),))
+    assert read_script(toml) == read_script(other) == expected
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ def test_scripts(tmp_path: Path) -> None:
         ('[[fault]]\nkind = "skip"', "either `at` or `every_s`"),
         ('[[fault]]\nkind = "skip"\nevery_s = 1', "`disconnect` alone"),
         ("hartbeat_s = 1", "hartbeat_s"),
-        ("= 1", "is no script"),
-        (None, "is no script"),
+        ("= 1", "is not a script"),
+        (None, "is not a script"),
     ],
 )
 def test_wrong_scripts(text: str | None, fault: str, tmp_path: Path) -> None:
-    """A mistake is an error that names file and key."""
+    """A mistake raises an error with file and key."""
     path = tmp_path / "s.toml"
     if text is not None:
         path.write_text(text)
@@ -48,12 +48,12 @@ def test_wrong_scripts(text: str | None, fault: str, tmp_path: Path) -> None:
 
 
 def test_steps_depend_on_the_ticks_alone() -> None:
-    """A step is what a symbol trades in a quarter of a second; ids are given where none are."""
+    """A step has a symbol's trades in a quarter of a second; trades without ids are numbered."""
     both = sorted(trades(3, 2) + trades(3, 1, "ETH-USD"), key=lambda tick: tick.time_ns)
-    steps = list(Steps(both, 250).steps())
+    steps = list(Steps(both, 250))
     assert [(s.symbol, len(s.ticks)) for s in steps] == [(SYMBOL, 2), ("ETH-USD", 1)] * 3
     bare = [type(t)(t.symbol, t.time_ns, t.price) for t in trades(2, 2)]
-    assert [t.trade_id for s in Steps(bare, 250).steps() for t in s.ticks] == [1, 2, 3, 4]
+    assert [t.trade_id for s in Steps(bare, 250) for t in s.ticks] == [1, 2, 3, 4]
 
 
 async def ask(url: str) -> tuple[int, Any]:
@@ -62,10 +62,10 @@ async def ask(url: str) -> tuple[int, Any]:
 
 
 async def test_rest() -> None:
-    """Trades page by id, newest first; candles are those of the trades; mistakes are 400."""
+    """Trades are paged by id, newest first; candles match the trades; a mistake is answered 400."""
     simulator = exchange([])
     for tick in trades(960, 1):
-        simulator.market.tape.record(tick)
+        simulator.playback.steps.record(tick)
     async with simulator:
         base = f"{simulator.rest_url}/products/{SYMBOL}"
         status, page = await ask(f"{base}/trades?limit=3&after=1010")
@@ -83,7 +83,7 @@ async def test_rest() -> None:
 
 
 async def test_periodic_disconnects() -> None:
-    """`every_s` drops the clients again and again, at any speed of the tape."""
+    """`every_s` disconnects the clients again and again, at any speed of the playback."""
     fault = Fault(kind="disconnect", every_s=0.3)
     async with (
         exchange(trades(100_000), fault, speed=50) as simulator,
@@ -96,8 +96,8 @@ async def test_periodic_disconnects() -> None:
         assert feed.ids == list(range(1_000, 1_000 + len(feed.ids)))
 
 
-async def test_a_client_that_talks_nonsense() -> None:
-    """Whatever a client sends, the exchange answers with an error and lives on."""
+async def test_malformed_requests() -> None:
+    """A malformed request is answered with an error, and the connection stays open."""
     async with (
         exchange(trades(4)) as simulator,
         aiohttp.ClientSession() as session,
@@ -109,7 +109,7 @@ async def test_a_client_that_talks_nonsense() -> None:
 
 
 async def test_the_command(tmp_path: Path) -> None:
-    """`volsvc simulate` prints the command that runs a daemon on it, and that works."""
+    """`volsvc simulate` prints a command that runs a daemon on it."""
     process = await launch("simulate", "--port", "0", "--symbols", SYMBOL, cwd=tmp_path)
     assert process.stdout is not None
     async with asyncio.timeout(20):
@@ -132,11 +132,11 @@ async def test_the_command(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_every_kind_is_documented() -> None:
-    """docs/live.md names every kind of fault, every key of a script and every metric of a feed."""
+def test_everything_is_documented() -> None:
+    """docs/live.md has every kind of fault, every key of a script and every metric of a feed."""
     from prometheus_client import CollectorRegistry
 
-    from volsvc.daemon.feed_listener import FeedMetrics
+    from volsvc.telemetry.feed_metrics import FeedMetrics
 
     text = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
     registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The command line around live feeds: record, download, simulate."""
+"""The commands around live feeds: record, download, simulate."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from volsvc.cli.options import (
     run_until_signal,
     settings_of,
 )
+from volsvc.config.live import VenueName
 
-cli = typer.Typer()
+feeds = typer.Typer()
 
-Live = Annotated[Literal["coinbase", "kraken"], typer.Option("--source", help="the venue")]
+Live = Annotated[VenueName, typer.Option("--source", help="venue")]
 
 
-@cli.command()
+@feeds.command()
 def record(
     out: Annotated[Path, typer.Option(help="CSV, NDJSON or Parquet; .gz and .zst too")],
     config: ConfigFile = None,
@@ -30,16 +31,20 @@ def record(
     symbols: Symbols = None,
     ws_url: WsUrl = None,
     rest_url: RestUrl = None,
-    minutes: Annotated[float | None, typer.Option(min=0.001, help="default: endless")] = None,
-    rotate_mb: Annotated[float | None, typer.Option(min=0.001, help="new file at this")] = None,
-    rotate_minutes: Annotated[float | None, typer.Option(min=0.001, help="new file then")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.001, help="default: until stopped")] = None,
+    rotate_mb: Annotated[
+        float | None, typer.Option(min=0.001, help="start a new file at this size")
+    ] = None,
+    rotate_minutes: Annotated[
+        float | None, typer.Option(min=0.001, help="start a new file after this time")
+    ] = None,
 ) -> None:
     """Record a venue's live ticks to a file.
 
-    It can be replayed at any moment, even after a kill.
+    The file can be replayed at any time, even after a kill.
     """
     from volsvc.commands.feeds import RecordOptions, record_feed
-    from volsvc.sources.recorder import Limits
+    from volsvc.sources.recorder import RotationLimits
 
     settings = settings_of(
         config,
@@ -48,26 +53,27 @@ def record(
         source__ws_url=ws_url,
         source__rest_url=rest_url,
     )
-    limits = Limits(
+    # A megabyte has 10^6 bytes here, as in the names of disks.
+    limits = RotationLimits(
         round(rotate_mb * 1e6) if rotate_mb else None,
         rotate_minutes * 60 if rotate_minutes else None,
     )
     run_until_signal(lambda stop: record_feed(settings, RecordOptions(out, minutes, limits), stop))
 
 
-@cli.command()
+@feeds.command()
 def download(
     start: Annotated[str, typer.Option(help="RFC 3339 time, inclusive")],
     end: Annotated[str, typer.Option(help="RFC 3339 time, exclusive")],
-    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
     config: ConfigFile = None,
     symbols: Symbols = None,
-    kind: Annotated[Literal["trades", "candles"], typer.Option(help="what")] = "trades",
+    kind: Annotated[Literal["trades", "candles"], typer.Option(help="what to download")] = "trades",
     rest_url: RestUrl = None,
 ) -> None:
-    """Download Coinbase's history.
+    """Download historical trades or candles from Coinbase.
 
-    The same command again goes on where it stopped.
+    To resume after an interruption, run the same command again.
     """
     from volsvc.commands.feeds import DownloadOptions, download_history
 
@@ -76,18 +82,20 @@ def download(
     run_until_signal(lambda stop: download_history(settings, options, stop))
 
 
-@cli.command()
+@feeds.command()
 def simulate(
     config: ConfigFile = None,
-    file: Annotated[Path | None, typer.Option(help="recording; default: the generator")] = None,
-    script: Annotated[Path | None, typer.Option(help="faults, TOML or JSON")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="recording to play; default: generated ticks")
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="faults to inject (TOML or JSON)")] = None,
     symbols: Symbols = None,
     speed: Speed = None,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port")] = 8765,
 ) -> None:
-    """Be an exchange that misbehaves as its script says.
+    """Run a simulated exchange with scripted faults.
 
-    It speaks Coinbase's protocol.
+    It has the WebSocket and REST interfaces of Coinbase.
     """
     from volsvc.commands.feeds import SimulateOptions, simulate_exchange
 

@@ -1,14 +1,11 @@
-"""The command line."""
+"""The command `volsvc`: its commands, and the exit code of each outcome."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +14,9 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import volsvc
-from volsvc.cli import feeds as feed_cli
+from volsvc.cli.feeds import feeds
 from volsvc.cli.models import models
-from volsvc.cli.operations import watch
+from volsvc.cli.operations import operations
 from volsvc.cli.options import (
     ConfigFile,
     RestUrl,
@@ -30,12 +27,16 @@ from volsvc.cli.options import (
     run_until_signal,
     settings_of,
 )
-from volsvc.config.settings import Settings, SettingsError
-from volsvc.domain import StartupError, VolsvcError
-from volsvc.telemetry.logs import configure_logs, get_logger
+from volsvc.commands.arguments import split_names
+from volsvc.config.live import LIVE_KINDS
+from volsvc.config.settings import SettingsError
+from volsvc.domain import VolsvcError
+from volsvc.telemetry.logs import configure_logs
 
-log = get_logger(__name__)
+VENUES = ", ".join(sorted(LIVE_KINDS))
+Source = Annotated[str | None, typer.Option(help=f"replay, {VENUES} or none")]
 
+# Each command imports its work itself: help and usage errors need not wait for numpy and aiohttp.
 cli = typer.Typer(
     name="volsvc",
     help="Real-time volatility forecasts for crypto markets.",
@@ -45,12 +46,14 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(models)
-cli.add_typer(feed_cli.cli)
-cli.add_typer(watch)
+cli.add_typer(feeds)
+cli.add_typer(operations)
 
 
 def main() -> None:
-    """Run a command: exit code 0, 2 for a usage or configuration error, 1 for a failure."""
+    """Run a command; exit with 0, or 2 for a usage or configuration error, or 1 for a failure."""
+    # Not standalone: typer would print usage errors on several lines, and exit by itself. A number
+    # that a command returns is its exit code.
     try:
         code = cli(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
@@ -60,9 +63,11 @@ def main() -> None:
     except VolsvcError as error:
         _fail(str(error), 1)
     except (KeyboardInterrupt, Abort):
+        # By convention 128 plus the number of SIGINT.
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain once more at exit.
+        # The reader has closed the pipe. Without the redirection Python would fail again when it
+        # flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
@@ -76,8 +81,10 @@ def _fail(text: str, code: int) -> None:
 @cli.command()
 def run(
     config: ConfigFile = None,
-    roles: Annotated[str | None, typer.Option(help="producer,consumer,api or some of them")] = None,
-    source: Annotated[str | None, typer.Option(help="replay, coinbase, kraken or none")] = None,
+    roles: Annotated[str | None, typer.Option(help="one or more of producer,consumer,api")] = None,
+    source: Annotated[
+        str | None, typer.Option(help=f"replay, {', '.join(sorted(LIVE_KINDS))} or none")
+    ] = None,
     path: Annotated[str | None, typer.Option(help="recording to replay")] = None,
     symbols: Symbols = None,
     ws_url: WsUrl = None,
@@ -87,6 +94,7 @@ def run(
     port: Annotated[int | None, typer.Option(help="port of the HTTP server")] = None,
 ) -> None:
     """Run the daemon."""
+    # Called again at SIGHUP, when the options still override the file.
     load = partial(
         settings_of,
         config,
@@ -101,30 +109,11 @@ def run(
         http__port=port,
     )
     settings = load()
-    run_until_signal(lambda stop: _serve(settings, load, stop))
 
+    # After the settings: a mistake in them is reported at once.
+    from volsvc.commands.run import run_daemon
 
-async def _serve(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
-    from volsvc.daemon.daemon import Daemon
-    from volsvc.daemon.gc_tuning import tune_gc
-
-    daemon = Daemon(settings)
-
-    def reload() -> None:
-        try:
-            daemon.reload(load())
-        except (SettingsError, StartupError) as error:
-            log.warning("reload_refused", error=str(error))
-
-    def ready(url: str) -> None:
-        print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    sparing = asyncio.create_task(tune_gc(lambda: len(daemon.table)))
-    try:
-        await daemon.run(stop, ready)
-    finally:
-        sparing.cancel()
+    run_until_signal(lambda stop: run_daemon(settings, load, stop))
 
 
 @cli.command()
@@ -137,6 +126,7 @@ def replay(
     """Publish a recording to Kafka, then exit."""
     from volsvc.commands.files import replay_file
 
+    # Always to Kafka: a bus in memory would end with this process.
     settings = settings_of(
         config,
         bus__transport="kafka",
@@ -151,40 +141,43 @@ def replay(
 
 @cli.command()
 def generate(
-    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
     minutes: Annotated[float, typer.Option(min=0.001, help="event time to cover")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same ticks")] = 7,
     symbols: Annotated[str, typer.Option(help="comma-separated")] = "BTC-USD,ETH-USD,SOL-USD",
-    start: Annotated[str, typer.Option(help="RFC 3339 time of the start")] = "2026-01-05T00:00:00Z",
+    start: Annotated[
+        str, typer.Option(help="RFC 3339 time of the first tick")
+    ] = "2026-01-05T00:00:00Z",
 ) -> None:
     """Write sample ticks with a known true volatility."""
     from volsvc.commands.files import generate_file
 
     configure_logs("info", "console")
-    names = tuple(name.strip() for name in symbols.split(",") if name.strip())
+    names = split_names(symbols)
     generate_file(out, minutes=minutes, seed=seed, symbols=names, start=start)
 
 
 @cli.command()
 def features(
     file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
-    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
     config: ConfigFile = None,
     symbol: Symbol = None,
-    window_size: Annotated[int | None, typer.Option(help="prices in the window")] = None,
+    window_size: Annotated[int | None, typer.Option(help="number of prices in the window")] = None,
     digests: Annotated[
         Path | None, typer.Option(help="also write the digest of each minute (.ndjson)")
     ] = None,
 ) -> None:
     """Write the features of a recording.
 
-    One row per accepted tick, as the daemon has them.
+    One row per accepted tick, equal to those of the daemon to the last bit.
     """
     from volsvc.commands.digests import digests_file
     from volsvc.commands.files import features_file
 
     settings = settings_of(config, source__default_symbol=symbol, features__window_size=window_size)
     features_file(settings, file, out)
+    # A second pass over the file: digests cover forecasts, which the features do not need.
     if digests is not None:
         digests_file(settings, file, digests)
 
@@ -194,27 +187,28 @@ def verify(
     first: Annotated[Path, typer.Argument(help="digests, or records of ticks.features (NDJSON)")],
     second: Annotated[Path, typer.Argument(help="the same of another run")],
 ) -> int:
-    """Name the first window in which two runs differ."""
+    """Compare two runs by their digests.
+
+    Names the first window that differs. The exit code is 0 if the runs are identical, else 1.
+    """
     from volsvc.commands.digests import verify_files
 
-    verdict = verify_files(first, second)
-    for difference in verdict.differences:
-        print(difference)
-    if not verdict.differences:
-        print(f"identical: {verdict.symbols} symbols, {verdict.windows} windows")
-    return 1 if verdict.differences else 0
+    return 0 if verify_files(first, second) else 1
 
 
+# Without a metavar typer shows the type as `<list[Path]>`.
 Data = Annotated[
     list[Path],
-    typer.Option("--data", metavar="<path>", help="recording of bars or ticks, or a folder"),
+    typer.Option(
+        "--data", metavar="<path>", help="recording of bars or ticks, or a folder of them"
+    ),
 ]
 
 
 @cli.command()
 def forecast(
     data: Data,
-    out: Annotated[Path, typer.Option(help="file to write; the extension says the format")],
+    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
     config: ConfigFile = None,
     every: Annotated[int, typer.Option(min=1, help="seconds of event time between rows")] = 60,
     horizon: Annotated[
@@ -223,7 +217,7 @@ def forecast(
             metavar="<float>",
             min=1,
             max=86_400,
-            help="seconds ahead; repeatable; default: 60 to 3600",
+            help="horizon in seconds; repeatable; default: 60 to 3600",
         ),
     ] = None,
     model: Annotated[
@@ -233,7 +227,7 @@ def forecast(
 ) -> None:
     """Write the forecasts of recordings.
 
-    Of bars or ticks, each from what was known then.
+    Each is made from the data before its time only, as the service would have made it.
     """
     from volsvc.commands.files import ForecastOptions, forecast_file
     from volsvc.models import HORIZONS_S
@@ -246,9 +240,9 @@ def forecast(
 def train(
     data: Data,
     config: ConfigFile = None,
-    until: Annotated[str | None, typer.Option(help="date or time; later data is not used")] = None,
+    until: Annotated[str | None, typer.Option(help="date or time; later data are not used")] = None,
     out: Annotated[Path | None, typer.Option(help="artefact to write (.npz)")] = None,
-    model_version: Annotated[str, typer.Option(help="version that the artefact names")] = "1",
+    model_version: Annotated[str, typer.Option(help="version written into the artefact")] = "1",
     compare: Annotated[
         Path | None, typer.Option(help="artefact to compare the new one with")
     ] = None,
@@ -256,7 +250,7 @@ def train(
 ) -> None:
     """Fit the model on recordings.
 
-    Its artefact is written, logged and registered.
+    Writes its artefact, logs it in MLflow and registers it there.
     """
     from volsvc.commands.training import TrainOptions, train_model
 
@@ -270,29 +264,26 @@ def evaluate(
     data: Data,
     start: Annotated[str, typer.Option(help="date or time of the first forecast")],
     config: ConfigFile = None,
-    end: Annotated[str | None, typer.Option(help="date or time; default: end of data")] = None,
+    end: Annotated[str | None, typer.Option(help="date or time; default: end of the data")] = None,
     refit_days: Annotated[int, typer.Option(min=1, help="days between refits")] = 91,
-    model: Annotated[Path | None, typer.Option(help="artefact to use unchanged")] = None,
-    leave_one_out: Annotated[bool, typer.Option(help="also fit without each symbol")] = False,
-    anchors: Annotated[str, typer.Option(help="comma-separated; default: all")] = "",
-    title: Annotated[str, typer.Option(help="of the report")] = "Evaluation",
-    out: Annotated[Path, typer.Option(help="folder of the report")] = Path("report"),
+    model: Annotated[Path | None, typer.Option(help="artefact to evaluate without refits")] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option(help="also score each symbol by a fit on the others")
+    ] = False,
+    anchors: Annotated[
+        str, typer.Option(help="standard models, comma-separated; default: all")
+    ] = "",
+    title: Annotated[str, typer.Option(help="title of the report")] = "Evaluation",
+    out: Annotated[Path, typer.Option(help="folder to write the report to")] = Path("report"),
 ) -> None:
-    """Set our forecasts against the field's models.
+    """Compare forecasts with standard models.
 
-    Walks forward over recordings, and writes a report.
+    Walks forward over recordings and writes a report.
     """
-    from volsvc.commands.training import ANCHOR_NAMES, EvaluateOptions, evaluate_models
-    from volsvc.training.anchors import CASCADE_HARS
+    from volsvc.commands.evaluation import EvaluateOptions, anchor_names, evaluate_models
 
-    names = tuple(name.strip() for name in anchors.split(",") if name.strip()) or ANCHOR_NAMES
-    if unknown := [name for name in names if name not in ANCHOR_NAMES]:
-        known = ", ".join(ANCHOR_NAMES)
-        raise SettingsError(f"--anchors: {unknown[0]!r} is none of {known}")
-    if "EWMA" not in names:
-        raise SettingsError("--anchors: EWMA cannot be left out; every figure is relative to it")
-    if not set(names) & set(CASCADE_HARS):
-        raise SettingsError(f"--anchors: keep one of {', '.join(CASCADE_HARS)} to compare with")
+    names = anchor_names(anchors)
+    # The report quotes the command: without the folders of this machine.
     command = shlex.join(["volsvc", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])
     options = EvaluateOptions(
         data, start, end, refit_days, model, leave_one_out, names, title, out, command
@@ -304,6 +295,7 @@ keys = typer.Typer(rich_markup_mode=None)
 cli.add_typer(keys, name="keys")
 
 
+# Has no code: typer takes the help text of the group from it.
 @keys.callback()
 def keys_group() -> None:
     """Make API keys."""
@@ -311,28 +303,21 @@ def keys_group() -> None:
 
 @keys.command("new")
 def new_api_key(
-    scopes: Annotated[str, typer.Option(help="read, predict, admin, or some with commas")],
-    name: Annotated[str, typer.Option(help="who will use it")] = "",
+    scopes: Annotated[str, typer.Option(help="one or more of read,predict,admin")],
+    name: Annotated[str, typer.Option(help="name for logs and quotas; default: a random one")] = "",
     expires_days: Annotated[
-        float | None, typer.Option(min=0.001, max=36_500, help="days until it ends")
+        float | None,
+        typer.Option(min=0.001, max=36_500, help="days until it expires; default: never"),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="keys file to add it to")] = None,
+    file: Annotated[Path | None, typer.Option(help="file of keys to add its hash to")] = None,
 ) -> None:
     """Make an API key.
 
-    It is shown once; the service knows it by its SHA-256.
+    It is printed once; only its SHA-256 is stored.
     """
-    from volsvc.web.auth.api_keys import add_to_file, new_key
+    from volsvc.commands.keys import make_key
 
-    asked = tuple(scope.strip() for scope in scopes.split(",") if scope.strip())
-    key, entry = new_key(name or f"key-{os.urandom(3).hex()}", asked, expires_days)
-    if file is not None:
-        add_to_file(file, entry)
-    print(f"key: {key}")
-    if file is None:
-        print(f"\nAdd to the file that auth.keys_file names, then SIGHUP the service:\n\n{entry}")
-    else:
-        print(f"Its SHA-256 is in {file}; SIGHUP the service to read it.")
+    make_key(scopes, name, expires_days, file)
 
 
 @cli.command()
@@ -345,7 +330,7 @@ def openapi() -> None:
 
 @cli.command("config")
 def show_config(config: ConfigFile = None) -> None:
-    """Print the resolved settings, secrets hidden."""
+    """Print the resolved settings without secrets."""
     print(json.dumps(settings_of(config).model_dump(mode="json"), indent=2))
 
 

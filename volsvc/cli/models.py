@@ -7,34 +7,27 @@ from typing import Annotated
 
 import typer
 
-from volsvc.cli.options import ConfigFile, Url
-from volsvc.config.settings import Settings, SettingsError, load_settings
-from volsvc.telemetry.logs import configure_logs
+from volsvc.cli.options import ConfigFile, Url, quiet_settings_of
+from volsvc.config.settings import SettingsError
 
 models = typer.Typer(
     name="models",
-    help="Say and see which model serves.",
+    help="Show or change the active model.",
     no_args_is_help=True,
 )
 
-KeyFile = Annotated[Path | None, typer.Option(help="file that holds a key with scope admin")]
-
-
-def _settings(config: Path | None) -> Settings:
-    settings = load_settings(config)
-    configure_logs("warning", "console")
-    return settings
+KeyFile = Annotated[Path | None, typer.Option(help="file with a key of scope admin")]
 
 
 @models.command("list")
 def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
-    """Show the registry's versions.
+    """List the versions in the registry.
 
-    With --url, what a daemon serves and holds.
+    With --url, the models that a daemon serves and holds.
     """
     from volsvc.commands.models import client_of, show_registry, show_state
 
-    settings = _settings(config)
+    settings = quiet_settings_of(config)
     if url is None:
         show_registry(settings)
     else:
@@ -45,65 +38,74 @@ def list_models(config: ConfigFile = None, url: Url = None, key_file: KeyFile = 
 @models.command()
 def activate(
     variant: Annotated[str, typer.Argument(help="baseline or ml")],
-    version: Annotated[str | None, typer.Option(help="of ml: a number, or latest")] = None,
+    version: Annotated[str | None, typer.Option(help="version of ml: a number or latest")] = None,
     config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Make a daemon serve a variant, or one version of it."""
+    """Switch a daemon to a variant or a version."""
     from volsvc.commands.models import client_of, show_state
 
-    with client_of(_settings(config), url, key_file) as client:
+    with client_of(quiet_settings_of(config), url, key_file) as client:
         show_state(client.activate(variant, version=version))
 
 
 @models.command()
 def rollback(config: ConfigFile = None, url: Url = None, key_file: KeyFile = None) -> None:
-    """Make a daemon serve what it served before."""
+    """Switch a daemon back to its previous model."""
     from volsvc.commands.models import client_of, show_state
 
-    with client_of(_settings(config), url, key_file) as client:
+    with client_of(quiet_settings_of(config), url, key_file) as client:
         show_state(client.rollback())
 
 
 @models.command()
 def promote(
-    version: Annotated[int, typer.Argument(min=1, help="number in the registry")],
+    version: Annotated[int, typer.Argument(min=1, help="version number in the registry")],
     config: ConfigFile = None,
 ) -> None:
-    """Point the registry's alias ml at a version.
+    """Point the alias ml at a version in the registry.
 
-    Daemons that follow it load it.
+    Every daemon that follows the alias loads that version.
     """
     from volsvc.commands.models import promote as promote_version
 
-    promote_version(_settings(config), str(version))
+    promote_version(quiet_settings_of(config), str(version))
 
 
 @models.command()
 def history(
-    at: Annotated[str | None, typer.Option(help="a time: what served then?")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="newest entries to show")] = 20,
-    verify: Annotated[bool, typer.Option(help="check the chain of the journal on disk")] = False,
+    at: Annotated[
+        str | None, typer.Option(help="show the model that served at this time (RFC 3339)")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1000, help="number of entries to show, newest first")
+    ] = 20,
+    verify: Annotated[
+        bool, typer.Option(help="check the hash chain of the audit log on disk")
+    ] = False,
     config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Show what served when and why.
+    """Show which models served, when and why.
 
-    From the journal under data_dir, or of a daemon with --url.
+    From the audit log under service.data_dir, or from a daemon with --url.
     """
-    from volsvc.commands import models as admin
+    from volsvc.commands import models as commands
 
-    settings = _settings(config)
+    settings = quiet_settings_of(config)
+    # The chain is checked on the file: a daemon answers with a part of it only.
     if verify:
         if url is not None:
-            raise SettingsError("--verify: reads the journal under service.data_dir; leave --url")
-        admin.verify_audit_log(settings)
+            raise SettingsError(
+                "--verify: cannot be used with --url; it checks the log under service.data_dir"
+            )
+        commands.verify_audit_log(settings)
         return
     if url is not None:
-        with admin.client_of(settings, url, key_file) as client:
-            found = admin.remote_history(client, at, limit)
+        with commands.client_of(settings, url, key_file) as client:
+            changes = commands.remote_history(client, at, limit)
     else:
-        found = admin.local_history(settings, at, limit)
-    admin.show_history(found)
+        changes = commands.local_history(settings, at, limit)
+    commands.show_history(changes)

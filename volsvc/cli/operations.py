@@ -1,22 +1,21 @@
-"""The commands that watch over the service: drift, doctor, monitoring."""
+"""The commands for operators: drift, doctor, top, monitoring."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from volsvc.cli.options import ConfigFile, Url
-from volsvc.config.base import split_list
-from volsvc.config.settings import SettingsError, load_settings
+from volsvc.cli.options import ConfigFile, Url, quiet_settings_of
+from volsvc.commands.arguments import split_names
+from volsvc.config.settings import SettingsError
 from volsvc.telemetry.logs import configure_logs
 
-watch = typer.Typer()
+operations = typer.Typer()
 
 
-@watch.command()
+@operations.command()
 def drift(
     reference: Annotated[
         list[Path] | None,
@@ -27,116 +26,105 @@ def drift(
     ] = None,
     current: Annotated[
         list[Path] | None,
-        typer.Option(metavar="<path>", help="recording of bars or ticks, or a folder"),
+        typer.Option(metavar="<path>", help="recording of bars or ticks, or a folder of them"),
     ] = None,
     config: ConfigFile = None,
     start: Annotated[
-        str | None, typer.Option(help="date; the reference's bars from then on")
+        str | None, typer.Option(help="date or time; use the bars of --reference from then on")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="report to write (.html, and .json)")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="report to write (.html, and .json beside it)")
+    ] = None,
     save_reference: Annotated[Path | None, typer.Option(help="reference to write (.npz)")] = None,
     summary: Annotated[Path | None, typer.Option(help="table of days to write (.md)")] = None,
 ) -> None:
-    """Say how recordings differ from a reference.
+    """Compare recordings with a drift reference.
 
-    By feature and score: from the rows that the model was fitted on, or from others.
+    Prints the features and scores whose distribution has changed since the model was fitted.
     """
     from volsvc.commands.drift import DriftOptions
     from volsvc.commands.drift import drift as compare
 
     if not current and save_reference is None:
-        raise SettingsError("--current: name recordings to compare, or --save-reference a file")
-    settings = load_settings(config)
-    configure_logs("warning", "console")
-    compare(
-        settings,
-        DriftOptions(reference or [], current or [], start, out, save_reference, summary),
-    )
+        raise SettingsError("--current: is required without --save-reference")
+    options = DriftOptions(reference or [], current or [], start, out, save_reference, summary)
+    compare(quiet_settings_of(config), options)
 
 
-@watch.command()
-def doctor(
-    config: ConfigFile = None,
-    url: Url = None,
-) -> None:
-    """Say what is wrong, and how to put it right.
+@operations.command()
+def doctor(config: ConfigFile = None, url: Url = None) -> int:
+    """Find faults in the setup, with remedies.
 
-    Looks at everything that the service needs.
+    Checks config, disk, model, drift reference, broker, registry and a running service.
     """
-    from volsvc.commands.doctor import examine
+    from volsvc.commands.doctor import run_doctor
 
+    # Not by the settings: an invalid configuration is the first finding.
     configure_logs("error", "console")
-    faults = 0
-    for finding in examine(config, url):
-        faults += finding.status == "fail"
-        remedy = f"\n       {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.status:4}  {finding.part}: {finding.detail}{remedy}")
-    if faults:
-        sys.exit(1)
+    return 0 if run_doctor(config, url) else 1
 
 
-@watch.command()
+@operations.command()
 def top(
     config: ConfigFile = None,
     url: Url = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="file that holds a key of scope read")
-    ] = None,
-    symbols: Annotated[str, typer.Option(help="only these, with commas; default: all")] = "",
+    key_file: Annotated[Path | None, typer.Option(help="file with a key of scope read")] = None,
+    symbols: Annotated[str, typer.Option(help="only these, comma-separated; default: all")] = "",
     sort: Annotated[str, typer.Option(help="symbol, price, sigma, score or age")] = "symbol",
     horizon: Annotated[
-        float | None, typer.Option(min=1, help="seconds ahead of spike and regime")
+        float | None, typer.Option(min=1, help="seconds; horizon of the columns Spike and Regime")
     ] = None,
-    every: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds between looks")] = 1.0,
-    once: Annotated[bool, typer.Option(help="look once, print, and exit")] = False,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds between updates")] = 1.0,
+    once: Annotated[bool, typer.Option(help="print once and exit")] = False,
 ) -> None:
-    """Show the live page's facts in the terminal."""
+    """Show the live forecasts in the terminal."""
     from volsvc.commands.top.watcher import TopOptions, run_top
 
-    settings = load_settings(config)
-    configure_logs("error", "console")
-    names = tuple(name.strip() for name in symbols.split(",") if name.strip())
-    run_top(settings, TopOptions(url, key_file, names, sort, horizon, every, once))
+    # A warning would tear the screen.
+    settings = quiet_settings_of(config, "error")
+    options = TopOptions(url, key_file, split_names(symbols), sort, horizon, every, once)
+    run_top(settings, options)
 
 
-@watch.command()
+@operations.command()
 def monitoring(
-    slo: Annotated[Path, typer.Option(help="objectives and alerts, by dashboards.yaml")] = Path(
-        "deploy/slo.yaml"
-    ),
-    out: Annotated[Path | None, typer.Option(help="folder; default: beside the file")] = None,
-    targets: Annotated[str | None, typer.Option(help="instances to scrape, with commas")] = None,
-    alertmanagers: Annotated[str | None, typer.Option(help="addresses, with commas")] = None,
-    prometheus: Annotated[str | None, typer.Option(help="URL that Grafana asks")] = None,
+    slo: Annotated[
+        Path, typer.Option(help="objectives and alerts; dashboards.yaml stands beside it")
+    ] = Path("deploy/slo.yaml"),
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write to; default: that of --slo")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="instances to scrape, comma-separated")
+    ] = None,
+    alertmanagers: Annotated[str | None, typer.Option(help="addresses, comma-separated")] = None,
+    prometheus: Annotated[str | None, typer.Option(help="URL of Prometheus for Grafana")] = None,
     dashboards_folder: Annotated[
-        str | None, typer.Option(help="where Grafana finds grafana/dashboards")
+        str | None, typer.Option(help="path of grafana/dashboards on Grafana's machine")
     ] = None,
     key_file: Annotated[str | None, typer.Option(help="file with a key of scope read")] = None,
-    page: Annotated[str | None, typer.Option(help="webhook that wakes somebody")] = None,
-    ticket: Annotated[str | None, typer.Option(help="webhook for what can wait")] = None,
+    page: Annotated[str | None, typer.Option(help="webhook for urgent alerts")] = None,
+    ticket: Annotated[str | None, typer.Option(help="webhook for alerts that can wait")] = None,
     faster: Annotated[
-        int, typer.Option(min=1, help="divide every duration, to rehearse an alert")
+        int, typer.Option(min=1, help="divide every duration by this, to rehearse an alert")
     ] = 1,
 ) -> None:
-    """Write what Prometheus, Alertmanager and Grafana read.
+    """Write the monitoring configuration.
 
-    Each option stands in for the key of its name in the file.
+    For Prometheus, Alertmanager and Grafana. An option replaces the key of its name in the file.
     """
-    from volsvc.monitoring.dashboards import read_dashboards
-    from volsvc.monitoring.files import write
-    from volsvc.monitoring.spec import read_spec
+    from volsvc.commands.monitoring import MonitoringOptions, write_monitoring
 
-    given = {
-        "targets": split_list(targets),
-        "alertmanagers": split_list(alertmanagers),
-        "prometheus": prometheus,
-        "dashboards_folder": dashboards_folder,
-        "key_file": key_file,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    spec = read_spec(slo, **changes, faster=faster)
-    told = {name: url for name, url in (("page", page), ("ticket", ticket)) if url is not None}
-    spec = spec.model_copy(update={"receivers": {**spec.receivers, **told}})
-    dashboards = read_dashboards(slo.with_name("dashboards.yaml"))
-    for path in write(spec, dashboards, out or slo.parent):
-        print(path)
+    options = MonitoringOptions(
+        slo,
+        out,
+        targets,
+        alertmanagers,
+        prometheus,
+        dashboards_folder,
+        key_file,
+        page,
+        ticket,
+        faster,
+    )
+    write_monitoring(options)

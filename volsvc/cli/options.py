@@ -1,4 +1,4 @@
-"""What the commands of the command line share: options, settings, signals."""
+"""Options, settings and signal handling that several commands share."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from volsvc.telemetry.logs import configure_logs
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; see config.toml")
 ]
-Url = Annotated[str | None, typer.Option(help="of a running daemon; default: the config's address")]
-Speed = Annotated[str | None, typer.Option(help="1, 10, any number, real-time or max")]
-Symbol = Annotated[str | None, typer.Option(help="symbol of a file without a symbol column")]
+Url = Annotated[
+    str | None, typer.Option(help="address of a running daemon; default: that of the config")
+]
+Speed = Annotated[str | None, typer.Option(help="a factor such as 1 or 10, real-time or max")]
+Symbol = Annotated[str | None, typer.Option(help="symbol of a file that has no symbol column")]
 Symbols = Annotated[str | None, typer.Option(help="comma-separated, such as BTC-USD,ETH-USD")]
-WsUrl = Annotated[str | None, typer.Option(help="WebSocket in place of the venue's own")]
-RestUrl = Annotated[str | None, typer.Option(help="REST API in place of the venue's own")]
+WsUrl = Annotated[str | None, typer.Option(help="WebSocket to use instead of the venue's")]
+RestUrl = Annotated[str | None, typer.Option(help="REST API to use instead of the venue's")]
 
 
 def settings_of(config: Path | None, **overrides: Any) -> Settings:
-    """Settings with what was given on the command line; `section__key` names the key."""
+    """Load the settings, overridden by options, and configure logging; raises SettingsError.
+
+    The name `section__key` overrides `section.key`; None leaves the key as it is.
+    """
     layers: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
+        # An option that was not given must not hide the environment or the file.
         if value is not None:
             section, key = name.split("__")
             layers.setdefault(section, {})[key] = value
@@ -37,14 +43,23 @@ def settings_of(config: Path | None, **overrides: Any) -> Settings:
     return settings
 
 
+def quiet_settings_of(config: Path | None, log_level: str = "warning") -> Settings:
+    """Load the settings of a command that prints a result; only warnings are logged by default."""
+    settings = load_settings(config)
+    configure_logs(log_level, "console")
+    return settings
+
+
 def run_until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `work` with an event that the first SIGINT or SIGTERM sets; the second quits at once."""
+    """Run `work` with an event that the first SIGINT or SIGTERM sets; the second exits at once."""
+    # Imported here: the commands without an event loop start faster without it.
     import uvloop
 
-    async def watched() -> None:
+    async def run_watched() -> None:
         stop = asyncio.Event()
 
         def on_signal(number: int) -> None:
+            # Not sys.exit, which would wait for the threads that hold up the stop.
             if stop.is_set():
                 os._exit(128 + number)
             stop.set()
@@ -55,9 +70,9 @@ def run_until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(watched())
+            runner.run(run_watched())
     except BaseExceptionGroup as group:
-        # A part failed for good; the first reason is the one that matters.
+        # A group holds its errors in the order in which they occurred: the first is the cause.
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]

@@ -1,7 +1,13 @@
 """A client of the service, for asyncio (`AsyncClient`) and for plain code (`Client`).
 
-It speaks the schemas of the server, tries again where that may help, and goes on with a stream
-where it broke. Examples: docs/client.md.
+Answers are typed by the server's schemas. Calls are retried where that may help, and a broken
+stream is resumed. Examples are in docs/client.md.
+
+- `asynchronous`, `blocking`: the two clients.
+- `calls`: the calls of the service as values.
+- `http_session`: sends one request; `retries` decides on another attempt.
+- `events`: parses Server-Sent Events.
+- `errors`: the errors, by the type of problem.
 """
 
 from volsvc.client.asynchronous import AsyncClient

@@ -1,4 +1,4 @@
-"""The client for code without asyncio: the other one, on an event loop in a thread of its own."""
+"""The client for code without asyncio: the other client on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from volsvc.client import calls
-from volsvc.client.asynchronous import AsyncClient, as_method
-from volsvc.client.calls import Call
+from volsvc.client.asynchronous import AsyncClient, copy_signature
+from volsvc.client.calls import ApiCall
 from volsvc.client.errors import ClientError
 from volsvc.client.events import Event
 from volsvc.client.retries import Retries
@@ -21,11 +21,11 @@ A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 
 
-def _waiting(build: Callable[P, Call[A]]) -> Callable[Concatenate[Client, P], A]:
+def _blocking_method(build: Callable[P, ApiCall[A]]) -> Callable[Concatenate[Client, P], A]:
     def method(self: Client, /, *args: P.args, **options: P.kwargs) -> A:
         return self.send(build(*args, **options))
 
-    as_method(method, build)
+    copy_signature(method, build)
     return method
 
 
@@ -34,10 +34,10 @@ async def _next(events: AsyncGenerator[Event, None]) -> Event:
 
 
 class Client:
-    """Calls one service; it may be used by many threads.
+    """A client of one service, for any number of threads.
 
-    Every call raises ClientError; `timeout_s` bounds one attempt. `key` is sent as a header. Close
-    it, or use it in a `with`.
+    Every call may raise ClientError. `timeout_s` bounds one attempt. `key` is sent in a header.
+    Close the client after use, or use it as a context manager.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Client:
         retries: Retries | None = None,
         ssl: tls.SSLContext | None = None,
     ) -> None:
-        """`ssl` is for certificates that the system does not know."""
+        """`ssl` is for certificates that the system does not trust."""
         self._client = AsyncClient(url, key, timeout_s=timeout_s, retries=retries, ssl=ssl)
         self._loop = asyncio.new_event_loop()
-        # A daemon, so that a program that forgets to close it can end.
+        # A daemon thread, so that a program which does not close the client can exit.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -63,7 +63,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End its connections and its thread; a second time does nothing."""
+        """Close the connections and end the thread; does nothing the second time."""
         if self._loop.is_closed():
             return
         self._run(self._client.close())
@@ -71,33 +71,34 @@ class Client:
         self._thread.join()
         self._loop.close()
 
-    predict = _waiting(calls.predict)
-    latest = _waiting(calls.latest)
-    latest_all = _waiting(calls.latest_all)
-    history = _waiting(calls.history)
-    health = _waiting(calls.health)
-    version = _waiting(calls.version)
-    models = _waiting(calls.models)
-    model_history = _waiting(calls.model_history)
-    activate = _waiting(calls.activate)
-    rollback = _waiting(calls.rollback)
-    quality = _waiting(calls.quality)
-    drift = _waiting(calls.drift)
-    metrics = _waiting(calls.metrics)
+    # A method for each call of the service, as in AsyncClient.
+    predict = _blocking_method(calls.predict)
+    latest = _blocking_method(calls.latest)
+    latest_all = _blocking_method(calls.latest_all)
+    history = _blocking_method(calls.history)
+    health = _blocking_method(calls.health)
+    version = _blocking_method(calls.version)
+    models = _blocking_method(calls.models)
+    model_history = _blocking_method(calls.model_history)
+    activate = _blocking_method(calls.activate)
+    rollback = _blocking_method(calls.rollback)
+    quality = _blocking_method(calls.quality)
+    drift = _blocking_method(calls.drift)
+    metrics = _blocking_method(calls.metrics)
 
     @property
     def retried(self) -> int:
-        """Attempts beyond the first, of all calls and streams so far."""
+        """The attempts beyond the first of all calls and streams so far."""
         return self._client.retried
 
-    def send(self, call: Call[A]) -> A:
-        """Make a call, again where that may help; raises the ClientError of the last attempt."""
+    def send(self, call: ApiCall[A]) -> A:
+        """Make a call, with retries; raises the ClientError of the last attempt."""
         return self._run(self._client.send(call))
 
     def stream(
         self, symbols: Sequence[str] | None = None, *, last_id: str | None = None
     ) -> Iterator[Event]:
-        """Events as they come, as `AsyncClient.stream` has them; leave the loop when you like."""
+        """Yield events as `AsyncClient.stream` does; the loop may be left at any time."""
         events = self._client.stream(symbols, last_id=last_id)
         try:
             while True:
@@ -107,12 +108,13 @@ class Client:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop.is_closed():
+            # A coroutine that is never run warns when it is collected.
             work.close()
             raise ClientError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C, above all: nobody waits for the answer any more.
+            # Above all KeyboardInterrupt: the answer is not wanted any more.
             future.cancel()
             raise

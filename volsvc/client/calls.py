@@ -1,4 +1,4 @@
-"""The calls that the service takes, as values: what is sent, and how the answer is read."""
+"""The calls of the service as values: the request, and the schema of the answer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ A_co = TypeVar("A_co", bound=Answer, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[A_co]):
-    """A request, and the schema of its answer.
+class ApiCall(Generic[A_co]):
+    """A request and the schema of its answer.
 
-    `also` is a status beside 200 that has such an answer. What is not `repeatable` is done twice if
-    it is sent twice.
+    `also_status` is a status beside 200 that has such an answer.
     """
 
     method: Literal["GET", "POST", "PUT"]
@@ -40,25 +39,27 @@ class Call(Generic[A_co]):
     query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    also: int = 200
-    repeatable: bool = True
+    also_status: int = 200
+    # A call that is not idempotent has its effect twice if it is sent twice.
+    idempotent: bool = True
 
-    def read(self, body: bytes) -> A_co:
-        """The answer; what a newer service says beside it is left out."""
+    def parse(self, body: bytes) -> A_co:
+        """Parse an answer; raises UnexpectedAnswerError if it does not match the schema."""
+        # Fields that a newer service has added are ignored.
         try:
             return self.answer.model_validate_json(body, extra="ignore")
         except ValidationError as error:
-            raise UnexpectedAnswerError(f"{self.path} answers something else: {error}") from error
+            raise UnexpectedAnswerError(f"{self.path}: unexpected answer: {error}") from error
 
 
 class Exposition(Answer):
-    """Metrics in Prometheus' text format."""
+    """Metrics in the text format of Prometheus."""
 
     text: str
 
 
-class _MetricsCall(Call[Exposition]):
-    def read(self, body: bytes) -> Exposition:
+class _MetricsCall(ApiCall[Exposition]):
+    def parse(self, body: bytes) -> Exposition:
         return Exposition(text=body.decode())
 
 
@@ -68,89 +69,98 @@ def predict(
     horizon_s: float | None = None,
     threshold: float | None = None,
     lenient: bool = False,
-) -> Call[PredictResponse]:
-    """Forecasts from windows of returns; `scores[i]` and `predictions[i]` belong to `rows[i]`.
+) -> ApiCall[PredictResponse]:
+    """Forecast from windows of returns; `scores[i]` and `predictions[i]` belong to `rows[i]`.
 
-    `horizon_s` in seconds, `threshold` in volatility per sqrt(horizon_s). With `lenient`, faulty
-    rows get None and `errors` says why; else any of them raises InvalidRequestError.
+    `horizon_s` is in seconds, `threshold` in volatility per sqrt(horizon_s). With `lenient`, the
+    forecasts of invalid rows are None and `errors` has the reasons; otherwise an invalid row raises
+    InvalidRequestError.
     """
+    # Fields that were not set are left to the defaults of the service.
     sent = [row.model_dump(exclude_unset=True) if isinstance(row, Row) else row for row in rows]
     options = {"horizon_s": horizon_s, "threshold": threshold}
     given = {name: value for name, value in options.items() if value is not None}
     headers = {"Prefer": "handling=lenient"} if lenient else {}
     body = _json({"rows": sent, **given})
-    return Call("POST", "/predict", PredictResponse, headers=headers, body=body)
+    return ApiCall("POST", "/predict", PredictResponse, headers=headers, body=body)
 
 
-def latest(symbol: str, *, max_age_s: float | None = None) -> Call[LatestResponse]:
-    """The newest of a symbol; raises StaleDataError when it is older than `max_age_s` seconds."""
-    return Call("GET", f"/latest/{_segment(symbol)}", LatestResponse, _query(max_age=max_age_s))
+def latest(symbol: str, *, max_age_s: float | None = None) -> ApiCall[LatestResponse]:
+    """Return the newest forecast of a symbol; raises StaleDataError if older than `max_age_s`."""
+    return ApiCall("GET", f"/latest/{_segment(symbol)}", LatestResponse, _query(max_age=max_age_s))
 
 
-def latest_all(*, max_age_s: float | None = None) -> Call[AllLatestResponse]:
-    """The newest of every symbol."""
-    return Call("GET", "/latest", AllLatestResponse, _query(max_age=max_age_s))
+def latest_all(*, max_age_s: float | None = None) -> ApiCall[AllLatestResponse]:
+    """Return the newest forecast of every symbol."""
+    return ApiCall("GET", "/latest", AllLatestResponse, _query(max_age=max_age_s))
 
 
-def history(symbol: str, *, limit: int | None = None) -> Call[HistoryResponse]:
-    """The newest of a symbol that the service remembers, oldest first."""
-    return Call("GET", f"/history/{_segment(symbol)}", HistoryResponse, _query(limit=limit))
+def history(symbol: str, *, limit: int | None = None) -> ApiCall[HistoryResponse]:
+    """Return the newest rows of a symbol that the service keeps, oldest first."""
+    return ApiCall("GET", f"/history/{_segment(symbol)}", HistoryResponse, _query(limit=limit))
 
 
-def health() -> Call[HealthResponse]:
-    """What works and what does not; no error when it is `fail`."""
-    return Call("GET", "/health", HealthResponse, also=503)
+def health() -> ApiCall[HealthResponse]:
+    """Return the health of the service and its parts; a status `fail` raises no error."""
+    return ApiCall("GET", "/health", HealthResponse, also_status=503)
 
 
-def version() -> Call[VersionResponse]:
-    """What serves, and which build."""
-    return Call("GET", "/version", VersionResponse)
+def version() -> ApiCall[VersionResponse]:
+    """Return the active model and the build of the service."""
+    return ApiCall("GET", "/version", VersionResponse)
 
 
-def models() -> Call[ModelsResponse]:
-    """What serves, and what stands by."""
-    return Call("GET", "/models", ModelsResponse)
+def models() -> ApiCall[ModelsResponse]:
+    """Return the active model and the other loaded models."""
+    return ApiCall("GET", "/models", ModelsResponse)
 
 
-def model_history(*, at: str | None = None, limit: int | None = None) -> Call[ModelHistoryResponse]:
-    """What served when, newest first; with `at` (RFC 3339) also what served then."""
-    return Call("GET", "/models/history", ModelHistoryResponse, _query(at=at, limit=limit))
+def model_history(
+    *, at: str | None = None, limit: int | None = None
+) -> ApiCall[ModelHistoryResponse]:
+    """Return the changes of the active model, newest first.
+
+    With `at` (RFC 3339) the answer also has the model that was active at that time.
+    """
+    return ApiCall("GET", "/models/history", ModelHistoryResponse, _query(at=at, limit=limit))
 
 
-def activate(variant: str, *, version: str | int | None = None) -> Call[ModelsResponse]:
-    """Serve a variant from now on, and of `ml` a version of the registry; needs scope `admin`."""
-    asked = {"variant": variant} if version is None else {"variant": variant, "version": version}
-    return Call("PUT", "/models/active", ModelsResponse, body=_json(asked))
+def activate(variant: str, *, version: str | int | None = None) -> ApiCall[ModelsResponse]:
+    """Activate a variant, for `ml` optionally a version of the registry; needs scope `admin`."""
+    body = {"variant": variant} if version is None else {"variant": variant, "version": version}
+    return ApiCall("PUT", "/models/active", ModelsResponse, body=_json(body))
 
 
-def rollback() -> Call[ModelsResponse]:
-    """Serve what served before; needs the scope `admin`."""
-    return Call("POST", "/models/rollback", ModelsResponse, repeatable=False)
+def rollback() -> ApiCall[ModelsResponse]:
+    """Activate the previous model; needs scope `admin`."""
+    # Sent twice, it would go back two models.
+    return ApiCall("POST", "/models/rollback", ModelsResponse, idempotent=False)
 
 
-def quality(*, symbol: str | None = None) -> Call[QualityResponse]:
-    """How the service's own forecasts turned out, of all symbols or of one."""
-    return Call("GET", "/quality", QualityResponse, _query(symbol=symbol))
+def quality(*, symbol: str | None = None) -> ApiCall[QualityResponse]:
+    """Return the scores of the service's own forecasts, of all symbols or of one."""
+    return ApiCall("GET", "/quality", QualityResponse, _query(symbol=symbol))
 
 
-def drift() -> Call[DriftResponse]:
-    """What the newest check of drift found."""
-    return Call("GET", "/drift", DriftResponse)
+def drift() -> ApiCall[DriftResponse]:
+    """Return the result of the newest drift check."""
+    return ApiCall("GET", "/drift", DriftResponse)
 
 
-def metrics(*names: str) -> Call[Exposition]:
-    """The metrics of the service, or those of these names alone."""
+def metrics(*names: str) -> ApiCall[Exposition]:
+    """Return the metrics of the service, all or those with these names."""
     return _MetricsCall("GET", "/metrics", Exposition, {"name[]": names})
 
 
-def stream(symbols: Sequence[str] | None, last_id: str | None) -> Call[Answer]:
-    """News of these symbols (None: of all) after the event `last_id`; `EventParser` reads it."""
+def stream(symbols: Sequence[str] | None, last_id: str | None) -> ApiCall[Answer]:
+    """Stream events of these symbols (None: all) after the event `last_id`, for `EventParser`."""
     names = ",".join(symbols) if symbols is not None else None
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
-    return Call("GET", "/stream", Answer, _query(symbols=names), headers)
+    return ApiCall("GET", "/stream", Answer, _query(symbols=names), headers)
 
 
 def _segment(symbol: str) -> str:
+    # With "/" quoted too, a symbol cannot lead to another route.
     return quote(symbol, safe="")
 
 

@@ -1,6 +1,6 @@
-"""What a call may fail with: no answer, an answer that is none, or a problem that the service has.
+"""The errors of a call: no answer, an unexpected answer, or a problem that the service reports.
 
-Problems are RFC 9457; each class stands for what a caller would do about it.
+Problems follow RFC 9457. There is a class for each reaction that a caller may want.
 """
 
 from __future__ import annotations
@@ -10,47 +10,48 @@ from pydantic import ValidationError
 from volsvc.domain import VolsvcError
 from volsvc.web.schemas.base import ErrorItem, Problem
 
+# Bytes of an unexpected body that are shown.
 _SHOWN = 200
 
 
 class ClientError(VolsvcError):
-    """Base of what calls raise."""
+    """Base of the errors of calls."""
 
 
 class UnreachableError(ClientError):
-    """No answer came, or only a part of one: nobody listens, or it took too long."""
+    """No answer or an incomplete one: nothing listens at the address, or it took too long."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """What answers is not this service, or a version that this client cannot read."""
+    """An answer of something else than this service, or of a version that is not compatible."""
 
 
 class AnswerError(ClientError):
-    """The service says no; `problem` has all that it says."""
+    """A problem that the service reports; `problem` is its whole answer."""
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
-        """`retry_after_s` is the time that the service asks to be left in peace."""
+        """`retry_after_s` is the time to wait before the next attempt, if the service gives one."""
         super().__init__(f"{problem.title}: {problem.detail}")
         self.problem = problem
         self.retry_after_s = retry_after_s
 
     @property
     def kind(self) -> str:
-        """The kind of problem, such as `unknown-symbol`: the end of its type."""
+        """The kind of problem, such as `unknown-symbol`: the last part of its type."""
         return self.problem.type.rpartition("/")[2]
 
     @property
     def status(self) -> int:
-        """The status of the answer."""
+        """The HTTP status of the answer."""
         return self.problem.status
 
 
 class InvalidRequestError(AnswerError):
-    """The request is wrong, and stays so: `errors` points at its faults."""
+    """The request is invalid; `errors` has its faults."""
 
     @property
     def errors(self) -> list[ErrorItem]:
-        """The faults, each with a JSON pointer to its place."""
+        """The faults, each with a JSON pointer to its place in the request."""
         return self.problem.errors
 
 
@@ -59,27 +60,27 @@ class UnauthorizedError(AnswerError):
 
 
 class ForbiddenError(AnswerError):
-    """The key lacks the scope that is needed."""
+    """The key lacks the required scope."""
 
 
 class NotFoundError(AnswerError):
-    """No such symbol, or nothing to show; the detail names symbols that are alike."""
+    """There is no such symbol or no data; the detail names similar symbols."""
 
 
 class RefusedError(AnswerError):
-    """The model must not serve; what served before goes on."""
+    """The model cannot be activated; the active one is not changed."""
 
 
 class BusyError(AnswerError):
-    """The quota is used up, or others came first."""
+    """The quota is used up, or the service is overloaded."""
 
 
 class StaleDataError(AnswerError):
-    """What is known is older than `max_age_s`."""
+    """The newest data are older than `max_age_s`."""
 
 
 class UnavailableError(AnswerError):
-    """The service, or something on the way to it, does not work now."""
+    """The service, or a proxy in front of it, fails at present."""
 
 
 _BY_STATUS: dict[int, type[AnswerError]] = {
@@ -89,11 +90,12 @@ _BY_STATUS: dict[int, type[AnswerError]] = {
     409: RefusedError,
     429: BusyError,
 }
+# Of the problems with status 503, this one concerns the data and not the service.
 _BY_KIND: dict[str, type[AnswerError]] = {"stale-data": StaleDataError}
 
 
 def error_of(status: int, body: bytes, retry_after_s: float | None) -> AnswerError:
-    """The error that an answer stands for; a proxy's page becomes a problem without a type."""
+    """Return the error of an answer; a proxy's page becomes a problem without a type."""
     problem = _problem(status, body)
     known = _BY_STATUS.get(status, InvalidRequestError if status < 500 else UnavailableError)
     kind = problem.type.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Server-Sent Events: bytes in, events out. No I/O."""
+"""A parser of Server-Sent Events without I/O: bytes in, events out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from volsvc.client.errors import UnexpectedAnswerError
 from volsvc.web.schemas.stream import EVENTS, EventData
 
-# Of one line: the snapshot of ten thousand symbols is a third of it.
-MOST_BYTES: Final = 64 * 1024 * 1024
+# Bytes of one line; the snapshot of ten thousand symbols is a third of it.
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 
 
 class Event(NamedTuple):
-    """One event; `id` is that of the newest one that had any, to go on from."""
+    """One event; `id` is the newest id of the stream, from which it can be resumed."""
 
     id: str
     kind: str
@@ -22,9 +22,9 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Reads a stream from its beginning, or after the event `last_id`.
+    """Parses a stream from its start, or after the event `last_id`.
 
-    `retry_s` is how long the service asks to wait before coming back.
+    `retry_s` is the time to wait before a reconnect, as the service asks for it.
     """
 
     def __init__(self, last_id: str | None = None) -> None:
@@ -34,24 +34,26 @@ class EventParser:
         self._fields: dict[str, str] = {}
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete; raises UnexpectedAnswerError."""
+        """Return the events that these bytes complete; raises UnexpectedAnswerError."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MOST_BYTES:
-            raise UnexpectedAnswerError(f"a line of the stream is longer than {MOST_BYTES} bytes")
-        events = (self._take(line.decode().removesuffix("\r")) for line in lines)
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise UnexpectedAnswerError(
+                f"a line of the stream is longer than {MAX_LINE_BYTES} bytes"
+            )
+        events = (self._parse_line(line.decode().removesuffix("\r")) for line in lines)
         return [event for event in events if event is not None]
 
-    def _take(self, line: str) -> Event | None:
+    def _parse_line(self, line: str) -> Event | None:
         if line:
             name, _, value = line.partition(":")
-            self._note(name, value.removeprefix(" "))
+            self._set_field(name, value.removeprefix(" "))
             return None
         fields, self._fields = self._fields, {}
-        # Only what is whole counts: a break inside an event must bring that event again.
+        # Not before the empty line: after a break inside an event, that event must be sent again.
         self.last_id = fields.get("id", self.last_id)
         return self._event(fields)
 
-    def _note(self, name: str, value: str) -> None:
+    def _set_field(self, name: str, value: str) -> None:
         if name == "retry" and value.isascii() and value.isdigit():
             self.retry_s = int(value[:9]) / 1000
         elif name == "data" and name in self._fields:
@@ -60,7 +62,7 @@ class EventParser:
             self._fields[name] = value
 
     def _event(self, fields: dict[str, str]) -> Event | None:
-        """The event of these fields; None when a newer service speaks of something new."""
+        """Return the event of these fields; None for a kind that only a newer service has."""
         kind = fields.get("event", "message")
         if "data" not in fields or kind not in EVENTS:
             return None

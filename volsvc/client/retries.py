@@ -1,4 +1,4 @@
-"""Whether a call that failed is made again, and after how long."""
+"""The decision on another attempt after a failed call, and the wait before it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from email.utils import parsedate_to_datetime
 from volsvc.backoff import Backoff
 from volsvc.client.errors import AnswerError, BusyError, ClientError, UnreachableError
 
-# Statuses that may be others in a moment.
-_PASSING = frozenset({429, 502, 503, 504})
+# Statuses of problems that may pass soon; a 500 is a fault of the service itself.
+_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is made at most, and how long is waited in between.
+    """The maximum number of attempts of a call, and the waits between them.
 
-    A wait is what `Retry-After` asks for, plus a random time up to a ceiling that doubles from
-    `base_s` to `max_s`. When the service asks for more than `longest_wait_s`, the caller is told
-    at once.
+    A wait is the time of `Retry-After`, plus a random time up to a ceiling that doubles from
+    `base_s` to `max_s`. If the service asks for more than `longest_wait_s`, the error is raised at
+    once.
     """
 
     attempts: int = 4
@@ -28,44 +28,45 @@ class Retries:
     longest_wait_s: float = 30.0
 
 
-class Patience:
-    """What is left of the retries of one call, or of one stream since its last event."""
+class RetryState:
+    """The attempts of one call, or of one stream since its last event."""
 
     def __init__(self, retries: Retries) -> None:
         self._retries = retries
         self._backoff = Backoff(retries.base_s, retries.max_s)
-        self._made = 0
+        self._attempts = 0
 
     def reset(self) -> None:
-        """Something good came: begin anew."""
-        self._made = 0
+        """Start anew after a success."""
+        self._attempts = 0
         self._backoff.reset()
 
-    def wait_s(self, error: ClientError, *, repeatable: bool = True) -> float:
-        """Seconds to wait before the next attempt; raises the error when there is to be none."""
-        self._made += 1
-        asked_s = (error.retry_after_s or 0.0) if isinstance(error, AnswerError) else 0.0
+    def wait_s(self, error: ClientError, *, idempotent: bool = True) -> float:
+        """Return the seconds to wait before the next attempt; raises the error if there is none."""
+        self._attempts += 1
+        requested_s = (error.retry_after_s or 0.0) if isinstance(error, AnswerError) else 0.0
         if (
-            self._made >= self._retries.attempts
-            or asked_s > self._retries.longest_wait_s
-            or not _passing(error, repeatable)
+            self._attempts >= self._retries.attempts
+            or requested_s > self._retries.longest_wait_s
+            or not _may_succeed_later(error, idempotent)
         ):
             raise error
-        return asked_s + self._backoff.delay_s()
+        # With jitter on top, so that clients with the same Retry-After do not return together.
+        return requested_s + self._backoff.delay_s()
 
 
-def _passing(error: ClientError, repeatable: bool) -> bool:
-    """Whether the same call may succeed later, and does no harm if it was done already."""
+def _may_succeed_later(error: ClientError, idempotent: bool) -> bool:
+    # A refused call has had no effect, so it may be repeated in any case.
     if isinstance(error, BusyError):
         return True
     transient = isinstance(error, UnreachableError) or (
-        isinstance(error, AnswerError) and error.status in _PASSING
+        isinstance(error, AnswerError) and error.status in _TRANSIENT_STATUSES
     )
-    return transient and repeatable
+    return transient and idempotent
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` asks for, as a number or as a date; None without a valid one."""
+    """Return the seconds of a `Retry-After` header, a number or a date; None if not valid."""
     if header is None:
         return None
     text = header.strip()

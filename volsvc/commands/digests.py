@@ -1,4 +1,4 @@
-"""Digests of runs: computed from a recording, and compared between two runs."""
+"""`volsvc features --digests` and `volsvc verify`: compute and compare the digests of runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.commands.files import accepted
+from volsvc.commands.files import apply_ticks
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings
@@ -30,35 +30,39 @@ from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 
-# Of one symbol: the head of its chain by the start of the window.
-Windows = dict[str, str]
+# The digests of one symbol: the chain's head by the start of the window, in RFC 3339.
+WindowHeads = dict[str, str]
 
 
 def digests_file(settings: Settings, file: Path, out: Path) -> None:
-    """Write the digest of every closed window of a recording, as a daemon's run has them."""
+    """Write the digest of every closed window of a recording, equal to those of a daemon's run."""
     source = file_source(settings, file, PartsListener(Metrics(), Health()))
     model = build_holder(settings).current.model
     with progress_bar(f"digesting {file.name}", lambda: source.fraction) as advance:
-        closed = _windows(source, settings, model, advance)
+        closed = _closed_windows(source, settings, model, advance)
         rows = ({"symbol": symbol, "digest": window.fields()} for symbol, window in closed)
         write_rows(out, ("symbol", "digest"), rows)
 
 
-def _windows(
+def _closed_windows(
     source: FileSource, settings: Settings, model: Model, advance: Callable[[int], None]
 ) -> Iterator[tuple[str, ClosedWindow]]:
+    """Yield the symbol and the window of every minute that the recording closes."""
     table = SymbolTable(settings.features)
     horizon_s = settings.model.horizon_s
+    # The consumer's horizons: the digest covers each of them.
     horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
-    for state in accepted(source, table, advance):
-        for window in _said(state, model, horizons, horizon_s):
+    for state in apply_ticks(source, table, advance):
+        for window in _forecast(state, model, horizons, horizon_s):
             yield state.symbol, window
 
 
-def _said(
+def _forecast(
     state: SymbolState, model: Model, horizons: tuple[float, ...], horizon_s: float
 ) -> Iterator[ClosedWindow]:
-    """Say what the daemon says after this tick; the windows that it closes."""
+    """Forecast as the daemon does after a tick, and yield the windows that the tick closes."""
+    # The order of the links is part of the digest: first the minutes that ended before the tick,
+    # then the forecast after it, as in the consumer.
     points: list[Point] = [*minute_closes(state)]
     if state.take_due():
         points.append(forecast_point(state))
@@ -67,26 +71,36 @@ def _said(
     forecasts = SymbolForecasts(model, points, horizons)
     for index, point in enumerate(points):
         if not isinstance(point, MinuteClose):
-            state.digest.say(forecasts.snapshot(index, horizon_s))
+            state.digest.add_forecast(forecasts.snapshot(index, horizon_s))
             continue
         forecasts.learn(index)
         yield state.digest.close(point.ended.bar)
 
 
-class Verdict(NamedTuple):
-    """What a comparison came to: the windows that agree, and a sentence for each difference."""
+class Comparison(NamedTuple):
+    """The result of comparing two runs: the windows that agree, and a line for each difference."""
 
     symbols: int
     windows: int
     differences: list[str]
 
 
-def verify_files(first: Path, second: Path) -> Verdict:
-    """Compare the digests of two runs.
+def verify_files(first: Path, second: Path) -> bool:
+    """Print the comparison of two runs, and return whether they are identical."""
+    comparison = compare_digests(first, second)
+    for difference in comparison.differences:
+        print(difference)
+    if not comparison.differences:
+        print(f"identical: {comparison.symbols} symbols, {comparison.windows} windows")
+    return not comparison.differences
 
-    A file has JSON lines with `symbol` and `digest`: what `volsvc features --digests` writes, or
-    the records of `ticks.features` as any client prints them. Windows that compaction has taken
-    from one of them are passed over, since each head covers all before it. Raises SourceError.
+
+def compare_digests(first: Path, second: Path) -> Comparison:
+    """Compare the digests of two runs; raises SourceError if a file holds none.
+
+    A file has JSON lines with `symbol` and `digest`: the output of `volsvc features --digests`, or
+    the records of `ticks.features` as any Kafka client prints them. Windows that are in one file
+    only are ignored, since compaction removes records and each head covers all before it.
     """
     differences: list[str] = []
     runs = [_read(path, differences) for path in (first, second)]
@@ -101,34 +115,37 @@ def verify_files(first: Path, second: Path) -> Verdict:
         if wrong is not None:
             heads = f"{a[wrong][:12]} in {first}, {b[wrong][:12]} in {second}"
             differences.append(f"{symbol}: the window {wrong} is the first that differs: {heads}")
+        # Equal heads prove equal histories up to there only: a run that stops early must not pass.
         elif max(a) != max(b):
             ends = f"{max(a)} in {first}, {max(b)} in {second}"
-            differences.append(f"{symbol}: the last windows are not the same: {ends}")
+            differences.append(f"{symbol}: the last windows differ: {ends}")
         else:
             agreed += len(common)
-    return Verdict(len(runs[0].keys() & runs[1].keys()), agreed, differences)
+    return Comparison(len(runs[0].keys() & runs[1].keys()), agreed, differences)
 
 
-def _read(path: Path, differences: list[str]) -> Mapping[str, Windows]:
-    """The windows of each symbol; a run that contradicts itself differs from any other."""
-    found: dict[str, Windows] = {}
+def _read(path: Path, differences: list[str]) -> Mapping[str, WindowHeads]:
+    """Return the windows of each symbol; two heads of one window count as a difference."""
+    found: dict[str, WindowHeads] = {}
     for line, record in _records(path):
         try:
             symbol, digest = record["symbol"], record["digest"]
             window, head = (digest["window"], digest["head"]) if digest else ("", "")
         except (KeyError, TypeError) as error:
             raise SourceError(f"{path}:{line}: has no symbol and digest") from error
+        # Records of a symbol's first minute have no closed window yet.
         if not digest:
             continue
         known = found.setdefault(symbol, {}).setdefault(window, head)
         if known != head:
             differences.append(f"{symbol}: {path} has two heads for the window {window}")
     if not found:
-        raise SourceError(f"{path}: holds no digests; export ticks.features, one record a line")
+        raise SourceError(f"{path}: contains no digests; export ticks.features, one per line")
     return found
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield each JSON record with the number of its line; raises SourceError."""
     try:
         with text_of(open_raw(path, "r"), path, "r") as file:
             for line, text in enumerate(file, 1):
@@ -137,4 +154,4 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise SourceError(f"{path}: is not JSON, one record a line: {error}") from error
+        raise SourceError(f"{path}: is not one JSON record per line: {error}") from error

@@ -1,4 +1,4 @@
-"""`volsvc drift`: recordings against a reference, as the daemon would judge them."""
+"""`volsvc drift`: compare recordings with a reference by the daemon's drift test."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from typing import Any, Final
 
 import numpy as np
 
+from volsvc.commands.arguments import minute_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import SourceError, Tick, parse_time
+from volsvc.domain import SourceError, Tick
 from volsvc.drift import DriftResult, Reference, judge, summarise
 from volsvc.drift.distance import Array
 from volsvc.drift.monitor import read_reference
 from volsvc.drift.report import HTML, JSON, ReportError, available, make_report
 from volsvc.models import Model, packaged
-from volsvc.models.drift_inputs import MONITORED
+from volsvc.models.drift_inputs import DRIFT_INPUTS
 from volsvc.sources.factory import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 
+# Rows of a day, one a minute.
 DAY_ROWS: Final = 1440
-SHOWN: Final = 3
+# Features that a line of the summary names.
+TOP_FEATURES: Final = 3
+# Rows of the sample that the report embeds; one above 24 MB is refused.
+REPORT_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True)
 class DriftOptions:
-    """What to compare with what, and what to write.
+    """Options of `volsvc drift`.
 
-    `reference` are recordings, or one file of a reference, or nothing for the packaged one.
+    `reference` has recordings, or one saved reference (.npz), or nothing for the packaged one.
     """
 
     reference: Sequence[Path]
@@ -48,7 +53,7 @@ class DriftOptions:
 
 
 def drift(settings: Settings, options: DriftOptions) -> None:
-    """Print which features drift; write a reference, a report or a summary where asked."""
+    """Print the features that drift, and write the files that `options` names."""
     reference = _reference(settings, options)
     if options.save_reference is not None:
         _write(options.save_reference, reference.dump())
@@ -61,6 +66,7 @@ def drift(settings: Settings, options: DriftOptions) -> None:
         _write(options.summary, _summary(reference, by_file, budget).encode())
     streams = [stream for found in by_file.values() for stream in found]
     rows, length = np.concatenate(streams), max(map(len, streams))
+    # The law of one stream of that length: the distance of several together varies less.
     result = judge(reference, rows, length, budget)
     _print(result)
     if options.out is not None:
@@ -68,27 +74,20 @@ def drift(settings: Settings, options: DriftOptions) -> None:
 
 
 def _reference(settings: Settings, options: DriftOptions) -> Reference:
+    """Read the reference, or build one from recordings."""
     if not options.reference:
         return read_reference()
     if len(options.reference) == 1 and options.reference[0].name.endswith(".npz"):
         return read_reference(options.reference[0])
     files = _files(options.reference)
-    streams = _streams(settings, files, _minute(options.start))
+    start_minute = 0 if options.start is None else minute_argument("--start", options.start)
+    streams = _streams(settings, files, start_minute)
     facts = {
         "files": [file.name for file in files],
         "start": options.start,
         "symbols": len(streams),
     }
-    return summarise(MONITORED, streams, facts)
-
-
-def _minute(start: str | None) -> int:
-    if start is None:
-        return 0
-    try:
-        return parse_time(start if "T" in start else f"{start}T00:00:00Z") // (60 * 10**9)
-    except ValueError as error:
-        raise SourceError(f"--start: {error}") from error
+    return summarise(DRIFT_INPUTS, streams, facts)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -96,8 +95,8 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -> list[Array]:
-    """Rows a symbol, by the model that the package brings."""
-    from volsvc.training.monitored import streams_of
+    """Return the rows of each symbol, scored by the packaged model."""
+    from volsvc.training.monitored import drift_streams
 
     model: Model = packaged().model
 
@@ -108,7 +107,7 @@ def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -
     read = 0
     with progress_bar(f"reading {len(files)} recordings", lambda: read / len(files)) as advance:
         for file in files:
-            streams += streams_of(
+            streams += drift_streams(
                 [file], model, ticks_of, start_minute=start_minute, advance=advance
             )
             read += 1
@@ -117,7 +116,7 @@ def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -
 
 def _print(result: DriftResult) -> None:
     fields = result.fields()
-    print(f"{result.rows} rows, stretches of {result.length}; drift below p = {result.level:.2g}")
+    print(f"{result.rows} rows, blocks of {result.length}; drift below p = {result.level:.2g}")
     for feature in fields["features"]:
         if feature["p_value"] is not None and feature["verdict"] == "drift":
             print(f"  {_line(feature)}")
@@ -138,12 +137,14 @@ def _line(feature: Mapping[str, Any]) -> str:
 
 
 async def _report(out: Path, reference: Reference, rows: Array, result: DriftResult) -> None:
+    """Write the HTML report, and the JSON beside it; raises ReportError or SourceError."""
     if not available():
         raise ReportError("the report needs an extra: pip install 'volsvc[drift]'")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        thin = rows[:: max(1, len(rows) // 5_000)]
+        thin = rows[:: max(1, len(rows) // REPORT_ROWS)]
         await make_report(folder, reference.names, (reference.sample, thin), result.fields())
+        # Made elsewhere and copied, so that a report that fails leaves no half of one.
         try:
             shutil.copyfile(folder / HTML, out)
             shutil.copyfile(folder / JSON, out.with_suffix(".json"))
@@ -163,7 +164,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _summary(reference: Reference, by_file: Mapping[Path, Sequence[Array]], budget: float) -> str:
-    """A table of recordings: how many of their days drift, and by which features."""
+    """Return a Markdown table of the days of each recording that drift."""
     text = (
         f"Reference: {reference.facts['rows']:,} minutes of {', '.join(reference.facts['files'])}"
         f" (from {reference.facts['start'] or 'the beginning'}). Each day of each recording is "
@@ -190,6 +191,7 @@ def _summary(reference: Reference, by_file: Mapping[Path, Sequence[Array]], budg
 
 
 def _days(stream: Array) -> Iterator[Array]:
+    """Yield the whole days of a stream."""
     for start in range(0, len(stream) - DAY_ROWS + 1, DAY_ROWS):
         yield stream[start : start + DAY_ROWS]
 
@@ -198,14 +200,17 @@ def _summary_line(
     name: str, reference: Reference, results: Sequence[tuple[DriftResult, Array]]
 ) -> str:
     drifted = Counter(feature for result, _ in results for feature in result.drifted)
-    most = ", ".join(f"`{f}` ({n})" for f, n in drifted.most_common(SHOWN)) or "none"
+    most = ", ".join(f"`{f}` ({n})" for f, n in drifted.most_common(TOP_FEATURES)) or "none"
     days = sum(bool(result.drifted) for result, _ in results)
     plain = sum(_plain(reference, day, result) for result, day in results)
     return f"| {name} | {len(results)} | {days} | {most} | {plain} |"
 
 
 def _plain(reference: Reference, rows: Array, result: DriftResult) -> bool:
-    """Whether a test that takes rows for independent would alarm: 2 exp(-2 n d^2) < level."""
+    """Return whether a Kolmogorov-Smirnov test that ignores dependence would alarm.
+
+    Its p-value for n rows at the distance d is at most 2 exp(-2 n d^2) (Massart, 1990).
+    """
     return any(
         f.ks is not None
         and f.verdict in ("ok", "drift")

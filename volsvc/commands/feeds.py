@@ -1,4 +1,4 @@
-"""The commands around live feeds: record, download, simulate."""
+"""`volsvc record`, `download` and `simulate`: the commands around live feeds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import SourceError, SourceRow, Tick, is_symbol, parse_time
+from volsvc.domain import SourceError, SourceRow, Tick, is_symbol
 from volsvc.sources.download import (
     CANDLE_COLUMNS,
     TRADE_COLUMNS,
@@ -30,16 +31,16 @@ from volsvc.sources.files import file_format
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.live.coinbase import Coinbase
 from volsvc.sources.live.rest import rest_client
-from volsvc.sources.recorder import Limits, Recorder
+from volsvc.sources.recorder import Recorder, RotationLimits
 from volsvc.sources.replay import shifted
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 
-# What a kill can lose of a recording.
+# A kill loses at most this much of a recording.
 FLUSH_S = 1.0
-# Rows that wait for a slow disk; beyond this the venue waits.
-MOST_PENDING = 100_000
+# With more rows than this waiting for a slow disk, reading from the venue pauses.
+MAX_PENDING_ROWS = 100_000
 
 log = get_logger(__name__)
 
@@ -48,36 +49,37 @@ log = get_logger(__name__)
 
 
 class RecordOptions(NamedTuple):
-    """Where to record to, for how long (None: until stopped), and when to begin a new file."""
+    """Options of `volsvc record`; `minutes` is None to record until stopped."""
 
     out: Path
     minutes: float | None
-    limits: Limits
+    limits: RotationLimits
 
 
-async def record_feed(settings: Settings, order: RecordOptions, stop: asyncio.Event) -> None:
-    """Write a venue's live ticks to files until `stop` is set or the time is over."""
+async def record_feed(settings: Settings, options: RecordOptions, stop: asyncio.Event) -> None:
+    """Write a venue's live ticks to files until `stop` is set or `minutes` have passed."""
     source = live_source(settings.source, FeedListener(Metrics(), Health()))
-    recorder = Recorder(order.out, order.limits)
-    seconds = order.minutes * 60 if order.minutes else None
+    recorder = Recorder(options.out, options.limits)
+    seconds = options.minutes * 60 if options.minutes else None
     started = time.monotonic()
 
     def fraction() -> float:
         return min(1.0, (time.monotonic() - started) / seconds) if seconds else 0.0
 
-    writing = _Writing(recorder)
-    with progress_bar(f"recording to {order.out.name}", fraction) as advance:
-        parts = [_read(source.batches(lambda row: False), writing, advance), writing.run()]
-        await _until(stop, seconds, parts)
-        await writing.flush()
+    buffer = _RecordingBuffer(recorder)
+    with progress_bar(f"recording to {options.out.name}", fraction) as advance:
+        # No row counts as published already: a recording has no position to resume from.
+        parts = [_read(source.batches(lambda row: False), buffer, advance), buffer.run()]
+        await _run_until(stop, seconds, parts)
+        await buffer.flush()
         recorder.close()
-    log.info("recorded", files=[str(path) for path in recorder.files], rows=writing.rows)
+    log.info("recorded", files=[str(path) for path in recorder.files], rows=buffer.rows)
 
 
-async def _until(
+async def _run_until(
     stop: asyncio.Event, seconds: float | None, parts: Sequence[Coroutine[Any, Any, None]]
 ) -> None:
-    """Run the parts for so long, or until `stop`; raises what one of them failed with."""
+    """Run the parts for `seconds` or until `stop` is set; raises the error of a part that fails."""
     tasks = [asyncio.create_task(part) for part in parts]
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -94,17 +96,18 @@ async def _until(
 
 async def _read(
     batches: AsyncIterator[Sequence[SourceRow]],
-    writing: _Writing,
+    buffer: _RecordingBuffer,
     advance: Callable[[int], None],
 ) -> None:
+    # Closed at once, not by the garbage collector: the source's connection ends with it.
     async with aclosing(batches):  # type: ignore[type-var]
         async for batch in batches:
-            await writing.add(batch)
+            await buffer.add(batch)
             advance(len(batch))
 
 
-class _Writing:
-    """Rows on their way to the disk, which may be slow: it is written to in a thread."""
+class _RecordingBuffer:
+    """Rows waiting to be written to disk, in a thread, because the disk may be slow."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -115,7 +118,7 @@ class _Writing:
     async def add(self, rows: Sequence[SourceRow]) -> None:
         self._pending += rows
         self.rows += len(rows)
-        if len(self._pending) > MOST_PENDING:
+        if len(self._pending) > MAX_PENDING_ROWS:
             await self.flush()
 
     async def run(self) -> None:
@@ -124,10 +127,11 @@ class _Writing:
             await self.flush()
 
     async def flush(self) -> None:
-        # Shielded: the thread goes on in any case, and what it writes must not be written again.
+        # Shielded: a cancellation does not stop the thread, and its rows must not be written again.
         await asyncio.shield(self._write())
 
     async def _write(self) -> None:
+        # One writer at a time: rows keep their order.
         async with self._lock:
             rows, self._pending = self._pending, []
             await asyncio.to_thread(self._recorder.write, rows)
@@ -137,7 +141,7 @@ class _Writing:
 
 
 class DownloadOptions(NamedTuple):
-    """What to download, from when to when (RFC 3339), and where to."""
+    """Options of `volsvc download`; `kind` is trades or candles, the times are RFC 3339."""
 
     kind: str
     symbols: tuple[str, ...]
@@ -146,52 +150,55 @@ class DownloadOptions(NamedTuple):
     out: Path
 
 
-async def download_history(settings: Settings, order: DownloadOptions, stop: asyncio.Event) -> None:
-    """Download trades or candles until they are complete or `stop` is set; can be resumed."""
-    requests = _requests(order)
-    file_format(order.out)
-    if not order.out.parent.is_dir():
-        raise SourceError(f"{order.out}: there is no folder {order.out.parent}")
-    work = asyncio.create_task(_download(settings, requests, order.out))
+async def download_history(
+    settings: Settings, options: DownloadOptions, stop: asyncio.Event
+) -> None:
+    """Download trades or candles until they are complete or `stop` is set; can be resumed.
+
+    Raises SourceError if it is stopped early.
+    """
+    requests = _requests(options)
+    # Checked before the download, which can take hours, rather than when the output is written.
+    file_format(options.out)
+    if not options.out.parent.is_dir():
+        raise SourceError(f"{options.out}: there is no folder {options.out.parent}")
+    work = asyncio.create_task(_download(settings, requests, options.out))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not work.done():
         work.cancel()
         await asyncio.wait({work})
-        raise SourceError(f"{order.out}: not complete; the same command goes on where it stopped")
+        raise SourceError(f"{options.out}: not complete; run the same command again to resume")
     work.result()
 
 
-def _requests(order: DownloadOptions) -> list[DownloadRequest]:
-    symbols = order.symbols or DEFAULT_SYMBOLS
-    times = []
-    for name, text in (("start", order.start), ("end", order.end)):
-        try:
-            times.append(parse_time(text))
-        except ValueError as error:
-            raise SettingsError(f"--{name}: {error}") from error
+def _requests(options: DownloadOptions) -> list[DownloadRequest]:
+    """Return one request for each symbol; raises SettingsError if an option is not valid."""
+    symbols = options.symbols or DEFAULT_SYMBOLS
+    start_ns = time_argument("--start", options.start)
+    end_ns = time_argument("--end", options.end)
     for symbol in symbols:
         if not is_symbol(symbol):
-            raise SettingsError(f"--symbols: {symbol!r} cannot be the name of a symbol")
-    start_ns, end_ns = times
+            raise SettingsError(f"--symbols: {symbol!r} is not a valid symbol name")
     if not start_ns < end_ns <= time.time_ns():
-        raise SettingsError("--end: has to be after --start and not in the future")
+        raise SettingsError(f"--end: {options.end!r} must be after --start and not in the future")
     return [
-        DownloadRequest(order.kind, symbol, start_ns, end_ns) for symbol in dict.fromkeys(symbols)
+        DownloadRequest(options.kind, symbol, start_ns, end_ns) for symbol in dict.fromkeys(symbols)
     ]
 
 
 async def _download(settings: Settings, requests: Sequence[DownloadRequest], out: Path) -> None:
+    """Fetch the missing pages of every request into its part file, then write the output."""
     base = settings.source.rest_url or Coinbase.rest_url
-    parts = [PartFile(_part_path(out, order), order) for order in requests]
+    parts = [PartFile(_part_path(out, request), request) for request in requests]
     async with rest_client(base, settings.source.rest_per_s) as client:
         downloader = Downloader(Coinbase(), client)
         done = [0.0] * len(requests)
         with progress_bar(f"downloading {out.name}", lambda: sum(done) / len(done)) as advance:
-            for index, (order, part) in enumerate(zip(requests, parts, strict=True)):
+            for index, (request, part) in enumerate(zip(requests, parts, strict=True)):
                 if not part.complete:
-                    pages = downloader.pages(order, part.cursor)
+                    pages = downloader.pages(request, part.cursor)
                     async with aclosing(pages):  # type: ignore[type-var]
                         async for page in pages:
                             part.append(page)
@@ -202,7 +209,7 @@ async def _download(settings: Settings, requests: Sequence[DownloadRequest], out
 
 
 def _complete(requests: Sequence[DownloadRequest], parts: Sequence[PartFile], out: Path) -> None:
-    """The journals become the output, all symbols merged by time."""
+    """Merge the part files by time into the output, then remove them."""
     columns = TRADE_COLUMNS if requests[0].kind == "trades" else CANDLE_COLUMNS
     time_column = "time" if requests[0].kind == "trades" else "ts"
     merged = heapq.merge(*(part.rows() for part in parts), key=itemgetter(time_column))
@@ -211,16 +218,16 @@ def _complete(requests: Sequence[DownloadRequest], parts: Sequence[PartFile], ou
         part.remove()
 
 
-def _part_path(out: Path, order: DownloadRequest) -> Path:
-    symbol = order.symbol.replace("/", "-")
-    return out.with_name(f".{out.name}.{symbol}.{order.kind}.part")
+def _part_path(out: Path, request: DownloadRequest) -> Path:
+    symbol = request.symbol.replace("/", "-")
+    return out.with_name(f".{out.name}.{symbol}.{request.kind}.part")
 
 
 # --- simulate -----------------------------------------------------------------------------
 
 
 class SimulateOptions(NamedTuple):
-    """What the simulated exchange trades and how: a recording, or the generator where none."""
+    """Options of `volsvc simulate`; without a `file` the generator makes the ticks."""
 
     file: Path | None
     script: Path | None
@@ -228,14 +235,14 @@ class SimulateOptions(NamedTuple):
 
 
 async def simulate_exchange(
-    settings: Settings, order: SimulateOptions, stop: asyncio.Event
+    settings: Settings, options: SimulateOptions, stop: asyncio.Event
 ) -> None:
-    """Be an exchange on a loopback port until `stop` is set; prints how to reach it."""
+    """Run a simulated exchange on a loopback port until `stop` is set; prints its addresses."""
     from volsvc.simulator import Script, Simulator, Steps, read_script
 
-    script = read_script(order.script) if order.script else Script()
-    tape = Steps(_market_ticks(settings, order.file), script.batch_ms)
-    simulator = Simulator(tape, script, speed=settings.replay.speed, port=order.port)
+    script = read_script(options.script) if options.script else Script()
+    steps = Steps(_market_ticks(settings, options.file), script.batch_ms)
+    simulator = Simulator(steps, script, speed=settings.replay.speed, port=options.port)
     async with simulator:
         print(f"exchange at {simulator.ws_url} and {simulator.rest_url}", flush=True)
         print(
@@ -244,12 +251,14 @@ async def simulate_exchange(
             flush=True,
         )
         await simulator.serve(stop)
-        log.info("stopped", steps=simulator.market.steps_played)
+        log.info("stopped", steps=simulator.playback.steps_played)
 
 
 def _market_ticks(settings: Settings, file: Path | None) -> Iterator[Tick]:
-    """Ticks of a recording, or generated ones; from now on unless `replay.clock` is original."""
-    rows: Iterator[SourceRow]
+    """Return the ticks of a recording, or generated ones.
+
+    They are shifted to begin now, unless `replay.clock` is `original`.
+    """
     if file is None:
         source = settings.source
         spec = GeneratorSpec(source.symbols or DEFAULT_SYMBOLS, source.seed, time.time_ns())

@@ -1,4 +1,4 @@
-"""What the commands do beside the daemon: replay, generate, features, forecast."""
+"""`volsvc replay`, `generate`, `features` and `forecast`: recordings in, recordings or rows out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import NS, InvalidTickError, format_time, parse_time
+from volsvc.domain import NS, InvalidTickError, format_time
 from volsvc.features import SymbolState, SymbolTable, TickStatus
 from volsvc.models import Model, packaged, read_artefact
 from volsvc.pipeline.producer import Producer
 from volsvc.serving.factory import registered_model
-from volsvc.serving.holder import BASELINE
+from volsvc.serving.model_choice import BASELINE
 from volsvc.sources.factory import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.sources.generator import Generator, GeneratorSpec
@@ -34,9 +35,9 @@ TRUTH_COLUMNS = ("true_sigma", "true_jump")
 async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> None:
     """Publish a recording to the configured topic until it ends or `stop` is set."""
     metrics = Metrics()
-    reporter = PartsListener(metrics, Health())
-    source = file_source(settings, file, reporter)
-    bus = build_bus(settings, reporter, settings.service.instance_id)
+    listener = PartsListener(metrics, Health())
+    source = file_source(settings, file, listener)
+    bus = build_bus(settings, listener, settings.service.instance_id)
     try:
         with progress_bar(f"replaying {file.name}", lambda: source.fraction) as advance:
             producer = Producer(source, bus, settings.kafka.topic, metrics)
@@ -45,6 +46,7 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
             await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             if work.done():
+                # Raises the producer's error, if it has failed.
                 work.result()
             work.cancel()
     finally:
@@ -54,13 +56,10 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
 def generate_file(
     out: Path, *, minutes: float, seed: int, symbols: tuple[str, ...], start: str
 ) -> None:
-    """Write generated ticks with the volatility that they were drawn with."""
+    """Write generated ticks with the true volatility of each; raises SettingsError."""
     if not symbols:
         raise SettingsError("--symbols: name at least one symbol")
-    try:
-        start_ns = parse_time(start)
-    except ValueError as error:
-        raise SettingsError(f"--start: {error}") from error
+    start_ns = time_argument("--start", start)
     end_ns = start_ns + round(minutes * 60 * NS)
     spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
     reached_ns = start_ns
@@ -88,24 +87,25 @@ def generate_file(
 
 
 def features_file(settings: Settings, file: Path, out: Path) -> None:
-    """Write the features of a recording through the engine that the daemon runs."""
+    """Write the features of a recording, computed by the engine of the daemon."""
     source = file_source(settings, file, PartsListener(Metrics(), Health()))
     table = SymbolTable(settings.features)
     with progress_bar(f"reading {file.name}", lambda: source.fraction) as advance:
-        states = accepted(source, table, advance)
+        states = apply_ticks(source, table, advance)
         rows = (state.row.fields() for state in states if state.row is not None)
         write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
 
 
-def accepted(
+def apply_ticks(
     source: FileSource, table: SymbolTable, advance: Callable[[int], None]
 ) -> Iterator[SymbolState]:
-    """The state of its symbol after each tick that is taken in."""
+    """Apply a recording to the table, and yield the symbol's state after each accepted tick."""
     for tick in source.ticks():
         advance(1)
         try:
             state = table.state_for(tick.symbol, tick.time_ns)
         except InvalidTickError:
+            # Beyond `features.symbols` or the limit of symbols: the daemon dead-letters these.
             continue
         if state.update(tick) is TickStatus.NEW:
             yield state
@@ -113,7 +113,7 @@ def accepted(
 
 @dataclass(frozen=True)
 class ForecastOptions:
-    """What to forecast: recordings, how often and how far ahead, and by which model."""
+    """Options of `volsvc forecast`; `model` is a name or a path, see `_named_model`."""
 
     data: Sequence[Path]
     out: Path
@@ -123,7 +123,7 @@ class ForecastOptions:
 
 
 def forecast_file(settings: Settings, options: ForecastOptions) -> None:
-    """Write what the service would have said of recordings of bars or ticks."""
+    """Write the forecasts that the service would have made on recordings of bars or ticks."""
     from volsvc.training.batch import COLUMNS
 
     model = _named_model(settings, options.model)
@@ -143,7 +143,7 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
 
 
 def _named_model(settings: Settings, name: str) -> Model:
-    """`ml` from the package, `baseline`, `registry` or `registry:VERSION`, an artefact's path.
+    """Return the model of a name: `ml` (packaged), `baseline`, `registry[:VERSION]`, or a path.
 
     Raises ArtefactError or RegistryAwayError.
     """
@@ -158,15 +158,17 @@ def _named_model(settings: Settings, name: str) -> Model:
 def _forecasts(
     settings: Settings, file: Path, model: Model, options: ForecastOptions
 ) -> Iterator[Mapping[str, Any]]:
+    """Yield the forecasts of one recording as rows."""
     from volsvc.training.bars import is_bars, read_bars
-    from volsvc.training.batch import due_of_bars, due_of_ticks, forecast_rows
+    from volsvc.training.batch import bar_points, forecast_rows, tick_points
 
     if is_bars(file):
         for symbol, bars in read_bars(file).items():
-            due = due_of_bars(symbol, bars, options.every_s)
+            due = bar_points(symbol, bars, options.every_s)
             yield from forecast_rows(model, due, options.horizons_s, bars=True)
         return
     ticks = file_source(settings, file, PartsListener(Metrics(), Health())).ticks()
+    # A tick within the last step counts as fresh, however short `stale_after_s` is.
     fresh_s = max(settings.http.stale_after_s, options.every_s)
-    due = due_of_ticks(ticks, settings.features, options.every_s, fresh_s)
+    due = tick_points(ticks, settings.features, options.every_s, fresh_s)
     yield from forecast_rows(model, due, options.horizons_s, bars=False)

@@ -1,4 +1,4 @@
-"""What `volsvc models …` does: against a running daemon, the registry, or the journal."""
+"""`volsvc models`: show or change the active model of a daemon, the registry or the audit log."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from volsvc.client import Client, ClientError, ModelsResponse, Retries
+from volsvc.commands.arguments import time_argument
 from volsvc.config.settings import Settings, SettingsError
-from volsvc.domain import format_time, parse_time
+from volsvc.domain import format_time
 from volsvc.serving.audit_log import entries, served_at, verify
-from volsvc.serving.factory import audit_log_folder, build_remote
-from volsvc.serving.mlflow_rest import Entry, Remote
+from volsvc.serving.factory import audit_log_folder, build_registry_client
 from volsvc.serving.publish_packaged import tracking_uri
+from volsvc.serving.registry_client import RegisteredVersion, RegistryClient
 
+# Above `model.load_timeout_s` (8 s by default), within which a version is loaded or refused.
 TIMEOUT_S: Final = 15.0
 
 
 def client_of(settings: Settings, url: str | None, key_file: Path | None) -> Client:
-    """A client of the daemon at `url` or where the settings say, which tries each call once.
+    """Return a client, without retries, of the daemon at `url` or at the settings' address.
 
-    `key_file` holds the key, if the daemon asks for one. Raises SettingsError.
+    `key_file` holds the key, if the daemon requires one. Raises SettingsError.
     """
     try:
         key = None if key_file is None else key_file.read_text().strip()
@@ -33,25 +35,27 @@ def client_of(settings: Settings, url: str | None, key_file: Path | None) -> Cli
             daemon_url(settings, url), key, timeout_s=TIMEOUT_S, retries=Retries(attempts=1)
         )
     except ClientError as error:
+        # The client names its own parameter; the user knows the option.
         argument, _, fault = str(error).partition(": ")
         option = {"url": "--url", "key": "--key-file"}[argument]
         raise SettingsError(f"{option}: {fault}") from error
 
 
 def daemon_url(settings: Settings, url: str | None) -> str:
-    """Where a daemon is: as given, or by its settings; raises SettingsError for any port."""
+    """Return `url`, or the address of the settings; raises SettingsError if they name no port."""
     if url is None and settings.http.port == 0:
-        raise SettingsError("--url: say where the daemon is; http.port = 0 is any port")
+        raise SettingsError("--url: is required, because http.port = 0 can be any port")
+    # An IPv6 address stands in brackets in a URL.
     host = settings.http.host
     return url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
 
 
 def show_state(state: ModelsResponse) -> None:
-    """What serves, as a few lines."""
+    """Print the active model, and the others that the daemon holds."""
     serving = state.serving
     print(f"serving   {serving.model}  {serving.digest[:12]}")
     if serving.fallback:
-        print(f"fallback  {serving.requested} was asked for: {serving.reason}")
+        print(f"fallback  {serving.requested} was requested: {serving.reason}")
     for held in state.variants:
         if held.state != "serving":
             print(f"{held.state:9} {held.variant}-{held.version}  {held.digest[:12]}")
@@ -59,34 +63,37 @@ def show_state(state: ModelsResponse) -> None:
 
 
 def show_registry(settings: Settings) -> None:
-    """The versions in the registry, newest first, with their aliases."""
-    aliases, found = asyncio.run(_look(build_remote(settings)))
-    if not found:
+    """Print the versions in the registry, newest first, with their aliases."""
+    aliases, versions = asyncio.run(_read_registry(build_registry_client(settings)))
+    if not versions:
         print(f"{settings.model.name} has no version in {tracking_uri(settings)}")
-    for entry in found:
+    for entry in versions:
         names = [alias for alias, version in aliases.items() if version == entry.version]
         mark = f"  <- {', '.join(sorted(names))}" if names else ""
         print(f"{entry.version:>4}  {entry.variant or '?':8}  {(entry.digest or '?')[:12]}{mark}")
 
 
-async def _look(remote: Remote) -> tuple[Mapping[str, str], Sequence[Entry]]:
+async def _read_registry(
+    registry: RegistryClient,
+) -> tuple[Mapping[str, str], Sequence[RegisteredVersion]]:
     try:
-        return await remote.aliases(), await remote.entries()
+        return await registry.aliases(), await registry.versions()
     finally:
-        await remote.close()
+        await registry.close()
 
 
 def promote(settings: Settings, version: str) -> None:
-    """Point the alias `ml` at a version; every daemon that follows it loads it."""
+    """Point the alias `ml` at a version, which every daemon that follows it loads."""
+    # Imported here: it brings MLflow, which the other commands of the group do not need.
     from volsvc.serving.mlflow_registry import Registry
 
     Registry(tracking_uri(settings), settings.model.name).promote(version)
     print(f"alias ml of {settings.model.name} -> version {version}")
 
 
-def show_history(found: Sequence[Mapping[str, Any]]) -> None:
-    """Entries of a journal, one a line."""
-    for entry in found:
+def show_history(changes: Sequence[Mapping[str, Any]]) -> None:
+    """Print entries of the audit log, one a line."""
+    for entry in changes:
         reason = f"  {entry['reason']}" if entry["reason"] else ""
         print(
             f"{entry['seq']:>5}  {entry['time']}  {entry['kind']:8} {entry['trigger']:8} "
@@ -95,22 +102,20 @@ def show_history(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def local_history(settings: Settings, at: str | None, limit: int) -> list[Mapping[str, Any]]:
-    """The newest entries of the journal under data_dir, newest first; or what served at a time."""
+    """Return the newest entries under data_dir, newest first; or the one in force at the time."""
     folder = audit_log_folder(settings)
     if at is None:
         return list(reversed(list(entries(folder))[-limit:]))
-    try:
-        time_ns = parse_time(at)
-    except ValueError as error:
-        raise SettingsError(f"--at: {error}") from error
+    time_ns = time_argument("--at", at)
+    # The newest entry is no answer for a time that has not come.
     served = served_at(folder, time_ns) if time_ns <= time.time_ns() else None
     if served is None:
-        print(f"nothing is known to have served at {format_time(time_ns)}")
+        print(f"no model is known to have been active at {format_time(time_ns)}")
     return [served] if served else []
 
 
 def remote_history(client: Client, at: str | None, limit: int) -> list[Mapping[str, Any]]:
-    """The same from a running daemon."""
+    """Return the same entries from a running daemon."""
     answer = client.model_history(at=at, limit=limit).model_dump()
     if at is None:
         return list(answer["entries"])
@@ -118,6 +123,9 @@ def remote_history(client: Client, at: str | None, limit: int) -> list[Mapping[s
 
 
 def verify_audit_log(settings: Settings) -> None:
-    """Check the chain; raises AuditLogError with the place where it breaks."""
+    """Check the chain of hashes; raises AuditLogError, which names the place where it breaks."""
     first, last = verify(audit_log_folder(settings))
-    print(f"the journal is whole: entries {first} to {last}" if last else "the journal is empty")
+    if last:
+        print(f"the audit log is intact: entries {first} to {last}")
+    else:
+        print("the audit log is empty")

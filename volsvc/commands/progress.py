@@ -1,4 +1,4 @@
-"""Progress of a command: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a command: a bar on a terminal, else a plain line from time to time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ Fraction = Callable[[], float]
 
 
 @contextmanager
-def progress_bar(what: str, fraction: Fraction) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many rows are done, how fast, and the time that is left.
+def progress_bar(title: str, fraction: Fraction) -> Iterator[Callable[[int], None]]:
+    """Show rows done, rows per second and the time left on standard error.
 
-    `fraction` says how much of the whole is done, from 0 to 1.
+    The block calls the function that it gets with the number of rows just done. `fraction` returns
+    the share of the whole that is done, from 0 to 1; rows alone do not give it, because the number
+    of rows of a file is not known before its end.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        count = _Count(LINE_EVERY_S, lambda done: _say(f"{what}: {done.text(fraction())}"))
-        yield count.advance
+        counter = _RowCounter(LINE_EVERY_S, lambda done: _log(f"{title}: {done.text(fraction())}"))
+        yield counter.advance
         end = "done" if fraction() >= 1 else "stopped"
-        _say(f"{what}: {count.rows:,} rows, {end}, {count.rate:,.0f}/s")
+        _log(f"{title}: {counter.rows:,} rows, {end}, {counter.rate:,.0f}/s")
         return
     columns = (
         TextColumn("{task.description}"),
@@ -37,20 +39,24 @@ def progress_bar(what: str, fraction: Fraction) -> Iterator[Callable[[int], None
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=1.0, rows=0, rate=0.0)
+        task = progress.add_task(title, total=1.0, rows=0, rate=0.0)
 
-        def draw(done: _Count) -> None:
+        def draw(done: _RowCounter) -> None:
             progress.update(task, completed=fraction(), rows=done.rows, rate=done.rate)
 
-        count = _Count(BAR_EVERY_S, draw)
-        yield count.advance
-        draw(count)
+        counter = _RowCounter(BAR_EVERY_S, draw)
+        yield counter.advance
+        # The last rows came after the last drawing.
+        draw(counter)
 
 
-class _Count:
-    """Rows so far; calls `show` now and then, since drawing at each row would cost more than it."""
+class _RowCounter:
+    """The number of rows done so far; calls `show` at most once in `every_s` seconds.
 
-    def __init__(self, every_s: float, show: Callable[[_Count], None]) -> None:
+    Drawing after each row would cost more than the row itself.
+    """
+
+    def __init__(self, every_s: float, show: Callable[[_RowCounter], None]) -> None:
         self._every_s = every_s
         self._show = show
         self._started = self._shown = time.monotonic()
@@ -65,6 +71,7 @@ class _Count:
 
     @property
     def seconds(self) -> float:
+        # The bound keeps the rate finite right after the start.
         return max(time.monotonic() - self._started, 1e-9)
 
     @property
@@ -77,5 +84,6 @@ class _Count:
         return f"{self.rows:,} rows{share}, {self.rate:,.0f}/s{left}"
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
+    # Plain text: standard output may be a pipe that carries the result of the command.
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Tables of rows as CSV, NDJSON or Parquet."""
+"""Writing tables of rows as CSV, NDJSON or Parquet."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import msgspec
 from volsvc.domain import SourceError
 from volsvc.sources.files import file_format, open_raw, text_of
 
+# Rows of one row group: bounds the memory, since rows come from an iterator of any length.
 PARQUET_ROWS = 50_000
 
 
 def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, NDJSON or Parquet, by the extension; nothing half is left behind.
+    """Write rows as CSV, NDJSON or Parquet, by the extension of `out`.
 
-    Raises SourceError when the file cannot be written.
+    The file appears when it is complete. Raises SourceError if it cannot be written.
     """
     style = file_format(out)
     if not out.parent.is_dir():
         raise SourceError(f"{out}: there is no folder {out.parent}")
+    # The extension selects the compression, so the hidden name must end as the final one does.
     part = out.with_name(f".{out.name}")
-    # The compression goes by the extension, so the hidden name must end as the final one does.
     try:
         {"csv": _write_csv, "ndjson": _write_json, "parquet": _write_parquet}[style](
             part, columns, rows
@@ -60,6 +61,8 @@ def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str
     try:
         while chunk := list(itertools.islice(rows, PARQUET_ROWS)):
             table = pa.Table.from_pylist([{c: row[c] for c in columns} for row in chunk])
+            # The first chunk gives the schema; a column that is empty in a later one has another
+            # type there, hence the cast.
             writer = writer or parquet.ParquetWriter(out, table.schema)
             writer.write_table(table.cast(writer.schema))
     finally:

@@ -1,7 +1,14 @@
-"""An exchange that misbehaves on request: Coinbase's protocol over a recording or the generator.
+"""A simulated exchange with scripted faults: Coinbase's protocol over a recording or the generator.
 
-It is part of the package, and not of the tests, so that `volsvc simulate` can show it to a user
-and the tests run the very same server.
+It is a part of the package, not of the tests, so that `volsvc simulate` can offer it to users and
+the tests run the very same server.
+
+- `server`: the WebSocket and REST server.
+- `script`: the script of an exchange and its faults.
+- `playback`: plays the steps to the subscribers and applies the faults.
+- `steps`: the ticks in steps, and the trades of the past.
+- `session`, `subscribers`: one client, and all that have subscribed.
+- `coinbase_messages`: the messages of Coinbase, the one venue that is played.
 """
 
 from volsvc.simulator.script import Fault, Script, read_script

@@ -1,4 +1,4 @@
-"""The script of a simulated exchange: how it behaves, and which faults it has when."""
+"""The script of a simulated exchange: its behaviour and its faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import (
 
 from volsvc.domain import SourceError
 
-Kind = Literal[
+FaultKind = Literal[
     "clock_skew",
     "disconnect",
     "drip",
@@ -38,28 +38,29 @@ Kind = Literal[
 ]
 
 
-class Part(BaseModel):
-    """Closed to unknown keys, as the configuration is."""
+class ScriptSection(BaseModel):
+    """A table of the script, which refuses unknown keys as the configuration does."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
-class Fault(Part):
-    """One fault, at a step of the tape (the first is 1) or every so many seconds.
+class Fault(ScriptSection):
+    """One fault, `at` a step (the first is 1, 0 is before it) or every `every_s` seconds.
 
-    `count` is how many steps, subscriptions or REST requests it concerns. For `disconnect`,
-    `half_open` and `stall` these are the steps that pass unseen, for `malformed` and `drip` always
-    one. `seconds` is the skew of the clock, the length of a drip, or what a 429 asks to wait.
+    `count` is the number of steps, subscriptions or REST requests that it affects. For
+    `disconnect`, `half_open` and `stall` these are the steps that pass unseen; `malformed` and
+    `drip` always affect one. `seconds` is the skew of the clock, the duration of a drip, or the
+    Retry-After of a 429.
     """
 
-    kind: Kind
+    kind: FaultKind
     at: NonNegativeInt | None = None
     every_s: PositiveFloat | None = None
     count: PositiveInt = 1
     seconds: float = 1.0
 
     @model_validator(mode="after")
-    def _has_its_time(self) -> Fault:
+    def _check_timing(self) -> Fault:
         if (self.at is None) == (self.every_s is None):
             raise ValueError("needs either `at` or `every_s`")
         if self.every_s is not None and self.kind != "disconnect":
@@ -67,12 +68,12 @@ class Fault(Part):
         return self
 
 
-class Script(Part):
-    """How the exchange behaves; without faults it is a good one.
+class Script(ScriptSection):
+    """The behaviour of the exchange, by default without faults.
 
-    A step of the tape is what one symbol trades in `batch_ms`. The tape starts when somebody has
-    subscribed to every symbol of `wait_for`, and stands still while nobody listens, so that a
-    client misses what the script says and nothing else.
+    A step is the trades of one symbol in `batch_ms`. The playback starts when every symbol of
+    `wait_for` has been subscribed to, and stands still while there is no subscriber, so that a
+    client misses the steps that the script selects and no others.
     """
 
     batch_ms: PositiveInt = 250
@@ -83,7 +84,10 @@ class Script(Part):
 
 
 def read_script(path: Path) -> Script:
-    """A script in TOML or JSON; raises SourceError, which names file, key and fault."""
+    """Read a script in TOML or JSON.
+
+    Raises SourceError, which names the file, the key and the error.
+    """
     try:
         text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -93,4 +97,4 @@ def read_script(path: Path) -> Script:
         place = ".".join(str(part) for part in first["loc"])
         raise SourceError(f"{path}: {place}: {first['msg']}") from error
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: is no script: {error}") from error
+        raise SourceError(f"{path}: is not a script: {error}") from error

@@ -1,4 +1,4 @@
-"""What happens on the simulated market, step by step, and what has happened."""
+"""The steps of a simulated market, and its trades of the past."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import msgspec
 
 from volsvc.domain import NS, Tick
 
-# Trades of a symbol that the exchange remembers.
+# Trades of a symbol that the exchange keeps, for REST and snapshots.
 KEPT = 1_000_000
 
 
 class Step(NamedTuple):
-    """The ticks of one symbol that the venue sends together."""
+    """The ticks of one symbol that the exchange sends together."""
 
     symbol: str
     ticks: tuple[Tick, ...]
 
 
 class Steps:
-    """Ticks as steps: those of a symbol within a window of event time go out together.
+    """The ticks as steps, each of one symbol within `batch_ms` of event time.
 
-    The steps depend on the ticks alone and not on how fast they are played, so that a fault at a
-    step hits the same trades in every run. Trades without ids get them in their order.
+    The steps depend on the ticks alone, not on the speed of the playback, so that a fault at a step
+    concerns the same trades in every run. Trades without ids are numbered. `history` holds trades
+    of the past.
     """
 
     def __init__(self, ticks: Iterable[Tick], batch_ms: int, history: Iterable[Tick] = ()) -> None:
@@ -36,11 +37,11 @@ class Steps:
         self._ids: Counter[str] = Counter()
         self.past: dict[str, list[Tick]] = {}
         for tick in history:
-            self.record(self._numbered(tick))
+            self.record(self._with_id(tick))
 
-    def steps(self) -> Iterator[Step]:
-        """The steps in the order of their times."""
-        numbered = map(self._numbered, self._ticks)
+    def __iter__(self) -> Iterator[Step]:
+        """Yield the steps in the order of their times."""
+        numbered = map(self._with_id, self._ticks)
         for _, window in groupby(numbered, key=lambda tick: tick.time_ns // self._batch_ns):
             by_symbol: dict[str, list[Tick]] = {}
             for tick in window:
@@ -48,24 +49,25 @@ class Steps:
             for symbol, ticks in by_symbol.items():
                 yield Step(symbol, tuple(ticks))
 
-    def _numbered(self, tick: Tick) -> Tick:
+    def _with_id(self, tick: Tick) -> Tick:
         trade_id = tick.trade_id or self._ids[tick.symbol] + 1
         self._ids[tick.symbol] = trade_id
         return msgspec.structs.replace(tick, trade_id=trade_id)
 
     def record(self, tick: Tick) -> None:
-        """A trade has happened: REST and snapshots know it from now on."""
+        """Add a trade to the past, which REST and snapshots show."""
         trades = self.past.setdefault(tick.symbol, [])
         trades.append(tick)
+        # Seldom and many at once: deleting at the front of a list moves all the rest.
         if len(trades) > 2 * KEPT:
             del trades[:KEPT]
 
     def newest(self, symbol: str, count: int) -> list[Tick]:
-        """The newest trades of a symbol, oldest first."""
+        """Return the newest trades of a symbol, oldest first."""
         return self.past.get(symbol, [])[-count:] if count else []
 
     def before(self, symbol: str, trade_id: int | None, count: int) -> list[Tick]:
-        """The newest trades with ids below `trade_id`, oldest first."""
+        """Return the newest trades with ids below `trade_id` (None: all), oldest first."""
         trades = self.past.get(symbol, [])
         end = len(trades)
         if trade_id is not None:
@@ -73,7 +75,10 @@ class Steps:
         return trades[max(0, end - count) : end]
 
     def candles(self, symbol: str, start_s: int, end_s: int, size_s: int) -> list[list[float]]:
-        """[time, low, high, open, close, volume] from start to end inclusive, newest first."""
+        """Return candles from start to end, both inclusive, newest first, as Coinbase does.
+
+        Each is [time, low, high, open, close, volume], the time in seconds since the epoch.
+        """
         trades = self.past.get(symbol, [])
         first = bisect_left(trades, start_s * NS, key=lambda tick: tick.time_ns)
         last = bisect_left(trades, (end_s + size_s) * NS, key=lambda tick: tick.time_ns)

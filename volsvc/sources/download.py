@@ -1,8 +1,8 @@
-"""Historical trades and candles of Coinbase, page by page, so that a stopped download goes on.
+"""Download historical trades and candles of Coinbase, page by page, so that it can be resumed.
 
-Pages go by trade id or by minute and not by what the venue holds newest, so that every run asks
-for the same pages. Each page is a line of a journal beside the output; a torn last line is asked
-for again. When the journal is whole it becomes the output.
+Pages start at trade ids or minutes, not at the venue's newest trade, so that every run requests the
+same pages. Each page is a line of a part file beside the output; an incomplete last line is
+requested again. Complete part files become the output.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from volsvc.domain import NS, SourceError, Tick, format_time
-from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Coinbase
+from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Candle, Coinbase
 from volsvc.sources.live.rest import RestClient
 from volsvc.sources.live.venue import TradeGap
 
-# Attempts at one page before the download stops; with backoff that is about half a minute.
+# Attempts for one page before the download stops; with backoff about half a minute.
 ATTEMPTS = 8
 TRADE_COLUMNS = ("symbol", "time", "price", "size", "side", "trade_id")
 CANDLE_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume")
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 
 class DownloadRequest(NamedTuple):
-    """What to download: `trades` or `candles` of a symbol, from start up to end."""
+    """The `trades` or `candles` of a symbol from start, inclusive, to end, exclusive."""
 
     kind: str
     symbol: str
@@ -36,7 +36,11 @@ class DownloadRequest(NamedTuple):
 
 
 class Page(msgspec.Struct):
-    """Rows, where the next page begins (None: this is the last), and how far that is, 0 to 1."""
+    """A page of rows, a line of a part file.
+
+    `cursor` is the start of the next page, None after the last one; `done` is the progress from 0
+    to 1.
+    """
 
     rows: list[dict[str, Any]]
     cursor: int | None
@@ -44,46 +48,49 @@ class Page(msgspec.Struct):
 
 
 class PartFile:
-    """The pages of one order that have arrived, on disk."""
+    """The pages of one request that have arrived, on disk: a line for the request and each page.
+
+    `cursor` is the start of the next page, None for the first one.
+    """
 
     def __init__(self, path: Path, request: DownloadRequest) -> None:
-        """Raises SourceError for a journal of another order."""
+        """Raises SourceError if the file is damaged or belongs to another request."""
         self._path = path
-        self._order = request
-        self._pages = msgspec.json.Decoder(Page)
+        self._request = request
+        self._decoder = msgspec.json.Decoder(Page)
         self.cursor: int | None = None
         self.complete = False
         self._size = 0
         if not path.exists():
-            return self._write(msgspec.json.encode(request))
+            return self._write_line(msgspec.json.encode(request))
         try:
-            self._take_up()
+            self._resume()
         except msgspec.MsgspecError as error:
             raise SourceError(f"{path}: is damaged; remove it") from error
 
-    def _take_up(self) -> None:
-        """Find where to go on; what a kill tore off at the end is cut off."""
+    def _resume(self) -> None:
+        """Find the end of the last whole line; the next write cuts off an incomplete one."""
         with self._path.open("rb") as file:
             head = file.readline()
             if not head.endswith(b"\n"):
-                return self._write(msgspec.json.encode(self._order))
-            if msgspec.json.decode(head) != list(self._order):
-                raise SourceError(f"{self._path}: is an unfinished other download; remove it")
+                return self._write_line(msgspec.json.encode(self._request))
+            if msgspec.json.decode(head) != list(self._request):
+                raise SourceError(f"{self._path}: belongs to another download; remove it")
             self._size = file.tell()
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                page = self._pages.decode(line)
+                page = self._decoder.decode(line)
                 self.cursor, self.complete = page.cursor, page.cursor is None
                 self._size += len(line)
         return None
 
     def append(self, page: Page) -> None:
-        """Keep a page."""
-        self._write(msgspec.json.encode(page))
+        """Write a page."""
+        self._write_line(msgspec.json.encode(page))
         self.cursor, self.complete = page.cursor, page.cursor is None
 
-    def _write(self, line: bytes) -> None:
+    def _write_line(self, line: bytes) -> None:
         try:
             with self._path.open("r+b" if self._path.exists() else "xb") as file:
                 file.truncate(self._size)
@@ -94,42 +101,44 @@ class PartFile:
             raise SourceError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def rows(self) -> Iterator[Row]:
-        """The rows of all pages, in order of time."""
+        """Yield the rows of all pages in order of time."""
         with self._path.open("rb") as file:
             file.readline()
             for line in file:
-                yield from self._pages.decode(line).rows
+                yield from self._decoder.decode(line).rows
 
     def remove(self) -> None:
-        """The output has it all."""
+        """Delete the file, once its rows are in the output."""
         self._path.unlink(missing_ok=True)
 
 
 class Downloader:
-    """Asks the venue for the pages of an order."""
+    """Requests the pages of a download from the venue."""
 
     def __init__(self, venue: Coinbase, rest: RestClient) -> None:
         self._venue = venue
         self._rest = rest
 
     def pages(self, request: DownloadRequest, cursor: int | None) -> AsyncIterator[Page]:
-        """The pages from a cursor on; None begins at the start. Raises FeedError."""
+        """Yield the pages from a cursor on, None for the first page; raises FeedError."""
         if request.kind == "candles":
             return self._candles(request, cursor)
         return self._trades(request, cursor)
 
     async def _candles(self, request: DownloadRequest, cursor: int | None) -> AsyncIterator[Page]:
+        # Rounded up: a candle belongs to the download if its minute starts within it.
         first, end = (-(-ns // (60 * NS)) * 60 for ns in (request.start_ns, request.end_ns))
         start: int | None = first if cursor is None else cursor
         while start is not None:
             count = min(PAGE_CANDLES, (end - start) // 60)
             rows = await self._candle_rows(request.symbol, start, count) if count > 0 else []
-            following = start + 60 * count
-            start = following if count > 0 and following < end else None
-            yield Page(rows, start, (following - first) / max(60, end - first))
+            next_start = start + 60 * count
+            start = next_start if count > 0 and next_start < end else None
+            yield Page(rows, start, (next_start - first) / max(60, end - first))
 
     async def _candle_rows(self, symbol: str, start: int, count: int) -> list[dict[str, Any]]:
         body = await self._get(self._venue.candles_url(symbol, start, count))
+        # The venue may return candles outside the range that was requested.
         return [
             {"symbol": symbol, "ts": format_time(candle.start_s * NS), **_without_start(candle)}
             for candle in self._venue.parse_candles(body)
@@ -140,23 +149,25 @@ class Downloader:
         newest = await self._newest(request.symbol)
         last = (newest.trade_id or 0) if newest else 0
         start = await self._first_id(request, last) if cursor is None else cursor
-        following: int | None = start
-        while following is not None:
-            found = await self._between(request.symbol, following, following + PAGE_TRADES - 1)
+        next_id: int | None = start
+        while next_id is not None:
+            found = await self._between(request.symbol, next_id, next_id + PAGE_TRADES - 1)
             inside = [t for t in found if request.start_ns <= t.time_ns < request.end_ns]
-            over = any(t.time_ns >= request.end_ns for t in found) or following + PAGE_TRADES > last
-            following = None if over else following + PAGE_TRADES
+            at_end = any(t.time_ns >= request.end_ns for t in found)
+            over = at_end or next_id + PAGE_TRADES > last
+            next_id = None if over else next_id + PAGE_TRADES
             reached = found[-1].time_ns - request.start_ns if found else 0
             done = 1.0 if over else min(1.0, reached / (request.end_ns - request.start_ns))
-            yield Page([_trade_row(tick) for tick in inside], following, done)
+            yield Page([_trade_row(tick) for tick in inside], next_id, done)
 
     async def _first_id(self, request: DownloadRequest, last: int) -> int:
-        """The first id at or after the start, by bisection: ids rise with time."""
+        """Return the first trade id at or after the start."""
+        # By bisection, because ids rise with time.
         low, high = 1, last + 1
         while low < high:
             middle = (low + high) // 2
-            at = await self._at_or_before(request.symbol, middle)
-            if at is not None and at.time_ns >= request.start_ns:
+            trade = await self._at_or_before(request.symbol, middle)
+            if trade is not None and trade.time_ns >= request.start_ns:
                 high = middle
             else:
                 low = middle + 1
@@ -167,6 +178,7 @@ class Downloader:
         return trades[-1] if trades else None
 
     async def _at_or_before(self, symbol: str, trade_id: int) -> Tick | None:
+        # One trade below the next id: the trade itself, or the one before it if it is missing.
         url = self._venue.trades_url(TradeGap(symbol, trade_id, trade_id, 0))
         trades = self._venue.parse_trades(symbol, await self._get(url))
         return trades[-1] if trades else None
@@ -180,7 +192,7 @@ class Downloader:
         return await self._rest.get(path, ATTEMPTS)
 
 
-def _without_start(candle: Any) -> dict[str, float]:
+def _without_start(candle: Candle) -> dict[str, float]:
     return {name: value for name, value in candle._asdict().items() if name != "start_s"}
 
 

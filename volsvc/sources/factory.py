@@ -1,4 +1,4 @@
-"""The configured source: a recording, the generator, or a live venue."""
+"""Make the configured source: a recording, the generator, or a live venue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
 def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> Source | None:
-    """The configured source; raises SourceError when there is no tick in it."""
+    """Return the configured source, None if there is none.
+
+    Raises SourceError if the recording holds no tick.
+    """
     source, replay = settings.source, settings.replay
     if source.kind == "none":
         return None
@@ -29,20 +32,21 @@ def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> 
 
 
 def live_source(source: SourceSettings, events: FeedEvents) -> Source:
-    """A venue's live ticks; raises SourceError for a name that cannot be a symbol."""
-    from volsvc.sources.live.coinbase import Coinbase
-    from volsvc.sources.live.kraken import Kraken
+    """Return the live source of a venue; raises SourceError if a symbol is not valid."""
+    # Imported here, because a replay needs no HTTP client.
     from volsvc.sources.live.source import LiveSource
+    from volsvc.sources.live.venue_table import VENUES
 
-    venue = Kraken(source.feed) if source.kind == "kraken" else Coinbase(source.feed)
+    venue = VENUES[source.kind](source.feed)
     return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events)
 
 
 def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
-    """A recording as a source; raises SourceError when there is no tick in it."""
+    """Return a recording as a source; raises SourceError if it holds no tick."""
     source, replay = settings.source, settings.replay
     default = source.default_symbol or (source.symbols or DEFAULT_SYMBOLS)[0]
     recording = Recording(path, default)
+    # A wrong file must fail the start, not leave a daemon that waits for ticks.
     recording.check()
     return FileSource(
         recording,

@@ -1,4 +1,4 @@
-"""Recorded ticks in CSV, NDJSON or Parquet files, streamed; gzip and zstd too."""
+"""Read recorded ticks from CSV, NDJSON or Parquet files, plain or in gzip or zstd, as a stream."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from volsvc.domain import (
     tick_from_record,
 )
 
+# The same interface as the standard library's, which reports a truncated file; the package
+# zstandard reads it as a whole one.
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -34,36 +36,39 @@ else:
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 Mode = Literal["r", "w"]
 COMPRESSIONS = (".gz", ".zst")
-LOOKED_AT_ROWS = 1_000
-# Characters of a line; a longer one is no tick, and a file without line ends no recording.
+# Rows in which `check` looks for a tick.
+CHECKED_ROWS = 1_000
+# Characters of a line. A longer one is not a tick, and a file without line ends is read in pieces.
 MAX_LINE = 1_000_000
 
 
 class FileRow(NamedTuple):
-    """A line of a recording: its number, and the tick or what is wrong with it."""
+    """A line of a recording: its number, and the tick or the error."""
 
     line: int
     tick: Tick | InvalidTickError | NotATickError
 
 
-Row = Iterator[FileRow]
+FileRows = Iterator[FileRow]
 
 
 def file_format(path: Path) -> str:
-    """`csv`, `ndjson` or `parquet`, by the extension; raises SourceError for another one."""
+    """Return `csv`, `ndjson` or `parquet` by the extension; raises SourceError for another."""
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in FORMATS:
         known = ", ".join(FORMATS)
-        raise SourceError(f"{path}: the extension is none of {known} (with .gz or .zst or without)")
+        raise SourceError(
+            f"{path}: the extension must be one of {known}, with or without .gz or .zst"
+        )
     return FORMATS[suffixes[-1]]
 
 
 def recordings_in(path: Path) -> list[Path]:
-    """The files of a folder by name, hidden ones left out; a file is one recording.
+    """Return the files of a folder by name, without hidden ones; a file alone is one recording.
 
-    Raises SourceError when the folder is empty.
+    Raises SourceError if the folder is empty.
     """
     if not path.is_dir():
         return [path]
@@ -74,7 +79,7 @@ def recordings_in(path: Path) -> list[Path]:
 
 
 def open_raw(path: Path, mode: Mode) -> BinaryIO:
-    """The bytes of a file as they are stored; raises SourceError when it cannot be opened."""
+    """Open a file for its bytes as they are stored; raises SourceError if it cannot be opened."""
     try:
         return cast("BinaryIO", path.open(mode + "b"))
     except OSError as error:
@@ -83,26 +88,30 @@ def open_raw(path: Path, mode: Mode) -> BinaryIO:
 
 @contextmanager
 def text_of(raw: BinaryIO, path: Path, mode: Mode) -> Iterator[TextIO]:
-    """The text inside a plain, gzip or zstd file, `mode` being `r` or `w`; closes `raw`."""
+    """Open the text inside a plain, gzip or zstd file, by its extension; closes `raw` at exit."""
     stream: Any = raw
     if path.suffix == ".gz":
-        # Without name and time inside, so that the same rows are the same bytes.
+        # No name and time in the header, so that the same rows give the same bytes.
         stream = gzip.GzipFile("", mode + "b", fileobj=raw, mtime=0)
     elif path.suffix == ".zst":
         stream = zstd.ZstdFile(raw, mode)
+    # A bad byte spoils its row, not the file. The csv module needs line ends untranslated.
     with raw, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
         yield text
 
 
 class Recording:
-    """A file of ticks; `rows` reads it from the start as often as it is called."""
+    """A file of ticks; each call of `rows` reads it from the start.
+
+    `default_symbol` is the symbol of rows without one.
+    """
 
     def __init__(self, path: Path, default_symbol: str | None) -> None:
         if default_symbol is not None and not is_symbol(default_symbol):
-            raise SourceError(f"{default_symbol!r} cannot be the name of a symbol")
+            raise SourceError(f"{default_symbol!r} is not a valid symbol name")
         self.path = path
         self._default_symbol = default_symbol
-        readers: dict[str, Callable[[], Row]] = {
+        readers: dict[str, Callable[[], FileRows]] = {
             "csv": self._csv_rows,
             "ndjson": self._json_rows,
             "parquet": self._parquet_rows,
@@ -112,16 +121,17 @@ class Recording:
 
     @property
     def identity(self) -> str:
-        """The file's name with a digest of its size and first bytes."""
+        """The file's name with a digest of its size and its first 64 KiB."""
+        # Not of the whole file, which may have gigabytes.
         with self.path.open("rb") as file:
             head = file.read(65_536)
         digest = hashlib.sha256(head + str(self.path.stat().st_size).encode()).hexdigest()
         return f"{self.path.name}@{digest[:12]}"
 
     def check(self) -> None:
-        """Look at the first rows; raises SourceError when there is no tick to be had."""
+        """Read the first rows; raises SourceError if none of them is a tick."""
         first: FileRow | None = None
-        for row in islice(self.rows(), LOOKED_AT_ROWS):
+        for row in islice(self.rows(), CHECKED_ROWS):
             if isinstance(row.tick, Tick):
                 return
             first = first or row
@@ -134,27 +144,28 @@ class Recording:
         """Share of the file that `rows` has read so far, from 0 to 1."""
         return self._progress()
 
-    def rows(self) -> Row:
-        """Every row with its line number; a damaged end of the file is the last row."""
+    def rows(self) -> FileRows:
+        """Yield every row with its line number; a damaged end of the file is the last row."""
         line = 0
         try:
             for row in self._read():
                 line = row.line
                 yield row
+        # A broken download or a killed recorder: the rows up to the damage are good.
         except (EOFError, OSError, zstd.ZstdError, csv.Error) as error:
-            yield FileRow(
-                line + 1, InvalidTickError("file", f"cannot be read on: {error}"[:200], "row")
-            )
+            detail = f"cannot be read beyond this line: {error}"[:200]
+            yield FileRow(line + 1, InvalidTickError("file", detail, "row"))
         self._progress = lambda: 1.0
 
     @contextmanager
     def _text(self) -> Iterator[TextIO]:
         raw, size = open_raw(self.path, "r"), max(1, self.path.stat().st_size)
+        # By stored bytes, because the size of the text inside is not known.
         self._progress = lambda: 0.0 if raw.closed else raw.tell() / size
         with text_of(raw, self.path, "r") as text:
             yield text
 
-    def _csv_rows(self) -> Row:
+    def _csv_rows(self) -> FileRows:
         with self._text() as file:
             reader = csv.reader(file)
             header = next(reader, None)
@@ -168,24 +179,25 @@ class Recording:
             for cells in reader:
                 if cells:
                     parse = partial(_csv_tick, names, cells, schema)
-                    yield FileRow(reader.line_num, _attempt(parse))
+                    yield FileRow(reader.line_num, _tick_or_error(parse))
 
-    def _json_rows(self) -> Row:
+    def _json_rows(self) -> FileRows:
         with self._text() as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
                 if line.strip():
-                    yield FileRow(number, _attempt(partial(self._json_tick, line)))
+                    yield FileRow(number, _tick_or_error(partial(self._json_tick, line)))
 
     def _json_tick(self, line: str) -> Tick:
         try:
             record = json.loads(line)
+        # A deeply nested line exhausts the stack.
         except (ValueError, RecursionError) as error:
             raise InvalidTickError("line", f"is not JSON{_hint(line)}", "json") from error
         if not isinstance(record, dict):
             raise InvalidTickError("line", f"is not a JSON object{_hint(line)}", "json")
         return tick_from_record(record, default_symbol=self._default_symbol, source="ndjson")
 
-    def _parquet_rows(self) -> Row:
+    def _parquet_rows(self) -> FileRows:
         try:
             from pyarrow import compute, lib, parquet
         except ImportError as error:
@@ -201,16 +213,16 @@ class Recording:
         line, total = 0, max(1, file.metadata.num_rows)
         for batch in file.iter_batches(batch_size=4_096, columns=names):
             self._progress = partial(operator.truediv, line, total)
-            columns = [_plain(column, compute) for column in batch.columns]
+            columns = [_python_values(column, compute) for column in batch.columns]
             for cells in zip(*columns, strict=True):
                 line += 1
                 record = dict(zip(names, cells, strict=True))
-                yield FileRow(line, _attempt(partial(schema.tick, record, "parquet")))
+                yield FileRow(line, _tick_or_error(partial(schema.tick, record, "parquet")))
 
 
 def _csv_tick(names: Sequence[str], cells: Sequence[str], schema: Schema) -> Tick:
     tick = schema.tick(dict(zip(names, cells, strict=False)), "csv")
-    # A row that a crash tore off may end inside a number, which would read as a wrong price.
+    # A row that a crash cut short may end inside a number, which would be read as a wrong price.
     if len(cells) < len(names):
         raise InvalidTickError("row", f"has {len(cells)} cells, not {len(names)}", "row")
     return tick
@@ -221,15 +233,16 @@ def _hint(line: str) -> str:
     return "; a JSON array is not NDJSON: write one object a line" if array else ""
 
 
-def _attempt(parse: Callable[[], Tick]) -> Tick | InvalidTickError | NotATickError:
+def _tick_or_error(parse: Callable[[], Tick]) -> Tick | InvalidTickError | NotATickError:
     try:
         return parse()
     except (InvalidTickError, NotATickError) as error:
         return error
 
 
-def _plain(column: Any, compute: Any) -> list[Any]:
-    """A Parquet column as Python values; times as integers, since datetimes end at µs."""
+def _python_values(column: Any, compute: Any) -> list[Any]:
+    """Return a Parquet column as Python values, with times in ns since the epoch."""
+    # Not as datetimes, which would cut nanoseconds to microseconds.
     if "timestamp" in str(column.type):
         unit = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[column.type.unit]
         epoch = compute.cast(column, "int64").to_pylist()

@@ -1,16 +1,17 @@
 """A seeded generator of ticks whose true volatility is known.
 
 The efficient log price diffuses with variance rate sigma²(t), and jumps. sigma²(t) is a base level
-times a daily pattern times the exponential of mean-reverting factors; ticks come quicker when it is
-high (a Cox process, so they cluster). The book follows the efficient price once that has moved far
-enough (as with the uncertainty zones of Robert and Rosenbaum 2011); trades bounce on it.
+times a daily pattern times the exponential of mean-reverting factors. Ticks arrive faster when it
+is high: a Cox process, so they cluster. The quotes follow the efficient price once it has moved far
+enough, as with the uncertainty zones of Robert and Rosenbaum (2011); trades bounce between them.
 
-Hidden states live on a clock of cells, not on ticks: arrivals depend on the volatility, so the gaps
-are not known before it. Rates are constant inside a cell, so that the integrals of variance and of
-expected ticks are piecewise linear and what is drawn from them is exact.
+The hidden state lives on a grid of cells in time, not on ticks: arrivals depend on the volatility,
+so the times of ticks are not known before it. Rates are constant inside a cell. So the integrals
+of the variance and of the expected number of ticks are piecewise linear, and draws from them are
+exact.
 
-Levels are those of Coinbase: ticks of 2025 and 2026 for book and pace, one-minute bars of late 2025
-for the daily pattern and the memory of volatility.
+Parameters are estimates for Coinbase: ticks of 2025 and 2026 for the quotes and the tick rate,
+one-minute bars of late 2025 for the daily pattern and the memory of volatility.
 """
 
 from __future__ import annotations
@@ -35,30 +36,33 @@ Integers = NDArray[np.int64]
 
 DAY_S = 86_400
 CELL_S = 0.25
-CELLS = 1024  # a block: about a thousand ticks of a busy symbol
+# Cells of a block, which holds about a thousand ticks of a busy symbol.
+CELLS = 1024
 BLOCK_NS = round(CELLS * CELL_S * NS)
 CLOCK_S = np.arange(CELLS + 1, dtype=np.float64) * CELL_S
 HALF_LIVES_S = np.array([30.0, 600.0, 21_600.0, 259_200.0, 3.0])
-KEEP = np.exp2(-CELL_S / HALF_LIVES_S)
-# Stationary deviations of four factors of log volatility and, last, one of the pace alone.
+DECAY = np.exp2(-CELL_S / HALF_LIVES_S)
+# Stationary standard deviations of four factors of log volatility and, last, one of the tick rate
+# alone.
 SPREADS = np.array([0.25, 0.30, 0.30, 0.30, 0.40])
-PEAK_S = 15.5 * 3600  # UTC: the first hours of trading in the US are the most volatile
-# Steps from the mid at which a coarse book moves. Chosen so that the variance of the mid over 1 to
-# 10 s is the true one: 0.75 adds up to 13 % by bounce, 1 takes up to 11 % by lag.
-RELUCTANCE = 0.85
+# UTC: the first hours of trading in the US are the most volatile.
+PEAK_S = 15.5 * 3600
+# Grid steps from the mid at which the quotes of a coarse grid move. Chosen so that the variance of
+# the mid over 1 to 10 s is the true one: 0.75 adds up to 13 % by bounce, 1 takes up to 11 % by lag.
+MOVE_THRESHOLD = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
-    """How one symbol's market behaves.
+class MarketSpec:
+    """The parameters of one symbol's market.
 
-    `volatility` is annualised: the root of the mean of sigma² over time, jumps left out. Ticks come
-    at `ticks_per_s` while sigma is at that level, and with elasticity `pace_link` to it;
-    `daily_swing` shapes the `daily_factor`. The book follows a move of the log price beyond
-    `follow` (and a step of the grid); its spread is one step, but after a share `wide` of its moves
-    wider by `wide_by` of the price on average. A trade is on the side of the one before with
-    probability `side_persistence`, and worth `notional` (median, quote currency). Jumps have a
-    standard deviation of `jump_scale` times the mean volatility of a minute.
+    `volatility` is annualised: the root of the mean of sigma² over time, without jumps. Ticks
+    arrive at `ticks_per_s` while sigma is at that level, and with elasticity `pace_link` to it;
+    `daily_swing` shapes the `daily_factor`. The quotes follow a move of the log price beyond
+    `follow` (and a step of the price grid). Their spread is one step, but after a share `wide` of
+    their moves wider by `wide_by` of the price on average. A trade is on the side of the one before
+    with probability `side_persistence`; its median value is `notional`, in the quote currency.
+    Jumps have a standard deviation of `jump_scale` times the mean volatility of a minute.
     """
 
     start_price: float
@@ -81,43 +85,43 @@ class Market:
 
 
 MARKETS = {
-    "BTC-USD": Market(70_000.0, volatility=0.45, ticks_per_s=4.5),
-    "ETH-USD": Market(2_000.0, volatility=0.6, ticks_per_s=4.5),
-    "SOL-USD": Market(90.0, volatility=0.7, ticks_per_s=4.5),
+    "BTC-USD": MarketSpec(70_000.0, volatility=0.45, ticks_per_s=4.5),
+    "ETH-USD": MarketSpec(2_000.0, volatility=0.6, ticks_per_s=4.5),
+    "SOL-USD": MarketSpec(90.0, volatility=0.7, ticks_per_s=4.5),
 }
 
 
-def market_of(symbol: str) -> Market:
-    """A familiar market, or one whose price (0.1 to 1,000) and pace follow from the name."""
+def market_of(symbol: str) -> MarketSpec:
+    """Return a known market, or one with a price (0.1 to 1,000) and a tick rate from the name."""
     if symbol in MARKETS:
         return MARKETS[symbol]
     second, first = divmod(_stable_hash(symbol), 2**32)
     price = float(f"{10 ** (4 * first / 2**32 - 1):.3g}")
-    return Market(price, ticks_per_s=0.5 + 2 * second / 2**32)
+    return MarketSpec(price, ticks_per_s=0.5 + 2 * second / 2**32)
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorSpec:
-    """What to generate: which symbols, from which seed, after which event time."""
+    """The symbols to generate, the seed, and the event time after which the ticks begin."""
 
     symbols: tuple[str, ...]
     seed: int
     start_ns: int
 
     def __post_init__(self) -> None:
-        """Raises SourceError for a name that no consumer would take."""
+        """Raises SourceError for a name that cannot be a symbol."""
         for symbol in self.symbols:
             if not is_symbol(symbol):
-                raise SourceError(f"{symbol!r} cannot be the name of a symbol")
+                raise SourceError(f"{symbol!r} is not a valid symbol name")
 
 
 class TruthTick(NamedTuple):
-    """A tick with the truth about the gap since its symbol's previous tick (or the start).
+    """A tick with the true volatility since its symbol's previous tick (or the start).
 
     `sigma` is the volatility of the efficient log price per sqrt(second), without jumps: the root
     of the mean of sigma²(t) over the gap, nearly its instantaneous value. `jump` is the sum of the
     log jumps in the gap, 0.0 for most. So the integrated variance between two ticks is the sum,
-    over the ticks after the first, of sigma² times the gap in seconds, and with the sum of jump²
+    over the ticks after the first, of sigma² times the gap in seconds. With the sum of jump² it is
     the quadratic variation. An interval that cuts a gap takes a proportional part of it.
     """
 
@@ -132,43 +136,44 @@ class Generator:
     A symbol's ticks depend on the seed, the start and its own name (and market) alone.
     """
 
-    def __init__(self, spec: GeneratorSpec, markets: Callable[[str], Market] = market_of) -> None:
+    def __init__(
+        self, spec: GeneratorSpec, markets: Callable[[str], MarketSpec] = market_of
+    ) -> None:
         self._spec = spec
         self._markets = markets
 
     def ticks(self) -> Iterator[TruthTick]:
-        """Ticks from the start on; the same ones at every call."""
+        """Yield ticks from the start on; the same ones at each call."""
         streams = [_ticks(name, self._markets(name), self._spec) for name in self._spec.symbols]
         return heapq.merge(*streams, key=attrgetter("tick.time_ns"))
 
 
 def daily_factor(seconds: Floats, swing: float) -> Floats:
-    """sigma² at a UTC time of day, in seconds, relative to its mean over the day.
-
-    exp(swing cos) over its mean I0(swing), a von Mises bump: positive, and 1 on average.
-    """
+    """Return sigma² at UTC times of day, in seconds, relative to its mean over the day."""
+    # exp(swing cos) over its mean I0(swing), the shape of a von Mises density: positive, mean 1.
     angle = 2 * np.pi * (seconds - PEAK_S) / DAY_S
     factor: Floats = np.exp(swing * np.cos(angle)) / np.i0(swing)
     return factor
 
 
 def price_decimals(price: float) -> int:
-    """Decimals of a market's prices: 2 as on Coinbase, more where 0.01 is over 2 bp."""
+    """Return the decimals of a market's prices: 2 as on Coinbase, more where 0.01 is over 2 bp."""
     return max(2, math.ceil(3.7 - math.log10(price)))
 
 
 def _stable_hash(name: str) -> int:
-    """64 bits; Python's own hash() of a text changes from process to process."""
+    """Return a hash of 64 bits."""
+    # Python's own hash() of a text differs from process to process.
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def _ticks(symbol: str, market: Market, spec: GeneratorSpec) -> Iterator[TruthTick]:
-    # SeedSequence takes no negative number, a setting may hold one.
+def _ticks(symbol: str, market: MarketSpec, spec: GeneratorSpec) -> Iterator[TruthTick]:
+    # SeedSequence takes no negative number, but the setting may be one.
     rng = np.random.default_rng([spec.seed % 2**64, _stable_hash(symbol)])
-    book, ids, selling = _Book(market, rng), count(1), False
-    for time_ns, sigma, jump, log_price in _walk(market, rng, spec.start_ns):
+    quotes, ids, selling = _Quotes(market, rng), count(1), False
+    for time_ns, sigma, jump, log_price in _price_blocks(market, rng, spec.start_ns):
         ticks = len(time_ns)
-        bid, ask = book.follow(np.exp(log_price))
+        bid, ask = quotes.follow(np.exp(log_price))
         flips = np.cumsum(rng.random(ticks) > market.side_persistence)
         sells = (flips + selling) % 2 == 1
         selling = bool(sells[-1]) if ticks else selling
@@ -180,13 +185,15 @@ def _ticks(symbol: str, market: Market, spec: GeneratorSpec) -> Iterator[TruthTi
         yield from map(TruthTick, made, sigma.tolist(), jump.tolist())
 
 
-def _walk(
-    market: Market, rng: np.random.Generator, start_ns: int
+def _price_blocks(
+    market: MarketSpec, rng: np.random.Generator, start_ns: int
 ) -> Iterator[tuple[Integers, Floats, Floats, Floats]]:
-    """Blocks, maybe empty, of tick times, sigma, jumps and efficient log prices."""
+    """Yield blocks, possibly empty, of tick times, sigma, jumps and efficient log prices."""
     last_ns, log_price = start_ns, math.log(market.start_price)
-    level = np.zeros(2)  # of both integrals at the last tick, relative to the block's begin
-    for begin_ns, variance, jumps, expected in _hidden(market, rng, start_ns):
+    # Both integrals (variance, jumps) at the last tick, relative to the start of the block.
+    level = np.zeros(2)
+    for begin_ns, variance, jumps, expected in _hidden_blocks(market, rng, start_ns):
+        # Given their number, the arrivals of a Poisson process are uniform in its integrated rate.
         arrivals = np.sort(rng.uniform(0, expected[-1], rng.poisson(expected[-1])))
         offsets_ns = (np.interp(arrivals, expected, CLOCK_S) * NS).astype(np.int64)
         time_ns = _rising(begin_ns + offsets_ns, last_ns)
@@ -196,7 +203,7 @@ def _walk(
         levels = np.column_stack((level, reached))
         level = levels[:, -1] - (variance[-1], jumps[-1])
         spent, jump = np.diff(levels)
-        # The mean of the price, not of its logarithm, stays where it is.
+        # The term -spent / 2 keeps the mean of the price, not of its logarithm, constant.
         moves = np.sqrt(spent) * rng.normal(size=len(spent)) - spent / 2 + jump
         sigma = np.sqrt(spent * NS / np.diff(time_ns, prepend=last_ns))
         yield time_ns, sigma, jump, log_price + np.cumsum(moves)
@@ -204,20 +211,22 @@ def _walk(
         last_ns = int(time_ns.max(initial=last_ns))
 
 
-def _hidden(
-    market: Market, rng: np.random.Generator, start_ns: int
+def _hidden_blocks(
+    market: MarketSpec, rng: np.random.Generator, start_ns: int
 ) -> Iterator[tuple[int, Floats, Floats, Floats]]:
-    """Blocks of hidden state: the begin; integrals of sigma², the jumps and the pace.
+    """Yield blocks of hidden state: their start; integrals of sigma², jumps and tick rate.
 
-    Jumps are at the begin of a cell, with shape (CELLS,); the others have shape (CELLS + 1,).
+    Jumps are at the start of a cell, with shape (CELLS,); the others have shape (CELLS + 1,).
     """
-    factors = rng.normal(0.0, SPREADS)  # their stationary law
-    scale = (SPREADS * np.sqrt(1 - KEEP**2))[:, None]
+    # Drawn from the stationary distribution, so that no warm-up is needed.
+    factors = rng.normal(0.0, SPREADS)
+    scale = (SPREADS * np.sqrt(1 - DECAY**2))[:, None]
     jump_scale = market.jump_scale * math.sqrt(60 * market.variance_rate)
     for begin_ns in count(start_ns, BLOCK_NS):
         paths = _mean_reverting(factors, scale * rng.normal(size=(len(SPREADS), CELLS)))
         factors = paths[:, -1]
-        # E exp(2x) = exp(2 var x) of a centred normal: taken off, so that the mean is 1.
+        # E exp(2x) = exp(2 var x) of a centred normal x; subtracted, so that the mean of sigma²
+        # relative to its base level is 1.
         log_sigma = paths[:-1].sum(axis=0) - np.sum(SPREADS[:-1] ** 2)
         daily = daily_factor(begin_ns % (DAY_S * NS) / NS + CLOCK_S[:-1], market.daily_swing)
         relative = daily * np.exp(2 * log_sigma)
@@ -228,49 +237,52 @@ def _hidden(
 
 
 def _mean_reverting(start: Floats, shocks: Floats) -> Floats:
-    """x_i = KEEP x_(i-1) + shocks_i from x_(-1) = `start`, one factor a row; (5, CELLS).
+    """Return paths x_i = DECAY x_(i-1) + shocks_i from x_(-1) = `start`.
 
-    By doubling: after a pass x_i holds the shocks of twice as many cells.
+    Shapes are (5,) and (5, CELLS), one factor a row.
     """
+    # By doubling, without a loop over cells: after each pass x_i holds the shocks of twice as many
+    # cells.
     path = shocks.copy()
-    path[:, 0] += KEEP * start
+    path[:, 0] += DECAY * start
     reach = 1
     while reach < CELLS:
-        path[:, reach:] += (KEEP**reach)[:, None] * path[:, :-reach]
+        path[:, reach:] += (DECAY**reach)[:, None] * path[:, :-reach]
         reach *= 2
     return path
 
 
 def _integral(rate: Floats) -> Floats:
-    """Integral over the clock of a rate that is constant in each cell; shape (CELLS + 1,)."""
+    """Return the integral over time of a rate that is constant in each cell; shape (CELLS + 1,)."""
     return np.concatenate(([0.0], np.cumsum(rate * CELL_S)))
 
 
 def _rising(times: Integers, last: int) -> Integers:
-    """Times moved up by as few nanoseconds as make each later than the one before."""
+    """Return the times, increased by as few nanoseconds as make each later than the one before."""
     steps = np.arange(len(times))
     rising: Integers = np.maximum.accumulate(np.maximum(times - steps, last + 1)) + steps
     return rising
 
 
-class _Book:
+class _Quotes:
     """The best quotes of one symbol, in steps of its price grid."""
 
-    def __init__(self, market: Market, rng: np.random.Generator) -> None:
+    def __init__(self, market: MarketSpec, rng: np.random.Generator) -> None:
         self._market, self._rng = market, rng
         self._per_unit = 10.0 ** price_decimals(market.start_price)
         self._bid, self._spread = round(market.start_price * self._per_unit), 1.0
 
     def follow(self, prices: Floats) -> tuple[Floats, Floats]:
-        """Bid and ask beside each of these efficient prices."""
+        """Return bid and ask for each of these efficient prices."""
         market, bid, spread = self._market, self._bid, self._spread
         steps = prices * self._per_unit
         wide = self._rng.random(len(steps)) < market.wide
         drawn = 1 + np.rint(wide * self._rng.exponential(market.wide_by * steps))
         quotes = []
+        # Not vectorised: each quote depends on the one before.
         for price, width in zip(steps.tolist(), drawn.tolist(), strict=True):
             away = abs(price - bid - spread / 2)
-            if away > max(RELUCTANCE, market.follow * price):
+            if away > max(MOVE_THRESHOLD, market.follow * price):
                 bid, spread = max(1, round(price - width / 2)), width
             quotes.append((bid, bid + spread))
         self._bid, self._spread = bid, spread

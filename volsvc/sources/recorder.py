@@ -1,9 +1,8 @@
-"""Writing ticks as they come into files that can be replayed at any moment, even after a kill.
+"""Record ticks to files that can be replayed at any time, even after a kill.
 
-Text formats grow by whole chunks of lines; compressed ones by whole gzip members or zstd frames.
-What a kill tears off at the end is one row that replays skip, never a wrong tick: the columns that
-a tick needs are followed by one that it does not. A Parquet file has its index at the end, so it is
-written anew and put in place in one step.
+Text formats grow by whole chunks of lines, compressed ones by whole gzip members or zstd frames.
+After a kill the file ends with at most one incomplete row, which a replay skips. A Parquet file has
+its index at the end, so it is written anew and replaced in one step.
 """
 
 from __future__ import annotations
@@ -28,19 +27,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-COLUMNS = (
-    "symbol",
-    "time",
-    "price",
-    "best_bid",
-    "best_ask",
-    "size",
-    "side",
-    "trade_id",
-    "sequence",
-    "received_at",
-)
-PARQUET_TYPES = {
+# The names of the columns with their types in Parquet. `received_at` is last because no tick needs
+# it: a row of text that is cut short lacks it, and so cannot be taken for a whole one.
+COLUMN_TYPES = {
     "symbol": "string",
     "time": "string",
     "price": "float64",
@@ -52,112 +41,120 @@ PARQUET_TYPES = {
     "sequence": "int64",
     "received_at": "string",
 }
-# A Parquet file is rewritten as it grows, so it may not grow for ever.
+COLUMNS = tuple(COLUMN_TYPES)
+# Bounds the cost of a Parquet file, which is rewritten for each batch of rows.
 MAX_PARQUET_ROWS = 200_000
 
 
-class Limits(NamedTuple):
-    """When a new file is begun: at this size or age; None for never."""
+class RotationLimits(NamedTuple):
+    """The size in bytes and the age in seconds at which a new file is started; None for never."""
 
     max_bytes: int | None = None
     max_s: float | None = None
 
 
-class Segment(Protocol):
-    """One file of a recording."""
+class FileWriter(Protocol):
+    """Writes one file of a recording."""
 
     @property
-    def full(self) -> bool:
-        """Whether the format wants no more rows in this file."""
+    def is_full(self) -> bool:
+        """True if the file should take no more rows."""
         ...
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Add rows; they are in the file when this returns. Returns the size in bytes."""
+        """Write rows to the file before it returns; returns the size in bytes."""
         ...
 
     def close(self) -> None:
-        """The file is complete."""
+        """Complete the file."""
         ...
 
 
 class Recorder:
-    """Rows into one file, or into numbered ones that follow one another."""
+    """Writes rows to one file, or to a series of numbered files."""
 
-    def __init__(self, out: Path, limits: Limits) -> None:
-        """Raises SourceError when the file exists or its folder does not."""
+    def __init__(self, out: Path, limits: RotationLimits) -> None:
+        """Raises SourceError if the file exists or its folder does not."""
         if not out.parent.is_dir():
             raise SourceError(f"{out}: there is no folder {out.parent}")
         self._out = out
         self._limits = limits
         self._number = 0
-        self._segment: Segment | None = None
+        self._writer: FileWriter | None = None
         self._size = 0
         self._opened = 0.0
         self.files: list[Path] = []
         self._open()
 
     def write(self, rows: Sequence[SourceRow]) -> None:
-        """Put rows into the file at once. Raises SourceError when the disk refuses."""
+        """Write rows to the file at once; raises SourceError if the disk refuses them."""
         if not rows:
             return
-        if self._due():
+        if self._rotation_due():
             self.close()
             self._open()
-        assert self._segment is not None
+        assert self._writer is not None
         try:
-            self._size = self._segment.append([_fields(row) for row in rows])
+            self._size = self._writer.append([_record(row) for row in rows])
         except OSError as error:
-            raise _unwritable(self.files[-1], error) from error
+            raise _write_error(self.files[-1], error) from error
 
     def close(self) -> None:
-        """Complete the file."""
-        if self._segment is not None:
-            self._segment.close()
-            self._segment = None
+        """Complete the current file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
-    def _due(self) -> bool:
-        most_bytes, most_s = self._limits
+    def _rotation_due(self) -> bool:
+        max_bytes, max_s = self._limits
         return (
-            (self._segment is not None and self._segment.full)
-            or (most_bytes is not None and self._size >= most_bytes)
-            or (most_s is not None and time.monotonic() - self._opened >= most_s)
+            (self._writer is not None and self._writer.is_full)
+            or (max_bytes is not None and self._size >= max_bytes)
+            or (max_s is not None and time.monotonic() - self._opened >= max_s)
         )
 
     def _open(self) -> None:
         path = self._next_path()
-        style = file_format(path)
         try:
-            self._segment = ParquetSegment(path) if style == "parquet" else TextSegment(path, style)
+            self._writer = _open_writer(path)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _write_error(path, error) from error
         self.files.append(path)
         self._size, self._opened = 0, time.monotonic()
 
     def _next_path(self) -> Path:
-        """The file itself, unless files follow one another: then the next free number."""
-        if self._limits == Limits() and not self.files:
+        """Return the given path, or with rotation the next free numbered one."""
+        if self._limits == RotationLimits() and not self.files:
             return self._out
         while True:
             self._number += 1
-            path = numbered(self._out, self._number)
+            path = numbered_path(self._out, self._number)
+            # An earlier recording of the same name is continued, not overwritten.
             if not path.exists():
                 return path
 
 
-class TextSegment:
-    """CSV or NDJSON, plain or compressed."""
+def _open_writer(path: Path) -> FileWriter:
+    kind = file_format(path)
+    return ParquetWriter(path) if kind == "parquet" else TextWriter(path, kind)
 
-    full = False
 
-    def __init__(self, path: Path, style: str) -> None:
+class TextWriter:
+    """Writes CSV or NDJSON, plain or compressed."""
+
+    is_full = False
+
+    def __init__(self, path: Path, kind: str) -> None:
+        # Unbuffered, so that a kill loses no rows which `append` has taken.
         self._file = path.open("xb", buffering=0)
         self._suffix = path.suffix
-        self._csv = style == "csv"
-        self._header = self._csv
+        self._csv = kind == "csv"
+        self._needs_header = self._csv
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Add rows in one piece."""
-        data = self._packed(self._csv_text(rows) if self._csv else _json_text(rows))
+        """Write rows as one chunk."""
+        data = self._compressed(self._csv_text(rows) if self._csv else _json_text(rows))
+        # An unbuffered write may take only a part of the data.
         while data:
             data = data[self._file.write(data) :]
         return self._file.tell()
@@ -165,25 +162,26 @@ class TextSegment:
     def _csv_text(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        if self._header:
+        if self._needs_header:
             writer.writeheader()
-            self._header = False
+            self._needs_header = False
         writer.writerows(rows)
         return text.getvalue().encode()
 
-    def _packed(self, data: bytes) -> bytes:
+    def _compressed(self, data: bytes) -> bytes:
+        # A whole member or frame for each chunk: both formats may be concatenated.
         if self._suffix == ".gz":
             return gzip.compress(data, mtime=0)
         return zstd.compress(data) if self._suffix == ".zst" else data
 
     def close(self) -> None:
-        """Bring the bytes to the disk."""
+        """Close the file; its bytes are on the disk then."""
         os.fsync(self._file.fileno())
         self._file.close()
 
 
-class ParquetSegment:
-    """Parquet: the whole file anew each time, put in place in one step."""
+class ParquetWriter:
+    """Writes Parquet: the whole file anew for each batch, replaced in one step."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -194,17 +192,17 @@ class ParquetSegment:
             raise FileExistsError(path)
         self._path = path
         self._part = path.with_name(f".{path.name}.part")
-        self._schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in PARQUET_TYPES.items()])
+        self._schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in COLUMN_TYPES.items()])
         self._table = self._schema.empty_table()
         self._save()
 
     @property
-    def full(self) -> bool:
-        """Whether rewriting it costs too much by now."""
+    def is_full(self) -> bool:
+        """True once rewriting the file costs too much."""
         return bool(self._table.num_rows >= MAX_PARQUET_ROWS)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Add rows; the file with them replaces the file without."""
+        """Replace the file by one that holds these rows too."""
         import pyarrow as pa
 
         more = pa.Table.from_pylist(list(rows), schema=self._schema)
@@ -219,17 +217,17 @@ class ParquetSegment:
         return self._path.stat().st_size
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the file is complete after each batch."""
 
 
-def numbered(out: Path, number: int) -> Path:
-    """`ticks.csv.gz` with a number: `ticks-0001.csv.gz`."""
+def numbered_path(out: Path, number: int) -> Path:
+    """Return the path with a number, such as `ticks-0001.csv.gz` for `ticks.csv.gz`."""
     keep = 2 if out.suffix in COMPRESSIONS else 1
     ending = "".join(out.suffixes[-keep:])
     return out.with_name(f"{out.name.removesuffix(ending)}-{number:04d}{ending}")
 
 
-def _fields(row: SourceRow) -> Mapping[str, Any]:
+def _record(row: SourceRow) -> Mapping[str, Any]:
     tick = row.tick
     received = None if row.received_ns is None else format_time(row.received_ns)
     return {
@@ -245,7 +243,7 @@ def _json_text(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def _unwritable(path: Path, error: OSError) -> SourceError:
+def _write_error(path: Path, error: OSError) -> SourceError:
     if isinstance(error, FileExistsError):
         return SourceError(f"{path}: already exists; name another file")
     return SourceError(f"{path}: cannot be written: {error.strerror or error}")

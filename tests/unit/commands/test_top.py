@@ -1,4 +1,4 @@
-"""What `volsvc top` draws from a daemon's answers."""
+"""`volsvc top`: rendering of a daemon's answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 from rich.console import Console
 
 import volsvc
-from volsvc.commands.top.objectives import OBJECTIVES, Known, samples_of
-from volsvc.commands.top.view import REGIMES, Seen, Wanted, age_text, price_text, render, sparkline
+from volsvc.commands.top.objectives import OBJECTIVES, ObjectiveInputs, samples_of
+from volsvc.commands.top.view import (
+    REGIMES,
+    DaemonSnapshot,
+    ViewOptions,
+    age_text,
+    price_text,
+    render,
+    sparkline,
+)
 from volsvc.monitoring.spec import read_spec
 
 ROOT = Path(volsvc.__file__).parent
@@ -50,9 +58,9 @@ def score_row(variant: str, **more: Any) -> dict[str, Any]:
     return {**row, "skill": 0.07, **more}
 
 
-def seen(*symbols: dict[str, Any]) -> Seen:
-    found = Seen("http://x")
-    found.take_latest(symbols)
+def snapshot(*symbols: dict[str, Any]) -> DaemonSnapshot:
+    found = DaemonSnapshot("http://x")
+    found.update_latest(symbols)
     found.models = {
         "serving": {"model": "ml-1", "variant": "ml", "fallback": False, "requested": "ml"}
     }
@@ -67,59 +75,59 @@ def seen(*symbols: dict[str, Any]) -> Seen:
     return found
 
 
-def drawn(found: Seen, wanted: Wanted | None = None) -> str:
+def drawn(found: DaemonSnapshot, wanted: ViewOptions | None = None) -> str:
     console = Console(width=180, height=60, no_color=True)
     with console.capture() as capture:
-        console.print(render(found, wanted or Wanted()))
+        console.print(render(found, wanted or ViewOptions()))
     return capture.get()
 
 
 BTC, ETH = latest("BTC-USD", 70_012.346, 0.61), latest("ETH-USD", 0.0123456, 0.04)
 
 
-def test_it_shows_what_the_page_shows() -> None:
-    """Markets, forecasts' record, objectives, parts that fail, bus and drift are all there."""
-    text = drawn(seen(BTC, ETH))
+def test_it_shows_the_facts_of_the_page() -> None:
+    """Markets, scores, objectives, failing parts, bus and drift are all in the view."""
+    text = drawn(snapshot(BTC, ETH))
     for words in (
         *("70,012.35", "0.012346", "50.0 %", "75.0 %", "61 %", "turbulent", "calm", "2 gaps"),
         *("ml-1 serves", "degraded", "away", "0.250", "0.270", "91 %", "7 %"),
-        *("1,234 taken in", "7 records behind", "12 rows gathered"),
+        *("1,234 accepted", "7 records behind", "12 rows gathered"),
     ):
         assert words in text, words
 
 
 def test_order_horizon_and_rows() -> None:
-    """Rows are sorted as asked, greatest first; those without room are counted."""
+    """Rows are sorted by the chosen column, greatest first; rows beyond the limit are counted."""
     names = re.compile("BTC-USD|ETH-USD")
-    found = seen(BTC, ETH)
+    found = snapshot(BTC, ETH)
     assert names.findall(drawn(found)) == ["BTC-USD", "ETH-USD"]
-    aged = seen(BTC, {**ETH, "age_s": 90.0})
-    assert names.findall(drawn(aged, Wanted("age"))) == ["ETH-USD", "BTC-USD"]
-    assert "turbulent" not in drawn(found, Wanted(horizon_s=3600.0))
-    assert "and 1 more" in drawn(found, Wanted(rows=1))
+    aged = snapshot(BTC, {**ETH, "age_s": 90.0})
+    assert names.findall(drawn(aged, ViewOptions("age"))) == ["ETH-USD", "BTC-USD"]
+    assert "turbulent" not in drawn(found, ViewOptions(horizon_s=3600.0))
+    assert "and 1 more" in drawn(found, ViewOptions(rows=1))
 
 
-def test_it_says_what_is_wrong() -> None:
-    """A fallback, a stale feed and a lost daemon are named; the numbers stay."""
-    found = seen({**BTC, "stale": True, "age_s": 130.0})
+def test_problems_are_shown() -> None:
+    """A fallback, a stale feed and a lost connection are named; the numbers stay."""
+    found = snapshot({**BTC, "stale": True, "age_s": 130.0})
     fallback = {"model": "baseline-2", "variant": "baseline", "requested": "ml"}
     found.models = {"serving": {**fallback, "fallback": True, "reason": "the guard"}}
     text = drawn(found)
     assert "in place of ml: the guard" in text
     assert "2 min stale" in text
-    found.lost_s, found.fault = 65.0, "cannot be reached"
+    found.lost_s, found.error = 65.0, "cannot be reached"
     text = drawn(found)
     assert "no connection for 1 min: cannot be reached" in text
     assert "70,012.35" in text
-    assert "waiting" in drawn(Seen("http://x"))
+    assert "waiting" in drawn(DaemonSnapshot("http://x"))
 
 
 def test_objectives() -> None:
-    """Shares are those of the requests that count, of fresh symbols, and of honest bands."""
-    known = Known(
-        samples_of(METRICS), [BTC, {**ETH, "age_s": 61.0}], seen(BTC).quality["symbols"], "ml"
+    """Shares are those of the counted requests, of fresh symbols, and of calibrated intervals."""
+    inputs = ObjectiveInputs(
+        samples_of(METRICS), [BTC, {**ETH, "age_s": 61.0}], snapshot(BTC).quality["symbols"], "ml"
     )
-    shares = {name: kept(known) for name, _, kept in OBJECTIVES}
+    shares = {name: share_of(inputs) for name, _, share_of in OBJECTIVES}
     assert shares == {
         "availability": 0.5,
         "latency": 0.99,
@@ -127,13 +135,13 @@ def test_objectives() -> None:
         "freshness": 0.5,
         "forecast-quality": 1.0,
     }
-    nothing = Known([], [], [], "ml")
-    assert [kept(nothing) for _, _, kept in OBJECTIVES] == [None] * 5
-    young = Known([], [], [score_row("ml", n=239)], "ml")
-    assert {n: k(young) for n, _, k in OBJECTIVES}["forecast-quality"] is None
+    nothing = ObjectiveInputs([], [], [], "ml")
+    assert [share_of(nothing) for _, _, share_of in OBJECTIVES] == [None] * 5
+    young = ObjectiveInputs([], [], [score_row("ml", n=239)], "ml")
+    assert {n: share_of(young) for n, _, share_of in OBJECTIVES}["forecast-quality"] is None
 
 
-def test_page_and_terminal_say_the_same() -> None:
+def test_page_and_terminal_agree() -> None:
     """Regimes and objectives are those of the page; the objectives those of deploy/slo.yaml."""
     text = (PAGE / "format.js").read_text()
     regimes = re.findall(r'from: ([\d.]+), name: "(\w+)"', text)
@@ -147,12 +155,12 @@ def test_page_and_terminal_say_the_same() -> None:
     [(70_006.766, "70,006.77"), (2.5765, "2.5765"), (0.0, "0.0000"), (0.00012345678, "0.00012346")],
 )
 def test_prices(price: float, text: str) -> None:
-    """Five digits at least, whatever the size."""
+    """A price has at least five significant digits, unless it is large or zero."""
     assert price_text(price) == text
 
 
 def test_lines_and_ages() -> None:
-    """A line goes from the lowest to the highest; ages have one unit."""
+    """A sparkline is scaled from the lowest to the highest price; an age has one unit."""
     assert sparkline([1.0, 2.0, 3.0])[::2] == "▁█"
     assert sparkline([5.0]) == ""
     assert sparkline([5.0, 5.0]) == "▁▁"

@@ -1,4 +1,4 @@
-"""The generator: repeatable, and as volatile as it says."""
+"""Tests of the generator: it is repeatable, and its volatility is the stated one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from volsvc.sources.generator import (
     MARKETS,
     Generator,
     GeneratorSpec,
-    Market,
+    MarketSpec,
     TruthTick,
     daily_factor,
 )
@@ -36,13 +36,13 @@ def log_mid(ticks: list[TruthTick]) -> np.ndarray[tuple[int], np.dtype[np.float6
 
 
 def test_a_seed_repeats() -> None:
-    """The same seed gives the same ticks, another one others."""
+    """The same seed gives the same ticks, another seed other ticks."""
     assert generated("BTC-USD", count=2_000) == generated("BTC-USD", count=2_000)
     assert generated("BTC-USD", count=100) != generated("BTC-USD", count=100, seed=8)
 
 
 def test_a_symbol_depends_on_itself_alone() -> None:
-    """A symbol's ticks are the same alone and in company; all are merged by time."""
+    """A symbol's ticks do not depend on the other symbols; all are merged by time."""
     both = generated("BTC-USD", "NEW-USD", count=5_000)
     alone = generated("NEW-USD", count=500)
     assert [i for i in both if i.tick.symbol == "NEW-USD"][:500] == alone[:500]
@@ -50,7 +50,7 @@ def test_a_symbol_depends_on_itself_alone() -> None:
 
 
 def test_ticks_are_those_of_a_market(btc: list[TruthTick]) -> None:
-    """Times rise, the book is not crossed, a trade stands at its bid or ask, ids count up."""
+    """Times rise, quotes are not crossed, trades are at bid or ask, trade ids are consecutive."""
     for previous, item in pairwise(btc):
         tick = item.tick
         assert tick.time_ns > previous.tick.time_ns
@@ -66,7 +66,7 @@ def test_ticks_are_those_of_a_market(btc: list[TruthTick]) -> None:
 @pytest.mark.parametrize("symbol", [*MARKETS, "FOO-USD"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_realised_variance_is_the_true_one(symbol: str, seed: int) -> None:
-    """Over hours the squared 10 s returns of the mid sum up to the variance that is stated."""
+    """The realised variance of 10 s returns of the mid over hours is the stated variance."""
     ticks = generated(symbol, seed=seed)
     times = np.array([item.tick.time_ns for item in ticks])
     gaps_s = np.diff(times) / NS
@@ -78,7 +78,7 @@ def test_realised_variance_is_the_true_one(symbol: str, seed: int) -> None:
 
 
 def test_moves_are_those_of_real_ticks(btc: list[TruthTick]) -> None:
-    """Gaps, standing mids and window deviations are at the scale of recorded ticks."""
+    """Gaps, the share of unchanged mids and window deviations are those of recorded ticks."""
     gaps_s = np.diff([item.tick.time_ns for item in btc]) / NS
     moves = np.diff(log_mid(btc))
     assert 0.05 < np.median(gaps_s) < 0.4
@@ -89,7 +89,7 @@ def test_moves_are_those_of_real_ticks(btc: list[TruthTick]) -> None:
 
 
 def test_volatility_clusters_and_follows_the_day() -> None:
-    """Volatility varies, remembers, and has a daily pattern of mean 1."""
+    """Volatility varies, is autocorrelated, and has a daily pattern of mean 1."""
     ticks = generated("BTC-USD", count=200_000)
     minutes = np.array([(item.tick.time_ns - START) // (60 * NS) for item in ticks])
     sigma2 = np.array([item.sigma**2 for item in ticks])
@@ -102,8 +102,8 @@ def test_volatility_clusters_and_follows_the_day() -> None:
 
 
 def test_jumps_are_stated() -> None:
-    """A market that jumps often says so beside its ticks."""
-    jumpy = Market(100.0, jumps_per_day=2_000.0)
+    """The ticks of a market with frequent jumps carry them."""
+    jumpy = MarketSpec(100.0, jumps_per_day=2_000.0)
     spec = GeneratorSpec(("A",), 1, START)
     ticks = list(islice(Generator(spec, lambda _: jumpy).ticks(), 20_000))
     jumps = [item.jump for item in ticks if item.jump]

@@ -1,4 +1,4 @@
-"""The pace of a replay, on a clock of the test's own."""
+"""Tests of the pace of a replay, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START = 1_767_571_200 * NS
 
 
 class Clock:
-    """A clock that moves when somebody sleeps, a little further than asked, as real ones do."""
+    """A clock that advances with each sleep, by a little more than requested, as real ones do."""
 
     def __init__(self, overshoot: float = 0.0) -> None:
         self.now = 1_000.0
@@ -46,7 +46,7 @@ async def batches(times_s: Sequence[float], size: int = 100) -> AsyncIterator[Se
 async def release(
     clock: Clock, times_s: Sequence[float], speed: float
 ) -> tuple[list[tuple[float, float]], list[float]]:
-    """Event time and release time of every row, in seconds from the start; and the lateness."""
+    """Return event and release time of every row, in seconds from the start, and the lateness."""
     began, seen, late = clock.now, [], list[float]()
     async for batch in paced(batches(times_s), speed, late.append, Schedule(speed, clock)):
         seen += [((row.tick.time_ns - START) / NS, clock.now - began) for row in batch]
@@ -55,7 +55,7 @@ async def release(
 
 @pytest.mark.parametrize("speed", [0.5, 1, 10, 123.4])
 async def test_no_drift_over_hours(clock: Clock, speed: float) -> None:
-    """After ten hours of event time with a clumsy timer each tick is still released on time."""
+    """After ten hours of event time with an imprecise timer each tick is still released on time."""
     clock.overshoot = 0.002
     times = [i * 7.3 for i in range(5_000)]
     seen, _ = await release(clock, times, speed)
@@ -64,7 +64,7 @@ async def test_no_drift_over_hours(clock: Clock, speed: float) -> None:
 
 
 async def test_catches_up_after_a_stall(clock: Clock) -> None:
-    """What became due in a stall is released at once; then the pace is the old one."""
+    """Ticks that became due in a stall are released at once; the pace is as before afterwards."""
     times = [float(i) for i in range(300)]
     seen, late, stalled = [], list[float](), False
     began = clock.now
@@ -73,7 +73,7 @@ async def test_catches_up_after_a_stall(clock: Clock) -> None:
         if not stalled and clock.now - began >= 50:
             stalled = True
             clock.now += 60
-    assert max(late) == pytest.approx(60, abs=11), "and it says how late it was"
+    assert max(late) == pytest.approx(60, abs=11), "and it reports how late it was"
     assert late[-1] == 0
     behind = [released - at / NS for at, released in seen]
     assert max(behind) == pytest.approx(60, abs=1)
@@ -81,20 +81,20 @@ async def test_catches_up_after_a_stall(clock: Clock) -> None:
 
 
 async def test_full_speed_never_waits(clock: Clock) -> None:
-    """At `max` nothing is waited for."""
+    """Nothing waits at the speed `max`."""
     seen, late = await release(clock, [0, 10, 20_000], math.inf)
     assert [at for at, _ in seen] == [0, 10, 20_000]
     assert clock.sleeps == late == []
 
 
 async def test_times_that_go_back_are_released_at_once(clock: Clock) -> None:
-    """A late tick neither waits nor moves the schedule."""
+    """A tick whose time goes back neither waits nor changes the schedule."""
     seen, _ = await release(clock, [0, 10, 5, 11], 1)
     assert [released for _, released in seen] == pytest.approx([0, 10, 10, 11])
 
 
 async def test_real_clock() -> None:
-    """On the real clock rows come one by one, not before they are due."""
+    """Rows are released one by one on the real clock, and not before they are due."""
     loop = asyncio.get_running_loop()
     began, seen = loop.time(), []
     async for batch in paced(batches([0, 0.05, 0.1]), 1, lambda late: None):

@@ -1,1 +1,1 @@
-"""The `top` command: a daemon in the terminal."""
+"""`volsvc top`: a live view of a daemon in the terminal."""

@@ -1,4 +1,4 @@
-"""Filling holes in trades over REST, and passing on without what cannot be had."""
+"""Back-fill of missing trades over REST."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from volsvc.sources.live.trade_sequencer import TradeSequencer
 from volsvc.sources.live.venue import TradeGap, Venue
 from volsvc.telemetry.logs import get_logger
 
-# A message that was merely overtaken may still come by itself.
+# A message that was merely overtaken may still arrive by itself.
 GRACE_S = 0.1
-# A venue's REST API may be a moment behind its socket.
-AGAIN_S = 0.25
+# Wait before the same page is requested again: a venue's REST API may lag behind its WebSocket.
+RETRY_S = 0.25
 
 log = get_logger(__name__)
 
@@ -24,9 +24,9 @@ Forward = Callable[[list[Tick]], None]
 
 
 class Backfill:
-    """Closes the holes of seams, one task for each symbol that has one.
+    """Closes the gaps of trade sequencers, with one task for each symbol that has a gap.
 
-    `failure` is for the owner to watch: it raises what a task failed with.
+    `failure` never completes unless a task fails; it then raises the task's exception.
     """
 
     def __init__(
@@ -42,18 +42,19 @@ class Backfill:
         self.failure: asyncio.Future[None] = loop.create_future()
 
     def start(self, symbol: str, sequencer: TradeSequencer, forward: Forward) -> None:
-        """See to a seam's hole, unless that is under way."""
+        """Start to close a sequencer's gaps, unless a task already does."""
         if symbol not in self.tasks:
-            task = asyncio.create_task(self._close_all(symbol, sequencer, forward))
+            task = asyncio.create_task(self._close_gaps(symbol, sequencer, forward))
             self.tasks[symbol] = task
-            task.add_done_callback(lambda done: self._ended(symbol, done))
+            task.add_done_callback(lambda done: self._task_done(symbol, done))
 
-    def _ended(self, symbol: str, task: asyncio.Task[None]) -> None:
+    def _task_done(self, symbol: str, task: asyncio.Task[None]) -> None:
         del self.tasks[symbol]
         if not task.cancelled() and (error := task.exception()) and not self.failure.done():
             self.failure.set_exception(error)
 
-    async def _close_all(self, symbol: str, sequencer: TradeSequencer, forward: Forward) -> None:
+    async def _close_gaps(self, symbol: str, sequencer: TradeSequencer, forward: Forward) -> None:
+        # One task until no gap is left, because new gaps may open while one is filled.
         while sequencer.gap is not None:
             await asyncio.sleep(GRACE_S)
             try:
@@ -62,28 +63,34 @@ class Backfill:
                 log.warning("backfill_failed", symbol=symbol, error=str(error) or "too slow")
             if (gap := sequencer.gap) is not None:
                 self._events.gap(symbol, "trades", gap.last - gap.first + 1)
-                forward(sequencer.give_up())
+                forward(sequencer.skip_gap())
 
     async def _fill(self, symbol: str, sequencer: TradeSequencer, forward: Forward) -> None:
-        """Fetch page after page; raises when there is no page, or no progress, in time."""
+        """Fetch page after page until the gap is closed.
+
+        Raises TimeoutError if a page does not arrive, or no progress is made, in time.
+        """
         deadline = self._clock() + self._settings.backfill_timeout_s
-        while (gap := sequencer.gap) is not None and self._worthwhile(gap, sequencer):
+        while (gap := sequencer.gap) is not None and self._may_fetch(gap, sequencer):
             async with asyncio.timeout_at(deadline):
                 trades = await self._fetch(gap)
-            ready = sequencer.offer(trades)
+            ready = sequencer.add(trades)
             forward(ready)
             filled = sum(gap.first <= (tick.trade_id or 0) <= gap.last for tick in ready)
             if filled:
                 self._events.backfilled(symbol, filled)
             else:
                 async with asyncio.timeout_at(deadline):
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(RETRY_S)
 
-    def _worthwhile(self, gap: TradeGap, sequencer: TradeSequencer) -> bool:
-        most = self._settings.backfill_max_trades
-        return self._settings.backfill and max(gap.last - gap.first + 1, sequencer.held) <= most
+    def _may_fetch(self, gap: TradeGap, sequencer: TradeSequencer) -> bool:
+        # The bound holds for the buffer too: forecasts are late for as long as it grows.
+        limit = self._settings.backfill_max_trades
+        missing = gap.last - gap.first + 1
+        return self._settings.backfill and max(missing, sequencer.buffered) <= limit
 
     async def _fetch(self, gap: TradeGap) -> list[Tick]:
         body = await self._rest.get(self._venue.trades_url(gap))
         trades = self._venue.parse_trades(gap.symbol, body)
+        # Kraken pages by time, so a page begins before the gap and ends beyond it.
         return [t for t in trades if gap.first <= (t.trade_id or 0) <= gap.last]

@@ -1,6 +1,6 @@
-"""Coinbase: Advanced Trade's WebSocket, and the message shapes of its Exchange feed.
+"""Coinbase: the Advanced Trade WebSocket, and the message formats of the Exchange feed.
 
-Advanced Trade wraps everything into envelopes with a number that counts the messages of the
+Advanced Trade wraps every message into an envelope with a number that counts the messages of the
 connection over all channels; the Exchange feed sends flat messages with a `type`. Missed and
 historical trades come from the Exchange's public REST API, which pages by trade id (both feeds
 share the ids) and needs no key.
@@ -10,32 +10,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from volsvc.domain import NS, InvalidTickError, Tick, format_time, tick_from_record
 from volsvc.sources.live.venue import (
-    Confirmed,
     Content,
-    Data,
+    ErrorMessage,
+    FeedKind,
     Heartbeat,
+    IgnoredMessage,
+    MarketData,
     Message,
-    Refusal,
+    Subscription,
+    SubscriptionAck,
     TradeGap,
-    Unused,
-    data_of,
     decode,
     decode_object,
-    objects,
+    market_data,
+    object_list,
 )
 
-# Most trades in one answer of the REST API.
+# The REST API's limits of one page.
 PAGE_TRADES = 1_000
 PAGE_CANDLES = 300
 CHANNELS = {"trades": "market_trades", "ticker": "ticker"}
-_NAMED = re.compile(r"(\S+) is (?:not a valid product|delisted)")
+# The Exchange feed names a refused product. Other reasons have the same form but no product, such
+# as "ticket is not a valid channel".
+_REFUSED_PRODUCT = re.compile(r"(\S+) is (?:not a valid product|delisted)")
 _FLAT_TICKS = frozenset({"match", "last_match", "ticker"})
 
 
@@ -44,7 +48,7 @@ Size = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Candle(NamedTuple):
-    """A minute of trades; `start_s` is in seconds since the epoch."""
+    """The prices and the volume of a minute; `start_s` is in seconds since the epoch."""
 
     start_s: int
     open: float
@@ -55,125 +59,143 @@ class Candle(NamedTuple):
 
 
 class Coinbase:
-    """Advanced Trade as a venue; `feed` says which channel's messages become ticks."""
+    """Coinbase Advanced Trade as a venue; `feed` selects the channel whose messages become ticks.
+
+    The side of a trade is the maker's.
+    """
 
     name = "coinbase"
     ws_url = "wss://advanced-trade-ws.coinbase.com"
     rest_url = "https://api.exchange.coinbase.com"
 
-    def __init__(self, feed: Literal["trades", "ticker"] = "trades") -> None:
+    def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
 
-    def subscriptions(self, symbols: Sequence[str]) -> list[str]:
-        """One message a channel; without `heartbeats` a quiet channel is closed after a minute."""
+    def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
+        """Return one message for each channel."""
         data = {"type": "subscribe", "product_ids": list(symbols), "channel": self.channel}
-        beats = {"type": "subscribe", "channel": "heartbeats"}
-        return [msgspec.json.encode(message).decode() for message in (beats, data)]
+        # Without this channel the venue closes a quiet connection after 60 to 90 seconds.
+        heartbeats = {"type": "subscribe", "channel": "heartbeats"}
+        return [msgspec.json.encode(message).decode() for message in (heartbeats, data)]
 
     def parse(self, raw: str | bytes, received_ns: int) -> Message:
-        """What a message of either feed says; raises InvalidTickError when it is malformed."""
+        """Parse a message of either feed; raises InvalidTickError if it is malformed."""
         message = decode_object(raw)
         if "channel" in message:
-            return _envelope(message)
-        return Message(_flat(message))
+            return _parse_envelope(message)
+        return Message(_parse_flat(message))
 
     def trades_url(self, gap: TradeGap) -> str:
-        """The oldest page of a hole: the API gives what is older than an id, newest first."""
+        """Return the request for the oldest page of a gap."""
+        # The API returns the trades before the id `after`, newest first.
         count = min(PAGE_TRADES, gap.last - gap.first + 1)
         query = urlencode({"limit": count, "after": gap.first + count})
         return f"/products/{quote(gap.symbol, safe='')}/trades?{query}"
 
     def newest_url(self, symbol: str) -> str:
-        """The newest trade."""
+        """Return the request for the newest trade."""
         return f"/products/{quote(symbol, safe='')}/trades?limit=1"
 
     def candles_url(self, symbol: str, start_s: int, count: int) -> str:
-        """One-minute candles from a minute on, at most PAGE_CANDLES of them."""
+        """Return the request for `count` one-minute candles, at most PAGE_CANDLES, from a minute.
+
+        `start_s` is in seconds since the epoch.
+        """
+        # Both ends are inclusive.
         first, last = (format_time(s * NS) for s in (start_s, start_s + 60 * (count - 1)))
         query = urlencode({"granularity": 60, "start": first, "end": last})
         return f"/products/{quote(symbol, safe='')}/candles?{query}"
 
     def parse_candles(self, body: bytes) -> list[Candle]:
-        """The candles of a REST answer, oldest first; raises InvalidTickError."""
+        """Parse a REST page of candles, oldest first; raises InvalidTickError."""
         try:
             rows = msgspec.json.decode(
                 body, type=list[tuple[int, Price, Price, Price, Price, Size]]
             )
         except msgspec.MsgspecError as error:
             raise InvalidTickError("candles", str(error)[:200], "json") from error
+        # The API's columns are time, low, high, open, close, volume.
         return [Candle(t, o, h, lo, c, v) for t, lo, h, o, c, v in sorted(rows)]
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
-        """The trades of a REST answer, oldest first; raises InvalidTickError."""
-        rows = objects({"trades": decode(body)}, "trades")
-        data = data_of(({**row, "symbol": symbol} for row in rows), self.name, snapshot=True)
-        if data.faults:
-            raise data.faults[0]
+        """Parse a REST page of trades, oldest first; raises InvalidTickError."""
+        rows = object_list({"trades": decode(body)}, "trades")
+        data = market_data(({**row, "symbol": symbol} for row in rows), self.name, snapshot=True)
+        if data.errors:
+            raise data.errors[0]
         return list(data.ticks)
 
 
-def _envelope(message: Mapping[str, Any]) -> Message:
+def _parse_envelope(message: Mapping[str, Any]) -> Message:
     sequence = message.get("sequence_num")
+    # In Python a bool is an int too.
     if isinstance(sequence, bool) or not isinstance(sequence, int):
-        raise InvalidTickError("sequence_num", f"{sequence!r}"[:60] + " is no number", "json")
+        raise InvalidTickError("sequence_num", f"{sequence!r}"[:60] + " is not an integer", "json")
     sent = message.get("timestamp")
-    content = _content(message, sent if isinstance(sent, str) else None)
+    content = _parse_content(message, sent if isinstance(sent, str) else None)
     return Message(content, sequence, str(sent))
 
 
-def _content(message: Mapping[str, Any], sent: str | None) -> Content:
+def _parse_content(message: Mapping[str, Any], sent: str | None) -> Content:
     channel = message["channel"]
     if channel == "heartbeats":
+        # Not parsed: the counter is a number or a text, and the time has the form of Go programs.
         return Heartbeat()
     if channel not in ("market_trades", "ticker", "ticker_batch", "subscriptions"):
-        return Unused(str(channel)[:40])
-    events = objects(message, "events")
+        return IgnoredMessage(str(channel)[:40])
+    events = object_list(message, "events")
     if channel == "subscriptions":
-        return Confirmed(frozenset(_confirmed(events)))
+        return SubscriptionAck(frozenset(_confirmed(events)))
     snapshot = any(event.get("type") == "snapshot" for event in events)
+    # One message may hold many events, and one event many trades.
     if channel == "market_trades":
-        rows = ({**t, "symbol": t.get("product_id")} for e in events for t in objects(e, "trades"))
+        rows = (
+            {**t, "symbol": t.get("product_id")} for e in events for t in object_list(e, "trades")
+        )
     else:
-        # A ticker has no time of its own: the envelope's is the nearest to it.
+        # A ticker has no time of its own; the envelope's is the nearest to it.
         rows = (
             {**t, "symbol": t.get("product_id"), "time": sent}
             for e in events
-            for t in objects(e, "tickers")
+            for t in object_list(e, "tickers")
         )
-    return data_of(rows, Coinbase.name, snapshot=snapshot)
+    return market_data(rows, Coinbase.name, snapshot=snapshot)
 
 
-def _confirmed(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _confirmed(events: Sequence[Mapping[str, Any]]) -> Iterator[Subscription]:
     for event in events:
         subscriptions = event.get("subscriptions")
         if not isinstance(subscriptions, dict):
             raise InvalidTickError("subscriptions", "is not an object", "json")
+        # The channel `heartbeats` lists "heartbeats" in the place of products.
         for channel, products in subscriptions.items():
-            yield from ((channel, str(product)) for product in products)
+            yield from (Subscription(channel, str(product)) for product in products)
 
 
-def _flat(message: Mapping[str, Any]) -> Content:
-    """A message of the Exchange feed; Advanced Trade's errors have this shape too."""
+def _parse_flat(message: Mapping[str, Any]) -> Content:
+    """Parse a message of the Exchange feed, or an error of Advanced Trade, which looks alike."""
     kind = message.get("type")
     if kind in _FLAT_TICKS:
         try:
             tick = tick_from_record(message, source=Coinbase.name)
         except InvalidTickError as error:
-            return Data((), faults=(error,))
-        return Data((tick,), snapshot=kind == "last_match")
+            return MarketData((), errors=(error,))
+        # A `last_match` is the trade before the subscription and may be minutes old.
+        return MarketData((tick,), snapshot=kind == "last_match")
     if kind == "heartbeat":
+        # Its `last_trade_id` is a sample and often 0, so no gap is inferred from it.
         return Heartbeat()
     if kind == "error":
         parts = (str(message[name]) for name in ("message", "reason") if message.get(name))
-        named = _NAMED.match(str(message.get("reason")))
-        return Refusal(": ".join(parts)[:200], named[1] if named else "")
+        refused = _REFUSED_PRODUCT.match(str(message.get("reason")))
+        return ErrorMessage(": ".join(parts)[:200], refused[1] if refused else "")
     if kind == "subscriptions":
-        channels = objects(message, "channels")
-        return Confirmed(
+        channels = object_list(message, "channels")
+        return SubscriptionAck(
             frozenset(
-                (str(channel.get("name")), str(product))
+                Subscription(str(channel.get("name")), str(product))
                 for channel in channels
                 for product in channel.get("product_ids") or ()
             )
         )
-    return Unused(str(kind)[:40])
+    return IgnoredMessage(str(kind)[:40])

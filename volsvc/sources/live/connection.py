@@ -1,4 +1,4 @@
-"""One WebSocket of a venue: subscribe, confirm, read, watch; and again after it breaks."""
+"""One WebSocket connection to a venue: subscribe, read, watch, and reconnect."""
 
 from __future__ import annotations
 
@@ -14,22 +14,38 @@ from volsvc.backoff import Backoff
 from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import NS, FeedError, InvalidTickError
 from volsvc.sources.base import FeedEvents
-from volsvc.sources.live.sequence import Arrival, SequenceCheck
-from volsvc.sources.live.venue import Confirmed, Content, Data, Heartbeat, Refusal, Venue
-from volsvc.sources.live.watchdog import Watchdog
+from volsvc.sources.live.sequence import MessageStatus, SequenceTracker
+from volsvc.sources.live.venue import (
+    Content,
+    ErrorMessage,
+    Heartbeat,
+    MarketData,
+    Subscription,
+    SubscriptionAck,
+    Venue,
+)
+from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
 
 RECONNECT_BASE_S = 0.1
-# How long a venue may take to answer our goodbye.
-CLOSE_S = 0.5
+# Time that a venue may take to answer our close frame.
+CLOSE_TIMEOUT_S = 0.5
+# Bytes; aiohttp closes the connection on a longer message.
 MAX_MESSAGE = 4 * 1024 * 1024
-# So many unreadable messages in a row are another protocol and no accident.
-MALFORMED_IN_A_ROW = 20
-# Hears data and the wall-clock time of receipt in ns; may wait, which holds the venue back.
-Take = Callable[[Data, int], Awaitable[None]]
+# So many unreadable messages in a row are another protocol, not an accident.
+MAX_MALFORMED_IN_A_ROW = 20
+
+# Receives data and the wall-clock time of receipt in ns. It may wait, which makes the venue wait.
+DataHandler = Callable[[MarketData, int], Awaitable[None]]
+
+_TIMEOUT_TEXTS = {
+    UNCONFIRMED: "the venue did not confirm the subscriptions in time",
+    HEARTBEAT: "no message, not even a heartbeat, arrived in time",
+    DATA: "heartbeats arrive, but no data",
+}
 
 
-class Endpoint(NamedTuple):
-    """What a connection is to: where, which venue, whose ticks, and how it is watched."""
+class ConnectionOptions(NamedTuple):
+    """The number of a connection within its source, its venue, its symbols, and its timeouts."""
 
     number: int
     venue: Venue
@@ -37,198 +53,203 @@ class Endpoint(NamedTuple):
     settings: LiveSourceSettings
 
     @property
-    def wanted(self) -> frozenset[tuple[str, str]]:
-        """The subscriptions that have to be confirmed."""
-        return frozenset((self.venue.channel, symbol) for symbol in self.symbols)
+    def url(self) -> str:
+        """The address of the venue's WebSocket."""
+        return self.settings.ws_url or self.venue.ws_url
+
+    @property
+    def subscriptions(self) -> frozenset[Subscription]:
+        """The subscriptions that the venue has to confirm."""
+        return frozenset(Subscription(self.venue.channel, symbol) for symbol in self.symbols)
 
 
 class Connection:
-    """Keeps one connection to a venue, for ever."""
+    """Keeps one connection to a venue open until it is cancelled."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, endpoint: Endpoint, events: FeedEvents, take: Take
+        self,
+        session: aiohttp.ClientSession,
+        options: ConnectionOptions,
+        events: FeedEvents,
+        handler: DataHandler,
     ) -> None:
         self._session = session
-        self._endpoint = endpoint
+        self._options = options
         self._events = events
-        self._take = take
-        self._backoff = Backoff(RECONNECT_BASE_S, endpoint.settings.reconnect_max_s)
+        self._handler = handler
+        self._backoff = Backoff(RECONNECT_BASE_S, options.settings.reconnect_max_s)
 
     async def run(self) -> None:
-        """Connect and read until cancelled; waits between attempts, longer while all fail."""
-        number, _, symbols, _ = self._endpoint
+        """Connect and read until cancelled; waits longer after each attempt without data."""
+        number, _, symbols, _ = self._options
         self._events.connecting(number, symbols)
         while True:
             try:
-                await self._once()
+                await self._connect_and_read()
             except FeedError as error:
                 self._events.disconnected(number, symbols, error)
             await asyncio.sleep(self._backoff.delay_s())
 
-    async def _once(self) -> None:
-        """One connection from its opening to its end, which is always a FeedError."""
-        _, venue, symbols, settings = self._endpoint
-        url = settings.ws_url or venue.ws_url
+    async def _connect_and_read(self) -> None:
+        """Open a connection and read it until it ends, which always raises FeedError."""
+        options = self._options
         try:
-            async with asyncio.timeout(settings.connect_timeout_s):
-                socket = await self._session.ws_connect(url, max_msg_size=MAX_MESSAGE)
+            async with asyncio.timeout(options.settings.connect_timeout_s):
+                socket = await self._session.ws_connect(options.url, max_msg_size=MAX_MESSAGE)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise FeedError("connect", f"{url}: {error or type(error).__name__}"[:200]) from error
+            detail = f"{options.url}: {error or type(error).__name__}"[:200]
+            raise FeedError("connect", detail) from error
         try:
-            await self._subscribe(socket, venue.subscriptions(symbols))
-            await _Reading(socket, self._endpoint, self._events, self._take, self._backoff).run()
+            await self._subscribe(socket)
+            reader = _MessageReader(socket, options, self._events, self._handler, self._backoff)
+            await reader.run()
         finally:
             await _close(socket)
 
-    async def _subscribe(
-        self, socket: aiohttp.ClientWebSocketResponse, texts: Sequence[str]
-    ) -> None:
+    async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        _, venue, symbols, settings = self._options
         try:
-            async with asyncio.timeout(self._endpoint.settings.connect_timeout_s):
-                for text in texts:
+            async with asyncio.timeout(settings.connect_timeout_s):
+                for text in venue.subscribe_messages(symbols):
                     await socket.send_str(text)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise FeedError("closed", f"while subscribing: {error}"[:200]) from error
 
 
 async def _close(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Say goodbye, but not for long.
-
-    aiohttp's own timeout begins anew with every message, so a venue that goes on talking and does
-    not answer would hold us for ever.
-    """
+    # aiohttp's own timeout starts anew with every message, so a venue that keeps sending and does
+    # not answer the close frame would block us for ever.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_S):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await socket.close()
 
 
-class _Reading:
-    """The state of one opened connection."""
+class _MessageReader:
+    """Reads the messages of one open connection."""
 
     def __init__(
         self,
         socket: aiohttp.ClientWebSocketResponse,
-        endpoint: Endpoint,
+        options: ConnectionOptions,
         events: FeedEvents,
-        take: Take,
+        handler: DataHandler,
         backoff: Backoff,
     ) -> None:
         self._socket = socket
-        self._endpoint = endpoint
+        self._options = options
         self._events = events
-        self._take = take
+        self._handler = handler
         self._backoff = backoff
         self._clock = asyncio.get_running_loop().time
-        self._watchdog = Watchdog(endpoint.settings, self._clock())
-        self._sequence = SequenceCheck()
-        self._wanted = set(endpoint.wanted)
-        self._pending = set(endpoint.wanted)
-        self._delivers = False
-        self._malformed = 0
+        self._watchdog = Watchdog(options.settings, self._clock())
+        self._sequence = SequenceTracker()
+        self._subscriptions = set(options.subscriptions)
+        self._unconfirmed = set(options.subscriptions)
+        self._delivering = False
+        self._malformed_in_a_row = 0
 
     async def run(self) -> None:
-        """Read until the connection ends."""
+        """Read until the connection ends, which always raises FeedError."""
         try:
             while True:
-                text = await self._receive()
+                raw = await self._receive()
                 received_ns = time.time_ns()
-                self._watchdog.alive(self._clock())
-                content = self._understand(text, received_ns)
+                self._watchdog.message_received(self._clock())
+                content = self._parse(raw, received_ns)
                 if content is not None:
-                    await self._obey(content, received_ns)
+                    await self._handle(content, received_ns)
                 self._report_lost(closing=False)
         finally:
             self._report_lost(closing=True)
 
     async def _receive(self) -> str | bytes:
-        deadline_s, reason = self._watchdog.next()
+        deadline_s, reason = self._watchdog.next_deadline()
         try:
             async with asyncio.timeout_at(deadline_s):
                 message = await self._socket.receive()
         except TimeoutError as error:
-            raise FeedError(reason, _SILENCE[reason]) from error
+            raise FeedError(reason, _TIMEOUT_TEXTS[reason]) from error
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
         code = self._socket.close_code
         raise FeedError("closed", f"the venue closed the connection (code {code})")
 
-    def _understand(self, text: str | bytes, received_ns: int) -> Content | None:
-        """What a message says; None for one that is malformed or has been heard before."""
+    def _parse(self, raw: str | bytes, received_ns: int) -> Content | None:
+        """Parse a message; None if it is malformed or a duplicate.
+
+        Raises FeedError after many malformed messages in a row.
+        """
         try:
-            message = self._endpoint.venue.parse(text, received_ns)
+            message = self._options.venue.parse(raw, received_ns)
         except InvalidTickError as error:
-            self._malformed += 1
-            self._events.message("malformed")
-            self._events.rejected_tick(error)
-            if self._malformed >= MALFORMED_IN_A_ROW:
-                raise FeedError("protocol", f"{error}: is this {self._url}?") from error
+            self._reject(error)
             return None
-        self._malformed = 0
+        self._malformed_in_a_row = 0
         if message.sequence is not None:
-            arrival = self._sequence.note(message.sequence, message.sent)
-            if arrival is not Arrival.NEW:
-                self._events.message(arrival.value)
-            if arrival is Arrival.DUPLICATE:
+            status = self._sequence.check(message.sequence, message.sent)
+            if status is not MessageStatus.NEW:
+                self._events.message(status.value)
+            if status is MessageStatus.DUPLICATE:
                 return None
         return message.content
 
-    @property
-    def _url(self) -> str:
-        return self._endpoint.settings.ws_url or self._endpoint.venue.ws_url
+    def _reject(self, error: InvalidTickError) -> None:
+        self._malformed_in_a_row += 1
+        self._events.message("malformed")
+        self._events.rejected_tick(error)
+        if self._malformed_in_a_row >= MAX_MALFORMED_IN_A_ROW:
+            raise FeedError("protocol", f"{error}: is this {self._options.url}?") from error
 
-    async def _obey(self, content: Content, received_ns: int) -> None:
-        if isinstance(content, Data):
-            await self._data(content, received_ns)
+    async def _handle(self, content: Content, received_ns: int) -> None:
+        if isinstance(content, MarketData):
+            await self._handle_data(content, received_ns)
         elif isinstance(content, Heartbeat):
             self._events.message("heartbeat")
-        elif isinstance(content, Confirmed):
-            self._confirm(content.pairs)
-        elif isinstance(content, Refusal):
-            self._refused(content)
+        elif isinstance(content, SubscriptionAck):
+            self._confirm(content.subscriptions)
+        elif isinstance(content, ErrorMessage):
+            self._handle_error(content)
 
-    def _refused(self, refusal: Refusal) -> None:
-        """Go on without a symbol that the venue names, as long as there is another one."""
+    def _handle_error(self, error: ErrorMessage) -> None:
         self._events.message("error")
-        pair = (self._endpoint.venue.channel, refusal.symbol)
-        if pair in self._wanted and len(self._wanted) > 1:
-            self._wanted.discard(pair)
-            self._events.unavailable(refusal.symbol, refusal.text)
-            self._confirm(frozenset({pair}))
-        elif self._pending:
-            raise FeedError("refused", f"the venue refuses to subscribe: {refusal.text}")
+        subscription = Subscription(self._options.venue.channel, error.symbol)
+        # Without the refused symbol the connection goes on, as long as another symbol is left.
+        if subscription in self._subscriptions and len(self._subscriptions) > 1:
+            self._subscriptions.discard(subscription)
+            self._events.unavailable(error.symbol, error.text)
+            self._confirm(frozenset({subscription}))
+        # An error after the confirmation concerns no subscription of ours.
+        elif self._unconfirmed:
+            raise FeedError("refused", f"the venue refuses to subscribe: {error.text}")
 
-    def _confirm(self, pairs: frozenset[tuple[str, str]]) -> None:
-        self._pending -= pairs
-        if not self._pending:
-            self._watchdog.confirmed()
+    def _confirm(self, subscriptions: frozenset[Subscription]) -> None:
+        self._unconfirmed -= subscriptions
+        if not self._unconfirmed:
+            self._watchdog.subscriptions_confirmed()
 
-    async def _data(self, data: Data, received_ns: int) -> None:
+    async def _handle_data(self, data: MarketData, received_ns: int) -> None:
         self._events.message("data")
-        for fault in data.faults:
-            self._events.rejected_tick(fault)
+        for error in data.errors:
+            self._events.rejected_tick(error)
         if not data.ticks:
             return
+        # A snapshot is from before the subscription, so its age is no delay of the feed.
         if not data.snapshot:
             for tick in data.ticks:
                 self._events.delay((received_ns - tick.time_ns) / NS)
-        await self._take(data, received_ns)
-        self._watchdog.data(self._clock())
-        self._watchdog.alive(self._clock())
-        if not self._delivers:
-            # Only now: a venue that accepts and then refuses must not be stormed.
-            self._delivers = True
+        await self._handler(data, received_ns)
+        # After the handler, because its wait for the bus is no silence of the venue.
+        self._watchdog.data_received(self._clock())
+        self._watchdog.message_received(self._clock())
+        if not self._delivering:
+            # Only data reset the backoff: a venue that accepts connections and then refuses
+            # subscriptions must not be flooded with attempts.
+            self._delivering = True
             self._backoff.reset()
-            self._events.delivering(self._endpoint.number, self._endpoint.symbols)
+            self._events.delivering(self._options.number, self._options.symbols)
 
     def _report_lost(self, *, closing: bool) -> None:
-        lost = self._sequence.take_lost(closing=closing)
+        lost = self._sequence.collect_lost(closing=closing)
         if lost:
             self._events.gap("", "messages", lost)
-
-
-_SILENCE = {
-    "unconfirmed": "the venue did not confirm the subscriptions in time",
-    "heartbeat": "no message, not even a heartbeat, came in time",
-    "data": "the venue is there, but its data have stopped",
-}

@@ -1,106 +1,114 @@
 """Kraken: the WebSocket API v2, and public trades over REST.
 
-Symbols are written as everywhere in volsvc, `BTC-USD`; Kraken writes `BTC/USD`.
+Symbols have our form, `BTC-USD`; Kraken writes `BTC/USD`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from volsvc.domain import InvalidTickError, Tick, format_time
 from volsvc.sources.live.venue import (
-    Confirmed,
     Content,
-    Data,
+    ErrorMessage,
+    FeedKind,
     Heartbeat,
+    IgnoredMessage,
+    MarketData,
     Message,
-    Refusal,
+    Subscription,
+    SubscriptionAck,
     TradeGap,
-    Unused,
-    data_of,
     decode_object,
-    objects,
+    market_data,
+    object_list,
 )
 
 CHANNELS = {"trades": "trade", "ticker": "ticker"}
-# What Kraken's REST API calls assets that its newer WebSocket calls by their usual names.
-OLD_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
+# The REST API has older names than the WebSocket for some assets.
+REST_ASSET_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
 
 
 class Kraken:
-    """Kraken as a venue; it numbers trades but not messages, and its side is the taker's."""
+    """Kraken as a venue: it numbers trades but not messages; the side of a trade is the taker's."""
 
     name = "kraken"
     ws_url = "wss://ws.kraken.com/v2"
     rest_url = "https://api.kraken.com"
 
-    def __init__(self, feed: Literal["trades", "ticker"] = "trades") -> None:
+    def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
 
-    def subscriptions(self, symbols: Sequence[str]) -> list[str]:
-        """One message; heartbeats come with any subscription, while nothing else does."""
+    def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
+        """Return the one message that is needed."""
+        # Heartbeats come with any subscription, while nothing else is sent.
         pairs = [symbol.replace("-", "/") for symbol in symbols]
         params = {"channel": self.channel, "symbol": pairs, "snapshot": True}
         return [msgspec.json.encode({"method": "subscribe", "params": params}).decode()]
 
     def parse(self, raw: str | bytes, received_ns: int) -> Message:
-        """What a message says; raises InvalidTickError when it is malformed."""
+        """Parse a message; raises InvalidTickError if it is malformed."""
         message = decode_object(raw)
         if message.get("method") == "subscribe":
-            return Message(_receipt(message))
+            return Message(_parse_reply(message))
         channel = message.get("channel")
         if channel == "heartbeat":
             return Message(Heartbeat())
         if channel in ("trade", "ticker"):
-            return Message(_data(message, received_ns))
-        return Message(Unused(str(channel)[:40]))
+            return Message(_parse_data(message, received_ns))
+        return Message(IgnoredMessage(str(channel)[:40]))
 
     def trades_url(self, gap: TradeGap) -> str:
-        """Trades after the last one known; the API goes by time in nanoseconds, not by id."""
+        """Return the request for the trades after the last known one."""
         base, _, quote = gap.symbol.partition("-")
-        pair = OLD_NAMES.get(base, base) + OLD_NAMES.get(quote, quote)
+        pair = REST_ASSET_NAMES.get(base, base) + REST_ASSET_NAMES.get(quote, quote)
+        # The API pages by time in nanoseconds, not by id. `since` is exclusive, and a missed trade
+        # may have the time of the last known one.
         return "/0/public/Trades?" + urlencode({"pair": pair, "since": gap.after_ns - 1})
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
-        """The trades of a REST answer, oldest first; raises InvalidTickError."""
+        """Parse a REST page of trades, oldest first; raises InvalidTickError."""
         answer = decode_object(body)
         result = answer.get("result")
         if answer.get("error") or not isinstance(result, dict):
             raise InvalidTickError("error", str(answer.get("error"))[:100], "json")
+        # The key is the API's own name of the pair (XXBTZUSD for XBTUSD); beside it stands `last`.
         lists = [rows for rows in result.values() if isinstance(rows, list)]
         rows = [_rest_row(symbol, row) for trades in lists for row in trades]
-        data = data_of(rows, self.name, snapshot=True)
-        if data.faults:
-            raise data.faults[0]
+        data = market_data(rows, self.name, snapshot=True)
+        if data.errors:
+            raise data.errors[0]
         return list(data.ticks)
 
 
-def _receipt(message: Mapping[str, Any]) -> Content:
+def _parse_reply(message: Mapping[str, Any]) -> Content:
+    """Parse the answer to a subscription, of which there is one for each symbol."""
     if not message.get("success"):
         symbol = str(message.get("symbol", "")).replace("/", "-")
-        return Refusal(f"{message.get('error')}"[:200], symbol)
+        return ErrorMessage(f"{message.get('error')}"[:200], symbol)
     result = message.get("result")
     if not isinstance(result, dict):
         raise InvalidTickError("result", "is not an object", "json")
     symbol = str(result.get("symbol")).replace("/", "-")
-    return Confirmed(frozenset({(str(result.get("channel")), symbol)}))
+    return SubscriptionAck(frozenset({Subscription(str(result.get("channel")), symbol)}))
 
 
-def _data(message: Mapping[str, Any], received_ns: int) -> Data:
+def _parse_data(message: Mapping[str, Any], received_ns: int) -> MarketData:
     snapshot = message.get("type") == "snapshot"
-    rows = [_row(row, received_ns) for row in objects(message, "data")]
-    return data_of(rows, Kraken.name, snapshot=snapshot)
+    rows = [_row(row, received_ns) for row in object_list(message, "data")]
+    return market_data(rows, Kraken.name, snapshot=snapshot)
 
 
 def _row(row: Mapping[str, Any], received_ns: int) -> Mapping[str, Any]:
-    """A trade or a ticker, which came without a time until 2025, under our own names."""
+    """Return a trade or a ticker with our names of the fields."""
     symbol = row.get("symbol")
     return {
         "symbol": symbol.replace("/", "-") if isinstance(symbol, str) else symbol,
+        # Tickers came without a time until 2025.
         "time": row.get("timestamp", format_time(received_ns)),
         "price": row.get("price", row.get("last")),
         "best_bid": row.get("bid"),
@@ -112,9 +120,12 @@ def _row(row: Mapping[str, Any], received_ns: int) -> Mapping[str, Any]:
 
 
 def _rest_row(symbol: str, row: object) -> Mapping[str, Any]:
-    """[price, volume, time, b or s, m or l, text, trade id]."""
+    """Return a REST trade as an object.
+
+    Its list is price, volume, time, side (b or s), order type (m or l), text, trade id.
+    """
     if not isinstance(row, list) or len(row) < 7:
-        raise InvalidTickError("trades", f"{row!r}"[:80] + " is no trade", "json")
+        raise InvalidTickError("trades", f"{row!r}"[:80] + " is not a trade", "json")
     price, size, time, side, *_, trade_id = row
     return {
         "symbol": symbol,

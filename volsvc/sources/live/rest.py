@@ -1,4 +1,4 @@
-"""A venue's public REST API: paced, with timeouts, retries and respect for Retry-After."""
+"""A client of a venue's public REST API: rate-limited, with timeouts and retries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 import aiohttp
 
@@ -14,13 +15,21 @@ from volsvc.backoff import Backoff
 from volsvc.domain import FeedError
 
 REQUEST_TIMEOUT_S = 10.0
+# Bytes.
 MAX_BODY = 16 * 1024 * 1024
-# A venue that asks for a longer pause than this is asked again after it all the same.
+# A longer Retry-After is cut to this.
 LONGEST_PAUSE_S = 120.0
 
 
+class _Failure(NamedTuple):
+    """A failed attempt; `pause_s` is the pause that the venue asks for."""
+
+    error: FeedError
+    pause_s: float = 0.0
+
+
 class RestClient:
-    """GETs of one venue, at most `per_s` a second."""
+    """Sends GET requests to one venue, at most `per_s` a second."""
 
     def __init__(
         self,
@@ -29,72 +38,77 @@ class RestClient:
         per_s: float,
         report: Callable[[str], None] = lambda outcome: None,
     ) -> None:
+        """`report` is called with the outcome of each request: ok, throttled or failed."""
         self._session = session
         self._base_url = base_url.rstrip("/")
         self._interval_s = 1 / per_s
         self._report = report
-        self._free_at = 0.0
+        self._next_slot_s = 0.0
         self._clock = asyncio.get_running_loop().time
 
     async def get(self, path: str, attempts: int | None = None) -> bytes:
-        """The body of an answer; waits and tries again while the venue is busy or away.
+        """Return the body of the answer; retries while the venue is busy or unreachable.
 
-        Raises FeedError for a refusal (4xx), and after so many attempts (None: never).
+        Raises FeedError if the venue refuses (4xx), or after so many attempts (None: never).
         """
         backoff = Backoff(0.25, 10.0)
         attempt = 0
         while True:
-            await self._turn()
+            await self._wait_for_slot()
             attempt += 1
-            body, error, pause_s = await self._attempt(path)
-            if body is not None:
+            result = await self._attempt(path)
+            if isinstance(result, bytes):
                 self._report("ok")
-                return body
+                return result
+            error = result.error
             self._report("throttled" if error.reason == "throttled" else "failed")
+            # The same request would be refused again, and cost a part of the rate limit.
             if error.reason == "rest" or attempt == attempts:
                 raise error
-            await asyncio.sleep(min(LONGEST_PAUSE_S, max(pause_s, backoff.delay_s())))
+            await asyncio.sleep(min(LONGEST_PAUSE_S, max(result.pause_s, backoff.delay_s())))
 
-    async def _turn(self) -> None:
-        """Wait for the next free slot of the rate."""
+    async def _wait_for_slot(self) -> None:
+        # The slot is taken before the wait, so that concurrent callers get different ones.
         now = self._clock()
-        at = max(now, self._free_at)
-        self._free_at = at + self._interval_s
-        if at > now:
-            await asyncio.sleep(at - now)
+        slot_s = max(now, self._next_slot_s)
+        self._next_slot_s = slot_s + self._interval_s
+        if slot_s > now:
+            await asyncio.sleep(slot_s - now)
 
-    async def _attempt(self, path: str) -> tuple[bytes | None, FeedError, float]:
+    async def _attempt(self, path: str) -> bytes | _Failure:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         try:
             async with self._session.get(self._base_url + path, timeout=timeout) as response:
+                # read(n) returns what has arrived so far, up to n bytes.
                 body = await response.content.read(MAX_BODY)
                 while not response.content.at_eof() and len(body) < MAX_BODY:
                     body += await response.content.read(MAX_BODY - len(body))
-                return _judge(response, body)
+                return body if response.status == 200 else _failure(response, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # TimeoutError has no text of its own.
             text = str(error) or type(error).__name__
-            return None, FeedError("unreachable", f"{self._base_url}: {text}"[:200]), 0.0
+            return _Failure(FeedError("unreachable", f"{self._base_url}: {text}"[:200]))
 
 
 @asynccontextmanager
 async def rest_client(base_url: str, per_s: float) -> AsyncIterator[RestClient]:
-    """A client with connections of its own."""
+    """Open a client with connections of its own."""
     async with aiohttp.ClientSession() as session:
         yield RestClient(session, base_url, per_s)
 
 
-def _judge(response: aiohttp.ClientResponse, body: bytes) -> tuple[bytes | None, FeedError, float]:
-    told = f"{response.url.path}: {response.status} {body[:120].decode(errors='replace')}"
+def _failure(response: aiohttp.ClientResponse, body: bytes) -> _Failure:
+    detail = f"{response.url.path}: {response.status} {body[:120].decode(errors='replace')}"
+    pause_s = _pause_s(response.headers.get("Retry-After"))
     if response.status == 429:
-        return None, FeedError("throttled", told), _pause_s(response.headers.get("Retry-After"))
+        return _Failure(FeedError("throttled", detail), pause_s)
     if response.status >= 500:
-        return None, FeedError("busy", told), _pause_s(response.headers.get("Retry-After"))
-    error = FeedError("rest", told)
-    return (body if response.status == 200 else None), error, 0.0
+        return _Failure(FeedError("busy", detail), pause_s)
+    return _Failure(FeedError("rest", detail))
 
 
 def _pause_s(header: str | None) -> float:
-    """Seconds that a Retry-After asks for: a number or a date; 0 without one."""
+    """Return the seconds of a Retry-After header, a number or a date; 0 without one."""
     if header is None:
         return 0.0
     try:

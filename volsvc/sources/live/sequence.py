@@ -1,17 +1,17 @@
-"""Messages of one connection that were lost, repeated or overtaken, by the venue's numbers."""
+"""Lost, repeated and overtaken messages of one connection, by the venue's sequence numbers."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-# Messages after which a missing one is lost and not merely overtaken.
-DEPTH = 3
-# Numbers that are remembered, to know a repeated message.
+# Messages that may overtake a missing one before it counts as lost.
+REORDER_DEPTH = 3
+# Sequence numbers that are remembered, to recognise a repeated message.
 REMEMBERED = 64
 
 
-class Arrival(Enum):
-    """What a message is to its connection."""
+class MessageStatus(Enum):
+    """The result of a message's check; the values are labels of a metric."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -19,48 +19,54 @@ class Arrival(Enum):
     RESET = "reset"
 
 
-class SequenceCheck:
-    """Follows the numbers of one connection; a new connection needs a new one."""
+class SequenceTracker:
+    """Follows the sequence numbers of one connection; a new connection needs a new tracker."""
 
     def __init__(self) -> None:
         self._last: int | None = None
+        # Time of sending by sequence number, oldest entry first.
         self._seen: dict[int, str] = {}
+        # Missing numbers, each with the number whose arrival revealed it.
         self._missing: dict[int, int] = {}
         self._lost = 0
 
-    def note(self, sequence: int, sent: str) -> Arrival:
-        """Say what the message with this number, sent at this time, is."""
+    def check(self, sequence: int, sent: str) -> MessageStatus:
+        """Record a message and return its status; `sent` is its time of sending."""
         if self._last is None or sequence > self._last:
-            self._miss(sequence)
+            self._note_missing(sequence)
             self._last = sequence
-            arrival = Arrival.NEW
+            status = MessageStatus.NEW
         elif self._seen.get(sequence) == sent:
-            return Arrival.DUPLICATE
+            return MessageStatus.DUPLICATE
         elif self._missing.pop(sequence, None) is not None:
-            arrival = Arrival.REORDERED
+            status = MessageStatus.REORDERED
         else:
-            # The venue counts anew: what was still missing will not come.
+            # The venue started its count anew: what was still missing will not come.
             self._lost += len(self._missing)
             self._missing.clear()
             self._seen.clear()
             self._last = sequence
-            arrival = Arrival.RESET
+            status = MessageStatus.RESET
         self._remember(sequence, sent)
-        return arrival
+        return status
 
-    def take_lost(self, *, closing: bool = False) -> int:
-        """Messages found lost since the last call; at the end of a connection all that miss."""
+    def collect_lost(self, *, closing: bool = False) -> int:
+        """Return the number of messages found lost since the last call.
+
+        With `closing`, at the end of a connection, all missing messages are lost.
+        """
         last = self._last or 0
-        gone = [n for n, noticed in self._missing.items() if closing or last - noticed >= DEPTH]
-        for number in gone:
+        lost = [n for n, by in self._missing.items() if closing or last - by >= REORDER_DEPTH]
+        for number in lost:
             del self._missing[number]
-        lost, self._lost = self._lost + len(gone), 0
-        return lost
+        count, self._lost = self._lost + len(lost), 0
+        return count
 
-    def _miss(self, sequence: int) -> None:
+    def _note_missing(self, sequence: int) -> None:
         if self._last is None:
             return
-        # A leap beyond what is remembered cannot be made good by a late message.
+        # Numbers before the remembered range are counted but not kept, so that a leap of millions
+        # costs no memory; a late message could not make it good anyway.
         first = max(self._last + 1, sequence - REMEMBERED)
         self._lost += first - self._last - 1
         self._missing.update((number, sequence) for number in range(first, sequence))

@@ -1,4 +1,4 @@
-"""A venue's live ticks as a source: connections, seams and back-fill joined into one stream."""
+"""The live source: connections, trade sequencers and back-fill joined into one stream of ticks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import SourceError, SourceRow, Tick, is_symbol
 from volsvc.sources.base import FeedEvents, Skip
 from volsvc.sources.live.backfill import Backfill
-from volsvc.sources.live.connection import Connection, Endpoint
+from volsvc.sources.live.connection import Connection, ConnectionOptions
 from volsvc.sources.live.rest import RestClient
 from volsvc.sources.live.trade_sequencer import TradeSequencer
-from volsvc.sources.live.venue import Data, Venue
+from volsvc.sources.live.venue import MarketData, Venue
 
-# Messages that wait for the bus; beyond this the venue is not read, and missed trades are fetched
-# later.
-WAITING_BATCHES = 1_000
+# Batches that may wait for the bus. Beyond them the venue is not read, and trades that are missed
+# meanwhile are fetched later.
+MAX_QUEUED_BATCHES = 1_000
 
 
 class LiveSource:
-    """The ticks of a venue as they happen, each trade once and in its place.
+    """The ticks of a venue as they happen, each trade once and in order.
 
-    Positions go on rising when `batches` is called again, and what was handed out last is handed
-    out again, so that nothing is lost when the publisher has to begin anew.
+    Positions keep rising when `batches` is called again, and the last batch is yielded again, so
+    that nothing is lost when the publisher has to restart.
     """
 
     def __init__(
@@ -36,22 +36,24 @@ class LiveSource:
         """Raises SourceError for a name that cannot be a symbol."""
         for symbol in symbols:
             if not is_symbol(symbol):
-                raise SourceError(f"{symbol!r} cannot be the name of a symbol")
+                raise SourceError(f"{symbol!r} is not a valid symbol name")
         self._venue = venue
         self._symbols = tuple(dict.fromkeys(symbols))
         self._settings = settings
         self._events = events
-        self._seams = {symbol: TradeSequencer(symbol) for symbol in self._symbols}
-        self._waiting: asyncio.Queue[list[SourceRow]] = asyncio.Queue()
-        self._room = asyncio.Event()
+        self._sequencers = {symbol: TradeSequencer(symbol) for symbol in self._symbols}
+        # Unbounded, because a back-fill must never wait here: `_handle_data` keeps the bound, by
+        # making the connections wait.
+        self._queue: asyncio.Queue[list[SourceRow]] = asyncio.Queue()
+        self._has_room = asyncio.Event()
         self._position = 0
-        self._handed_out: list[SourceRow] = []
-        # The start is part of the name: a live stream is never resumed.
+        self._last_batch: list[SourceRow] = []
+        # With its start in the name each run is a stream of its own: a live stream cannot resume.
         self.identity = f"{venue.name}@{time.time_ns()}"
 
     async def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
-        """Ticks as they come, without end."""
-        again = [row for row in self._handed_out if not skip(row)]
+        """Yield ticks as they arrive, without end."""
+        again = [row for row in self._last_batch if not skip(row)]
         if again:
             yield again
         async with aiohttp.ClientSession() as session:
@@ -59,10 +61,10 @@ class LiveSource:
             tasks = self._connect(session, backfill)
             try:
                 while True:
-                    self._handed_out = await self._next([*tasks, backfill.failure])
-                    yield self._handed_out
+                    self._last_batch = await self._next_batch([*tasks, backfill.failure])
+                    yield self._last_batch
             finally:
-                await _end([*tasks, *backfill.tasks.values(), backfill.failure])
+                await _cancel([*tasks, *backfill.tasks.values(), backfill.failure])
 
     def _new_backfill(self, session: aiohttp.ClientSession) -> Backfill:
         base = self._settings.rest_url or self._venue.rest_url
@@ -72,50 +74,50 @@ class LiveSource:
     def _connect(
         self, session: aiohttp.ClientSession, backfill: Backfill
     ) -> list[asyncio.Task[None]]:
-        """A task a connection, each with its share of the symbols."""
+        """Start a task for each connection, each with its share of the symbols."""
 
-        async def take(data: Data, received_ns: int) -> None:
-            await self._take(data, received_ns, backfill)
+        async def handler(data: MarketData, received_ns: int) -> None:
+            await self._handle_data(data, received_ns, backfill)
 
         most = self._settings.symbols_per_connection
         shares = [self._symbols[i : i + most] for i in range(0, len(self._symbols), most)]
         tasks = []
         for number, share in enumerate(shares):
-            endpoint = Endpoint(number, self._venue, share, self._settings)
-            connection = Connection(session, endpoint, self._events, take)
+            options = ConnectionOptions(number, self._venue, share, self._settings)
+            connection = Connection(session, options, self._events, handler)
             tasks.append(asyncio.create_task(connection.run(), name=f"feed {number}"))
         return tasks
 
-    async def _take(self, data: Data, received_ns: int, backfill: Backfill) -> None:
-        """Let what is in order through, see to what misses, and wait while the bus is behind."""
+    async def _handle_data(self, data: MarketData, received_ns: int, backfill: Backfill) -> None:
+        """Queue the trades that are in order, start back-fills, and wait while the bus is slow."""
         by_symbol: dict[str, list[Tick]] = {}
         for tick in data.ticks:
             by_symbol.setdefault(tick.symbol, []).append(tick)
         for symbol, ticks in by_symbol.items():
-            sequencer = self._seams.get(symbol)
+            sequencer = self._sequencers.get(symbol)
             if sequencer is None:
                 self._events.message("unasked")
                 continue
             known = sequencer.duplicates
-            self._forward(sequencer.offer(ticks), received_ns)
+            self._forward(sequencer.add(ticks), received_ns)
             for _ in range(sequencer.duplicates - known):
                 self._events.message("known_trade")
             if sequencer.gap is not None:
                 backfill.start(symbol, sequencer, lambda late: self._forward(late, time.time_ns()))
-        if self._waiting.qsize() >= WAITING_BATCHES:
-            self._room.clear()
-            await self._room.wait()
+        if self._queue.qsize() >= MAX_QUEUED_BATCHES:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def _forward(self, ticks: list[Tick], received_ns: int) -> None:
         if ticks:
             start = self._position
             self._position += len(ticks)
             rows = [SourceRow(start + i, tick, received_ns) for i, tick in enumerate(ticks)]
-            self._waiting.put_nowait(rows)
+            self._queue.put_nowait(rows)
 
-    async def _next(self, tasks: Sequence[asyncio.Future[None]]) -> list[SourceRow]:
-        """What waits, once something does; raises what a task failed with."""
-        getter = asyncio.ensure_future(self._waiting.get())
+    async def _next_batch(self, tasks: Sequence[asyncio.Future[None]]) -> list[SourceRow]:
+        """Wait for rows and return all that are queued; raises the exception of a failed task."""
+        getter = asyncio.ensure_future(self._queue.get())
         try:
             watched: set[asyncio.Future[Any]] = {getter, *tasks}
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -125,13 +127,13 @@ class LiveSource:
             rows = await getter
         finally:
             getter.cancel()
-        while not self._waiting.empty():
-            rows += self._waiting.get_nowait()
-        self._room.set()
+        while not self._queue.empty():
+            rows += self._queue.get_nowait()
+        self._has_room.set()
         return rows
 
 
-async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
     """Cancel tasks and wait until they have ended."""
     for task in tasks:
         task.cancel()

@@ -1,62 +1,73 @@
-"""The seam between the live machine and a venue: what a socket says, and what a venue must know.
+"""The protocol that a venue implements, and the messages that its parser returns.
 
-A venue is a parser without I/O and a few texts to send. Connections, watchdogs, order, back-fill
-and limits are the same for all of them.
+A venue is a parser without I/O and a few texts to send. Connections, watchdogs, ordering, back-fill
+and rate limits are the same for all venues.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from volsvc.domain import InvalidTickError, Tick, tick_from_fields
 
+# The kind of messages that become ticks (`source.feed`).
+FeedKind = Literal["trades", "ticker"]
+
 _decode = msgspec.json.Decoder().decode
 
 
-class Data(NamedTuple):
-    """Ticks in the order of their times; `faults` are entries of the message that are none.
+class Subscription(NamedTuple):
+    """A channel of a venue for one symbol."""
+
+    channel: str
+    symbol: str
+
+
+class MarketData(NamedTuple):
+    """The ticks of a message in the order of their times, and the errors of its invalid entries.
 
     A snapshot holds what happened before the subscription.
     """
 
     ticks: tuple[Tick, ...]
     snapshot: bool = False
-    faults: tuple[InvalidTickError, ...] = ()
+    errors: tuple[InvalidTickError, ...] = ()
 
 
 class Heartbeat(NamedTuple):
-    """The venue is there."""
+    """A sign of life without data."""
 
 
-class Confirmed(NamedTuple):
-    """Subscriptions that stand: (channel, symbol)."""
+class SubscriptionAck(NamedTuple):
+    """The venue's confirmation of subscriptions."""
 
-    pairs: frozenset[tuple[str, str]]
+    subscriptions: frozenset[Subscription]
 
 
-class Refusal(NamedTuple):
-    """An error message, in the venue's words, and the symbol that it names, if any."""
+class ErrorMessage(NamedTuple):
+    """An error message: the venue's text, and the symbol that it names, if any."""
 
     text: str
     symbol: str = ""
 
 
-class Unused(NamedTuple):
-    """A well-formed message that we have no use for."""
+class IgnoredMessage(NamedTuple):
+    """A well-formed message that is not needed."""
 
     kind: str
 
 
-Content = Data | Heartbeat | Confirmed | Refusal | Unused
+Content = MarketData | Heartbeat | SubscriptionAck | ErrorMessage | IgnoredMessage
 
 
 class Message(NamedTuple):
-    """A message of the socket; `sequence` counts a connection's messages where the venue does.
+    """A parsed message of the WebSocket.
 
-    `sent` is the venue's time of sending as text, to tell a repeated message from a new one.
+    `sequence` numbers the messages of a connection, None if the venue does not. `sent` is the
+    venue's time of sending as text, which tells a repeated message from a new one.
     """
 
     content: Content
@@ -65,7 +76,10 @@ class Message(NamedTuple):
 
 
 class TradeGap(NamedTuple):
-    """Trades of a symbol that were missed, both ids inclusive; `after_ns` is before them."""
+    """Missing trades of a symbol, both ids inclusive.
+
+    `after_ns` is the time of the newest trade before them.
+    """
 
     symbol: str
     first: int
@@ -74,7 +88,7 @@ class TradeGap(NamedTuple):
 
 
 class Venue(Protocol):
-    """What a venue must know; a second one is one file."""
+    """An exchange: its addresses, its subscriptions and its message formats."""
 
     name: str
     ws_url: str
@@ -85,28 +99,28 @@ class Venue(Protocol):
         """The channel whose messages become ticks."""
         ...
 
-    def subscriptions(self, symbols: Sequence[str]) -> list[str]:
-        """The messages that subscribe to ticks and heartbeats."""
+    def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
+        """Return the messages that subscribe to ticks and heartbeats."""
         ...
 
     def parse(self, raw: str | bytes, received_ns: int) -> Message:
-        """What a message says; raises InvalidTickError when it is malformed as a whole.
+        """Parse a message; raises InvalidTickError if it is malformed as a whole.
 
-        `received_ns` is the event time of what the venue sends without one.
+        `received_ns` is the event time of ticks that the venue sends without a time.
         """
         ...
 
     def trades_url(self, gap: TradeGap) -> str:
-        """Path and query of the REST request for the first page of a hole."""
+        """Return path and query of the REST request for the first page of a gap."""
         ...
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
-        """The trades of a page, oldest first; raises InvalidTickError."""
+        """Parse a REST page of trades, oldest first; raises InvalidTickError."""
         ...
 
 
 def decode_object(raw: str | bytes) -> Mapping[str, Any]:
-    """The JSON object of a message; raises InvalidTickError when it is none."""
+    """Decode a JSON object; raises InvalidTickError if the message is not one."""
     message = decode(raw)
     if not isinstance(message, dict):
         raise InvalidTickError("message", "is not a JSON object", "json")
@@ -114,29 +128,32 @@ def decode_object(raw: str | bytes) -> Mapping[str, Any]:
 
 
 def decode(raw: str | bytes) -> Any:
-    """The JSON of a message; raises InvalidTickError when it is none."""
+    """Decode a JSON value; raises InvalidTickError if the message is not JSON."""
     try:
         return _decode(raw)
+    # A deeply nested message exhausts the stack, and bytes may not be UTF-8.
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidTickError("message", f"is not JSON: {error}"[:200], "json") from error
 
 
-def objects(message: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
-    """A list of objects inside a message; raises InvalidTickError when it is none."""
+def object_list(message: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    """Return a field that holds a list of objects; raises InvalidTickError if it does not."""
     found = message.get(field)
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise InvalidTickError(field, "is not a list of objects", "json")
     return found
 
 
-def data_of(rows: Iterable[Mapping[str, Any]], source: str, *, snapshot: bool) -> Data:
-    """Ticks of rows under our own names for fields, put into the order of times and ids."""
+def market_data(rows: Iterable[Mapping[str, Any]], source: str, *, snapshot: bool) -> MarketData:
+    """Make ticks of rows whose fields have our names, sorted by time and trade id."""
     ticks: list[Tick] = []
-    faults: list[InvalidTickError] = []
+    errors: list[InvalidTickError] = []
     for row in rows:
+        # One bad entry costs only itself, not the other trades of the message.
         try:
             ticks.append(tick_from_fields(row, None, source))
         except InvalidTickError as error:
-            faults.append(error)
+            errors.append(error)
+    # Venues send snapshots newest first and updates oldest first.
     ticks.sort(key=lambda tick: (tick.time_ns, tick.trade_id or 0))
-    return Data(tuple(ticks), snapshot, tuple(faults))
+    return MarketData(tuple(ticks), snapshot, tuple(errors))

@@ -1,4 +1,7 @@
-"""What the simulated exchange says, in the words of Coinbase's Advanced Trade and Exchange APIs."""
+"""The messages of the simulated exchange, in the formats of Coinbase.
+
+The WebSocket has those of Advanced Trade, REST those of the Exchange API.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ Events = list[dict[str, Any]]
 
 
 def now_text() -> str:
-    """The exchange's clock."""
+    """Return the time of the exchange's clock."""
     return format_time(time.time_ns())
 
 
 def envelope(channel: str, sent: str, sequence: int, events: Events) -> str:
-    """A message of the socket; `sequence` counts those of its connection."""
+    """Return a message of the WebSocket; `sequence` numbers the messages of a connection."""
     message = {
         "channel": channel,
         "client_id": "",
@@ -32,12 +35,15 @@ def envelope(channel: str, sent: str, sequence: int, events: Events) -> str:
 
 
 def error(text: str) -> str:
-    """An error message, which has no envelope and no number."""
+    """Return an error message, which has no envelope and no number."""
     return msgspec.json.encode({"type": "error", "message": text}).decode()
 
 
 def data_messages(channel: str, step: Step, skew_ns: int) -> list[tuple[str, Events]]:
-    """Time of sending and events of a step's messages: one of trades, or one for each ticker."""
+    """Return the messages of a step as time of sending and events.
+
+    There is one message of trades, or one for each ticker.
+    """
     if channel == "market_trades":
         last_ns = step.ticks[-1].time_ns + skew_ns
         trades = [trade(tick, skew_ns) for tick in step.ticks]
@@ -52,7 +58,7 @@ def data_messages(channel: str, step: Step, skew_ns: int) -> list[tuple[str, Eve
 
 
 def snapshot(channel: str, newest: Sequence[Tick]) -> tuple[str, Events]:
-    """What a channel sends after its subscription: past trades newest first, or the last price."""
+    """Return the message after a subscription: past trades, newest first, or the last price."""
     sent = format_time(newest[-1].time_ns)
     if channel == "market_trades":
         return sent, [{"type": "snapshot", "trades": [trade(tick) for tick in newest[::-1]]}]
@@ -60,18 +66,19 @@ def snapshot(channel: str, newest: Sequence[Tick]) -> tuple[str, Events]:
 
 
 def heartbeat(counter: int) -> Events:
-    """The exchange is there; the time has the form that Go programs print."""
+    """Return the events of a heartbeat."""
+    # The real venue sends the time in the form that Go programs print, and the counter as a number.
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
     return [{"current_time": f"{clock} +0000 UTC m=+{counter}.0", "heartbeat_counter": counter}]
 
 
 def confirmation(channels: Mapping[str, Iterable[str]]) -> Events:
-    """Every subscription that stands."""
+    """Return the events that confirm all subscriptions of a client."""
     return [{"subscriptions": {name: sorted(products) for name, products in channels.items()}}]
 
 
 def trade(tick: Tick, skew_ns: int = 0) -> dict[str, Any]:
-    """A trade on the socket."""
+    """Return a trade in the format of the WebSocket."""
     return {
         "trade_id": str(tick.trade_id),
         "product_id": tick.symbol,
@@ -83,7 +90,8 @@ def trade(tick: Tick, skew_ns: int = 0) -> dict[str, Any]:
 
 
 def rest_trade(tick: Tick) -> dict[str, Any]:
-    """A trade in the REST API."""
+    """Return a trade in the format of the REST API."""
+    # Here the id is a number; on the WebSocket it is a text.
     found = trade(tick)
     return {
         "trade_id": tick.trade_id,
@@ -99,8 +107,9 @@ def _ticker(tick: Tick) -> dict[str, Any]:
 
 
 def frame(text: str) -> bytes:
-    """A text message as the bytes of one unmasked WebSocket frame (RFC 6455, 5.2)."""
+    """Return a text message as one unmasked WebSocket frame (RFC 6455, section 5.2)."""
     payload = text.encode()
+    # 0x81: the final fragment of a text. The length has 7, 16 or 64 bits.
     if len(payload) < 126:
         head = bytes([0x81, len(payload)])
     elif len(payload) < 65_536:

@@ -1,4 +1,4 @@
-"""One request and its answer over HTTP, without a second try."""
+"""One HTTP request and its answer, without a retry."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import aiohttp
 from yarl import URL
 
 from volsvc import __version__
-from volsvc.client.calls import Call
+from volsvc.client.calls import ApiCall
 from volsvc.client.errors import ClientError, UnexpectedAnswerError, UnreachableError, error_of
 from volsvc.client.retries import retry_after_s
 
 _JSON: Final = {"Content-Type": "application/json"}
-# A stream without a byte for so long is dead: the service sends one at least every 15 seconds.
-SILENCE_S: Final = 45.0
+# A stream without a byte for so long is dead: the service sends at least a comment every 15 s.
+STREAM_SILENCE_S: Final = 45.0
 
 
-class Exchange:
-    """Sends requests to one service over connections that are kept; for one event loop.
+class HttpSession:
+    """Sends requests to one service over persistent connections, in one event loop.
 
-    The key goes into a header and nowhere else, and only to this service: redirects are refused.
+    The key is sent in a header and nowhere else, and only to this service: redirects are refused.
     """
 
     def __init__(self, url: str, key: str | None, timeout_s: float, ssl: tls.SSLContext | None):
@@ -32,7 +32,8 @@ class Exchange:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ClientError("url: must be an address such as http://127.0.0.1:8000")
         if parts.username or parts.query or parts.fragment:
-            raise ClientError("url: must have no user, query or fragment; give the key as `key`")
+            raise ClientError("url: must have no user, query or fragment; pass the key as `key`")
+        # A line break in it would start another header.
         if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key):
             raise ClientError("key: must be one word as `volsvc keys new` printed it")
         self._url = url.rstrip("/")
@@ -40,45 +41,48 @@ class Exchange:
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._patient = aiohttp.ClientTimeout(sock_connect=timeout_s, sock_read=SILENCE_S)
+        self._stream_timeout = aiohttp.ClientTimeout(
+            sock_connect=timeout_s, sock_read=STREAM_SILENCE_S
+        )
         self._ssl = ssl or True
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """End its connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, call: Call[Any]) -> bytes:
-        """The body of a good answer; raises ClientError."""
+    async def fetch(self, call: ApiCall[Any]) -> bytes:
+        """Return the body of a successful answer; raises ClientError."""
         async with self._open(call, self._timeout) as response:
-            answer = await _read(response, self._url)
+            answer = await _read_body(response, self._url)
+            # A proxy may answer the same status with a page of its own.
             ours = response.content_type == "application/json"
-            if response.status != 200 and not (response.status == call.also and ours):
-                raise _error(response, answer)
+            if response.status != 200 and not (response.status == call.also_status and ours):
+                raise _answer_error(response, answer)
             return answer
 
     @asynccontextmanager
-    async def stream(self, call: Call[Any]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of an answer without end, as they come; raises ClientError."""
-        async with self._open(call, self._patient) as response:
+    async def stream(self, call: ApiCall[Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open an endless answer and yield its bytes as they arrive; raises ClientError."""
+        async with self._open(call, self._stream_timeout) as response:
             if response.status != 200:
-                raise _error(response, await _read(response, self._url))
+                raise _answer_error(response, await _read_body(response, self._url))
             async with aclosing(_chunks(response, self._url)) as chunks:
                 yield chunks
 
     @asynccontextmanager
     async def _open(
-        self, call: Call[Any], limits: aiohttp.ClientTimeout
+        self, call: ApiCall[Any], limits: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            # Here and not in the constructor, because a session belongs to the running loop.
+            # Not in the constructor, because a session belongs to the running event loop.
             jar = aiohttp.DummyCookieJar()
             self._session = aiohttp.ClientSession(headers=self._headers, cookie_jar=jar)
         try:
             response = await self._session.request(
                 call.method,
-                # A path comes with its names quoted.
+                # The names in the path are quoted already.
                 URL(self._url + call.path, encoded=True).with_query(call.query),
                 data=call.body,
                 headers={**_JSON, **call.headers} if call.body is not None else call.headers,
@@ -92,7 +96,7 @@ class Exchange:
             yield response
 
 
-async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, url: str) -> bytes:
     try:
         return await response.read()
     except (aiohttp.ClientError, OSError) as error:
@@ -112,8 +116,8 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(f"{url}: {reason or type(error).__name__}")
 
 
-def _error(response: aiohttp.ClientResponse, body: bytes) -> ClientError:
+def _answer_error(response: aiohttp.ClientResponse, body: bytes) -> ClientError:
     if response.status < 400:
         place = response.headers.get("Location", "nowhere")
-        return UnexpectedAnswerError(f"the answer is {response.status} and leads to {place}")
+        return UnexpectedAnswerError(f"the answer is {response.status}, a redirect to {place}")
     return error_of(response.status, body, retry_after_s(response.headers.get("Retry-After")))

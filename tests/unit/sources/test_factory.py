@@ -1,0 +1,46 @@
+"""Tests of the configured source."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+
+from tests.unit.sources.replays import SYMBOLS, Events
+from volsvc.cli.main import cli
+from volsvc.config.live import LIVE_KINDS
+from volsvc.config.settings import SourceSettings, load_settings
+from volsvc.daemon.feed_listener import FeedListener
+from volsvc.sources.base import Source
+from volsvc.sources.factory import build_source
+from volsvc.sources.replay import GeneratorSource
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
+
+
+def source_of(**keys: object) -> Source | None:
+    settings = load_settings(None, {"source": keys})
+    return build_source(settings, Events(), FeedListener(Metrics(), Health()))
+
+
+@pytest.mark.parametrize("kind", sorted(LIVE_KINDS))
+def test_every_venue(kind: str) -> None:
+    """Each kind of a live source gives the ticks of its venue."""
+    source = source_of(kind=kind, symbols=list(SYMBOLS))
+    assert source is not None
+    assert source.identity.startswith(f"{kind}@")
+
+
+def test_other_kinds() -> None:
+    """`none` gives no source, and `replay` without a path the generator."""
+    assert source_of(kind="none") is None
+    assert isinstance(source_of(kind="replay"), GeneratorSource)
+
+
+def test_help_names_every_kind() -> None:
+    """The help of `--source` has every kind of source."""
+    run = get_command(cli).commands["run"]  # type: ignore[attr-defined]
+    (option,) = [param for param in run.params if param.name == "source"]
+    kinds = get_args(SourceSettings.model_fields["kind"].annotation)
+    assert [kind for kind in kinds if kind not in option.help] == []

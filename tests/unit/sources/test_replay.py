@@ -1,0 +1,105 @@
+"""Tests of the sources that replay a recording or the generator."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sources.replays import NOW_NS, SOURCES, Events, replay, rows_of
+from volsvc.domain import NS, Tick
+
+MANY = 1_500
+
+
+@pytest.mark.parametrize("name", SOURCES)
+class TestSourceContract:
+    """Properties of every source."""
+
+    async def test_ticks_are_repeatable(self, name: str, folder: Path) -> None:
+        """Two sources of one identity give the same ticks at the same rising positions."""
+        first, second = SOURCES[name](folder), SOURCES[name](folder)
+        assert first.identity == second.identity
+        rows = await rows_of(first, MANY)
+        assert rows == await rows_of(second, MANY)
+        assert rows == await rows_of(first, MANY), "and it can be read again"
+        assert [row.position for row in rows] == sorted({row.position for row in rows})
+        assert all(isinstance(row.tick, Tick) for row in rows)
+
+    async def test_skip(self, name: str, folder: Path) -> None:
+        """The rows after the skipped ones are unchanged."""
+        rows = await rows_of(SOURCES[name](folder), 700)
+        last = rows[99].position
+        rest = await rows_of(SOURCES[name](folder), 600, lambda row: row.position <= last)
+        assert rest == rows[100:]
+
+    async def test_times_rise_for_each_symbol(self, name: str, folder: Path) -> None:
+        """Event times of a symbol never go back, and trade ids never repeat."""
+        rows = await rows_of(SOURCES[name](folder), 4_000)
+        for symbol in {row.tick.symbol for row in rows}:
+            ticks = [row.tick for row in rows if row.tick.symbol == symbol]
+            assert all(a.time_ns <= b.time_ns for a, b in pairwise(ticks))
+            assert len({t.trade_id for t in ticks}) == len(ticks)
+
+
+async def test_clock_now_and_loop(folder: Path) -> None:
+    """A shifted replay starts now with the same gaps; a lap starts a second after the last one."""
+    plain = await rows_of(SOURCES["csv"](folder), 10**6)
+    moved = await rows_of(SOURCES["now"](folder), 10**6)
+    shift = NOW_NS - plain[0].tick.time_ns
+    assert [r.tick.time_ns for r in moved] == [r.tick.time_ns + shift for r in plain]
+    assert SOURCES["now"](folder).identity != SOURCES["csv"](folder).identity
+    looped = await rows_of(SOURCES["loop"](folder), len(plain) + 10)
+    span = plain[-1].tick.time_ns - plain[0].tick.time_ns + NS
+    again = looped[len(plain) :]
+    assert [r.tick.time_ns - span for r in again] == [r.tick.time_ns for r in plain[:10]]
+    assert [r.tick.price for r in again] == [r.tick.price for r in plain[:10]]
+
+
+async def test_selected_symbols(folder: Path) -> None:
+    """Only the selected symbols are replayed."""
+    rows = await rows_of(SOURCES["symbol"](folder), 10**6)
+    assert {row.tick.symbol for row in rows} == {"ETH-USD"}
+
+
+async def test_a_file_is_streamed(tmp_path: Path) -> None:
+    """Only a small part of a big file is read before the first ticks."""
+    path = tmp_path / "big.csv"
+    with path.open("w") as out:
+        writer = csv.writer(out)
+        writer.writerow(["time", "symbol", "price"])
+        writer.writerows((1_767_571_200 + i, "A", 1 + i) for i in range(200_000))
+    source = replay(path)
+    assert source.fraction == 0
+    await rows_of(source, 100)
+    assert source.fraction < 0.1
+    assert sum(1 for _ in source.ticks()) == 200_000
+    assert source.fraction == 1
+
+
+async def test_invalid_rows(tmp_path: Path) -> None:
+    """Each invalid row is reported with line and field; the valid ones are replayed."""
+    lines = [
+        json.dumps({"time": 1_767_571_200 + i, "symbol": "A", "price": 1 + i}) for i in range(50)
+    ]
+    lines[3] = "{"
+    lines[4] = "[1]"
+    lines[5] = json.dumps({"time": 1_767_571_205, "symbol": "A", "price": -1})
+    lines[6] = json.dumps({"type": "heartbeat"})
+    lines[7] = ""
+    lines[9] = json.dumps({"time": 1_767_571_200, "symbol": "A", "price": 1})
+    path = tmp_path / "t.ndjson"
+    path.write_text("\n".join(lines))
+    events = Events()
+    rows = await rows_of(replay(path, events), 10**6)
+    assert len(rows) == 45
+    assert events.faults == [
+        (4, "line", "rejected"),
+        (5, "line", "rejected"),
+        (6, "price", "rejected"),
+        (7, "type", "rejected"),
+        (10, "time", "late"),
+    ]

@@ -1,0 +1,208 @@
+"""`volsvc evaluate`: compare forecasts with standard models, walking forward."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from volsvc.commands.arguments import minute_argument, split_names
+from volsvc.commands.progress import progress_bar
+from volsvc.commands.training import check_length, fit_with_progress, load_minutes, minute_text
+from volsvc.config.settings import Settings, SettingsError
+from volsvc.features import MinuteBar
+from volsvc.models import (
+    HORIZONS_S,
+    MlModel,
+    Model,
+    read_artefact,
+)
+from volsvc.models.base import Array, matrix_of_scales
+from volsvc.sources.files import recordings_in
+from volsvc.training.anchors import ANCHORS, CASCADE_HARS
+from volsvc.training.bars import is_bars, read_bars
+from volsvc.training.causality import check_causality
+from volsvc.training.dataset import Minutes, bar_rows
+from volsvc.training.evaluation import Scores, pool, score
+from volsvc.training.fit import FitSpec
+from volsvc.training.report import Report, write_report
+from volsvc.training.scores import qlike
+from volsvc.training.walkforward import DAY, OURS, Fold, WalkForwardResult, folds, walk_forward
+
+EXPLANATION: Final = (
+    "No forecast of any model is below 2 % of the symbol's slow level: without that bound a few "
+    "minutes after an outage decide the mean of EWMA. EWMA has its best half-life of 2 to 480 "
+    "minutes per symbol and horizon. The HARs are refitted per symbol at the same times as our "
+    "model; cascade means the horizon (at least 5 minutes), an hour (six at a horizon of one), a "
+    "day and a week. log-HAR, QLIKE-HAR and QLIKE-HAR-5 have the daily pattern taken out; "
+    "QLIKE-HAR-5 has the windows 5 and 30 minutes, 3 hours, a day and a week. Diebold-Mariano on "
+    "daily means, Newey-West with 7 lags; negative t is in our favour. Spikes: RV above its "
+    "trailing 30-day 90 % quantile."
+)
+# The causality check takes this many bars at the start of a recording, two weeks, and cuts them at
+# these shares of their length.
+CHECKED_BARS: Final = 20_000
+CHECKED_SHARES: Final = (0.3, 0.7, 0.95)
+# Minutes between rows of the fits that leave a symbol out; longer than usual because there are as
+# many fits as symbols in each span.
+LEFT_OUT_STEP: Final = 16
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `volsvc evaluate`; `command` is the command line that the report quotes."""
+
+    data: Sequence[Path]
+    start: str
+    end: str | None
+    refit_days: int
+    model: Path | None
+    leave_one_out: bool
+    anchors: Sequence[str]
+    title: str
+    out: Path
+    command: str
+
+
+def anchor_names(text: str) -> tuple[str, ...]:
+    """Return the standard models that `--anchors` names, all by default; raises SettingsError."""
+    names = split_names(text) or tuple(ANCHORS)
+    if unknown := [name for name in names if name not in ANCHORS]:
+        raise SettingsError(f"--anchors: {unknown[0]!r} is not one of {', '.join(ANCHORS)}")
+    if "EWMA" not in names:
+        raise SettingsError(f"--anchors: {text!r} is without EWMA, the reference of all figures")
+    # The report tests our forecasts against the best of these at each horizon.
+    if not set(names) & set(CASCADE_HARS):
+        raise SettingsError(f"--anchors: {text!r} must name one of {', '.join(CASCADE_HARS)}")
+    return names
+
+
+def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores]:
+    """Walk forward over the recordings, write the report, and return the pooled scores."""
+    panel = load_minutes(settings, options.data)
+    start = minute_argument("--start", options.start)
+    last = max(symbol.start + len(symbol) for symbol in panel)
+    end = minute_argument("--end", options.end) if options.end else last
+    spans = folds(start, end, options.refit_days * DAY)
+    models = _models_of_spans(panel, spans, options)
+    _check_causality(options.data, models[0])
+    results = _walk(panel, spans, models, options.anchors)
+    scores = [score(result) for result in results]
+    pooled = [
+        pool(
+            [r for r in results if r.horizon_s == horizon],
+            [s for s in scores if s.horizon_s == horizon],
+        )
+        for horizon in HORIZONS_S
+    ]
+    left_out = _left_out(panel, spans) if options.leave_one_out else {}
+    report = Report(
+        options.title, options.command, _notes(panel, spans, options), pooled, scores, left_out
+    )
+    write_report(report, results, options.out)
+    print(f"{options.out / 'report.md'}")
+    return pooled
+
+
+def _models_of_spans(
+    panel: Sequence[Minutes], spans: Sequence[Fold], options: EvaluateOptions
+) -> list[Model]:
+    """Return the model of each span: the given one, or one fitted on everything before it."""
+    if options.model is not None:
+        return [read_artefact(options.model).model] * len(spans)
+    spec = FitSpec()
+    check_length(panel, spans[0].start, spec)
+    return [
+        _fit_before(span.start, f"fitting before {minute_text(span.start)}", panel, spec)
+        for span in spans
+    ]
+
+
+def _check_causality(paths: Sequence[Path], model: Model) -> None:
+    """Raises CausalityError if a forecast changes when the bars after it are cut off."""
+
+    def forecasts(bars: Iterator[MinuteBar]) -> Sequence[Array]:
+        scales = np.array([row.scales for row in bar_rows(bars)])
+        return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
+
+    recordings = [file for path in paths for file in recordings_in(path) if is_bars(file)]
+    for file in recordings:
+        for bars in (bars[:CHECKED_BARS] for bars in read_bars(file).values()):
+            check_causality(forecasts, bars, [round(len(bars) * share) for share in CHECKED_SHARES])
+    if recordings:
+        print(f"causality: no forecast of {len(recordings)} recordings depends on later bars")
+
+
+def _fit_before(start: int, title: str, panel: Sequence[Minutes], spec: FitSpec) -> MlModel:
+    """Return a model fitted on the data before the minute `start`, which is its version."""
+    fitted = fit_with_progress(title, panel, start, spec)
+    return MlModel(fitted.parameters, "walk-forward", f"{start}")
+
+
+def _walk(
+    panel: Sequence[Minutes],
+    spans: Sequence[Fold],
+    models: Sequence[Model],
+    anchors: Sequence[str],
+) -> list[WalkForwardResult]:
+    """Forecast every symbol over the spans, each symbol in a process of its own."""
+    results: list[WalkForwardResult] = []
+    done = 0
+    with (
+        progress_bar("walking forward", lambda: done / len(panel)) as advance,
+        ProcessPoolExecutor(min(os.cpu_count() or 1, len(panel))) as pool_of_processes,
+    ):
+        walk = partial(walk_forward, spans=spans, models=models, anchors=anchors)
+        for of_symbol in pool_of_processes.map(walk, panel):
+            results += of_symbol
+            done += 1
+            advance(sum(len(result.minute) for result in of_symbol))
+    return results
+
+
+def _left_out(panel: Sequence[Minutes], spans: Sequence[Fold]) -> dict[tuple[str, float], float]:
+    """Return the QLIKE of each symbol and horizon, by models that were fitted on the others."""
+    spec = replace(FitSpec(), step_minutes=LEFT_OUT_STEP)
+    losses = {}
+    for symbol in panel:
+        others = [other for other in panel if other is not symbol]
+        title = f"fitting without {symbol.symbol}"
+        models = [_fit_before(span.start, title, others, spec) for span in spans]
+        for result in walk_forward(symbol, spans, models, anchors=()):
+            loss = qlike(result.realised, result.variances[OURS]).mean()
+            losses[symbol.symbol, result.horizon_s] = float(loss)
+    return losses
+
+
+def _notes(panel: Sequence[Minutes], spans: Sequence[Fold], options: EvaluateOptions) -> list[str]:
+    """Return the paragraphs of the report that say how it was made."""
+    start, end = minute_text(spans[0].start), minute_text(spans[-1].end)
+    tested = f"Tested from {start} to {end}, at every minute"
+    ours = (
+        f"with the model of {options.model.name}, unchanged"
+        if options.model
+        else f"in {len(spans)} spans, each forecast by what was fitted on everything before it"
+    )
+    proxy = "1-minute bars; at 60 s Parkinson's range of the next minute"
+    if all(symbol.ticks for symbol in panel):
+        proxy = "mid prices on a 5 s grid"
+    checked = (
+        "No forecast changed when the recording was cut short behind it (the causality check)."
+    )
+    symbols = ", ".join(f"{symbol.symbol} ({symbol.digest[:8]})" for symbol in panel)
+    notes = [
+        f"{tested}, {ours}. The last horizon before a fit is purged. {checked} Symbols: {symbols}.",
+        f"Loss: QLIKE on realised variance from {proxy}; floor (0.5 bp)² a minute. {EXPLANATION}",
+    ]
+    if options.leave_one_out:
+        notes.append(
+            f"Leaving one out: the fits without a symbol use every {LEFT_OUT_STEP}th minute, the "
+            f"main ones every {FitSpec().step_minutes}th."
+        )
+    return notes

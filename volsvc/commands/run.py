@@ -1,0 +1,38 @@
+"""`volsvc run`: run the daemon, and reload its settings at SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from volsvc.config.settings import Settings, SettingsError
+from volsvc.daemon.daemon import Daemon
+from volsvc.daemon.gc_tuning import tune_gc
+from volsvc.domain import StartupError
+from volsvc.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+
+async def run_daemon(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
+    """Run the daemon until `stop` is set; `load` reads the settings again."""
+    daemon = Daemon(settings)
+
+    def reload() -> None:
+        # A mistake in the file must not end a daemon that works.
+        try:
+            daemon.reload(load())
+        except (SettingsError, StartupError) as error:
+            log.warning("reload_refused", error=str(error))
+
+    def on_ready(url: str) -> None:
+        # Flushed: scripts wait for this line on a pipe.
+        print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    gc_task = asyncio.create_task(tune_gc(lambda: len(daemon.services.table)))
+    try:
+        await daemon.run(stop, on_ready)
+    finally:
+        gc_task.cancel()
