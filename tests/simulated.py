@@ -1,4 +1,4 @@
-"""Minutes of simulated markets with a known volatility."""
+"""Minute bars of simulated markets with a known volatility."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 
 from volsvc.features import MinuteBar, Ohlcv, bar_of_prices
 
+# 2026-01-05, a Monday, in minutes since the epoch.
 START = 29_459_520
-"""Minutes from the epoch to 2026-01-05, a Monday."""
+# Prices in a minute: one each 5 s, as on the grid of ticks.
 STEPS = 12
-"""Prices inside a minute, as often as the grid of ticks."""
 
 Array = NDArray[np.float64]
 
 
 def constant(sigma: float, minutes: int) -> Array:
-    """The same volatility a minute throughout."""
+    """Return the same volatility for each minute."""
     return np.full(minutes, sigma)
 
 
 def jump(sigma: float, factor: float, before: int, after: int) -> Array:
-    """A volatility that is `factor` times as large from one minute to the next."""
+    """Return a volatility that is `factor` times as large from one minute to the next."""
     return np.concatenate((np.full(before, sigma), np.full(after, factor * sigma)))
 
 
 def garch(sigma: float, minutes: int, seed: int) -> Array:
-    """GARCH(1,1) with a persistence of 0.98; the volatility of each minute, known before it."""
+    """Return the conditional volatility of each minute of a GARCH(1,1) with persistence 0.98."""
     rng = np.random.default_rng(seed)
     alpha, beta = 0.1, 0.88
     variance = usual = sigma**2
@@ -41,9 +41,9 @@ def garch(sigma: float, minutes: int, seed: int) -> Array:
 
 
 def bars(sigmas: Array, seed: int, scale: float = 1.0) -> list[MinuteBar]:
-    """Bars of a random walk; `sigmas` are per sqrt(minute), every minute has trades.
+    """Return bars of a random walk; `sigmas` are per sqrt(minute), every minute has trades.
 
-    The realised variance of a minute is that of its STEPS prices, as from ticks.
+    The realised variance of a minute is that of its STEPS prices, as it is from ticks.
     """
     rng = np.random.default_rng(seed)
     moves = rng.normal(size=(len(sigmas), STEPS)) * sigmas[:, None] / math.sqrt(STEPS)
@@ -63,13 +63,13 @@ def bars(sigmas: Array, seed: int, scale: float = 1.0) -> list[MinuteBar]:
 
 
 def write_bars(path: Path, sigmas: Array, seed: int) -> None:
-    """A CSV of bars as exchanges give them."""
+    """Write a CSV of bars in the form of exchanges."""
     rows = ["ts,open,high,low,close,volume"]
     previous = 100.0
     for bar in bars(sigmas, seed):
-        moment = np.datetime64(bar.minute * 60, "s")
+        time = np.datetime64(bar.minute * 60, "s")
         high, low = max(bar.high, previous), min(bar.low, previous)
         numbers = (previous, high, low, bar.close)
-        rows.append(f"{moment}Z,{','.join(map(repr, numbers))},{bar.volume!r}")
+        rows.append(f"{time}Z,{','.join(map(repr, numbers))},{bar.volume!r}")
         previous = bar.close
     path.write_text("\n".join(rows))

@@ -1,4 +1,4 @@
-"""A client of Server-Sent Events that parses what their specification says."""
+"""A reader of Server-Sent Events, independent of the package's client."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import aiohttp
 
 
-class Got(NamedTuple):
-    """One event, its data read as JSON."""
+class ReceivedEvent(NamedTuple):
+    """One event, with its data decoded from JSON."""
 
     id: str
     kind: str
@@ -19,7 +19,7 @@ class Got(NamedTuple):
 
 
 class Reader:
-    """Reads the events of a response, and keeps comments and hints when to come back."""
+    """Reads the events of a response, and keeps its comments and retry times."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -28,19 +28,19 @@ class Reader:
         self._fields: dict[str, str] = {}
         self._last_id = ""
 
-    async def events(self) -> AsyncIterator[Got]:
-        """The events as they come, until the stream ends."""
+    async def events(self) -> AsyncIterator[ReceivedEvent]:
+        """Yield events as they arrive, until the stream ends."""
         async for line in self._response.content:
             text = line.decode().rstrip("\n")
             if text:
-                self._note(*text.split(":", 1))
+                self._set_field(*text.split(":", 1))
                 continue
             fields, self._fields = self._fields, {}
             if "data" in fields:
                 kind = fields.get("event", "message")
-                yield Got(self._last_id, kind, json.loads(fields["data"]))
+                yield ReceivedEvent(self._last_id, kind, json.loads(fields["data"]))
 
-    def _note(self, name: str, value: str = "") -> None:
+    def _set_field(self, name: str, value: str = "") -> None:
         value = value.removeprefix(" ")
         if not name:
             self.comments.append(value)
@@ -52,8 +52,8 @@ class Reader:
             before = self._fields.get(name)
             self._fields[name] = value if before is None else f"{before}\n{value}"
 
-    async def take(self, count: int, within_s: float = 10) -> list[Got]:
-        """So many events, or those until the end; raises TimeoutError when they do not come."""
+    async def take(self, count: int, within_s: float = 10) -> list[ReceivedEvent]:
+        """Return so many events, or those until the end; raises TimeoutError if too few arrive."""
         got = []
         async with asyncio.timeout(within_s):
             async for event in self.events():

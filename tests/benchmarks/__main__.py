@@ -1,4 +1,4 @@
-"""Speed beside the ceiling and beside peers: `make bench`, and `make bench-quick` for a minute.
+"""Speed compared with the ceiling and with peers: `make bench`, or `make bench-quick` for a minute.
 
 Each figure stands beside a reference of the same run, measured in turns with it; ratios hold where
 times move with the machine.
@@ -61,7 +61,7 @@ ON_A_BROKER = {"stream", "latency", "instances"}
 
 @contextmanager
 def broker(folder: Path, parts: Sequence[str]) -> Iterator[str]:
-    """A broker's address, if one of the parts needs it; it shares the load's processor."""
+    """Yield a broker's address if a part needs one; it runs on the load's processor."""
     if not ON_A_BROKER & set(parts):
         yield ""
         return
@@ -74,7 +74,7 @@ def broker(folder: Path, parts: Sequence[str]) -> Iterator[str]:
 
 
 def measure(parts: Sequence[str], bench: Bench) -> Results:
-    """The parts of the run, one after another."""
+    """Run the parts one after another, and return their results."""
     results = Results()
     with broker(bench.folder, parts) as servers:
         for name in parts:
@@ -88,12 +88,12 @@ def measure(parts: Sequence[str], bench: Bench) -> Results:
 
 
 async def finished(part: Awaitable[Results]) -> Results:
-    """What an asynchronous part comes to."""
+    """Run an asynchronous part and return its results."""
     return await part
 
 
 def machine(command: str) -> str:
-    """What was run where, and when."""
+    """Return a line with the command, the machine and the date."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -108,13 +108,13 @@ def machine(command: str) -> str:
     )
 
 
-def keep(results: Results, said: str) -> None:
-    """Leave the rounds of every figure, for who wants to look closer."""
+def keep(results: Results, heading: str) -> None:
+    """Write the rounds of every figure to a file, and print the table."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
-    value = {"machine": said, **msgspec.to_builtins(results)}
+    value = {"machine": heading, **msgspec.to_builtins(results)}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
-    print(f"\n{said}\n\n{table_of(results.rows)}\n")
+    print(f"\n{heading}\n\n{table_of(results.rows)}\n")
     for curve in results.curves:
         print(f"{curve.title}, {curve.y} at {curve.x}")
         for name, points in curve.lines.items():
@@ -122,15 +122,15 @@ def keep(results: Results, said: str) -> None:
     print(f"\nrounds: {path}")
 
 
-def publish(results: Results, said: str) -> None:
-    """Write the page's measured part and its plots."""
+def publish(results: Results, heading: str) -> None:
+    """Write the measured part of the page and its plots."""
     for curve in results.curves:
         draw(curve, PAGE.parent / IMAGES)
-    PAGE.write_text(written_into(PAGE.read_text(), section(results, said, IMAGES)))
+    PAGE.write_text(written_into(PAGE.read_text(), section(results, heading, IMAGES)))
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where none is named")
     parser.add_argument("--quick", action="store_true", help="a minute, without the peers")
@@ -153,7 +153,7 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the chosen parts."""
     options = parsed()
     need("taskset", "wrk")
     stay_off_server_cpu()
@@ -165,10 +165,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)
         results.add(measure(options.parts, bench))
-    said = machine("make bench-quick" if options.quick else "make bench")
-    keep(results, said)
+    heading = machine("make bench-quick" if options.quick else "make bench")
+    keep(results, heading)
     if options.page:
-        publish(results, said)
+        publish(results, heading)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Servers and jobs in processes of their own, on a processor of their own."""
+"""Servers and jobs, each in a process and on a processor of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOB_S = 240.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """One thread for each library: a processor is what is measured."""
+    """Return an environment of one thread for each library, since one processor is measured."""
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     clean["VOLSVC_MODEL__IMPORT_PACKAGED"] = "false"
@@ -43,7 +43,7 @@ async def start(
     cpu: str = SERVER_CPU,
     read: bool = True,
 ) -> asyncio.subprocess.Process:
-    """Start a command in a group of its own; its errors go to a file in `cwd`.
+    """Start a command in a process group of its own; its standard error goes to a file in `cwd`.
 
     So does what it prints unless somebody will `read` it: a full pipe would stop it.
     """
@@ -59,7 +59,7 @@ async def start(
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a process and whatever it has started."""
+    """End a process and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
@@ -74,7 +74,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
 async def server(
     *command: str | Path, cwd: Path, cpu: str = SERVER_CPU, **env: str
 ) -> AsyncIterator[Service]:
-    """A server that prints `ready at URL`."""
+    """Run a server that prints `ready at URL`, and yield the URL."""
     process = await start(*command, cwd=cwd, env=env, cpu=cpu)
     assert process.stdout is not None
     try:
@@ -91,7 +91,7 @@ async def server(
 async def silent_server(
     *command: str | Path, url: str, probe: str, cwd: Path, **env: str
 ) -> AsyncIterator[Service]:
-    """A server that says nothing; it is up when `probe` is answered with 200."""
+    """Run a server that is ready when `probe` is answered with 200."""
     process = await start(*command, cwd=cwd, env=env, read=False)
     try:
         await answered(url + probe, process)
@@ -115,7 +115,7 @@ async def answered(url: str, process: asyncio.subprocess.Process, every_s: float
 
 
 async def job(python: str | Path, script: str, *arguments: object, cwd: Path) -> dict[str, Any]:
-    """What a job prints as one line of JSON; `script` is a file below this folder."""
+    """Run a job and return the JSON that it prints; `script` is a file below this folder."""
     process = await start(python, HERE / script, *map(str, arguments), cwd=cwd)
     try:
         async with asyncio.timeout(JOB_S):

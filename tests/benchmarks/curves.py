@@ -1,4 +1,4 @@
-"""What a tick costs against symbols, window, pace and batch."""
+"""Cost of a tick by number of symbols, window, rate and batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACES = (1.0, 4.0, 20.0, 100.0, 1_000.0)
 
 
 def measure(bench: Bench) -> Results:
-    """Every curve."""
+    """Measure every curve."""
     results = Results()
     for curve in (against_symbols, against_window, against_pace, against_batch):
         results.add(curve(bench))
@@ -27,11 +27,11 @@ def measure(bench: Bench) -> Results:
 
 
 def against_symbols(bench: Bench) -> Results:
-    """The same ticks spread over more and more symbols, whose states are warm."""
+    """Measure the same ticks spread over more and more symbols with warm states."""
     places = bench.sizes.symbols
     warm = WINDOW + 10
     tables = [warm_table(symbols, warm, PER_S) for symbols in places]
-    # As in the daemon (`volsvc.daemon.gc_tuning`): what stays is no work for the collector.
+    # As in the daemon (`volsvc.daemon.gc_tuning`): long-lived objects are frozen.
     gc.freeze()
     state = _updates(bench, tables, places, warm)
     gc.unfreeze()
@@ -49,7 +49,7 @@ def against_symbols(bench: Bench) -> Results:
 def _updates(
     bench: Bench, tables: Sequence[SymbolTable], symbols: Sequence[int], warm: int
 ) -> list[Figure]:
-    """What a tick costs each of some tables of so many symbols with `warm` ticks, in turns."""
+    """Return the cost of a tick in tables of several sizes, in turns, after `warm` ticks."""
     took: list[list[float]] = [[] for _ in tables]
     for turn in range(bench.sizes.rounds):
         for table, count, times in zip(tables, symbols, took, strict=True):
@@ -60,13 +60,13 @@ def _updates(
 
 
 def updated(table: SymbolTable, batch: Sequence[Tick]) -> float:
-    """Seconds that the states take for ticks."""
+    """Return the seconds that the states take to apply ticks."""
     with on_server_cpu():
         started = time.perf_counter()
         for tick in batch:
             state = table.state_for(tick.symbol, tick.time_ns)
             state.update(tick)
-            state.take_ended()
+            state.minutes.take_ended()
         return time.perf_counter() - started
 
 
@@ -83,7 +83,7 @@ def _whole_cost(bench: Bench, symbols: int) -> float:
 
 
 def against_window(bench: Bench) -> Results:
-    """Longer windows, full from the start."""
+    """Measure longer windows, full from the start."""
     places = bench.sizes.windows
     warm = max(places) + 1
     tables = [warm_table(1, warm, PER_S, FeatureSettings(window_size=size)) for size in places]
@@ -96,7 +96,7 @@ def against_window(bench: Bench) -> Results:
 
 
 def against_pace(bench: Bench) -> Results:
-    """Busier markets: every second of a symbol is published and forecast once."""
+    """Measure busier markets: each symbol is published and forecast once a second."""
 
     def work(pace: float) -> Callable[[], object]:
         records = tick_records(SYMBOLS, bench.sizes.ticks // 2 // SYMBOLS, pace)
@@ -107,7 +107,7 @@ def against_pace(bench: Bench) -> Results:
 
 
 def against_batch(bench: Bench) -> Results:
-    """More ticks at once: each symbol's newest is forecast once a batch."""
+    """Measure larger batches: each symbol is forecast once a batch, from its newest tick."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // 2 // SYMBOLS, PER_S)
 
     def work(size: float) -> Callable[[], object]:

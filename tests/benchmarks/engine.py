@@ -1,4 +1,4 @@
-"""What a tick costs in process: the window alone, and the whole way over the bus."""
+"""Cost of a tick in process: in the window alone, and over the bus to the forecast."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from volsvc.config.settings import FeatureSettings
 from volsvc.features import ReturnWindow, SymbolTable
 from volsvc.models import packaged
 from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
-from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.serving.holder import ModelHolder
+from volsvc.serving.model_choice import DesiredModel
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
 WINDOW = 50
+# As in `stream`: busy markets of which one tick in twenty is published with forecasts.
 SYMBOLS, PER_S = 12, 20.0
-"""As in `stream`: busy markets, of which one tick in twenty is published with forecasts."""
 CHUNK = 512
 LOOK_S, WARM_S = 0.001, 60.0
+# Prices for peers that take a tenth of a millisecond each.
 SLOW = 2_000
-"""Prices for what takes a tenth of a millisecond each."""
 
 
 def measure(bench: Bench) -> Results:
-    """Windows and the bus."""
+    """Measure the windows and the bus."""
     return Results(windows(bench) + over_the_bus(bench))
 
 
@@ -45,7 +47,7 @@ def measure(bench: Bench) -> Results:
 
 
 def windows(bench: Bench) -> list[Row]:
-    """Mean and deviation of the last 50 prices after each price, ours exact, theirs as they are."""
+    """Measure mean and deviation of the last 50 prices after each price; ours are exact."""
     prices = walk()[: bench.sizes.ticks]
     found = turns(
         bench.sizes.rounds, lambda: _exact(prices), lambda: _numpy(prices), lambda: _pandas(prices)
@@ -63,8 +65,8 @@ def windows(bench: Bench) -> list[Row]:
 
 async def _river(bench: Bench, python: Path, count: int) -> Figure:
     async def once() -> float:
-        said = await job(python, "peers/river_window.py", count, cwd=bench.folder)
-        return 1e6 * float(said["seconds"]) / float(said["count"])
+        result = await job(python, "peers/river_window.py", count, cwd=bench.folder)
+        return 1e6 * float(result["seconds"]) / float(result["count"])
 
     (took,) = await turns_of(bench.sizes.rounds, once)
     return Figure("river, rolling mean and variance", "µs", took)
@@ -93,7 +95,7 @@ def _pandas(prices: Sequence[float]) -> None:
 
 
 def over_the_bus(bench: Bench) -> list[Row]:
-    """From bytes on the in-process bus to features and forecasts on it and on the board."""
+    """From bytes on the in-process bus to features and forecasts on it and in the latest store."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // SYMBOLS, PER_S)
 
     def decoded() -> None:
@@ -123,15 +125,17 @@ def through(
     shadow: bool = True,
     chunk: int = CHUNK,
     before: Sequence[OutRecord] = (),
-    kind: type[Consumer] = Consumer,
+    kind: type[Forecaster] = Forecaster,
 ) -> float:
-    """Publish records in chunks, and consume them to the end; a new loop, bus and consumer.
+    """Publish records in chunks and consume them all, with a new loop, bus and consumer.
 
     Returns seconds, without those of the records `before`.
     """
     bus = MemoryBus()
     holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
-    consumer = kind(bus, KafkaSettings(), table, holder, LatestStore(), Metrics())
+    metrics = Metrics()
+    forecaster = kind(holder, LatestStore(), metrics, bus.identity)
+    consumer = Consumer(bus, KafkaSettings(), table, forecaster, metrics)
     return asyncio.run(_through(records, table, bus, consumer, chunk, before))
 
 
@@ -150,7 +154,7 @@ async def _through(
         await bus.publish(topic, before[start : start + chunk])
 
     async def warm() -> bool:
-        return sum(state.order.accepted for state in table) == len(before)
+        return sum(state.validator.accepted for state in table) == len(before)
 
     await eventually(warm, WARM_S, "the ticks before", LOOK_S)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What was measured, and what it is held against."""
+"""Measurements, their references and their targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One thing measured in several rounds."""
+    """A quantity measured in several rounds."""
 
     name: str
     unit: str
@@ -19,14 +19,14 @@ class Figure(msgspec.Struct, frozen=True):
 
     @property
     def median(self) -> float:
-        """The middle of the rounds."""
+        """The median of the rounds."""
         return statistics.median(self.rounds)
 
     def __str__(self) -> str:
         return f"{rounded(self.median)} {self.unit}"
 
     def over(self, other: Figure) -> float:
-        """The median of the rounds' ratios: neighbours in time met the same weather."""
+        """Return the median of the ratios by round: neighbouring runs had equal conditions."""
         pairs = zip(self.rounds, other.rounds, strict=True)
         return statistics.median([mine / theirs if theirs else math.nan for mine, theirs in pairs])
 
@@ -42,12 +42,12 @@ class Target(msgspec.Struct, frozen=True):
         return f"{self.bound} {self.value:,g}{'x' if self.of == 'ratio' else ''}"
 
     def met(self, value: float) -> bool:
-        """Whether a ratio or a figure is within the bound."""
+        """Return whether a ratio or a figure is within the bound."""
         return value >= self.value if self.bound == "at least" else value <= self.value
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Ours beside a reference of the same run, or beside nothing but a bound."""
+    """Our figure, with a reference of the same run or only a bound."""
 
     what: str
     ours: Figure
@@ -56,12 +56,12 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the reference's."""
+        """Our figure divided by the reference's."""
         return None if self.reference is None else self.ours.over(self.reference)
 
     @property
     def reached(self) -> bool | None:
-        """Whether the target is met; None without one."""
+        """True if the target is met; None without one."""
         if self.target is None:
             return None
         value = self.ours.median if self.target.of == "figure" else self.ratio
@@ -69,7 +69,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Lines over one quantity; `lines` are points (x, y) by name."""
+    """Lines over one quantity; `lines` has points (x, y) by name."""
 
     slug: str
     title: str
@@ -80,15 +80,15 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct):
-    """Of one benchmark, or of a whole run."""
+    """The results of one benchmark, or of a whole run."""
 
     rows: list[Row] = []
     curves: list[Curve] = []
+    # Further observations, as sentences.
     notes: list[str] = []
-    """Sentences of what else was seen."""
 
     def add(self, other: Results) -> None:
-        """Take in another benchmark's; what both have measured is as the other says."""
+        """Add another benchmark's results, which replace those of the same name."""
         rows = (*self.rows, *other.rows)
         newest = {(row.what, row.reference and row.reference.name): row for row in rows}
         self.rows = list(newest.values())
@@ -97,17 +97,17 @@ class Results(msgspec.Struct):
 
 
 def at_least(value: float, of: Literal["ratio", "figure"] = "ratio") -> Target:
-    """A lower bound."""
+    """Return a lower bound."""
     return Target("at least", value, of)
 
 
 def at_most(value: float, of: Literal["ratio", "figure"] = "ratio") -> Target:
-    """An upper bound."""
+    """Return an upper bound."""
     return Target("at most", value, of)
 
 
 def rounded(value: float) -> str:
-    """Three digits that count, for people."""
+    """Return a number with three significant digits."""
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -115,5 +115,5 @@ def rounded(value: float) -> str:
 
 
 def rates(name: str, unit: str, count: float, seconds: Sequence[float]) -> Figure:
-    """So many things in each round's seconds, as things a second."""
+    """Return `count` divided by each round's seconds, as a rate."""
     return Figure(name, unit, [count / took for took in seconds])

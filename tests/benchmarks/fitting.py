@@ -1,4 +1,4 @@
-"""A training table out of bars, and one fit on it: how long, and where the time goes."""
+"""Time and profile of building a training table from bars, and of one fit on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HORIZON_S = 60.0
 
 
 def bars(path: Path, count: int) -> None:
-    """Minutes of a random walk whose volatility wanders, as a CSV file."""
+    """Write minutes of a random walk with varying volatility as a CSV file."""
     rng = np.random.default_rng(7)
     log_vol = np.log(5e-4) + 0.05 * np.cumsum(rng.normal(size=count)) / np.sqrt(30)
     moves = rng.normal(size=(count, 4)) * np.exp(np.clip(log_vol, -11, -5))[:, None] / 2
@@ -38,7 +38,7 @@ def bars(path: Path, count: int) -> None:
 
 
 def measure(bench: Bench) -> Results:
-    """The table once a round, the fit as often, and a profile of each."""
+    """Measure table and fit once a round, and profile each."""
     path, rows = bench.folder / "BTC-USD.csv", bench.sizes.training_rows
     bars(path, rows)
     cache = bench.folder / "cache"
@@ -68,7 +68,7 @@ def measure(bench: Bench) -> Results:
 
 
 def profiled(work: Callable[[], object]) -> str:
-    """The functions that take most of the time themselves, with their shares."""
+    """Return the functions with the most time of their own, with their shares."""
     profile = cProfile.Profile()
     profile.runcall(work)
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ def profiled(work: Callable[[], object]) -> str:
 
 
 def name_of(file: str, line: int, function: str) -> str:
-    """A function as people know it; built-in ones have neither file nor line."""
+    """Return a readable name of a function; built-in ones have neither file nor line."""
     if line == 0:
         return f"`{function.removeprefix('<').removesuffix('>')}`"
     return f"`{Path(file).stem}.{function}`"

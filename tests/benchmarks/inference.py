@@ -1,4 +1,4 @@
-"""The fitted model for one live symbol and for a thousand, beside scikit-learn's own trees."""
+"""The fitted model for one live symbol and for a thousand, compared with scikit-learn's trees."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from volsvc.features import SymbolTable
 from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, SymbolForecasts, forecast_point, packaged
 from volsvc.models.base import SCALES_FROM
 from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
-from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.serving.holder import ModelHolder
+from volsvc.serving.model_choice import DesiredModel
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
@@ -37,14 +39,14 @@ TAKEN_S = 60.0
 
 
 def live_rows() -> Array:
-    """The artefact's golden rows of live symbols, of shape (rows, len(FEATURES))."""
+    """Return the artefact's golden rows of live symbols, of shape (rows, len(FEATURES))."""
     with np.load(PACKAGED, allow_pickle=False) as file:
         golden = np.asarray(file["golden"], dtype=np.float64)
     return golden[~np.isnan(golden[:, SCALES_FROM:]).any(axis=1)]
 
 
 def as_large(trees: int) -> HistGradientBoostingRegressor:
-    """Scikit-learn's trees, as many as one horizon of ours has, with as many leaves."""
+    """Return scikit-learn's trees, with the number of trees and leaves of one of our horizons."""
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(4_000, len(FEATURES) - SCALES_FROM))
     target = np.exp(rows[:, 0] * 0.5 + rng.normal(size=len(rows)) * 0.3)
@@ -55,7 +57,7 @@ def as_large(trees: int) -> HistGradientBoostingRegressor:
 
 
 def measure(bench: Bench) -> Results:
-    """One row, many rows, and all symbols at once."""
+    """Measure one row, many rows, and all symbols at once."""
     results = one_row(bench)
     results.add(all_at_once(bench))
     results.rows.append(asyncio.run(longest_hold(bench)))
@@ -63,9 +65,9 @@ def measure(bench: Bench) -> Results:
 
 
 def one_row(bench: Bench) -> Results:
-    """One live symbol, one horizon, with probability and interval."""
+    """Measure one horizon of one live symbol, with probability and interval."""
     model, rows = packaged().model, live_rows()
-    trees = len(model.parts.heads[0].forest.arrays["feature"])
+    trees = len(model.parameters.heads[0].forest.arrays["feature"])
     theirs = as_large(bench.sizes.trees or trees)
     singles = [rows[at % len(rows)][None, :] for at in range(CALLS)]
     many = np.tile(rows, (1_000 // len(rows) + 1, 1))[:1_000]
@@ -95,12 +97,12 @@ def one_row(bench: Bench) -> Results:
 
 
 def micros(name: str, seconds: Sequence[float], count: int) -> Figure:
-    """Microseconds of each of so many."""
+    """Return seconds of `count` calls as microseconds a call."""
     return Figure(name, "µs", [1e6 * took / count for took in seconds])
 
 
 def all_at_once(bench: Bench) -> Results:
-    """All horizons of many symbols, from states to forecasts with intervals and probabilities."""
+    """Measure all horizons of many symbols, from states to forecasts with intervals."""
     symbols = bench.sizes.points
     table = warm_table(symbols, 60)
     model = packaged().model
@@ -117,7 +119,7 @@ def all_at_once(bench: Bench) -> Results:
 
 
 async def longest_hold(bench: Bench) -> Row:
-    """How long the consumer keeps the event loop while a tick of each symbol comes at once."""
+    """Measure how long the consumer blocks the event loop when every symbol ticks at once."""
     symbols, rounds = bench.sizes.points, bench.sizes.rounds
     with on_server_cpu():
         held = [1e3 * each for each in await _holds(symbols, rounds)]
@@ -126,10 +128,12 @@ async def longest_hold(bench: Bench) -> Row:
 
 
 async def _holds(symbols: int, rounds: int) -> list[float]:
-    """Seconds of the longest hold of each round, from the ticks to the commit after them."""
+    """Return the seconds of the longest block in each round, from the ticks to their commit."""
     bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
     holder = ModelHolder(DesiredModel("ml", packaged().model))
-    consumer = Consumer(bus, topics, table, holder, LatestStore(), Metrics())
+    metrics = Metrics()
+    forecaster = Forecaster(holder, LatestStore(), metrics, bus.identity)
+    consumer = Consumer(bus, topics, table, forecaster, metrics)
     task = asyncio.create_task(consumer.run())
     await asyncio.sleep(0)
     await _taken(bus, table, tick_records(symbols, WARM, PER_S))
@@ -152,18 +156,18 @@ async def _holds(symbols: int, rounds: int) -> list[float]:
 
 
 async def _taken(bus: MemoryBus, table: SymbolTable, records: Sequence[OutRecord]) -> None:
-    """Publish, and wait until all of it is inside the states."""
-    wanted = sum(state.order.accepted for state in table) + len(records)
+    """Publish records, and wait until the states have applied all of them."""
+    wanted = sum(state.validator.accepted for state in table) + len(records)
     await bus.publish(KafkaSettings().topic, records)
 
     async def taken() -> bool:
-        return sum(state.order.accepted for state in table) == wanted
+        return sum(state.validator.accepted for state in table) == wanted
 
     await eventually(taken, TAKEN_S, "the ticks")
 
 
 async def _longest_beat() -> float:
-    """The longest that the loop did not come round, until a moment after the next commit."""
+    """Return the longest time without a turn of the loop, until shortly after the next commit."""
     longest, until = 0.0, time.perf_counter() + 2 * KafkaSettings().commit_interval_s
     while (asked := time.perf_counter()) < until:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""One, two and three instances of one group, with the broker on the same processors."""
+"""One, two and three instances of a group, with the broker on the same processors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOOK_S = 0.1
 
 
 class Scrape(NamedTuple):
-    """What an instance says of itself."""
+    """The figures of an instance's /metrics."""
 
     ticks: float
     cpu_s: float
@@ -35,7 +35,7 @@ class Scrape(NamedTuple):
 
 
 async def measure(bench: Bench) -> Results:
-    """Ticks a second of all, and processor time of each tick."""
+    """Measure ticks per second of all instances, and processor time per tick."""
     rates: list[tuple[float, float]] = []
     costs: list[tuple[float, float]] = []
     for number in bench.sizes.instances:
@@ -58,7 +58,7 @@ async def measure(bench: Bench) -> Results:
 
 
 async def together(bench: Bench, number: int) -> tuple[float, float]:
-    """Ticks a second of so many instances, and the µs of processor time of each tick."""
+    """Return ticks per second of `count` instances, and the µs of processor time per tick."""
     name = uuid.uuid4().hex[:8]
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aiohttp.ClientSession())
@@ -87,7 +87,7 @@ async def together(bench: Bench, number: int) -> tuple[float, float]:
 async def _watched(
     client: aiohttp.ClientSession, urls: Sequence[str], filling: asyncio.Task[int]
 ) -> tuple[float, float]:
-    """When the first tick and when the last one was seen."""
+    """Return the times at which the first and the last tick had been applied."""
     began = 0.0
 
     async def done() -> bool:
@@ -101,7 +101,7 @@ async def _watched(
 
 
 async def scraped(client: aiohttp.ClientSession, urls: Sequence[str]) -> list[Scrape]:
-    """The metrics of instances."""
+    """Return the figures of every instance."""
     return await asyncio.gather(*(_scraped(client, url) for url in urls))
 
 

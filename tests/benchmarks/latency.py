@@ -1,4 +1,4 @@
-"""From a tick's sending to its forecast in /latest, at a thousand ticks a second."""
+"""Delay from sending a tick to its forecast in /latest, at a thousand ticks per second."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from volsvc.domain import Tick
 from volsvc.transport.codec import encode_tick
 
 RATE = 1_000
+# Enough symbols that ticks of one batch are of different ones, so that each becomes visible.
 SYMBOLS = 100
-"""Enough that ticks which are processed together are of different symbols, and each is seen."""
 STEP_S = 0.001
 
 Send = Callable[[list[Tick]], Awaitable[None]]
 
 
 async def paced(send: Send) -> None:
-    """Send ticks at a steady rate, each with the time of its sending, until cancelled."""
+    """Send ticks at a steady rate, each with its sending time, until cancelled."""
     began, sent = time.perf_counter(), 0
     prices = itertools.cycle(walk()[:10_000])
     while True:
@@ -43,20 +43,20 @@ async def paced(send: Send) -> None:
 
 
 async def measure(bench: Bench) -> Results:
-    """In process and on a broker."""
+    """Measure in process and on a broker."""
     results = await in_process(bench)
     results.add(await on_a_broker(bench))
     return results
 
 
 async def in_process(bench: Bench) -> Results:
-    """On the in-process bus, the sender in the same process."""
+    """Measure on the in-process bus, with the sender in the same process."""
     found = [await delays_ms(bench, "") for _ in range(bench.sizes.rounds)]
     return _rows("in process", found, at_most(1, "figure"))
 
 
 async def on_a_broker(bench: Bench) -> Results:
-    """On a broker, the sender in another process."""
+    """Measure on a broker, with the sender in another process."""
     found = [await delays_ms(bench, bench.servers) for _ in range(bench.sizes.rounds)]
     return _rows("on Kafka", found, at_most(5, "figure"))
 
@@ -69,7 +69,7 @@ def _rows(where: str, found: list[list[float]], bound: Target) -> Results:
 
 
 async def delays_ms(bench: Bench, servers: str) -> list[float]:
-    """The delays of one run."""
+    """Return the delays of one run."""
     name = uuid.uuid4().hex[:8]
     wanted = round(bench.sizes.latency_s * RATE)
     run = job(sys.executable, "jobs/latency.py", servers, name, wanted, cwd=bench.folder)

@@ -1,4 +1,4 @@
-"""Why some targets are out of reach: the same work with its parts left out, and designs tried."""
+"""Reasons for targets out of reach: the work without some of its parts, and other designs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ from tests.load.tools import ROW
 from volsvc.config.settings import FeatureSettings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.features import SymbolTable
-from volsvc.pipeline import consumer
+from volsvc.pipeline import tick_applier
+from volsvc.pipeline.forecaster import Forecaster
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import decode_tick
-from volsvc.web.routes.predict import Job, answer
+from volsvc.web.routes.predict import PredictJob, answer
 from volsvc.web.routes.predict_body import read_request
 from volsvc.web.services import SERVICES
 
+# Roughly the number of values that a tick reads and writes in a state.
 NUMBERS = 40
-"""About as many numbers as a tick reads and writes in a state."""
 SHORT_HISTORY = 100
 MOST_PLACES = 6
 HORIZON_S, CALLS = 60.0, 20
 
 
 def measure(bench: Bench) -> Results:
-    """Ticks, symbols, memory, and large requests."""
+    """Measure ticks, symbols, memory, and large requests."""
     results = Results(ticks(bench))
     results.rows += layouts(bench)
     results.rows.append(asyncio.run(short_history(bench)))
@@ -56,7 +57,7 @@ def measure(bench: Bench) -> Results:
 
 
 def ticks(bench: Bench) -> list[Row]:
-    """A tick over the in-process bus, and what would be left of it; two designs that were tried."""
+    """Measure a tick over the in-process bus, without some parts, and with two other designs."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // SYMBOLS, PER_S)
     found = turns(
         bench.sizes.rounds,
@@ -84,29 +85,29 @@ def ticks(bench: Bench) -> list[Row]:
 
 @contextmanager
 def _changed(**values: object) -> Iterator[None]:
-    before = {name: getattr(consumer, name) for name in values}
-    vars(consumer).update(values)
+    before = {name: getattr(tick_applier, name) for name in values}
+    vars(tick_applier).update(values)
     try:
         yield
     finally:
-        vars(consumer).update(before)
+        vars(tick_applier).update(before)
 
 
-class _Mute(consumer.Consumer):
-    """Takes ticks in and says nothing of them."""
+class _NoForecasts(Forecaster):
+    """A forecaster without forecasts, so that nothing is published."""
 
-    def _tell(self, *_: object) -> None:
+    def forecast(self, *_: object) -> None:
         pass
 
 
 def _without_forecasts(records: Sequence[OutRecord]) -> None:
-    through(records, SymbolTable(FeatureSettings()), kind=_Mute)
+    through(records, SymbolTable(FeatureSettings()), kind=_NoForecasts)
 
 
 def _in_long_slices(records: Sequence[OutRecord]) -> None:
     long = {
-        name: 10 * getattr(consumer, name)
-        for name in ("SLICE_STATES", "SLICE_MOMENTS", "SLICE_RECORDS")
+        name: 10 * getattr(tick_applier, name)
+        for name in ("SLICE_POINTS", "SLICE_SYMBOLS", "SLICE_RECORDS")
     }
     with _changed(**long):
         through(records, SymbolTable(FeatureSettings()), chunk=5_000)
@@ -119,7 +120,7 @@ def _read_and_kept(records: Sequence[OutRecord]) -> None:
 
 
 def profile_of_ticks(bench: Bench) -> str:
-    """The functions that take most of a tick's time."""
+    """Return the functions that take most of a tick's time."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // SYMBOLS, PER_S)
     with on_server_cpu():
         return profiled(lambda: through(records, SymbolTable(FeatureSettings())))
@@ -129,7 +130,7 @@ def profile_of_ticks(bench: Bench) -> str:
 
 
 def layouts(bench: Bench) -> list[Row]:
-    """Numbers of a state as Python keeps them, and packed: one state beside as many as there are.
+    """Compare a state's numbers as Python objects and packed, for one state and for many.
 
     What each does is the same for every number of states; what differs is how far apart they lie.
     """
@@ -173,7 +174,7 @@ def _reader(
 
 
 async def short_history(bench: Bench) -> Row:
-    """What an old symbol adds where fewer rows are kept for /history."""
+    """Measure the memory of an old symbol with a shorter `features.history`."""
     rounds = min(bench.sizes.rounds, MOST_ROUNDS)
     (kb,) = await turns_of(rounds, grown(bench, FULL_RING, SHORT_HISTORY))
     return Row(
@@ -183,9 +184,9 @@ async def short_history(bench: Bench) -> Row:
 
 
 def memory_of_a_symbol(bench: Bench) -> str:
-    """Bytes that a symbol's state and forecasts hold, by the module that asked for them."""
+    """Return the bytes of a symbol's state and forecasts, by the allocating module."""
     symbols = bench.sizes.ring_symbols
-    # What comes once is there before.
+    # One-time allocations are made before.
     through(tick_records(2, YOUNG, 1.0), SymbolTable(FeatureSettings()))
     table, records = SymbolTable(FeatureSettings()), tick_records(symbols, YOUNG, 1.0)
     gc.collect()
@@ -214,13 +215,13 @@ def _place(file: str) -> str:
 
 
 def steps_of_rows(bench: Bench) -> str:
-    """Milliseconds of the steps from a body to an answer, in process."""
+    """Measure the milliseconds of each step from a body to an answer, in process."""
     body = json.dumps({"rows": [ROW] * LARGE}).encode()
     settings = {"source": {"kind": "none"}, "service": {"data_dir": str(bench.folder / "var")}}
     server = Daemon(load_settings(None, settings))._server
     assert server is not None
     services = server._runner.app[SERVICES]
-    task = Job(body, False, services.holder.current, services)
+    task = PredictJob(body, False, services.holder.current, services)
     asked = read_request(body, LARGE, lenient=False)
     model, matrix = services.holder.current.model, asked.matrix
     works = (

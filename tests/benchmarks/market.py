@@ -1,4 +1,4 @@
-"""The ticks that benchmarks run on: random walks, each symbol at the same steady pace."""
+"""The ticks of the benchmarks: random walks, each symbol at the same steady rate."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from volsvc.transport import OutRecord
 from volsvc.transport.codec import encode_tick
 
 START_NS = 1_767_571_200 * NS
+# Standard deviation of a tick's log return.
 STEP = 3e-5
-"""Standard deviation of a tick's log return."""
 WALK = 100_000
 
 
 @lru_cache(1)
 def walk() -> list[float]:
-    """Prices of one long walk; each symbol reads it from another place."""
+    """Return the prices of one long walk, which each symbol reads from another offset."""
     moves = np.random.default_rng(7).normal(0, STEP, WALK)
     return [round(price, 2) for price in (50_000 * np.exp(np.cumsum(moves))).tolist()]
 
 
 def symbol_of(number: int) -> str:
-    """The name of a market."""
+    """Return the name of a market."""
     return f"S{number}-USD"
 
 
 def ticks(symbols: int, each: int, per_s: float = 1.0, start: int = 0) -> Iterator[Tick]:
-    """Ticks `start` to `start` + `each` of every symbol, in the order of time.
+    """Yield the ticks `start` to `start` + `each` of every symbol, in order of time.
 
     Every symbol has `per_s` ticks in a second of event time.
     """
@@ -54,14 +54,14 @@ def ticks(symbols: int, each: int, per_s: float = 1.0, start: int = 0) -> Iterat
 
 
 def tick_records(symbols: int, each: int, per_s: float = 1.0, start: int = 0) -> list[OutRecord]:
-    """The same as records of `ticks.raw`."""
+    """Return the same ticks as records of `ticks.raw`."""
     return [encode_tick(tick) for tick in ticks(symbols, each, per_s, start)]
 
 
 def warm_table(
     symbols: int, each: int, per_s: float = 1.0, settings: FeatureSettings | None = None
 ) -> SymbolTable:
-    """The states of symbols that have had so many ticks."""
+    """Return the states of symbols after `each` ticks."""
     table = SymbolTable(settings or FeatureSettings(max_symbols=max(10_000, symbols)))
     for tick in ticks(symbols, each, per_s):
         absorb(table, tick)
@@ -69,8 +69,8 @@ def warm_table(
 
 
 def absorb(table: SymbolTable, tick: Tick) -> None:
-    """Take a tick into its state, and nothing more."""
+    """Apply a tick to its state, and do nothing else."""
     state = table.state_for(tick.symbol, tick.time_ns)
     state.update(tick)
-    state.take_ended()
+    state.minutes.take_ended()
     state.take_due()

@@ -1,4 +1,4 @@
-"""Results as docs/performance.md shows them: tables and plots between markers."""
+"""Results in docs/performance.md: tables and plots between markers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REACHED = {True: "yes", False: "**no**", None: ""}
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """One line a row: ours, the reference's, the ratio, the target, and whether it is met."""
+    """Return a table with our figure, the reference's, the ratio, and the target of each row."""
     lines = [
         "| what | volsvc | reference | ratio | target | reached |",
         "| --- | --: | --- | --: | --- | --- |",
@@ -33,13 +33,13 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def target_of(row: Row) -> str:
-    """The bound in the row's own unit."""
+    """Return the bound in the unit of the row."""
     assert row.target is not None, "asked for rows with one"
     return f"{row.target} {row.ours.unit}" if row.target.of == "figure" else str(row.target)
 
 
 def section(results: Results, machine: str, folder: str) -> str:
-    """What stands between the markers."""
+    """Return the text between the markers."""
     with_target = [row for row in results.rows if row.target is not None]
     others = [row for row in results.rows if row.target is None]
     met = sum(row.reached is True for row in with_target)
@@ -52,7 +52,7 @@ def section(results: Results, machine: str, folder: str) -> str:
 
 
 def written_into(text: str, inside: str) -> str:
-    """A page with what stands between its markers replaced; raises ValueError without them."""
+    """Return a page with the text between its markers replaced; raises ValueError without them."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"the page lacks its markers {BEGIN} and {END}")
@@ -60,7 +60,7 @@ def written_into(text: str, inside: str) -> str:
 
 
 def draw(curve: Curve, folder: Path) -> None:
-    """One plot: a logarithmic x axis, a line for each name."""
+    """Draw one plot with a logarithmic x axis and a line for each name."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     for name, points in curve.lines.items():
         axes.plot([x for x, _ in points], [y for _, y in points], "o-", label=name, markersize=4)

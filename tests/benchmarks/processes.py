@@ -1,4 +1,4 @@
-"""What a daemon takes before anybody asks it anything: memory and time to start."""
+"""Memory and start-up time of an idle daemon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN = (sys.executable, "-m", "volsvc", "run", "--source", "none")
 
 
 async def measure(bench: Bench) -> Results:
-    """Memory idle by where the model comes from, memory of a symbol, and starts."""
+    """Measure idle memory by source of the model, memory per symbol, and start-up."""
     results = Results(await starts(bench))
     results.rows += await idle(bench)
     results.rows += await a_symbol(bench)
@@ -33,7 +33,7 @@ async def measure(bench: Bench) -> Results:
 
 
 async def starts(bench: Bench) -> list[Row]:
-    """From the command to the first /health/ready."""
+    """Measure the time from the command to the first successful /health/ready."""
 
     def ready(variant: str) -> Callable[[], Awaitable[float]]:
         async def once() -> float:
@@ -62,7 +62,7 @@ async def starts(bench: Bench) -> list[Row]:
 
 
 async def idle(bench: Bench) -> list[Row]:
-    """Resident memory of an idle daemon, by where its model comes from."""
+    """Measure the resident memory of an idle daemon, by source of its model."""
     rounds = bench.sizes.rounds
     (package,) = await turns_of(rounds, lambda: rss_mb(bench))
     rows = [Row("memory, idle, ml from the package", _mb(package), None, at_most(150, "figure"))]
@@ -88,10 +88,10 @@ async def idle(bench: Bench) -> list[Row]:
 
 
 def _register(uri: str, folder: Path) -> None:
-    from tests.registry.store import digest_of, point, register, write_candidate
+    from tests.registry.store import digest_of, move_alias, register, write_candidate
 
     path = write_candidate(folder, "good", 1.1)
-    point(uri, register(uri, path, digest_of(path)))
+    move_alias(uri, register(uri, path, digest_of(path)))
 
 
 def _mb(rounds: list[float], name: str = "volsvc") -> Figure:
@@ -99,7 +99,7 @@ def _mb(rounds: list[float], name: str = "volsvc") -> Figure:
 
 
 async def rss_mb(bench: Bench, uri: str = "") -> float:
-    """Resident memory of a new daemon once it serves version 1 of `uri` and is still."""
+    """Return the resident memory of a new daemon that serves version 1 of `uri`, once stable."""
     folder = bench.folder / f"daemon-{free_port()}"
     folder.mkdir()
     env = {"MLFLOW_TRACKING_URI": uri, "VOLSVC_MODEL__POLL_S": "0.5"} if uri else {}
@@ -115,7 +115,7 @@ async def _cached(folder: Path) -> bool:
 
 
 async def still(served: Service) -> float:
-    """Resident memory in MB when it has not changed for a second."""
+    """Return the resident memory in MB once it has not changed for a second."""
     before, since = served.rss_mb(), time.monotonic()
     while time.monotonic() - since < STILL_S:
         await asyncio.sleep(0.1)
@@ -126,18 +126,18 @@ async def still(served: Service) -> float:
 
 
 def grown(bench: Bench, ticks: int, history: int) -> Callable[[], Awaitable[float]]:
-    """KB that a symbol adds after so many ticks, with a ring of `history` rows."""
+    """Return the KB that a symbol adds after `ticks` ticks, with a history of `history` rows."""
 
     async def once() -> float:
         where = (bench.sizes.ring_symbols, ticks, history)
-        said = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
-        return float(said["kb"])
+        result = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
+        return float(result["kb"])
 
     return once
 
 
 async def a_symbol(bench: Bench) -> list[Row]:
-    """What a symbol adds: at first, and when its ring of rows is full."""
+    """Measure the memory of a symbol, at first and with a full history."""
     rows = FeatureSettings().history
     young, full = await turns_of(
         bench.sizes.rounds, grown(bench, YOUNG, rows), grown(bench, FULL_RING, rows)

@@ -1,4 +1,4 @@
-"""How a benchmark is run: sizes, turns, and processors of their own."""
+"""Running a benchmark: sizes, turns and pinned processors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.load.tools import LOAD_CPU, SERVER_CPU
 
 T = TypeVar("T")
 
+# Rounds of work that takes seconds: points of some curves, long-running processes.
 MOST_ROUNDS = 3
-"""Of what takes seconds each: points of some curves, processes that grow old."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; `FULL` is what docs/performance.md shows."""
+    """The amount of work of a run; docs/performance.md shows `FULL`."""
 
     rounds: int
     http_s: int
@@ -38,8 +38,8 @@ class Sizes:
     training_rows: int
     instances: tuple[int, ...]
     registries: bool
+    # Trees of scikit-learn; by default as many as ours has.
     trees: int | None = None
-    """Of scikit-learn; as many as ours where it is not said."""
 
 
 FULL = Sizes(
@@ -95,7 +95,7 @@ SMOKE = Sizes(
 
 @dataclass(frozen=True)
 class Bench:
-    """What a benchmark is given: sizes, a folder of its own, and the peers' Python if it is there.
+    """The inputs of a benchmark: sizes, a folder, and the Python of the peers if installed.
 
     `servers` are a broker's addresses, where one runs.
     """
@@ -108,7 +108,7 @@ class Bench:
 
 @contextmanager
 def on_server_cpu() -> Iterator[None]:
-    """Measure in this process, on the processor that servers have otherwise."""
+    """Measure in this process, on the processor that otherwise runs servers."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {int(SERVER_CPU)})
     try:
@@ -120,12 +120,12 @@ def on_server_cpu() -> Iterator[None]:
 
 
 def stay_off_server_cpu() -> None:
-    """Leave the servers' processor to them; what this process starts stays off it too."""
+    """Keep this process and its children off the servers' processor."""
     os.sched_setaffinity(0, {int(LOAD_CPU)})
 
 
 def turns(rounds: int, *works: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each work in each round; works take turns, so that all meet the same weather."""
+    """Return the seconds of each work in each round; they take turns for equal conditions."""
     took: list[list[float]] = [[] for _ in works]
     with on_server_cpu():
         for _ in range(rounds):
@@ -137,7 +137,7 @@ def turns(rounds: int, *works: Callable[[], object]) -> list[list[float]]:
 
 
 async def turns_of(rounds: int, *works: Callable[[], Awaitable[T]]) -> list[list[T]]:
-    """The same for works that measure themselves: what each returned in each round."""
+    """Return the result of each work in each round, for works that measure themselves."""
     found: list[list[T]] = [[] for _ in works]
     for _ in range(rounds):
         for work, values in zip(works, found, strict=True):

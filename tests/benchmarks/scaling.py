@@ -1,4 +1,4 @@
-"""What one instance carries and what ten thousand times that takes: `make bench-scaling`.
+"""Capacity of one instance, and resources for ten thousand times that: `make bench-scaling`.
 
 Measures one instance on a broker of its own, then does the arithmetic of docs/scaling.md with what
 was measured. Processor time is the steady figure; rates swing with what else the machine does.
@@ -21,28 +21,28 @@ from pathlib import Path
 
 from tests.daemon import RunningDaemon, command, eventually, running
 from tests.kafka.broker import Broker
-from tests.kafka.filling import a_warm_record, fill, settings_of
+from tests.kafka.filling import fill, settings_of, warm_record
 from tests.kafka.fleet import PARTITIONS, environment
 from tests.kafka.log import read_topic
 from volsvc.commands.files import generate_file
 
 START = "2026-01-05T14:00:00Z"
 SYMBOLS = 10_000
+# Planned share of a core per instance; the rest is for bursts and requests.
 BUSY = 0.6
-"""Share of a core that an instance is planned to use; the rest is for bursts and requests."""
+# Share of a core for the features of other instances; it bounds the size of a cell.
 FOLLOWING = 0.15
-"""Share of a core that an instance may spend on what others say; it decides how large a cell is."""
+# One exchange: its symbols, and their ticks per second.
 BASE_SYMBOLS, BASE_TICKS = 500, 2_000
-"""One exchange: its symbols, and their ticks a second."""
 PARTITION_BYTES = 10e6
+# Planned bytes per second of one partition and of one broker, replication included.
 BROKER_BYTES = 100e6
-"""Bytes a second that one partition and one broker are planned to carry, replication included."""
 REPLICAS = 3
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured; seconds of processor time, bytes."""
+    """The measured costs, in seconds of processor time and in bytes."""
 
     tick_s: float
     tick_bytes: float
@@ -53,13 +53,13 @@ class Measured:
 
 
 async def usage(daemon: RunningDaemon) -> float:
-    """Processor seconds that a daemon has used."""
+    """Return the processor seconds that a daemon has used."""
     return await daemon.metric("process_cpu_seconds_total")
 
 
 @asynccontextmanager
 async def broker_in(folder: Path) -> AsyncIterator[Broker]:
-    """A broker that runs."""
+    """Yield a running broker."""
     broker = Broker(folder / "broker")
     await asyncio.to_thread(broker.start)
     try:
@@ -69,7 +69,7 @@ async def broker_in(folder: Path) -> AsyncIterator[Broker]:
 
 
 def size_of(folder: Path, topic: str) -> int:
-    """Bytes of a topic on the broker's disk."""
+    """Return the bytes of a topic on the broker's disk."""
     logs = folder.glob(f"broker/data/{topic}-*/*.log")
     return sum(path.stat().st_size for path in logs)
 
@@ -77,7 +77,7 @@ def size_of(folder: Path, topic: str) -> int:
 async def consumed(
     servers: str, folder: Path, symbols: int, minutes: float
 ) -> tuple[float, float, float, str]:
-    """Ticks of `symbols` markets, consumed from a topic that is full of them.
+    """Consume ticks of `symbols` markets from a topic that is full of them.
 
     Returns processor seconds a tick, wall-clock ticks a second, features records a tick, and the
     topics' name.
@@ -104,14 +104,14 @@ async def consumed(
 
 
 async def restored(servers: str, folder: Path) -> tuple[float, float, float, float]:
-    """What SYMBOLS symbols in the log cost those who come.
+    """Measure the cost of SYMBOLS symbols in the log for an instance that starts.
 
     Returns seconds until a new owner has their states, bytes of memory that each takes, processor
     seconds that each costs an instance that only follows, and bytes of each record uncompressed.
     """
     recording = folder / "warm.ndjson"
     generate_file(recording, minutes=20, seed=11, symbols=("BTC-USD",), start=START)
-    warm = await a_warm_record(servers, recording, folder)
+    warm = await warm_record(servers, recording, folder)
     name = uuid.uuid4().hex[:8]
     await fill(settings_of(servers, name), warm, SYMBOLS)
     env = environment(servers, name)
@@ -172,7 +172,7 @@ async def measure(folder: Path) -> Measured:
 
 
 def arithmetic(m: Measured, times: int, every_s: float) -> str:
-    """One row of the table: what `times` the base load takes, published each `every_s` seconds.
+    """Return a row of the table: `times` the base load, published every `every_s` seconds.
 
     Every instance of a cell follows all of the cell's records, so their number decides how large a
     cell may be: topics and a group of their own, found by the symbol's name.

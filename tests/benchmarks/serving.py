@@ -1,4 +1,4 @@
-"""POST /predict and GET /latest beside a bare handler, FastAPI, and MLflow's own server."""
+"""POST /predict and GET /latest compared with a bare handler, FastAPI and MLflow's server."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from tests.load.tools import SERVER_CPU, Service, service, wrk
 SYMBOL = "BTC-USD"
 CONNECTIONS = 32
 LARGE = 1_000
+# Seconds of load for each size of a body.
 BODY_S = 1
-"""For each size of a body."""
+# A peer may go on for a while with requests whose clients have left.
 LOOK_S, IDLE, SETTLED_S = 0.2, 0.7, 30
-"""A peer may work on for a while at what nobody waits for any more."""
 PEERS = HERE / "peers"
 INVOCATIONS = PEERS / "invocations.lua"
 FASTAPI = "FastAPI, scikit-learn"
 CEILING = "decode, numpy, model"
 ANSWERED = f"{CEILING}, and the answer written"
+MIDDLEWARE = "volsvc without the fast path"
 
 
 @asynccontextmanager
 async def ours(bench: Bench) -> AsyncIterator[Service]:
-    """The daemon as it comes, with its three generated markets at their real pace."""
+    """Run the daemon with defaults: three generated markets at their real rate."""
     async with service(bench.folder) as served:
         await eventually(lambda: _known(served), 30, f"a forecast of {SYMBOL}")
         yield served
@@ -51,7 +52,7 @@ async def _known(served: Service) -> bool:
 
 @asynccontextmanager
 async def bare(bench: Bench, like: Service) -> AsyncIterator[Service]:
-    """The bare handler, whose constant of /latest is one of our answers."""
+    """Run the bare handler; its constant of /latest is one of our answers."""
     path = bench.folder / "latest.json"
     async with (
         aiohttp.ClientSession() as client,
@@ -65,7 +66,7 @@ async def bare(bench: Bench, like: Service) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def fastapi(bench: Bench) -> AsyncIterator[Service]:
-    """FastAPI on uvicorn, with a scikit-learn pipeline."""
+    """Run FastAPI on uvicorn, with a scikit-learn pipeline."""
     assert bench.peers is not None, "the peers are installed"
     script = PEERS / "fastapi_stack.py"
     async with server(bench.peers, script, cwd=bench.folder) as served:
@@ -74,7 +75,7 @@ async def fastapi(bench: Bench) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def mlflow_serving(bench: Bench) -> AsyncIterator[Service]:
-    """`mlflow models serve` with the same pipeline."""
+    """Run `mlflow models serve` with the same pipeline."""
     assert bench.peers is not None, "the peers are installed"
     path, port = bench.folder / "pipeline", free_port()
     await job(bench.peers, "peers/mlflow_model.py", path, cwd=bench.folder)
@@ -92,8 +93,20 @@ async def mlflow_serving(bench: Bench) -> AsyncIterator[Service]:
         yield served
 
 
+@asynccontextmanager
+async def middleware_alone(bench: Bench) -> AsyncIterator[Service]:
+    """Run the daemon without its fast path."""
+    folder = bench.folder / "middleware"
+    folder.mkdir()
+    module = ("-m", "tests.benchmarks.jobs.without_fast_path")
+    quiet = {"VOLSVC_MODEL__IMPORT_PACKAGED": "false"}
+    async with server(sys.executable, *module, cwd=folder, **quiet) as served:
+        await eventually(lambda: _known(served), 30, f"a forecast of {SYMBOL}")
+        yield served
+
+
 class Loaded(NamedTuple):
-    """A server under load; `cpu_us` is its processor time a request."""
+    """Figures of a server under load; `cpu_us` is its processor time per request."""
 
     rate: float
     p99_ms: float
@@ -103,7 +116,7 @@ class Loaded(NamedTuple):
 async def loaded(
     served: Service, path: str, seconds: int, connections: int, rows: int = 0, **script: Path
 ) -> Loaded:
-    """As many requests as a server answers; what the last one had left to do is done before."""
+    """Load a server with as many requests as it answers, once its previous work is done."""
     await eventually(_server_cpu_idles, SETTLED_S, "the servers' processor is idle")
     used = served.cpu_s()
     found = await wrk(served.url + path, seconds, connections, rows, **script)
@@ -118,7 +131,7 @@ async def _server_cpu_idles() -> bool:
 
 
 def _idle_ticks() -> int:
-    """Clock ticks in which the servers' processor had nothing to do (proc_stat(5))."""
+    """Return the clock ticks in which the servers' processor was idle (proc_stat(5))."""
     lines = Path("/proc/stat").read_text().splitlines()
     (fields,) = (line.split() for line in lines if line.startswith(f"cpu{SERVER_CPU} "))
     return int(fields[4])
@@ -128,7 +141,7 @@ Load = Callable[[], Awaitable[Loaded]]
 
 
 def figures_of(found: list[Loaded], name: str) -> tuple[Figure, Figure, Figure]:
-    """Requests a second, p99, and processor time a request."""
+    """Measure requests per second, p99 and processor time per request."""
     rate, p99_ms, cpu_us = map(list, zip(*found, strict=True))
     return (
         Figure(name, "requests/s", rate),
@@ -138,7 +151,7 @@ def figures_of(found: list[Loaded], name: str) -> tuple[Figure, Figure, Figure]:
 
 
 async def measure(bench: Bench) -> Results:
-    """Every row that goes through a socket."""
+    """Measure every row that goes through a socket."""
     results = Results()
     async with AsyncExitStack() as stack:
         served = await stack.enter_async_context(ours(bench))
@@ -147,13 +160,15 @@ async def measure(bench: Bench) -> Results:
         results.add(await single_rows(bench, served, ceiling, peer))
         results.add(await large_bodies(bench, served, ceiling, peer))
         results.add(await newest(bench, served, ceiling))
+        plain = await stack.enter_async_context(middleware_alone(bench))
+        results.rows += await fast_path(bench, served, plain)
     return results
 
 
 async def single_rows(
     bench: Bench, served: Service, ceiling: Service, peer: Service | None
 ) -> Results:
-    """One row a request over 32 connections."""
+    """Measure one row a request over 32 connections."""
     seconds = bench.sizes.http_s
     works: dict[str, Load] = {
         "volsvc": lambda: loaded(served, "/predict", seconds, CONNECTIONS, 1),
@@ -191,7 +206,7 @@ def _single_rows(figures: dict[str, tuple[Figure, Figure, Figure]]) -> list[Row]
 async def large_bodies(
     bench: Bench, served: Service, ceiling: Service, peer: Service | None
 ) -> Results:
-    """Many rows a request over one connection, and the curve of time against rows."""
+    """Measure many rows a request over one connection, and the curve of time by rows."""
     targets = {
         "volsvc": (served, "/predict"),
         CEILING: (ceiling, "/model"),
@@ -251,7 +266,7 @@ def _large_rows(figures: dict[str, Figure]) -> Results:
 
 
 async def newest(bench: Bench, served: Service, ceiling: Service) -> Results:
-    """GET /latest/{symbol}, of a symbol that ticks meanwhile."""
+    """Measure GET /latest/{symbol} of a symbol that ticks meanwhile."""
 
     def load(each: Service) -> Load:
         return lambda: loaded(each, f"/latest/{SYMBOL}", bench.sizes.http_s, CONNECTIONS)
@@ -265,3 +280,20 @@ async def newest(bench: Bench, served: Service, ceiling: Service) -> Results:
             Row(f"{what}: processor time", cpu, their_cpu),
         ]
     )
+
+
+async def fast_path(bench: Bench, served: Service, plain: Service) -> list[Row]:
+    """Measure the processor time that the fast path saves."""
+    rows = []
+    for what, path, posted in (
+        ("POST /predict, one row", "/predict", 1),
+        ("GET /latest/{symbol}", f"/latest/{SYMBOL}", 0),
+    ):
+
+        def load(each: Service, path: str = path, posted: int = posted) -> Load:
+            return lambda: loaded(each, path, bench.sizes.http_s, CONNECTIONS, posted)
+
+        found = await turns_of(bench.sizes.rounds, load(served), load(plain))
+        (_, _, cpu), (_, _, other) = map(figures_of, found, ("volsvc", MIDDLEWARE))
+        rows.append(Row(f"{what}: processor time", cpu, other))
+    return rows

@@ -1,4 +1,4 @@
-"""Ticks through a real broker: ours with everything, beside a copy of the log and beside peers."""
+"""Ticks through a real broker: the whole consumer, compared with a copy of the log and peers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from tests.benchmarks.children import job
 from tests.benchmarks.figures import Figure, Results, Row, at_least
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import Bench, turns_of
-from tests.kafka.filling import Quiet, settings_of
+from tests.kafka.filling import NullBusEvents, settings_of
 from tests.kafka.fleet import PARTITIONS
 from tests.kafka.log import create_topic
 from volsvc.transport.kafka.bus import KafkaBus
 
+# Busy markets: twenty ticks per second each, of which one is published with forecasts.
 SYMBOLS, PER_S = 12, 20.0
-"""Busy markets: twenty ticks a second each, of which one a second is published with forecasts."""
 SCRIPTS = {"volsvc": "jobs/ours.py", "copy of the log": "jobs/raw.py"}
 PEERS = {
     "Quix Streams, window alone": "peers/quix_window.py",
     "Bytewax, window alone": "peers/bytewax_window.py",
 }
 
+# Measure ticks per second, and µs of processor time per tick.
 Took = tuple[float, float]
-"""Ticks a second, and µs of processor time a tick."""
 
 
 async def fill(servers: str, name: str, count: int) -> int:
-    """Put ticks into the topic of a name; how many they are."""
-    bus = KafkaBus(settings_of(servers, name), Quiet(), "filler")
+    """Fill a topic with ticks, and return their number."""
+    bus = KafkaBus(settings_of(servers, name), NullBusEvents(), "filler")
     await bus.ready()
     records = tick_records(SYMBOLS, count // SYMBOLS, PER_S)
     for start in range(0, len(records), 2_000):
@@ -40,7 +40,7 @@ async def fill(servers: str, name: str, count: int) -> int:
 
 
 async def measure(bench: Bench) -> Results:
-    """Every job over the same topic, in turns."""
+    """Run every job over the same topic, in turns."""
     name = uuid.uuid4().hex[:8]
     topic, count = f"{name}.raw", await fill(bench.servers, name, bench.sizes.kafka_ticks)
     jobs = {name: (Path(sys.executable), script) for name, script in SCRIPTS.items()}
@@ -52,8 +52,8 @@ async def measure(bench: Bench) -> Results:
             out = uuid.uuid4().hex[:8]
             await create_topic(bench.servers, out, PARTITIONS)
             where = (bench.servers, topic, out, count)
-            said = await job(python, script, *where, cwd=bench.folder)
-            return said["count"] / said["seconds"], 1e6 * said["cpu_s"] / said["count"]
+            result = await job(python, script, *where, cwd=bench.folder)
+            return result["count"] / result["seconds"], 1e6 * result["cpu_s"] / result["count"]
 
         return once
 

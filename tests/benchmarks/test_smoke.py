@@ -1,4 +1,4 @@
-"""Every benchmark in a small form, and what is fast beside what is slow: the same, to the bit."""
+"""Every benchmark in a small form, and equality of fast and slow paths to the last bit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PARTS = [
 
 
 def finite(results: Results) -> None:
-    """Every figure is a number, and there are some."""
+    """Check that there are figures, and that each is finite."""
     figures = [row.ours for row in results.rows]
     figures += [row.reference for row in results.rows if row.reference is not None]
     assert figures or results.curves
@@ -60,7 +60,7 @@ def finite(results: Results) -> None:
 
 
 async def results_of(part: Part, bench: Bench) -> Results:
-    """What a part comes to; one that is not asynchronous may have loops of its own."""
+    """Return the results of a part; one that is not asynchronous may run its own loops."""
     found = await asyncio.to_thread(part, bench)
     return found if isinstance(found, Results) else await found
 
@@ -73,7 +73,7 @@ async def test_a_benchmark_runs(part: Part, tmp_path: Path) -> None:
 
 
 def test_the_page(tmp_path: Path) -> None:
-    """The measured part of the page is replaced, and what stands around it stays."""
+    """The measured part of the page is replaced, and the text around it stays."""
     ours, theirs = Figure("volsvc", "µs", [2.0, 4.0, 3.0]), Figure("other", "µs", [4.0, 4.0, 4.0])
     rows = [
         Row("a", ours, theirs, at_least(0.7)),
@@ -106,7 +106,7 @@ async def test_rows_read_fast_and_slowly(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def predicted(client: aiohttp.ClientSession, body: str) -> list[tuple[Any, Any]]:
-    """Score and prediction of each row of a request."""
+    """Return score and prediction of each row of a request."""
     async with client.post("/predict", data=body) as response:
         assert response.status == 200
         answer = await response.json()
@@ -114,7 +114,7 @@ async def predicted(client: aiohttp.ClientSession, body: str) -> list[tuple[Any,
 
 
 def test_live_rows_alone_and_together() -> None:
-    """The fitted model says the same of a live row alone and among others, to the bit."""
+    """The fitted model gives a live row the same bits alone and among others."""
     model, rows = packaged().model, inference.live_rows()
     together = model.predict(rows, 60.0)
     for at in range(len(rows)):
@@ -125,13 +125,13 @@ def test_live_rows_alone_and_together() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 500])
 def test_ticks_one_by_one_and_in_batches(chunk: int) -> None:
-    """States and what they have learnt do not depend on how many ticks come at once."""
+    """States and calibrations do not depend on the size of the batches."""
     records = tick_records(3, 200, 1.0)
     assert learnt(records, chunk) == learnt(records, 64)
 
 
 def learnt(records: list[Any], chunk: int) -> dict[str, Any]:
-    """Everything that is stored of every symbol after ticks that came in chunks."""
+    """Return the stored state of every symbol after ticks in chunks."""
     table = SymbolTable(FeatureSettings())
     engine.through(records, table, chunk=chunk)
     return {state.symbol: (state.dump(), state.dump_learnt()) for state in table}

@@ -1,4 +1,4 @@
-"""Chromium, and a daemon that has replayed a recording."""
+"""Fixtures: Chromium, and a daemon that has replayed a recording."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty minutes of three generated markets: enough for scores that say something."""
+    """Forty minutes of three generated markets: enough for meaningful scores."""
     path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson.gz"
     symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
     generate_file(path, minutes=40, seed=11, symbols=symbols, start="2026-01-05T14:00:00Z")
@@ -47,7 +47,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Iterator[ServedHere]:
-    """A daemon that has replayed a recording of three markets and now is quiet."""
+    """A daemon that has replayed a recording of three markets and is now idle."""
     settings = {"source": {"path": str(recording)}, "replay": {"speed": "max"}}
     with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
         with gzip.open(recording) as file:
@@ -61,7 +61,7 @@ def _replayed(served: Served) -> float:
 
 
 class Watched:
-    """A page, what it asked for, and what it complained about."""
+    """A page, its requests, and its errors."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -78,7 +78,7 @@ class Watched:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """Opens an address in a profile of its own; keywords are those of `new_context`."""
+    """A function that opens an address in a new profile; keywords are those of `new_context`."""
     contexts = []
 
     def open_one(url: str, **options: Any) -> Watched:

@@ -26,8 +26,8 @@ NAMES = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK")
 SYMBOLS = tuple(f"{name}-USD" for name in NAMES)
 SPEED = 60
 MINUTES = 90
+# Seconds before the end at which the page is opened, so that it has received some minutes.
 BEFORE_S = 5.0
-"""Seconds before the end at which the page is opened: it shows some minutes that it has heard."""
 MOST_BYTES = 250_000
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
@@ -59,14 +59,14 @@ def main() -> None:
 
 
 def _live_through(served: Served) -> None:
-    """Most of the recording, with requests, and two swaps near its end."""
+    """Replay most of the recording, with requests, and two swaps near its end."""
     until(lambda: len(served.ask("/latest")["symbols"]) == len(SYMBOLS), 30, "all symbols")
     ends = time.monotonic() + MINUTES * 60 / SPEED - BEFORE_S
     while time.monotonic() < ends:
         served.ask("/predict", "POST", {"rows": [{"ret_mean": 0, "ret_std": 3e-5, "n": 49}]})
         time.sleep(0.1)
     served.ask("/models/active", "PUT", {"variant": "baseline"})
-    # So that the marks of the two swaps stand apart.
+    # Keeps the marks of the two swaps apart.
     time.sleep(1.5)
     served.ask("/models/active", "PUT", {"variant": "ml"})
 

@@ -1,4 +1,4 @@
-"""Daemons for pages: one in a thread of this process, one that can be killed.
+"""Daemons for pages: one in a thread of this process, and one that can be killed.
 
 The browser's driver is synchronous here, so these are too.
 """
@@ -31,11 +31,11 @@ class Served:
         self.key = key
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """The JSON answer to a request; raises HTTPError for one that was refused."""
+        """Return the JSON answer to a request; raises HTTPError if it was refused."""
         return json.loads(self.text(path, method, body))
 
     def text(self, path: str, method: str = "GET", body: Any = None) -> str:
-        """The answer as text."""
+        """Return the answer as text."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         if self.key:
@@ -47,7 +47,7 @@ class Served:
 
 
 class ServedHere(Served):
-    """One that runs in a thread of this process."""
+    """A daemon in a thread of this process."""
 
     def __init__(self, url: str, key: str, daemon: Daemon, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(url, key)
@@ -55,7 +55,7 @@ class ServedHere(Served):
         self._loop = loop
 
     def call(self, work: Callable[[], None]) -> None:
-        """Have it do something in its event loop."""
+        """Call a function in the daemon's event loop."""
         self._loop.call_soon_threadsafe(work)
 
 
@@ -63,7 +63,7 @@ class ServedHere(Served):
 def in_thread(
     data_dir: Path, settings: Mapping[str, Mapping[str, Any]], key: str = ""
 ) -> Iterator[ServedHere]:
-    """A daemon in a thread, with these settings and a folder of its own."""
+    """Run a daemon in a thread, with these settings and a folder of its own."""
     given = {
         **settings,
         "service": {"data_dir": str(data_dir)},
@@ -90,7 +90,7 @@ def in_thread(
 
 @contextmanager
 def in_process(folder: Path, *arguments: str, env: Mapping[str, str]) -> Iterator[Served]:
-    """A daemon as a user starts it; killed without a word at the end."""
+    """Run a daemon as a user starts it; it is killed at the end."""
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The docs page in a real browser that reaches nobody but the service."""
+"""The docs page in a real browser that can reach the service only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_the_page_works_offline(address: str, browser: Browser) -> None:
-    """Every route is listed and can be tried; no request leaves, the policy blocks nothing."""
+    """Every route is listed and can be tried; no request leaves, and the policy blocks nothing."""
     page = browser.new_page()
     asked: list[str] = []
     complaints: list[str] = []
@@ -47,7 +47,7 @@ def test_the_page_works_offline(address: str, browser: Browser) -> None:
 
 
 def test_screenshots_are_possible(address: str, browser: Browser, tmp_path: Path) -> None:
-    """What the page shows is more than a blank."""
+    """A screenshot of the page is not blank."""
     page = browser.new_page()
     page.goto(address + "/docs")
     expect(page.locator(".opblock").first).to_be_visible(timeout=20_000)

@@ -23,7 +23,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 def ready(page: Page) -> Page:
-    """The page once it shows every symbol."""
+    """Return the page once it shows every symbol."""
     expect(page.locator("#rows tr")).to_have_count(len(SYMBOLS))
     expect(page.locator("#connection")).not_to_have_text("Connecting")
     expect(page.locator("#model dd").first).to_be_visible()
@@ -39,7 +39,7 @@ def value_of(cell: Locator) -> float:
 
 
 def test_it_loads_from_the_service_alone(replayed: Served, open_page: Open) -> None:
-    """Nothing is asked of anybody else, nothing is blocked, nothing goes wrong; it is small."""
+    """The page is small, sends no request to another host, and has no blocked request or error."""
     watched = open_page(replayed.url)
     page = ready(watched.page)
     for name in ("Forecast", "Serve ml"):
@@ -50,7 +50,7 @@ def test_it_loads_from_the_service_alone(replayed: Served, open_page: Open) -> N
 
 
 def test_numbers_are_those_of_latest(replayed: Served, open_page: Open) -> None:
-    """Price, volatilities, score and quality in the table and beside the charts are /latest's."""
+    """Price, volatilities, score and quality in the table and beside the charts equal /latest."""
     page = ready(open_page(replayed.url).page)
     for latest in replayed.ask("/latest")["symbols"]:
         row = row_of(page, latest["symbol"])
@@ -72,7 +72,7 @@ def test_numbers_are_those_of_latest(replayed: Served, open_page: Open) -> None:
 
 
 def test_how_forecasts_did(replayed: Served, open_page: Open) -> None:
-    """Coverage, QLIKE of both variants and the count are those of /quality; outcomes are listed."""
+    """Coverage, QLIKE of both variants and the count equal /quality; outcomes are listed."""
     page = ready(open_page(f"{replayed.url}/#ETH-USD").page)
     expect(page.locator("#symbol")).to_have_text("ETH-USD")
     rows = replayed.ask("/quality?symbol=ETH-USD")["symbols"]
@@ -107,13 +107,13 @@ COLOURS = """(canvas) => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("plot", ["#plot-price", "#plot-vol"])
 def test_charts_show_something(replayed: Served, open_page: Open, scheme: str, plot: str) -> None:
-    """A chart holds ink of more than a few colours."""
+    """Return whether a chart has more than a few colours."""
     canvas = ready(open_page(replayed.url, color_scheme=scheme).page).locator(f"{plot} canvas")
     until(lambda: int(canvas.evaluate(COLOURS)) > 20, 5, f"{plot} is drawn")
 
 
 def test_sort_and_filter(replayed: Served, open_page: Open) -> None:
-    """Rows follow the column that was asked for; the filter leaves out and says how many."""
+    """Rows are sorted by the chosen column; the filter hides rows and shows their number."""
     page = ready(open_page(replayed.url).page)
     by_price = sorted(replayed.ask("/latest")["symbols"], key=lambda s: -s["price"])
     head = page.locator("th.c-price")
@@ -131,7 +131,7 @@ def test_sort_and_filter(replayed: Served, open_page: Open) -> None:
 
 
 def test_a_swap_shows_within_a_second(replayed: Served, open_page: Open) -> None:
-    """Whoever switches the model, each open page says so: chip, panel and list of changes."""
+    """Every open page shows a change of the model: chip, panel and list of changes."""
     page = ready(open_page(replayed.url).page)
     for variant in ("baseline", "ml"):
         serving = replayed.ask("/models/active", "PUT", {"variant": variant})["serving"]["model"]
@@ -141,9 +141,9 @@ def test_a_swap_shows_within_a_second(replayed: Served, open_page: Open) -> None
 
 
 def test_swaps_and_gaps_are_marked(replayed: ServedHere, open_page: Open) -> None:
-    """What happens while the page is open is a mark on the charts, and a line in the list."""
+    """An event while the page is open is a mark on the charts, and a line in the list."""
     page = ready(open_page(f"{replayed.url}/#BTC-USD").page)
-    hub = replayed.daemon.hub
+    hub = replayed.daemon.services.hub
     replayed.call(lambda: hub.publish("gap", "BTC-USD", {"symbol": "BTC-USD", "trades": 7}))
     expect(page.locator("#changes li").first).to_contain_text("BTC-USD, 7 trades lost")
     assert "7 trades lost" in spoken_at_the_end(page)
@@ -156,7 +156,7 @@ def test_swaps_and_gaps_are_marked(replayed: ServedHere, open_page: Open) -> Non
 
 
 def spoken_at_the_end(page: Page) -> str:
-    """What the cursor says at the newest tick."""
+    """Return the text of the cursor at the newest tick."""
     cursor = page.locator("#cursor")
     cursor.focus()
     cursor.press("ArrowLeft")
@@ -165,7 +165,7 @@ def spoken_at_the_end(page: Page) -> str:
 
 
 def test_the_switch_takes_two_clicks(replayed: Served, open_page: Open) -> None:
-    """One click only asks; the second switches, and rolling back leads back."""
+    """The first click asks for confirmation, the second switches; a rollback undoes it."""
     page = ready(open_page(replayed.url).page)
     switch = page.locator("[data-switch=baseline]")
     switch.click()
@@ -182,7 +182,7 @@ def test_the_switch_takes_two_clicks(replayed: Served, open_page: Open) -> None:
 
 
 def test_try_a_forecast(replayed: Served, open_page: Open) -> None:
-    """The form shows what /predict answers, or what is wrong with what was typed."""
+    """The form shows the answer of /predict, or the fault of the input."""
     page = ready(open_page(f"{replayed.url}/#BTC-USD").page)
     page.get_by_role("button", name="Fill in the newest window").click()
     latest = replayed.ask("/latest/BTC-USD")
@@ -199,7 +199,7 @@ def test_try_a_forecast(replayed: Served, open_page: Open) -> None:
 
 @pytest.fixture
 def locked(tmp_path: Path, recording: Path) -> Iterator[tuple[Served, str, str]]:
-    """A daemon that asks for keys, with one of scope read and one that may do everything."""
+    """A daemon that requires keys, with one of scope read and one with every scope."""
     made = [new_key(name, scopes) for name, scopes in KEYS.items()]
     entries = tmp_path / "keys.toml"
     entries.write_text("\n".join(entry for _, entry in made))
@@ -218,7 +218,7 @@ KEYS = {"reader": ("read",), "admin": ("read", "predict", "admin")}
 
 
 def test_keys(locked: tuple[Served, str, str], open_page: Open) -> None:
-    """A page without a key asks for one, shows nothing before, and never puts it in an address."""
+    """Without a key the page asks for one, shows nothing before, and never puts it in a URL."""
     served, reader, admin = locked
     watched = open_page(served.url)
     page = watched.page
@@ -250,7 +250,7 @@ def test_keys(locked: tuple[Served, str, str], open_page: Open) -> None:
 
 
 def test_themes(replayed: Served, open_page: Open) -> None:
-    """The system's scheme is followed; the button overrides it, and a reload remembers that."""
+    """The page follows the system's colour scheme; the button overrides it, also after a reload."""
     page = ready(open_page(replayed.url, color_scheme="dark").page)
     light = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(light) == "rgb(12, 16, 21)"
@@ -268,7 +268,7 @@ def test_themes(replayed: Served, open_page: Open) -> None:
 
 
 def test_phone(replayed: Served, open_page: Open) -> None:
-    """On a phone nothing is wider than the screen, and what matters of each symbol is there."""
+    """On a phone nothing is wider than the screen, and each symbol has its main figures."""
     page = ready(open_page(replayed.url, **PHONE).page)
     for width in (390, 320):
         page.set_viewport_size({"width": width, "height": 800})
@@ -296,7 +296,7 @@ WHERE = """() => {
 
 
 def test_keyboard(replayed: Served, open_page: Open) -> None:
-    """Everything can be reached and done without a mouse, and the focus can be seen."""
+    """Everything can be reached and used without a mouse, and the focus is visible."""
     page = ready(open_page(replayed.url).page)
     walked = []
     for _ in range(60):
@@ -312,7 +312,7 @@ def test_keyboard(replayed: Served, open_page: Open) -> None:
 
 
 def test_keys_of_the_keyboard(replayed: Served, open_page: Open) -> None:
-    """Slash filters, arrows go from row to row, over horizons, and along the charts."""
+    """Slash focuses the filter; arrows move over rows, over horizons, and along the charts."""
     page = ready(open_page(f"{replayed.url}/#BTC-USD").page)
     page.keyboard.press("/")
     page.keyboard.type("usd")
@@ -338,7 +338,7 @@ def test_keys_of_the_keyboard(replayed: Served, open_page: Open) -> None:
     "options", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"]
 )
 def test_accessibility(replayed: Served, open_page: Open, options: dict[str, Any]) -> None:
-    """axe-core has nothing to say, with the details open and with the dialog of the key."""
+    """axe-core has no finding, with the details open and with the dialog of the key."""
     page = ready(open_page(replayed.url, **options).page)
     page.locator("#outcomes summary").click()
     page.get_by_role("button", name="Forecast", exact=True).click()
@@ -349,13 +349,13 @@ def test_accessibility(replayed: Served, open_page: Open, options: dict[str, Any
 
 
 def findings(page: Page) -> list[str]:
-    """What axe-core finds, in words."""
+    """Return the findings of axe-core as text."""
     found = Axe().run(page).response["violations"]
     return [f"{v['impact']} {v['id']}: {[n['html'][:120] for n in v['nodes']]}" for v in found]
 
 
 def test_it_says_when_it_is_stale(tmp_path: Path, recording: Path, open_page: Open) -> None:
-    """When no symbol has news for longer than allowed, the page says so by itself."""
+    """The page shows by itself that no symbol has had an update for longer than allowed."""
     settings: dict[str, dict[str, Any]] = {
         "source": {"path": str(recording)},
         "replay": {"speed": "max"},
@@ -375,7 +375,7 @@ def test_it_says_when_it_is_stale(tmp_path: Path, recording: Path, open_page: Op
 
 
 def test_a_sleep_is_noticed(replayed: Served, open_page: Open) -> None:
-    """A tab that slept for longer than the service is ever silent goes on after its last event."""
+    """A tab that slept longer than the service is ever silent resumes after its last event."""
     page = open_page("about:blank").page
     page.clock.install()
     page.goto(replayed.url)

@@ -1,4 +1,4 @@
-"""The live page while ticks come: breaks, and many symbols at once."""
+"""The live page under a running feed: interruptions, and many symbols at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shown_price(page: Page) -> float:
 
 
 def test_a_killed_daemon_is_survived(tmp_path: Path, open_page: Open) -> None:
-    """A page says that the service is gone, keeps its numbers, and goes on when it is back."""
+    """A page shows the lost connection, keeps its numbers, and resumes when the service is back."""
     port = str(free_port())
     with in_process(tmp_path, "--port", port, env={}) as served:
         page = open_page(served.url).page
@@ -56,17 +56,17 @@ def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
     with in_thread(tmp_path, {"model": {"variant": "baseline"}}) as served:
         page = open_page(served.url).page
         expect(page.locator("#rows tr")).to_have_count(3, timeout=20_000)
-        boot = served.daemon.hub.boot
+        boot = served.daemon.services.hub.boot
         with page.expect_request(lambda request: "last-event-id" in request.headers) as asked:
-            for listener in tuple(served.daemon.hub._listeners):
-                served.call(listener.close)
+            for subscriber in tuple(served.daemon.services.hub._subscribers):
+                served.call(subscriber.close)
         assert asked.value.headers["last-event-id"].startswith(boot)
         kept = shown_price(page)
         until(lambda: shown_price(page) != kept, 20, "prices move again")
 
 
 def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
-    """A swap from before the page was opened is a mark too, where the forecasts changed hands."""
+    """A swap from before the page was opened is a mark at the first forecast of the new model."""
     with in_thread(tmp_path, {"replay": {"speed": 40}}) as served:
 
         def models() -> set[str]:
@@ -90,7 +90,7 @@ def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
 
 
 class Frames(NamedTuple):
-    """What a page did for a while: frames a second, and milliseconds of its own work a frame."""
+    """Figures of a page for a while: frames per second, and milliseconds of its work per frame."""
 
     per_s: float
     work_ms: float
@@ -115,12 +115,12 @@ LOOP = """() => {
   for (let i = 0; i < 1e7; i += 1) sum = (sum * 31 + i) | 0;
   return [performance.now() - begin, sum];
 }"""
+# An estimate for an idle machine: it was 67 to 150 while forecasts took 3 to 6 times the usual.
 LOOP_MS = 20.0
-"""An estimate for an idle machine: it was 67 to 150 where forecasts took 3 to 6 times the usual."""
 
 
 def slowness(page: Page) -> float:
-    """How many times as long as on an idle machine the browser takes for plain arithmetic."""
+    """Return the time of plain arithmetic in the browser, relative to an idle machine."""
     return max(1.0, float(page.evaluate(LOOP)[0]) / LOOP_MS)
 
 
@@ -140,7 +140,7 @@ def frames_of(page: Page) -> Frames:
 
 
 def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> None:
-    """50 symbols at 100 events a second leave 30 frames a second.
+    """50 symbols at 100 events per second leave 30 frames per second.
 
     How many frames a busy machine without a graphics card paints is not the page's doing, so three
     things are looked at. The events must really come: the page's own count says so. The work of a
@@ -183,7 +183,7 @@ SHIFTS = """(seconds) => new Promise((resolve) => {
 
 
 def test_nothing_jumps(tmp_path: Path, open_page: Open) -> None:
-    """While numbers move, nothing else does: the browser counts no shift of the layout."""
+    """While numbers change, the browser counts no shift of the layout."""
     arguments = ("--port", "0", "--speed", "40")
     with in_process(tmp_path, *arguments, env={"VOLSVC_MODEL__VARIANT": "baseline"}) as served:
         page = open_page(served.url).page

@@ -1,4 +1,4 @@
-"""`make demo`: a day of operation in a few minutes, unattended, told and recorded.
+"""`make demo`: a day of operation in a few minutes, unattended, narrated and recorded.
 
 A real daemon on a real broker, with an MLflow store, Prometheus and Alertmanager; the terminal
 becomes docs/demo.cast, the live page docs/demo.webm; what was measured is added to docs/demo.json.
@@ -29,7 +29,7 @@ def keep(path: Path, figures: Mapping[str, float]) -> None:
 
 
 async def play(folder: Path, out: Path) -> None:
-    """Every act in turn; the recordings are kept when all of them have come off."""
+    """Run every act in turn; keep the recordings if all of them succeed."""
     narrator = Narrator("volsvc: a day of operation")
     async with asyncio.timeout(MOST_S):
         async with staged(folder, narrator) as stage:
@@ -45,7 +45,7 @@ async def play(folder: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Play it in a folder that is thrown away."""
+    """Run the demo in a temporary folder."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the recordings")
     out: Path = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""The acts of the demo: each does something to the service, and says what came of it.
+"""The acts of the demo: each does something to the service, and reports the effect.
 
 An act that does not see what it claims raises AssertionError.
 """
@@ -13,18 +13,18 @@ from tests.daemon import command, eventually
 from tests.demo.market import HOUR_NS, START_NS
 from tests.demo.stage import COARSE_FROM, ROW, SPEED, WORK_S, Stage
 from tests.kafka.log import committed, read_topic
-from tests.registry.store import digest_of, point, register, write_candidate
+from tests.registry.store import digest_of, move_alias, register, write_candidate
 from volsvc.client import LatestResponse
 from volsvc.domain import format_time
 
 ALERT_S = 90.0
 PARTITIONS = 6
+# Characters shown of an alert's text.
 WIDTH = 66
-"""Characters for what is found."""
 
 
 async def start(stage: Stage) -> None:
-    """The service is up: what serves, and what it knows already."""
+    """Show the started service: its model, and the state that it restored."""
     await stage.act("The service starts, and goes on where yesterday ended")
     tell = stage.narrator
     tell.say(
@@ -52,7 +52,7 @@ async def start(stage: Stage) -> None:
 
 
 async def predict(stage: Stage) -> None:
-    """A forecast of posted returns, a live one, and the stream."""
+    """Show a forecast of posted returns, a live one, and the stream."""
     await stage.act("A forecast from posted returns, and the live ones as they come")
     tell = stage.narrator
     answer = await stage.client.predict([ROW], horizon_s=300)
@@ -73,7 +73,7 @@ async def predict(stage: Stage) -> None:
 
 
 async def broker_fails(stage: Stage) -> None:
-    """The broker is killed and comes back: answers go on, an alert fires, nothing is lost."""
+    """Kill and restart the broker: answers go on, an alert fires, nothing is lost."""
     await stage.act("The broker is killed with SIGKILL")
     tell, daemon = stage.narrator, stage.daemon
     before, asked = await daemon.metric("volsvc_ticks_total"), stage.load.answered
@@ -96,7 +96,7 @@ async def broker_fails(stage: Stage) -> None:
 
 
 async def _caught_up(stage: Stage, before: float) -> None:
-    """Until ticks flow again and none of them waits."""
+    """Wait until ticks flow again and none of them waits."""
 
     async def flowing() -> bool:
         return (
@@ -108,19 +108,19 @@ async def _caught_up(stage: Stage, before: float) -> None:
 
 
 async def hot_swap(stage: Stage) -> None:
-    """A corrupt candidate is refused; a good one serves from one request to the next."""
+    """Offer a corrupt candidate, which is refused, and a good one, which serves at once."""
     await stage.act("Models change under load: a corrupt one is refused, a good one serves")
     tell = stage.narrator
     before = await stage.client.predict([ROW])
     corrupt = await _register(stage, "corrupt")
     tell.say(f"MLflow's alias `ml` is pointed at version {corrupt}, whose file is damaged.")
-    await asyncio.to_thread(point, stage.store, corrupt)
+    await asyncio.to_thread(move_alias, stage.store, corrupt)
     tell.trouble("GET /health", _short(await stage.until_health("model", "degraded")))
     assert (await stage.client.predict([ROW])).scores == before.scores
     tell.show("serves on", f"{before.model_variant}-{before.version}")
     good = await _register(stage, "good")
     tell.say(f"The alias is pointed at version {good}, which expects more of the same window.")
-    await asyncio.to_thread(point, stage.store, good)
+    await asyncio.to_thread(move_alias, stage.store, good)
 
     async def serves() -> bool:
         return (await stage.client.predict([ROW])).version == good
@@ -141,7 +141,7 @@ async def _register(stage: Stage, kind: str) -> str:
 
 
 async def rollback(stage: Stage) -> None:
-    """One call, and what served before serves again."""
+    """Roll back to the previous model with one call."""
     await stage.act("Back to what served before")
     tell = stage.narrator
     with stage.timed("a rollback"):
@@ -154,7 +154,7 @@ async def rollback(stage: Stage) -> None:
 
 
 async def drift(stage: Stage) -> None:
-    """The feed changes; the next check finds it, and an alert is raised."""
+    """Change the feed: the next check finds the drift, and an alert fires."""
     await stage.act("A venue begins to send coarse prices: inputs drift")
     tell = stage.narrator
     tell.say(
@@ -171,7 +171,7 @@ async def drift(stage: Stage) -> None:
             speak = tell.trouble if last.drifted else tell.show
             names = ", ".join(last.drifted) or "nothing"
             speak(f"hours to {last.end[11:16]}", f"{names} drifts")
-        # What is found earlier is a false alarm, of which the budget allows one in two weeks.
+        # A drift found earlier is a false alarm, of which the budget allows one in two weeks.
         return last is not None and last.end > changed and bool(last.drifted)
 
     await eventually(found, 300, "the change is found", every_s=0.5)
@@ -184,7 +184,7 @@ async def drift(stage: Stage) -> None:
 
 
 async def stop(stage: Stage) -> None:
-    """SIGTERM: it drains and ends; the journal is whole."""
+    """Stop the service by SIGTERM: it drains and exits, and its audit log is intact."""
     await stage.act("The service is asked to stop")
     tell = stage.narrator
     answered, failed = stage.load.answered, list(stage.load.failed)
@@ -207,7 +207,7 @@ async def stop(stage: Stage) -> None:
 
 
 async def _each_once(stage: Stage) -> tuple[int, int]:
-    """How many ticks the log has, and how many of them are committed.
+    """Return the number of ticks in the log, and the number of committed ones.
 
     Raises unless they are the first of the recordings, each once.
     """

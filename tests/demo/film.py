@@ -1,4 +1,4 @@
-"""The live page in a real browser, filmed: a picture every half second, four times as fast."""
+"""A film of the live page in a real browser: a picture every half second, four times as fast."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CAPTION: Final = """text => {
 
 
 class Film:
-    """Pictures of a page in a folder, and a caption over it that says what is being done."""
+    """Pictures of a page in a folder, with a caption about the current act."""
 
     def __init__(self, page: Page, folder: Path) -> None:
         self._page = page
@@ -43,11 +43,11 @@ class Film:
         self._count = 0
 
     async def caption(self, text: str) -> None:
-        """What the bar at the foot of the page says from now on."""
+        """Set the caption at the foot of the page."""
         await self._page.evaluate(CAPTION, text)
 
     async def open(self, url: str) -> None:
-        """Look at a page from now on."""
+        """Film another page from now on."""
         await self._page.goto(url)
         await self._page.reload()
 
@@ -72,7 +72,7 @@ class Film:
 
 @asynccontextmanager
 async def filming(url: str, folder: Path) -> AsyncIterator[Film]:
-    """A film of the page at `url`, which is looked at until the end."""
+    """Film the page at `url` until the block ends."""
     folder.mkdir(exist_ok=True)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))

@@ -1,4 +1,4 @@
-"""Recordings for the demo: generated markets, thinned, whose prices turn coarse at some hour."""
+"""Recordings for the demo: generated markets, thinned, with coarse prices from some hour on."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from volsvc.domain import NS, Tick, format_time, parse_time
 from volsvc.sources.generator import Generator, GeneratorSpec
 
 SYMBOLS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
+# One tick of a symbol per this time is kept, so that a day can be replayed in a minute.
 THINNED_S: Final = 5
-"""One tick of a symbol in this time is kept: enough for a forecast, and a day in a minute."""
+# Size of a coarse price's steps: a tenth of a per cent.
 COARSE: Final = 400
-"""Steps that a price consists of once it is coarse: a tenth of a per cent each."""
 START_NS: Final = parse_time("2026-11-23T00:00:00Z")
 HOUR_NS: Final = 3600 * NS
 
 
 def write(path: Path, hours: range, seed: int, coarse_from: int | None = None) -> None:
-    """Write ticks in these hours after the start as CSV; coarse ones from an hour on.
+    """Write the ticks of these hours after the start as CSV, with coarse prices from an hour on.
 
     Recordings of one seed go on where others end, as if they were cut from one.
     """

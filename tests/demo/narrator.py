@@ -1,4 +1,4 @@
-"""What happens, told in the terminal and kept as a cast that asciinema plays."""
+"""The narration of the demo, in the terminal and as a recording for asciinema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BOLD, _DIM, _GREEN, _RED, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m"
 
 
 class Narrator:
-    """Speaks line by line; every line is printed and recorded with its time (asciicast v2)."""
+    """Prints lines, and records each with its time (asciicast v2)."""
 
     def __init__(self, title: str) -> None:
         self._began = time.monotonic()
@@ -28,22 +28,22 @@ class Narrator:
         return time.monotonic() - self._began
 
     def act(self, title: str) -> None:
-        """A new part begins."""
+        """Print the heading of a new part."""
         self._act += 1
         self._line("")
         self._line(f"{_BOLD}{self._act}. {title}{_PLAIN}   {_DIM}{self.elapsed_s:.0f} s{_PLAIN}")
 
     def say(self, text: str) -> None:
-        """What is done now, and why."""
+        """Print the current action and its reason."""
         for line in textwrap.wrap(text, COLUMNS - len(_INDENT)):
             self._line(f"{_INDENT}{line}")
 
     def show(self, what: str, value: object) -> None:
-        """A fact, as it was measured."""
+        """Print a measured fact."""
         self._line(f"{_INDENT}{_DIM}{what:.<28}{_PLAIN} {_GREEN}{value}{_PLAIN}")
 
     def trouble(self, what: str, value: object) -> None:
-        """A fact that is meant to be bad."""
+        """Print a fault that was caused on purpose."""
         self._line(f"{_INDENT}{_DIM}{what:.<28}{_PLAIN} {_RED}{value}{_PLAIN}")
 
     def _line(self, text: str) -> None:
@@ -51,7 +51,7 @@ class Narrator:
         self._events.append((round(self.elapsed_s, 3), "o", f"{text}\r\n"))
 
     def save(self, path: Path) -> None:
-        """Write the cast: a header, then one JSON array a line."""
+        """Write the recording: a header, then one JSON array a line."""
         header = {
             "version": 2,
             "width": COLUMNS,

@@ -1,4 +1,4 @@
-"""Everything that the demo stands on: real, on loopback, in a folder of its own."""
+"""The environment of the demo: real services on loopback, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from tests.demo import market
 from tests.demo.film import Film, filming
 from tests.demo.narrator import Narrator
 from tests.kafka.broker import Broker, free_port
-from tests.monitoring.rig import Heard, monitoring
+from tests.monitoring.rig import Notifications, monitoring
 from volsvc.client import AsyncClient, ClientError, Retries
 
+# Factor by which today is replayed faster than real time.
 SPEED: Final = 90
-"""How much faster than it happened today is replayed."""
 REFERENCE_HOURS: Final = range(24 * 7)
 YESTERDAY: Final = range(25)
 TODAY: Final = range(25, 42)
 COARSE_FROM: Final = 28
+# Seconds for a week or a day of ticks: some 15 s, and many times that on a busy machine.
 WORK_S: Final = 300.0
-"""For a week or a day of ticks: some 15 s, and many times that on a busy machine."""
+# Seconds between two requests of the load.
 BEAT_S: Final = 0.1
-"""Between two requests of the load."""
 ROW: Final = {"ret_mean": 0.0, "ret_std": 2e-4, "n": 49, "span_s": 300.0}
 
 
 @dataclass
 class Load:
-    """A caller who asks all the time and never a second time."""
+    """A caller that sends requests all the time, without retries."""
 
     answered: int = 0
     failed: list[str] = field(default_factory=list)
 
     async def run(self, url: str) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         async with AsyncClient(url, retries=Retries(attempts=1), timeout_s=5) as client:
             while True:
                 try:
@@ -52,23 +52,23 @@ class Load:
 
 @dataclass(frozen=True)
 class Stage:
-    """The daemon, what it depends on, who watches it, and who calls it."""
+    """The daemon, its dependencies, its monitoring, and its caller."""
 
     folder: Path
     broker: Broker
     store: str
-    heard: Heard
+    heard: Notifications
     daemon: RunningDaemon
     client: AsyncClient
     narrator: Narrator
     film: Film
     load: Load
     env: Mapping[str, str]
+    # The measurements by name.
     figures: dict[str, float]
-    """What was measured, by what it is."""
 
     def rows(self) -> list[str]:
-        """The rows of the recordings, in the order in which they are published."""
+        """Yield the rows of the recordings, in the order in which they are published."""
         files = (self.folder / name for name in ("yesterday.csv", "today.csv"))
         return [row for file in files for row in file.read_text().splitlines()[1:]]
 
@@ -80,12 +80,12 @@ class Stage:
         self.figures[f"{what}, s"] = round(time.monotonic() - began, 2)
 
     async def act(self, title: str) -> None:
-        """Begin a part, in the terminal and under the film."""
+        """Begin a part, in the terminal and in the film's caption."""
         self.narrator.act(title)
         await self.film.caption(title)
 
     async def until_health(self, part: str, status: str, within_s: float = 60) -> str:
-        """Wait until a part of the daemon is in this state, or one whose name begins so; say which.
+        """Wait until a part of the daemon (or a prefix of its name) has a state; return its name.
 
         `ok` is waited for of all such parts.
         """
@@ -102,7 +102,7 @@ class Stage:
 
 
 async def prepare(folder: Path, narrator: Narrator) -> None:
-    """Recordings, and what a calm week of features looks like."""
+    """Write the recordings, and the drift reference of a calm week."""
     narrator.say("Before the start: a calm week to compare with, yesterday's ticks, and today's.")
     market.write(folder / "week.csv", REFERENCE_HOURS, seed=1)
     market.write(folder / "yesterday.csv", YESTERDAY, seed=2, coarse_from=COARSE_FROM)
@@ -132,7 +132,7 @@ def _environment(broker: Broker, store: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def staged(folder: Path, narrator: Narrator) -> AsyncIterator[Stage]:
-    """The stage with the curtain up: the daemon replays today, a browser looks at its page."""
+    """Yield the running stage: the daemon replays today, and a browser shows its page."""
     store, port = f"sqlite:///{folder / 'mlflow.db'}", free_port()
     await prepare(folder, narrator)
     broker = Broker(folder / "broker")

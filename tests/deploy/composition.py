@@ -1,4 +1,4 @@
-"""deploy/compose.yaml without an engine: the same processes, arguments, environment and config.
+"""deploy/compose.yaml without a container engine: the same processes, arguments and environment.
 
 Compose's own loader resolves the file. Then names of services become addresses of loopback, and
 places inside containers become folders; nothing else is changed. A real Apache Kafka stands in for
@@ -30,6 +30,7 @@ from tests.kafka.broker import Broker
 ROOT = Path(__file__).parents[2]
 LOADER = ROOT / ".cache" / "lint" / "bin" / "compose"
 BROKER, ABSENT = "redpanda", "grafana"
+# The program that stands for an image, or an entry point, on this machine.
 PROGRAMS: Mapping[str, Sequence[str]] = {
     "volsvc": (sys.executable, "-m", "volsvc"),
     "mlflow": (sys.executable, "-m", "mlflow"),
@@ -37,12 +38,11 @@ PROGRAMS: Mapping[str, Sequence[str]] = {
     "prom/alertmanager": ("prometheus-alertmanager",),
     "python": (sys.executable,),
 }
-"""What runs an image, or an entry point, on this machine."""
 HEALTHY_S, COMPLETE_S, STOP_S = 60.0, 60.0, 15.0
 
 
 def resolve(file: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """A compose file as `docker compose config` shows it; raises AssertionError with its words."""
+    """Return a compose file as `docker compose config` shows it; raises AssertionError."""
     if not LOADER.is_file():
         raise FileNotFoundError(f"{LOADER} is missing: run `make linters`")
     environment = {"PATH": os.environ["PATH"], **variables}
@@ -53,13 +53,13 @@ def resolve(file: Path, variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def example_variables() -> dict[str, str]:
-    """What deploy/.env.example sets."""
+    """Return the variables that deploy/.env.example sets."""
     values = dotenv_values(ROOT / "deploy" / ".env.example")
     return {name: value or "" for name, value in values.items()}
 
 
 class Composition:
-    """The services of one profile, as processes; `stop` ends them all."""
+    """The services of one profile, as processes."""
 
     def __init__(self, file: Path, folder: Path, variables: Mapping[str, str]) -> None:
         self._file, self._folder, self._variables = file, folder, dict(variables)
@@ -72,7 +72,7 @@ class Composition:
         self._translation.set_port(BROKER, 9092, self._broker.port)
 
     def port(self, service: str, inside: int) -> int:
-        """The port of loopback that stands for one of a container."""
+        """Return the loopback port that stands for a container's."""
         return self._translation.port(service, inside)
 
     async def up(self) -> None:
@@ -82,7 +82,7 @@ class Composition:
                 await self.start(name)
 
     async def start(self, name: str) -> None:
-        """Start a service after what it depends on, unless it runs."""
+        """Start a service after its dependencies, unless it runs."""
         for other, dependency in self._service(name).get("depends_on", {}).items():
             await self.start(other)
             await self._reach(other, dependency["condition"])
@@ -93,7 +93,7 @@ class Composition:
             self._processes[name] = await self._launch(name)
 
     async def recreate(self, name: str, **variables: str) -> None:
-        """`docker compose up` after .env was edited: the service ends, and begins with it."""
+        """Restart a service with new variables, as `docker compose up` after an edit of .env."""
         if name in self._processes:
             assert await self.end(name) == 0, self.log(name)
         self._variables |= variables
@@ -102,7 +102,7 @@ class Composition:
         await self._reach(name, "service_healthy")
 
     async def end(self, name: str, number: int = signal.SIGTERM) -> int:
-        """Stop a service; its exit code."""
+        """Stop a service, and return its exit code."""
         process = self._processes.pop(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -114,13 +114,13 @@ class Composition:
             return await process.wait()
 
     async def stop(self) -> None:
-        """Kill all that runs."""
+        """Kill every running service."""
         for name in list(self._processes):
             await self.end(name, signal.SIGKILL)
         await asyncio.to_thread(self._broker.kill)
 
     async def healthy(self, name: str) -> bool:
-        """What the health check of the service, or of its image, asks for is answered."""
+        """Return whether the health check of the service, or of its image, succeeds."""
         check = self._service(name).get("healthcheck", {}).get("test") or self._image(name).health
         url = re.search(r"http://[^'\" ]+", " ".join(check))
         assert url is not None, f"{name} has no health check"
@@ -140,14 +140,14 @@ class Composition:
             await eventually(lambda: self.healthy(name), HEALTHY_S, f"{name} is healthy")
 
     def log(self, name: str) -> str:
-        """What a service has said."""
+        """Return the output of a service."""
         return (self._folder / f"{name}.log").read_text()[-4_000:]
 
     async def _launch(self, name: str) -> asyncio.subprocess.Process:
         service, image = self._service(name), self._image(name)
         entry, *more = service["entrypoint"] or image.entrypoint or [service["image"].split(":")[0]]
         command = service["command"] or image.command
-        said = {**image.environment, **(service.get("environment") or {})}
+        variables = {**image.environment, **(service.get("environment") or {})}
         scratch = self._folder / "tmp" / name
         scratch.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{name}.log").open("ab") as log:
@@ -155,7 +155,7 @@ class Composition:
                 *PROGRAMS[entry],
                 *(self._here(name, word) for word in (*more, *command)),
                 env={
-                    **{key: self._here(name, value) for key, value in said.items()},
+                    **{key: self._here(name, value) for key, value in variables.items()},
                     "PATH": os.environ["PATH"],
                     "TMPDIR": str(scratch),
                 },
@@ -176,7 +176,7 @@ class Composition:
         return self._translation.word(name, text, dict(self._mounts(name)))
 
     def _mounts(self, name: str) -> Iterator[tuple[str, str]]:
-        """Places inside a container, and where they are here."""
+        """Yield the paths inside a container with those on this machine."""
         service = self._service(name)
         for mount in service.get("volumes") or ():
             place = Path(mount["source"])
@@ -184,6 +184,6 @@ class Composition:
                 place = self._folder / "volumes" / mount["source"]
                 place.mkdir(parents=True, exist_ok=True)
             yield mount["target"], str(place)
-        # What one service writes into a file names secrets of another.
+        # Every secret: files that one service writes name those of another.
         for name, secret in self._project["secrets"].items():
             yield f"/run/secrets/{name}", secret["file"]

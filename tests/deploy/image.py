@@ -1,4 +1,4 @@
-"""What deploy/Dockerfile says of an image: entry point, environment, health check."""
+"""Entry point, environment and health check of the images in deploy/Dockerfile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCKERFILE = Path(__file__).parents[2] / "deploy" / "Dockerfile"
 
 @dataclass(frozen=True)
 class Image:
-    """What a container of a stage starts with."""
+    """The settings with which a container of a stage starts."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class Image:
     environment: dict[str, str] = field(default_factory=dict)
 
     def after(self, instruction: str, rest: str) -> Image:
-        """The image after one more instruction."""
+        """Return the image after one more instruction."""
         if instruction == "ENTRYPOINT":
             return replace(self, entrypoint=tuple(json.loads(rest)))
         if instruction == "CMD":
@@ -35,7 +35,7 @@ class Image:
 
 
 def read_images(path: Path = DOCKERFILE) -> dict[str, Image]:
-    """Every stage of the Dockerfile by its name."""
+    """Return every stage of the Dockerfile by its name."""
     text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     images: dict[str, Image] = {}
     name = ""

@@ -1,4 +1,4 @@
-"""What deploy/compose.yaml describes, started without containers."""
+"""The services of deploy/compose.yaml, started without containers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.daemon import eventually
 from tests.deploy.composition import ROOT, Composition, example_variables
-from tests.monitoring.rig import Heard, receiver
+from tests.monitoring.rig import Notifications, receiver
 from volsvc.commands.files import generate_file
 
 pytestmark = pytest.mark.timeout(180)
@@ -28,15 +28,15 @@ INSTANCES: dict[str, Sequence[str]] = {
 
 
 class Running(NamedTuple):
-    """A started composition, its instances, a client's key, and what its receiver was told."""
+    """A started composition, its instances, a client's key, and the alerts that were received."""
 
     composition: Composition
     instances: Sequence[str]
     key: str
-    heard: Heard
+    alerts: Notifications
 
     async def ask(self, service: str, inside: int, path: str, key: str = "", **body: Any) -> Any:
-        """Status and JSON of an answer; status 0 while nobody listens."""
+        """Return status and JSON of an answer; status 0 without a connection."""
         url = f"http://127.0.0.1:{self.composition.port(service, inside)}{path}"
         headers = {"X-API-Key": key} if key else {}
         method = "POST" if body else "GET"
@@ -47,14 +47,14 @@ class Running(NamedTuple):
             return 0, {}
 
     async def predicts(self, instance: str) -> tuple[int, str]:
-        """Status of a POST /predict, and which variant answered."""
+        """Return the status of a POST /predict, and the variant that answered."""
         status, answer = await self.ask(instance, 8000, "/predict", self.key, rows=[ROW])
         return status, answer.get("model_variant", "")
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Path:
-    """A copy of deploy/ with its secrets made, and a recording to replay."""
+    """Return a copy of deploy/ with its secrets generated, and a recording to replay."""
     folder = tmp_path / "deploy"
     shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", "data"))
     subprocess.run(["sh", folder / "secrets.sh"], check=True, capture_output=True)
@@ -66,9 +66,9 @@ def deployment(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["one", "group"])
 async def running(request: pytest.FixtureRequest, deployment: Path) -> AsyncIterator[Running]:
-    """Every service of a profile but Grafana; alerts sixty times as fast."""
+    """Run every service of a profile but Grafana, with alerts sixty times as fast."""
     instances = INSTANCES[request.param]
-    async with receiver() as (heard, hook):
+    async with receiver() as (alerts, hook):
         variables = {
             **example_variables(),
             "COMPOSE_PROFILES": request.param,
@@ -83,7 +83,7 @@ async def running(request: pytest.FixtureRequest, deployment: Path) -> AsyncIter
         try:
             await composition.up()
             key = (deployment / "secrets" / "client.key").read_text()
-            yield Running(composition, instances, key, heard)
+            yield Running(composition, instances, key, alerts)
         finally:
             await composition.stop()
 
@@ -99,18 +99,18 @@ async def test_ticks_flow_alerts_arrive_and_the_variant_rolls_back(running: Runn
     await models_are_entered(running)
 
     await composition.end(last, signal.SIGKILL)
-    await running.heard.wait_for("firing", "VolsvcDown")
-    assert running.heard.places["VolsvcDown"] == "/page"
+    await running.alerts.wait_for("firing", "VolsvcDown")
+    assert running.alerts.paths["VolsvcDown"] == "/page"
     await composition.recreate(last, MODEL_VARIANT="baseline")
     assert await running.predicts(last) == (200, "baseline")
-    await running.heard.wait_for("resolved", "VolsvcDown")
+    await running.alerts.wait_for("resolved", "VolsvcDown")
     await composition.recreate(last, MODEL_VARIANT="ml")
     assert await running.predicts(last) == (200, "ml")
     await answers_for_all(running, last)
 
 
 async def answers_for_all(running: Running, instance: str) -> None:
-    """Until an instance has the last tick of every symbol."""
+    """Wait until an instance has the last tick of every symbol."""
 
     async def has() -> bool:
         _, answer = await running.ask(instance, 8000, "/latest", running.key)
@@ -122,7 +122,7 @@ async def answers_for_all(running: Running, instance: str) -> None:
 
 
 async def every_target_is_up(running: Running) -> None:
-    """Until Prometheus scrapes every instance, with its key."""
+    """Wait until Prometheus scrapes every instance, with its key."""
 
     async def up() -> bool:
         _, answer = await running.ask("prometheus", 9090, "/api/v1/targets")
@@ -134,7 +134,7 @@ async def every_target_is_up(running: Running) -> None:
 
 
 async def models_are_entered(running: Running) -> None:
-    """Until the registry has both packaged models, under their aliases."""
+    """Wait until the registry has both packaged models, under their aliases."""
     path = "/api/2.0/mlflow/registered-models/get?name=volsvc"
 
     async def entered() -> bool:

@@ -1,4 +1,4 @@
-"""What deploy/ and .github/ hold is what their own tools take."""
+"""The files of deploy/ and .github/ pass the checks of their own tools."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ BASE = DEPLOY / "k8s" / "base"
 LINT = ROOT / ".cache" / "lint"
 BIN = Path(sys.executable).parent
 PROFILES = ("one", "group")
+# Services that do their work and exit.
 ONCE = ("models", "monitoring")
-"""Services that do their work and end."""
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """The output of a tool; its complaints are the failure."""
+    """Run a tool and return its output; raises AssertionError with the findings."""
     done = subprocess.run(command, capture_output=True, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return done.stdout.decode()
 
 
 def project(profile: str) -> dict[str, Any]:
-    """The compose file as one profile has it."""
+    """Return the compose file of one profile."""
     return resolve(DEPLOY / "compose.yaml", {**example_variables(), "COMPOSE_PROFILES": profile})
 
 
 @pytest.fixture(scope="module")
 def manifests() -> list[dict[str, Any]]:
-    """What kustomize makes of the base."""
+    """The resources that kustomize builds from the base."""
     return built(BASE)
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str, name: str = "volsvc") -> dict[str, Any]:
-    """One resource."""
+    """Return one resource."""
     return next(m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name)
 
 
 def test_dockerfile() -> None:
-    """Hadolint finds nothing."""
+    """Hadolint has no finding."""
     run(BIN / "hadolint", DEPLOY / "Dockerfile")
 
 
 def test_images_run_as_a_user_and_say_when_they_are_alive() -> None:
-    """Both images end as a user without rights, and their health checks ask a route of ours."""
+    """Both images run as an unprivileged user, and their health checks request a route of ours."""
     images = read_images()
     assert images["service"].entrypoint == ("volsvc",)
     assert images["mlflow"].entrypoint == ("mlflow",)
@@ -72,13 +72,13 @@ def test_images_run_as_a_user_and_say_when_they_are_alive() -> None:
 
 
 def test_scripts() -> None:
-    """Shellcheck finds nothing."""
+    """Shellcheck has no finding."""
     scripts = (DEPLOY / "secrets.sh", *ROOT.glob("tests/**/*.sh"), ROOT / ".ci" / "run")
     run(BIN / "shellcheck", *scripts)
 
 
 def test_compose_is_what_the_specification_says() -> None:
-    """The published schema takes the file."""
+    """The file is valid by the published schema."""
     run(
         *(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"),
         DEPLOY / "compose.yaml",
@@ -87,7 +87,7 @@ def test_compose_is_what_the_specification_says() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_service_is_bounded_watched_and_pinned(profile: str) -> None:
-    """Each has limits, a version, no new privileges, and a health check unless it ends soon."""
+    """Each has limits, a version, no new privileges, and a health check unless it exits soon."""
     images = read_images()
     for name, service in project(profile)["services"].items():
         assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
@@ -110,7 +110,7 @@ def test_compose_has_no_password_and_asks_for_what_it_needs() -> None:
 
 
 def test_every_variable_of_compose_has_an_example() -> None:
-    """deploy/.env.example names what compose.yaml reads, and nothing else."""
+    """deploy/.env.example has the variables that compose.yaml reads, and no other."""
     read = set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
     text = (DEPLOY / ".env.example").read_text()
     named = set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.MULTILINE))
@@ -118,7 +118,7 @@ def test_every_variable_of_compose_has_an_example() -> None:
 
 
 def test_grafana_finds_what_is_made_for_it() -> None:
-    """Provisioning and dashboards are where the service that makes them writes."""
+    """Grafana reads provisioning and dashboards from the paths that `monitoring` writes to."""
     services = project("one")["services"]
     made = dict(word[2:].split("=", 1) for word in services["monitoring"]["command"][1:])
     grafana = services["grafana"]
@@ -131,7 +131,7 @@ def test_grafana_finds_what_is_made_for_it() -> None:
 def test_manifests_are_what_kubernetes_says(
     manifests: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Every resource of Kubernetes' own passes its schema, strictly."""
+    """Every resource of Kubernetes itself is valid by its schema, in strict mode."""
     ours = [m for m in manifests if not custom(m)]
     assert len(ours) > 8
     path = tmp_path / "manifests.yaml"
@@ -140,12 +140,12 @@ def test_manifests_are_what_kubernetes_says(
 
 
 def custom(manifest: dict[str, Any]) -> bool:
-    """Whether a resource is defined by an operator, and not by Kubernetes."""
+    """Return whether a resource is defined by an operator, and not by Kubernetes."""
     return str(manifest["apiVersion"]).split("/")[0] in ("keda.sh", "monitoring.coreos.com")
 
 
 def definitions() -> Iterator[tuple[str, Any]]:
-    """The schemas of the operators' kinds, from their own releases; unknown keys are refused."""
+    """Yield the schemas of the operators' kinds, from their releases, without unknown keys."""
     for path in (LINT / "crds").glob("*.yaml"):
         definition = yaml.safe_load(path.read_text())["spec"]
         for version in definition["versions"]:
@@ -154,7 +154,7 @@ def definitions() -> Iterator[tuple[str, Any]]:
 
 
 def closed(schema: Any, top: bool = False) -> Any:
-    """A schema in which an object has its named properties alone."""
+    """Return a schema in which objects have no other than their named properties."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -171,7 +171,7 @@ def closed(schema: Any, top: bool = False) -> Any:
 
 
 def test_operators_resources_are_what_they_say(manifests: list[dict[str, Any]]) -> None:
-    """ScaledObject, ServiceMonitor and PrometheusRule pass the definitions of their operators."""
+    """ScaledObject, ServiceMonitor and PrometheusRule are valid by their operators' definitions."""
     schemas = dict(definitions())
     resources = [m for m in manifests if custom(m)]
     assert (
@@ -188,7 +188,7 @@ def test_operators_resources_are_what_they_say(manifests: list[dict[str, Any]]) 
 
 
 def test_probes_ask_routes_that_need_no_key(manifests: list[dict[str, Any]]) -> None:
-    """Each probe's path is a route of ours without a scope."""
+    """The path of each probe is a route without a scope."""
     free = {route.path for route in ROUTES if route.scope is None}
     for kind, name in (("StatefulSet", "volsvc"), ("Deployment", "volsvc-feed")):
         (container,) = of_kind(manifests, kind, name)["spec"]["template"]["spec"]["containers"]
@@ -199,7 +199,7 @@ def test_probes_ask_routes_that_need_no_key(manifests: list[dict[str, Any]]) -> 
 def test_kubernetes_settings_fit_the_service_and_one_another(
     manifests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The config map loads; instances are at most partitions; KEDA looks at our group and topic."""
+    """The config map loads, each instance has a partition, KEDA watches our group and topic."""
     monkeypatch.chdir(tmp_path)
     settings = load_settings(BASE / "config.toml", {"service": {"roles": "consumer,api"}})
     scaled = of_kind(manifests, "ScaledObject")["spec"]
@@ -213,18 +213,18 @@ def test_kubernetes_settings_fit_the_service_and_one_another(
 
 
 def built(overlay: Path) -> list[dict[str, Any]]:
-    """What kustomize makes of a folder."""
+    """Return the resources that kustomize builds from a folder."""
     return list(yaml.safe_load_all(run(LINT / "bin" / "kustomize", "build", overlay)))
 
 
 def test_a_cluster_without_operators_has_an_overlay(manifests: list[dict[str, Any]]) -> None:
-    """It holds all of the base but what the operators define."""
+    """The overlay has every resource of the base but those of the operators."""
     plain = built(BASE.parent / "without-operators")
     assert plain == [m for m in manifests if not custom(m)]
 
 
 def test_the_overlay_of_the_setup_page_is_one(tmp_path: Path) -> None:
-    """The block of docs/setup.md, beside the base, builds, with its image in every pod."""
+    """The overlay of docs/setup.md builds beside the base, with its image in every pod."""
     shutil.copytree(BASE, tmp_path / "base")
     (block,) = [b for b in blocks(ROOT / "docs" / "setup.md") if b.language == "yaml"]
     (tmp_path / "ours").mkdir()
@@ -235,14 +235,14 @@ def test_the_overlay_of_the_setup_page_is_one(tmp_path: Path) -> None:
 
 
 def taken(arguments: Sequence[str]) -> bool:
-    """Whether the command line takes these arguments; nothing is run."""
+    """Return whether the command line accepts these arguments, without running the command."""
     name, *options = arguments
     with get_command(cli).commands[name].make_context(name, options):  # type: ignore[attr-defined]
         return True
 
 
 def test_every_command_line_is_one_of_ours(manifests: list[dict[str, Any]]) -> None:
-    """What pods, compose and the unit call is a command of ours with options that it has."""
+    """Pods, compose and the unit call commands of ours, with valid options."""
     for kind, name in (("StatefulSet", "volsvc"), ("Deployment", "volsvc-feed")):
         (container,) = of_kind(manifests, kind, name)["spec"]["template"]["spec"]["containers"]
         assert taken(container["args"])
@@ -255,13 +255,13 @@ def test_every_command_line_is_one_of_ours(manifests: list[dict[str, Any]]) -> N
 
 
 def test_prometheus_rules_are_those_of_prometheus(manifests: list[dict[str, Any]]) -> None:
-    """A cluster alerts as a single machine does."""
+    """A cluster has the alerting rules of a single machine."""
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
     assert of_kind(manifests, "PrometheusRule")["spec"] == rules
 
 
 def test_unit_is_one_of_systemd_and_closed(tmp_path: Path) -> None:
-    """Systemd reads the unit without a complaint, and finds little that it exposes."""
+    """Systemd accepts the unit, and rates its exposure as low."""
     text = (DEPLOY / "systemd" / "volsvc.service").read_text()
     unit = tmp_path / "volsvc.service"
     unit.write_text(text.replace("/opt/volsvc/bin/volsvc", str(BIN / "volsvc")))
@@ -271,7 +271,7 @@ def test_unit_is_one_of_systemd_and_closed(tmp_path: Path) -> None:
 
 
 def test_workflows() -> None:
-    """Actionlint (with shellcheck), the published schema and zizmor find nothing."""
+    """Actionlint (with shellcheck), the published schema and zizmor have no finding."""
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     assert len(workflows) >= 2
     run(LINT / "bin" / "actionlint", "-shellcheck", BIN / "shellcheck", *workflows)

@@ -1,4 +1,4 @@
-"""`volsvc monitoring` for another place: options stand in for keys of the file."""
+"""`volsvc monitoring` for another environment: options replace keys of the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ELSEWHERE = {
 
 
 async def test_options_stand_in_for_keys_of_the_file(tmp_path: Path) -> None:
-    """Each option is where it belongs, and what no option names is as the file says."""
+    """Each option replaces its key, and the other keys are those of the file."""
     words = [word for pair in ELSEWHERE.items() for word in pair]
     slo = str(ROOT / "deploy" / "slo.yaml")
     code, _, err = await command(
@@ -45,7 +45,7 @@ async def test_options_stand_in_for_keys_of_the_file(tmp_path: Path) -> None:
 
 
 async def test_an_option_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    """A rehearsal that is no number is a usage error."""
+    """A factor that is not a number is a usage error."""
     code, _, err = await command("monitoring", "--faster", "fast", cwd=tmp_path)
     assert code == 2
     assert "--faster" in err

@@ -1,4 +1,4 @@
-"""Words of containers, said with the addresses and folders of this machine."""
+"""Translation of container addresses and paths to those of this machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 
 from tests.kafka.broker import free_port
 
+# The ports that services listen on inside their containers.
 LISTEN = r"(5000|8000|9090|9092|9093)"
-"""The ports that services listen on inside their containers."""
 EVERYWHERE = r"(?:0\.0\.0\.0|127\.0\.0\.1)"
 
 
 class Translation:
-    """Which port of loopback stands for which of a container."""
+    """The loopback port that stands for each port of a container."""
 
     def __init__(self, services: Collection[str]) -> None:
         names = "|".join(map(re.escape, sorted(services, key=len, reverse=True)))
@@ -22,15 +22,15 @@ class Translation:
         self._ports: dict[tuple[str, int], int] = defaultdict(free_port)
 
     def port(self, service: str, inside: int) -> int:
-        """The port of loopback for one of a service's."""
+        """Return the loopback port for a port of a service."""
         return self._ports[service, inside]
 
     def set_port(self, service: str, inside: int, port: int) -> None:
-        """Let a service be where something already is."""
+        """Map a service to an address that is already in use."""
         self._ports[service, inside] = port
 
     def word(self, name: str, text: str, places: Mapping[str, str]) -> str:
-        """An argument or a value of the environment of the service `name`.
+        """Return an argument or a variable of the service `name`, translated.
 
         `places` are folders and files inside the container, and where they are here.
         """

@@ -1,4 +1,4 @@
-"""The code blocks of README and docs, and what each is."""
+"""The code blocks of README and docs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(.*)$")
 NOTE = re.compile(r"^<!-- not run: (.+) -->$")
 LANGUAGES = {"http", "json", "python", "sh", "text", "toml", "yaml"}
+# Requirements that no test can meet.
 NOT_HERE = {
     "a cluster",
     "a container engine",
     "root on a machine with systemd",
     "the internet",
 }
-"""What a command may need that no test has."""
 
 
 class Block(NamedTuple):
-    """A fenced block: its place, its language, its text, and why it is not run (mostly empty)."""
+    """A fenced block: its place, language and text, and the reason if it is not run."""
 
     path: Path
     line: int
@@ -31,17 +31,17 @@ class Block(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands, as editors take it."""
+        """Path and line, in the form that editors open."""
         return f"{self.path.relative_to(ROOT)}:{self.line}"
 
 
 def pages() -> list[Path]:
-    """Everything that is written for readers."""
+    """Return every page of README and docs."""
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """Every fenced block of a page."""
+    """Yield every fenced block of a page."""
     lines = path.read_text().splitlines()
     at = 0
     while at < len(lines):
@@ -58,12 +58,12 @@ def blocks(path: Path) -> Iterator[Block]:
 
 
 def every_block() -> list[Block]:
-    """The blocks of every page."""
+    """Return the blocks of every page."""
     return [block for path in pages() for block in blocks(path)]
 
 
 def indented(path: Path) -> Iterator[int]:
-    """Lines that Markdown takes for code because they are indented: no language, no note."""
+    """Yield the lines that Markdown takes for code because of their indent, without a language."""
     inside, before = False, ""
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if FENCE.match(line):

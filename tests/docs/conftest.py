@@ -1,4 +1,4 @@
-"""The stage on which the commands of the pages run: files, a service, a broker, an exchange."""
+"""The environment of the pages' commands: files, a service, a broker, an exchange."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from volsvc.commands.files import generate_file
 LINKED = ("Makefile", "config.toml", "constraints.txt", "deploy", "docs", "pyproject.toml")
 RECORDINGS = ("ticks.ndjson.gz", "recording.ndjson.gz")
 LAST_MINUTE = b"2026-01-05T14:02:00.000Z"
+# Days of bars; a fit needs five weeks.
 DAYS = 37
-"""Of bars; a fit needs five weeks."""
 REGISTRY = {"VOLSVC_MODEL__IMPORT_PACKAGED": "true", "VOLSVC_MODEL__POLL_S": "0.5"}
 
 
 def write_bars(folder: Path) -> None:
-    """Bars of one market whose volatility wanders."""
+    """Write bars of one market with varying volatility."""
     rng = np.random.default_rng(4)
     minutes = DAYS * 1440
     level = np.exp(np.cumsum(rng.normal(0, 0.02, minutes)) * 0.2)
@@ -42,7 +42,7 @@ def write_bars(folder: Path) -> None:
 
 
 def write_files(folder: Path) -> None:
-    """What the pages name without saying where it comes from."""
+    """Write the files that the pages use without creating them."""
     for name in LINKED:
         source = ROOT / name
         if source.is_dir():
@@ -62,7 +62,7 @@ def write_files(folder: Path) -> None:
 
 @contextmanager
 def server(stage: Stage, log: Path, ready: bytes, *arguments: str) -> Iterator[None]:
-    """A volsvc command that serves, once its output matches `ready`."""
+    """Run a volsvc command; enter the block once its output matches `ready`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "volsvc", *arguments],
@@ -80,7 +80,7 @@ def server(stage: Stage, log: Path, ready: bytes, *arguments: str) -> Iterator[N
 
 
 def wait_published(stage: Stage) -> None:
-    """Until the topic of features has the recording's last whole minute."""
+    """Wait until the topic of features has the recording's last whole minute."""
     export = ("kcat", "-C", "-e", "-q", "-b", stage.broker, "-t", "ticks.features")
 
     def published() -> bool:
@@ -91,7 +91,7 @@ def wait_published(stage: Stage) -> None:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A service on a real broker that has replayed a recording, and an exchange to listen to."""
+    """Run a service on a real broker that has replayed a recording, and a simulated exchange."""
     folder = tmp_path_factory.mktemp("stage")
     write_files(folder)
     broker = Broker(tmp_path_factory.mktemp("broker"))

@@ -16,7 +16,7 @@ KEY = re.compile(r"^(?P<off># )?(?P<key>[a-z0-9_]+) = (?P<value>.*?)\s+# (?P<mea
 
 
 class Setting(NamedTuple):
-    """A key of the configuration; `default` is empty where it is none worth writing down."""
+    """A key of the configuration; `default` is empty if the key is commented out."""
 
     key: str
     default: str
@@ -24,7 +24,7 @@ class Setting(NamedTuple):
 
 
 def settings() -> Iterator[Setting]:
-    """Every key of config.toml, commented out or not, in its order."""
+    """Yield every key of config.toml, commented out or not, in its order."""
     section = ""
     for line in CONFIG.read_text().splitlines():
         if found := SECTION.match(line):
@@ -35,7 +35,7 @@ def settings() -> Iterator[Setting]:
 
 
 def table() -> str:
-    """The table as it stands in docs/setup.md."""
+    """Return the table in the form of docs/setup.md."""
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for key, default, meaning in settings():
         shown = f"`{default}`" if default else ""
@@ -44,7 +44,7 @@ def table() -> str:
 
 
 def written(page: str) -> str:
-    """The page with the table of today."""
+    """Return the page with the current table."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{table()}{END}{after}"

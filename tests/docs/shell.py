@@ -1,4 +1,4 @@
-"""Runs the commands of a page as a reader would, beside a service that they can speak to."""
+"""Running the commands of a page as a reader would, with a service that they can reach."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
+# Commands that run until they are stopped.
 SERVES = re.compile(
     r"^([A-Z_]+=\S+ )*(make run|volsvc (run|simulate|record)|prometheus(-alertmanager)?)( |$)"
 )
-"""Commands that run until they are stopped."""
 READY = re.compile(rb"is ready|Listening on|exchange at|recording")
 READY_S, COMMAND_S, STOP_S = 60.0, 120.0, 20.0
+# Targets of make that install; the environment of the tests is installed already.
 MADE = "-o .venv/.run -o .venv/.dev"
-"""The reader's make installs; ours is installed already."""
+# Targets of make that are quick enough to run; for others make prints its commands only.
 ONCE = ("monitoring",)
-"""Targets of make that are quick enough to be made; of others make says what it would do."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A folder with what the pages name, and where the servers are that they speak to."""
+    """The folder in which the commands run, and the addresses of the servers that they use."""
 
     folder: Path
     service: str
@@ -40,7 +40,7 @@ class Stage:
     venue: str
 
     def environment(self) -> dict[str, str]:
-        """Of every command: our programs first, no setting of whoever runs the tests."""
+        """Return the environment of the commands: our programs first, no settings from outside."""
         ours = ("VOLSVC_", "KAFKA_", "MLFLOW_", "MODEL_")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         return {
@@ -54,8 +54,8 @@ class Stage:
             "OMP_NUM_THREADS": "1",
         }
 
-    def said(self, command: str) -> str:
-        """A command with the addresses of this stage."""
+    def with_addresses(self, command: str) -> str:
+        """Return a command with the addresses of this stage."""
         command = command.replace("http://127.0.0.1:8000", self.service)
         command = command.replace("127.0.0.1:9092", self.broker).replace("0.0.0.0", "127.0.0.1")
         if command.startswith("prometheus "):
@@ -69,17 +69,17 @@ class Stage:
         return re.sub(r"(^|\s)make ", rf"\1make {MADE} ", command)
 
     def run(self, command: str) -> None:
-        """Run one command; raises AssertionError with what it said when it fails."""
+        """Run one command; raises AssertionError with its output if it fails."""
         if SERVES.match(command):
-            self._serve(self.said(command))
+            self._serve(self.with_addresses(command))
             return
         target = re.match(r"make ([a-z-]+)", command)
         if target and target[1] not in ONCE:
             command = command.replace("make ", "make -n ", 1)
-        self.call("bash", "-c", self.said(command))
+        self.call("bash", "-c", self.with_addresses(command))
 
     def call(self, *command: str) -> None:
-        """Run a program to its end; raises AssertionError with what it said when it fails."""
+        """Run a program to its end; raises AssertionError with its output if it fails."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -90,7 +90,7 @@ class Stage:
         assert done.returncode == 0, f"{command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
 
     def _serve(self, command: str) -> None:
-        """Start a server, wait until it says that it is ready, and stop it as Ctrl-C would."""
+        """Start a server, wait until it reports that it is ready, and stop it as Ctrl-C would."""
         log = self.folder / f"{uuid.uuid4().hex}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -116,7 +116,7 @@ class Stage:
 
 
 def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[bytes]) -> None:
-    """Until a server's output says that it is ready; fails with its output, or when it ends."""
+    """Wait until a server's output shows that it is ready; fails with its output, or if it ends."""
 
     def is_ready() -> bool:
         assert process.poll() is None, log.read_text()
@@ -126,7 +126,7 @@ def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: re.Pattern[by
 
 
 def apart() -> Mapping[str, str]:
-    """Topics, a group and a port of its own for a server that a page starts."""
+    """Return settings with new topics, a new group and any port, for a server of a page."""
     name = uuid.uuid4().hex[:8]
     return {
         "VOLSVC_HTTP__PORT": "0",
@@ -140,7 +140,7 @@ def apart() -> Mapping[str, str]:
 
 
 def commands(text: str) -> Iterator[str]:
-    """The commands of a block: one a line, without comments; a backslash goes on."""
+    """Yield the commands of a block: one a line, without comments; a backslash continues a line."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True, posix=False)
         if words:

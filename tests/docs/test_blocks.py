@@ -1,4 +1,4 @@
-"""Every code block of README and docs: run, read by what reads it, or marked as needing more."""
+"""Every code block of README and docs is run, parsed by its reader, or marked as not run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from volsvc.transport.codec import decode_tick
 
 pytestmark = pytest.mark.timeout(180)
 
+# topics.md first: it compares with forecasts from before other pages change the model.
 BLOCKS = sorted(every_block(), key=lambda block: block.path.name != "topics.md")
-"""topics.md first: it compares with what was said before other pages change the model."""
 RUN = [block for block in BLOCKS if not block.not_run]
 
 
 def of(language: str) -> list[Any]:
-    """The blocks of a language that are not marked, each a case of its own."""
+    """Return the unmarked blocks of a language as test cases."""
     return [pytest.param(b, id=b.place) for b in RUN if b.language == language]
 
 
 def test_every_block_says_what_it_is() -> None:
-    """Each is of a known language, fenced, and what is not run says what it needs."""
+    """Each block is fenced, has a known language, and states its requirement if it is not run."""
     assert {b.place for b in BLOCKS if b.language not in LANGUAGES} == set()
     assert {b.place: b.not_run for b in BLOCKS if b.not_run and b.not_run not in NOT_HERE} == {}
     loose = {f"{page.name}:{line}" for page in pages() for line in indented(page)}
@@ -42,16 +42,16 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("block", [*of("sh"), *of("python")])
 def test_commands_and_programs_do_what_they_say(block: Block, stage: Stage) -> None:
-    """Each command of the block, or the program that it is, ends well, in the order of the page."""
+    """Each command of the block, or the program, succeeds, in the order of the page."""
     if block.language == "python":
-        stage.call("python", "-c", stage.said(block.text))
+        stage.call("python", "-c", stage.with_addresses(block.text))
         return
     for command in commands(block.text):
         stage.run(command)
 
 
 def read_toml(block: Block, folder: Path) -> None:
-    """Configuration, keys or faults: by the model that reads such a file."""
+    """Return the kind of a TOML block: configuration, keys or faults."""
     tables = tomllib.loads(block.text)
     if "keys" in tables:
         KeyFile.model_validate(tables)
@@ -65,13 +65,13 @@ def read_toml(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", of("toml"))
 def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model of such a file takes the block."""
+    """The block is valid by the model of its kind of file."""
     monkeypatch.chdir(tmp_path)
     read_toml(block, tmp_path)
 
 
 def posted(url: str, document: Any) -> int:
-    """The status of a POST /predict."""
+    """Return the status of a POST /predict."""
     body = json.dumps(document).encode()
     request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as response:
@@ -102,5 +102,5 @@ READERS: Mapping[str, Callable[[str], bool]] = {"yaml": is_yaml, "http": is_head
 
 @pytest.mark.parametrize("block", [*of("yaml"), *of("http")])
 def test_other_blocks_are_read(block: Block) -> None:
-    """YAML is YAML, and headers are headers."""
+    """A YAML block is valid YAML, and an HTTP block has valid headers."""
     assert READERS[block.language](block.text)

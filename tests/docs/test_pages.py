@@ -1,4 +1,4 @@
-"""Links lead somewhere, words are spelled, and the pages make a site."""
+"""Links of the pages, their spelling, and the site that they make."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FENCED = re.compile(r"^(`{3,}).*?^\1`*$", re.MULTILINE | re.DOTALL)
 
 
 def prose(path: Path) -> str:
-    """A page without its code."""
+    """Return a page without its code."""
     return re.sub(r"`[^`\n]*`", "", FENCED.sub("", path.read_text()))
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page, as code hosts make them from headings."""
+    """Return the anchors of a page, as code hosts derive them from headings."""
     seen: Counter[str] = Counter()
     found = set()
     for heading in re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text()), re.MULTILINE):
@@ -35,32 +35,32 @@ def anchors(path: Path) -> set[str]:
 
 
 def broken(page: Path) -> list[str]:
-    """Links of a page that lead nowhere."""
-    lost = []
+    """Return the broken links of a page."""
+    unlinked = []
     for link in LINK.findall(prose(page)):
         if re.match(r"https?://|mailto:", link):
             continue
         place, _, anchor = link.partition("#")
         target = (page.parent / place).resolve() if place else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
-            lost.append(link)
-    return lost
+            unlinked.append(link)
+    return unlinked
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link names a file that exists, and an anchor in it."""
+    """Every relative link names an existing file, and an existing anchor in it."""
     assert broken(page) == []
 
 
 def test_every_page_can_be_found() -> None:
-    """README or docs/index.md leads to each page of docs/."""
-    told = set()
+    """README or docs/index.md links to each page of docs/."""
+    linked = set()
     for start in (ROOT / "README.md", ROOT / "docs" / "index.md"):
         links = (link.partition("#")[0] for link in LINK.findall(prose(start)))
-        told |= {(start.parent / link).resolve() for link in links if link}
-    lost = {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in told}
-    assert lost == {"index.md"} - {page.name for page in told}
+        linked |= {(start.parent / link).resolve() for link in links if link}
+    unlinked = {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in linked}
+    assert unlinked == {"index.md"} - {page.name for page in linked}
 
 
 def test_spelling() -> None:
@@ -70,7 +70,7 @@ def test_spelling() -> None:
 
 
 def test_pages_make_a_site(tmp_path: Path) -> None:
-    """mkdocs, strict about links, anchors and pages that no menu has, builds the site."""
+    """Mkdocs builds the site, strict about links, anchors and pages outside the menu."""
     done = subprocess.run(
         [BIN / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
         cwd=ROOT,
@@ -83,7 +83,7 @@ def test_pages_make_a_site(tmp_path: Path) -> None:
 
 
 def test_the_site_asks_nobody() -> None:
-    """The pages load no font, script or picture from elsewhere."""
+    """The pages load no font, script or picture from another host."""
     text = (ROOT / "mkdocs.yml").read_text()
     assert "font: false" in text
     assert "http" not in re.sub(r"#.*", "", text)

@@ -1,4 +1,4 @@
-"""The tables of the pages name what the code has: no more, no less."""
+"""The tables of the pages agree with the code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from volsvc.cli.main import cli
 from volsvc.config.settings import SHORT_NAMES, Settings, known_keys
 from volsvc.monitoring.rules import rules
 from volsvc.monitoring.spec import read_spec
-from volsvc.simulator.script import Kind
+from volsvc.simulator.script import FaultKind
 from volsvc.web.openapi.routes import ROUTES
 
 DOCS = ROOT / "docs"
 
 
 def leaves() -> set[str]:
-    """Every key of the configuration that is no section."""
+    """Return every key of the configuration that is not a section."""
     keys = known_keys(Settings)
     return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
@@ -39,7 +39,7 @@ def test_every_setting_is_in_the_setup_page() -> None:
 
 
 def test_defaults_are_those_of_the_code() -> None:
-    """config.toml shows the default that holds without it; the console format alone differs."""
+    """config.toml shows the code's default of each key, but for the console format of the log."""
 
     def default(key: str) -> object:
         value: object = Settings()
@@ -47,11 +47,11 @@ def test_defaults_are_those_of_the_code() -> None:
             value = getattr(value, part)
         return value
 
-    told = tomllib.loads(CONFIG.read_text())
+    shown = tomllib.loads(CONFIG.read_text())
     different = {}
     for key in leaves():
         *sections, name = key.split(".")
-        place = told
+        place = shown
         for section in sections:
             place = place[section]
         if name in place and plain(place[name]) != plain(default(key)):
@@ -60,20 +60,20 @@ def test_defaults_are_those_of_the_code() -> None:
 
 
 def plain(value: object) -> object:
-    """A setting as text: a path, a list or a number alike."""
+    """Return a setting in a form in which paths, lists and numbers compare equal."""
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
     return float(value) if isinstance(value, (int, float)) else str(value)
 
 
-def test_short_names_are_told() -> None:
+def test_short_names_are_documented() -> None:
     """Variables that work without the prefix are in the setup page and in config.toml."""
     for text in (PAGE.read_text(), CONFIG.read_text()):
         assert {name for name in SHORT_NAMES if name not in text} == set()
 
 
 def test_every_route_is_in_the_api_page() -> None:
-    """Each route of the document stands in the table of docs/api.md, with its scope."""
+    """Each route of the document is in the table of docs/api.md."""
     rows = [line for line in (DOCS / "api.md").read_text().splitlines() if line.startswith("| `")]
     table = "\n".join(rows)
     named = set(re.findall(r"(/[a-z0-9_/{}.-]*)(?:[`?]|$)", table))
@@ -82,7 +82,7 @@ def test_every_route_is_in_the_api_page() -> None:
 
 
 def test_every_metric_is_in_the_metrics_page() -> None:
-    """docs/metrics.md is what the code says of its metrics."""
+    """docs/metrics.md is generated from the current metrics."""
     assert FILE.read_text() == document(), "run make monitoring"
 
 
@@ -96,10 +96,10 @@ def test_every_alert_has_its_section() -> None:
 
 
 def test_every_fault_that_is_injected_is_in_the_runbook() -> None:
-    """Each kind of fault of the simulator is told in a section on faults, with tests that exist."""
+    """Each kind of fault of the simulator is in a section on faults, which names existing tests."""
     text = (DOCS / "runbook.md").read_text()
     faults = text[text.index("## Fault: ") :]
-    assert {kind for kind in get_args(Kind) if f"`{kind}`" not in faults} == set()
+    assert {kind for kind in get_args(FaultKind) if f"`{kind}`" not in faults} == set()
     tests = set(re.findall(r"`(?:tests/(\w+)/)?(test_\w+\.py)`", faults))
     known = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert {name for _, name in tests} <= known
@@ -107,7 +107,7 @@ def test_every_fault_that_is_injected_is_in_the_runbook() -> None:
         assert re.search(r"Tests?:\s", section), section[:80]
 
 
-def test_every_command_is_told() -> None:
+def test_every_command_is_documented() -> None:
     """docs/commands.md has each command of the command line and each target that make lists."""
     text = (DOCS / "commands.md").read_text()
     commands = get_command(cli).commands  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ CHUNK = 1_000
 
 
 def fuzz(name: str, most: int, seconds: float, seed: int) -> int:
-    """Feed one target; returns how many inputs it took. Raises AssertionError with the input."""
+    """Feed one target, and return the number of inputs; raises AssertionError with the input."""
     target, seeds = TARGETS[name]
     deadline, count = time.monotonic() + seconds, 0
     stream = inputs(seeds, seed)
@@ -57,7 +57,7 @@ def _work(name: str, most: int, seconds: float, seed: int) -> None:
 
 
 def main() -> None:
-    """Every target in a process of its own."""
+    """Run every target in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=5_000_000, help="of each target")
     parser.add_argument("--minutes", type=float, default=10.0)

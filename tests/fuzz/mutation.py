@@ -1,4 +1,4 @@
-"""Inputs near to valid ones: bytes are changed, and values of JSON swapped for nasty ones.
+"""Inputs close to valid ones: with changed bytes, or with unusual values in the JSON.
 
 The readers under test are C extensions, which a coverage-guided fuzzer does not see into; what
 finds faults there is nearness to the grammar, and many inputs.
@@ -80,7 +80,7 @@ CHANGES: Sequence[Change] = (_value, _value, _value, _flip, _cut, _repeat, _inse
 
 
 def inputs(seeds: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Endless inputs, the same for the same seed; the seeds themselves come first."""
+    """Yield endless inputs, the same for the same seed; the seed inputs come first."""
     rng = random.Random(seed)
     yield from seeds
     while True:

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes bytes, and raises only for what should never happen."""
+"""The targets of the fuzzer: each takes bytes, and raises only for a fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
 from volsvc.models import Baseline
-from volsvc.telemetry.metrics import REJECTIONS
+from volsvc.telemetry.feed_metrics import REJECTIONS
 from volsvc.transport import Record
 from volsvc.transport.codec import decode_tick, encode_tick
 from volsvc.web.openapi import examples
@@ -38,7 +38,7 @@ BODY_SEEDS: Sequence[bytes] = (
 
 
 def tick(data: bytes) -> None:
-    """A record of `ticks.raw` is a tick with a printable time, or refused with a known reason."""
+    """Decode a record of `ticks.raw`: a tick with a printable time, or a known reason."""
     refused = ""
     try:
         found = decode_tick(Record("ticks.raw", 0, 0, b"key", data, ()))
@@ -54,14 +54,14 @@ def tick(data: bytes) -> None:
 
 
 def body(data: bytes) -> None:
-    """A body of /predict is read and forecast, or refused with 400 or 422 and its places."""
+    """Answer a body of /predict: a forecast, or 400 or 422 with the places of the faults."""
     lenient = bool(data) and data[-1] % 2 == 0
     try:
         asked = read_request(data, MAX_ROWS, lenient=lenient)
     except (ProblemError, ValidationError) as error:
         problem = as_problem(error)
         assert problem is not None
-        assert problem.kind.status in (400, 422)
+        assert problem.type.status in (400, 422)
         assert len(problem.errors) <= MAX_ERRORS
         return
     assert 0 < asked.count <= MAX_ROWS

@@ -24,7 +24,7 @@ OBJECTIVE_MS = 800
 
 
 def row(figures: Figures) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     statuses = ", ".join(f"{n:,} of {status}" for status, n in sorted(figures.statuses.items()))
     times = " | ".join(f"{figures.quantile(q):.1f}" for q in QUANTILES)
     worst = max(figures.times_ms, default=float("nan"))
@@ -35,22 +35,22 @@ def row(figures: Figures) -> str:
 
 
 def report(rate: float, found: Sequence[Figures], command: str, plot: str) -> str:
-    """The whole page."""
+    """Return the whole page."""
     burst = found[0]
     head = f"""# Load report
 
 Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}. Machine: {os.cpu_count()} cores
 ({platform.machine()}, {platform.system()}), Python {platform.python_version()}. The service runs
 on one core (model `ml`, generated ticks of three markets at their real pace), the load generators
-(wrk, hey, and for streams a client of our own) on another. Figures swing with what else the machine
-does; ratios to capacity hold better.
+(wrk, hey, and for streams a client of our own) on another. Figures vary with the other load of the
+machine; ratios to capacity vary less.
 
-Capacity, as wrk sees it with 32 connections and one row a request: **{rate:,.0f} requests/s**.
-The burst of 100 requests at once: p95 **{burst.quantile(0.95):.1f} ms**, the objective is
-{OBJECTIVE_MS} ms.
+- Capacity, measured by wrk with 32 connections and one row per request: **{rate:,.0f} requests/s**.
+- Burst of 100 requests at once: p95 **{burst.quantile(0.95):.1f} ms**. The objective is
+  {OBJECTIVE_MS} ms.
 
 Times are ms of accepted answers (200), from sending to the last byte. 429 is `overloaded`: refused
-at once, with the seconds after which to come back. For streams a time is from the making of the
+at once, with the seconds after which to try again. For streams a time is from the creation of the
 event to its arrival. hey keeps the first million answers of a scenario, and none that takes 20 s.
 
 | scenario | answers/s | statuses | p50 | p90 | p95 | p99 | max | beside |
@@ -60,7 +60,7 @@ event to its arrival. hey keeps the first million answers of a scenario, and non
 
 
 def draw(found: Sequence[Figures], path: Path) -> None:
-    """Percentiles of every scenario on one logarithmic axis."""
+    """Plot the percentiles of every scenario on one logarithmic axis."""
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(found) + 1.6), layout="constrained")
     for quantile, marker in zip(QUANTILES, "o^sD", strict=True):
         times = [figures.quantile(quantile) for figures in found]

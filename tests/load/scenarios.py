@@ -18,7 +18,7 @@ OVERLOAD_CONNECTIONS = 500
 
 
 async def bursts(served: Service, size: int, times: int) -> Figures:
-    """`size` requests at once over new connections, again and again."""
+    """Send bursts of `size` requests over new connections."""
     parts = [
         await hey("", served.url, "-n", str(size), "-c", str(size), "-disable-keepalive")
         for _ in range(times)
@@ -31,12 +31,12 @@ async def bursts(served: Service, size: int, times: int) -> Figures:
 
 
 async def steady(served: Service, rate: float) -> Figures:
-    """Half of what the service carries."""
+    """Load the service with half of its capacity."""
     return await paced("steady, half of capacity", served.url, rate / 2, 20, 32)
 
 
 async def ramp(served: Service, rate: float) -> list[Figures]:
-    """Step by step up to capacity and beyond."""
+    """Raise the load in steps to capacity and beyond."""
     shares = (0.25, 0.5, 0.75, 1.0, 1.25)
     return [
         await paced(f"ramp, {share:.0%} of capacity", served.url, share * rate, 6, 64)
@@ -46,7 +46,7 @@ async def ramp(served: Service, rate: float) -> list[Figures]:
 
 @asynccontextmanager
 async def sampled(served: Service, into: list[float], every_s: float = 0.5) -> AsyncIterator[None]:
-    """Resident memory in MB while the block runs."""
+    """Sample the resident memory in MB while the block runs."""
 
     async def sample() -> None:
         while True:
@@ -62,7 +62,7 @@ async def sampled(served: Service, into: list[float], every_s: float = 0.5) -> A
 
 
 async def overload(served: Service, rate: float, seconds: float) -> Figures:
-    """Twice what the service carries, then how soon it is as before."""
+    """Load the service with twice its capacity, and measure the time to recovery."""
     memory: list[float] = []
     before = served.rss_mb()
     async with sampled(served, memory):
@@ -82,7 +82,7 @@ async def overload(served: Service, rate: float, seconds: float) -> Figures:
 
 
 async def recovery(served: Service, within_s: float = 10) -> float | None:
-    """Seconds until twenty requests in a row are 200 in under 50 ms."""
+    """Return the seconds until twenty requests in a row are 200 in under 50 ms."""
     started, good = time.monotonic(), 0
     async with aiohttp.ClientSession(served.url) as client:
         while time.monotonic() - started < within_s:
@@ -97,7 +97,7 @@ async def recovery(served: Service, within_s: float = 10) -> float | None:
 
 
 async def thousand_streams(served: Service, rate: float) -> tuple[Figures, Figures]:
-    """A thousand clients of /stream, beside a steady load of requests."""
+    """Run a thousand clients of /stream beside a steady load of requests."""
     async with watching(served.url, 1_000) as watched:
         await asyncio.sleep(2)
         watched.delays_ms.clear()
@@ -114,7 +114,7 @@ async def thousand_streams(served: Service, rate: float) -> tuple[Figures, Figur
 
 
 async def slow_readers(served: Service, rate: float) -> Figures:
-    """Two hundred clients that ask for much and read nothing, beside a steady load."""
+    """Run two hundred clients that request much and read nothing, beside a steady load."""
     stream = b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"
     history = b"GET /history/BTC-USD?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n" * 20
     before, memory = served.rss_mb(), list[float]()
@@ -128,7 +128,7 @@ async def slow_readers(served: Service, rate: float) -> Figures:
 
 
 async def all_of(served: Service, seconds: float) -> tuple[float, list[Figures]]:
-    """Every scenario; returns capacity in requests a second, and the figures."""
+    """Run every scenario; return the capacity in requests per second, and the figures."""
     await capacity(served.url, 3)
     rate = await capacity(served.url)
     found = [await bursts(served, 100, 10), await bursts(served, 1_000, 3)]

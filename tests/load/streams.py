@@ -1,4 +1,4 @@
-"""Many clients of /stream in one process, and readers that do not read."""
+"""Many clients of /stream in one process, and clients that do not read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DROPPED = re.compile(rb'"dropped":(\d+)')
 
 @dataclass(slots=True)
 class Watched:
-    """What all clients got: delays of forecasts in ms, events, and how many were dropped."""
+    """The events of all clients: their number, delays of forecasts in ms, and dropped events."""
 
     clients: int = 0
     events: int = 0
@@ -27,7 +27,7 @@ class Watched:
 
 
 class _Client(asyncio.Protocol):
-    """Counts events; a sample of them is timed, for there are many."""
+    """A reader that counts all events and times a sample of them."""
 
     def __init__(self, watched: Watched, host: str) -> None:
         self._watched = watched
@@ -54,7 +54,7 @@ class _Client(asyncio.Protocol):
 
 @asynccontextmanager
 async def watching(url: str, count: int) -> AsyncIterator[Watched]:
-    """So many clients that read what comes."""
+    """Run `count` clients that read what comes."""
     host, port = url.removeprefix("http://").split(":")
     watched, loop = Watched(), asyncio.get_running_loop()
     transports = []
@@ -72,7 +72,7 @@ async def watching(url: str, count: int) -> AsyncIterator[Watched]:
 
 @asynccontextmanager
 async def not_reading(url: str, requests: bytes, count: int) -> AsyncIterator[None]:
-    """So many clients that ask and take nothing of the answer."""
+    """Run `count` clients that send requests and read no answer."""
     host, port = url.removeprefix("http://").split(":")
     loop, sockets = asyncio.get_running_loop(), []
     try:

@@ -31,23 +31,23 @@ class Service:
     pid: int
 
     def rss_mb(self) -> float:
-        """Resident memory."""
+        """Return the resident memory in MB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def cpu_s(self) -> float:
-        """Processor seconds used so far, without children's."""
+        """Return the processor seconds used so far, without those of children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def fds(self) -> int:
-        """Open file descriptors."""
+        """Return the number of open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a scenario came to; times in ms, of the answers that were accepted (200)."""
+    """The results of a scenario; times are in ms, of accepted answers (200)."""
 
     name: str
     seconds: float
@@ -57,11 +57,11 @@ class Figures:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return sum(self.statuses.values()) / self.seconds if self.seconds else 0.0
 
     def quantile(self, share: float) -> float:
-        """A percentile of the accepted answers' times; NaN without any."""
+        """Return a quantile of the accepted answers' times; NaN without any."""
         if not self.times_ms:
             return float("nan")
         if len(self.times_ms) == 1:
@@ -71,7 +71,7 @@ class Figures:
 
 
 def need(*tools: str) -> None:
-    """End with the command that installs what is missing."""
+    """Exit with the command that installs missing tools."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}; apt-get install {' '.join(missing)}")
@@ -79,7 +79,7 @@ def need(*tools: str) -> None:
 
 @asynccontextmanager
 async def service(folder: Path, *arguments: str, **env: str) -> AsyncIterator[Service]:
-    """`volsvc run` on its own processor, until the block ends."""
+    """Run `volsvc run` on its own processor until the block ends."""
     pinned = ["taskset", "-c", SERVER_CPU, sys.executable, "-m", "volsvc", "run", "--port", "0"]
     process = await asyncio.create_subprocess_exec(
         *pinned,
@@ -103,7 +103,7 @@ async def service(folder: Path, *arguments: str, **env: str) -> AsyncIterator[Se
 
 
 async def command(*arguments: str, within_s: float = 300) -> str:
-    """The output of a command on the load's processor."""
+    """Run a command on the load's processor, and return its output."""
     process = await asyncio.create_subprocess_exec(
         "taskset", "-c", LOAD_CPU, *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -114,7 +114,7 @@ async def command(*arguments: str, within_s: float = 300) -> str:
 
 
 async def hey(name: str, url: str, *options: str, body: str = BODY) -> Figures:
-    """Requests by hey, which keeps to a rate; every single one's time and status."""
+    """Send requests by hey at a fixed rate; return time and status of each."""
     text = await command(
         "hey", "-o", "csv", "-m", "POST", "-T", "application/json", "-d", body, *options,
         f"{url}/predict",
@@ -127,9 +127,9 @@ async def hey(name: str, url: str, *options: str, body: str = BODY) -> Figures:
 
 
 async def paced(name: str, url: str, rate: float, seconds: float, connections: int) -> Figures:
-    """A steady rate over so many connections."""
+    """Send requests at a steady rate over `connections` connections."""
     each = rate / connections
-    # hey counts whole requests a second and connection.
+    # hey takes whole requests per second and connection.
     used = connections if each >= 1 else max(1, int(rate))
     pace = str(max(1, round(rate / used)))
     return await hey(name, url, "-z", f"{seconds:g}s", "-c", str(used), "-q", pace)
@@ -137,7 +137,7 @@ async def paced(name: str, url: str, rate: float, seconds: float, connections: i
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What wrk gets out of a server."""
+    """The results of a run of wrk."""
 
     rate: float
     p50_ms: float
@@ -147,7 +147,7 @@ class Throughput:
 async def wrk(
     url: str, seconds: int, connections: int, rows: int = 0, script: Path = ROWS_SCRIPT
 ) -> Throughput:
-    """Requests as fast as they are answered: GET, or POST of so many rows as the script has them.
+    """Send requests as fast as they are answered: GET, or POST of the script's number of rows.
 
     Raises ValueError without a figure, and where an answer was none of 200.
     """
@@ -168,5 +168,5 @@ async def wrk(
 
 
 async def capacity(url: str, seconds: int = 8, connections: int = 32) -> float:
-    """Requests of one row a second that wrk gets out of the service; raises ValueError."""
+    """Return the capacity in requests of one row per second, as wrk finds it; raises ValueError."""
     return (await wrk(f"{url}/predict", seconds, connections, rows=1)).rate

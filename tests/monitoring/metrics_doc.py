@@ -15,11 +15,14 @@ from volsvc.daemon.daemon import Daemon
 FILE = Path(__file__).parents[2] / "docs" / "metrics.md"
 HEAD = """# Metrics
 
-Everything that `/metrics` has, as Prometheus' text format and as OpenMetrics. Series exist from the
-start, at 0, unless a value is not known yet (a lag of Kafka, a score without a judged forecast):
-then they are absent, and never a false 0. Labels are bounded: a route is its template, and
-`__unmatched__` for all that is none; symbols are at most `features.max_symbols`, and leave with the
-symbol. Rules and alerts: [slo.md](slo.md); dashboards: `deploy/grafana`.
+The metrics of `/metrics`, which answers in the text format of Prometheus and as OpenMetrics. Rules
+and alerts are in [slo.md](slo.md), dashboards in `deploy/grafana`.
+
+- Series exist from the start, at 0. A value that is not known yet (a lag of Kafka, a score without
+  a matured forecast) is absent, never a false 0.
+- Labels are bounded. A route is its template, or `__unmatched__`. There are at most
+  `features.max_symbols` symbols, and the series of a symbol are removed with it.
+- `volsvc_journal_errors_total` counts errors of the [audit log](models.md#the-audit-log).
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |
@@ -27,7 +30,7 @@ symbol. Rules and alerts: [slo.md](slo.md); dashboards: `deploy/grafana`.
 
 
 class Family(NamedTuple):
-    """A family of metrics, named as its series are."""
+    """A family of metrics, with the name of its series."""
 
     name: str
     kind: str
@@ -36,7 +39,7 @@ class Family(NamedTuple):
 
 
 def families(registry: CollectorRegistry) -> Iterator[Family]:
-    """Every family of a registry, those without a series included."""
+    """Yield every family of a registry, including those without a series."""
     for collector in list(registry._collector_to_names):
         for metric in collector.collect():
             labels = getattr(collector, "_labelnames", getattr(metric, "_labelnames", ()))
@@ -47,10 +50,10 @@ def families(registry: CollectorRegistry) -> Iterator[Family]:
 
 
 def document() -> str:
-    """The whole page, from a daemon that has not run."""
+    """Return the whole page, from a daemon that has not run."""
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(load_settings(None, {"service": {"data_dir": folder}}))
-    found = sorted(set(families(daemon.metrics.registry)))
+    found = sorted(set(families(daemon.services.metrics.registry)))
     lines = [
         f"| `{f.name}` | {f.kind} | {', '.join(f'`{label}`' for label in f.labels)} | {f.text} |"
         for f in found

@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager on loopback, and a webhook that hears of alerts."""
+"""A real Prometheus and a real Alertmanager on loopback, and a webhook for their alerts."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ STALE = "(volsvc_forecast_age_seconds) > 60"
 START_S = 20.0
 
 
-class Heard:
-    """What a receiver was told: the states of each alert in their order, by name and slo."""
+class Notifications:
+    """The notifications of a receiver: the states of each alert in order, by name and slo."""
 
     def __init__(self) -> None:
-        self.told: dict[str, list[str]] = defaultdict(list)
-        self.places: dict[str, str] = {}
+        self.states: dict[str, list[str]] = defaultdict(list)
+        self.paths: dict[str, str] = {}
 
     async def take(self, request: web.Request) -> web.Response:
-        """One notification."""
+        """Handle one notification."""
         for alert in (await request.json())["alerts"]:
             labels = alert["labels"]
             name = " ".join(filter(None, (labels["alertname"], labels.get("slo"))))
-            self.told[name].append(alert["status"])
-            self.places[name] = request.path
+            self.states[name].append(alert["status"])
+            self.paths[name] = request.path
         return web.Response()
 
     async def wait_for(self, status: str, *names: str, within_s: float = 60) -> None:
-        """Until the newest that was told of each alert is this status."""
+        """Wait until the newest state of each alert is this status."""
 
-        async def told() -> bool:
-            return all(self.told[name][-1:] == [status] for name in names)
+        async def reached() -> bool:
+            return all(self.states[name][-1:] == [status] for name in names)
 
         def missing() -> str:
-            return f"{status}: {names}, told: {dict(self.told)}"
+            return f"{status}: {names}, received: {dict(self.states)}"
 
         try:
-            await eventually(told, within_s, status)
+            await eventually(reached, within_s, status)
         except AssertionError as error:
             raise AssertionError(missing()) from error
 
 
 @asynccontextmanager
 async def program(*command: str, ready: str) -> AsyncIterator[None]:
-    """A program that runs until the end; `ready` is the URL that says that it does."""
+    """Run a program until the end of the block, once `ready`, a URL, answers 200."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
@@ -80,26 +80,26 @@ async def program(*command: str, ready: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def receiver() -> AsyncIterator[tuple[Heard, str]]:
-    """A webhook that hears of alerts, and its URL; the path below it is the severity."""
-    heard = Heard()
+async def receiver() -> AsyncIterator[tuple[Notifications, str]]:
+    """Yield the notifications of a webhook and its URL; the path below it is the severity."""
+    notifications = Notifications()
     application = web.Application()
-    application.router.add_post("/{severity}", heard.take)
+    application.router.add_post("/{severity}", notifications.take)
     runner = web.AppRunner(application)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield heard, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield notifications, f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
 @asynccontextmanager
-async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Heard]:
-    """Everything that deploy/ describes, sixty times as fast, over daemons on these ports."""
+async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Notifications]:
+    """Run what deploy/ describes, sixty times as fast, over daemons on these ports."""
     prometheus, alertmanager = free_port(), free_port()
     async with AsyncExitStack() as stack:
-        heard, hook = await stack.enter_async_context(receiver())
+        notifications, hook = await stack.enter_async_context(receiver())
         spec = read_spec(
             DEPLOY / "slo.yaml",
             faster=FASTER,
@@ -131,4 +131,4 @@ async def monitoring(folder: Path, targets: Sequence[int]) -> AsyncIterator[Hear
                 ready=f"http://127.0.0.1:{prometheus}/-/ready",
             )
         )
-        yield heard
+        yield notifications

@@ -1,4 +1,4 @@
-"""What strangers send must not become series."""
+"""The number of series is bounded, whatever clients and producers send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT = 50
 
 
 async def test_unknown_paths_and_symbols_add_no_series(tmp_path: Path) -> None:
-    """10,000 unknown paths are one route, and of 10,000 symbols those within the bound are kept."""
+    """10,000 unknown paths are one route; of 10,000 symbols only max_symbols have series."""
     ticks = tmp_path / "ticks.ndjson"
     with ticks.open("w") as file:
         for number in range(MANY):
@@ -45,14 +45,14 @@ async def test_unknown_paths_and_symbols_add_no_series(tmp_path: Path) -> None:
 
 
 async def scrape(client: aiohttp.ClientSession) -> str:
-    """The text of a scrape, without comments."""
+    """Return the text of a scrape without comments."""
     async with client.get("/metrics") as response:
         lines = (await response.text()).splitlines()
     return "\n".join(line for line in lines if not line.startswith("#"))
 
 
 async def ask(client: aiohttp.ClientSession) -> None:
-    """Requests for paths that nobody has heard of, some at a time."""
+    """Request unknown paths and symbols, 16 at a time."""
     numbers = iter(range(MANY))
 
     async def some() -> None:

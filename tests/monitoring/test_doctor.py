@@ -1,4 +1,4 @@
-"""The doctor finds what was broken, and nothing else."""
+"""`volsvc doctor` finds each fault, and no other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.kafka.broker import free_port
 
 
 async def test_a_healthy_service_has_no_fault(tmp_path: Path) -> None:
-    """Beside a running daemon every part is looked at, and the exit code is 0."""
+    """With a running daemon every part is checked, and the exit code is 0."""
     async with running(cwd=tmp_path) as daemon:
         code, out, error = await command("doctor", "--url", daemon.url, cwd=tmp_path)
     assert (code, error) == (0, "")
@@ -19,7 +19,7 @@ async def test_a_healthy_service_has_no_fault(tmp_path: Path) -> None:
 
 
 async def test_each_fault_is_named_with_its_remedy(tmp_path: Path) -> None:
-    """A broker that is away, a broken reference and a service that is not there."""
+    """A missing broker, reference or service is a finding with its remedy."""
     env = {
         "VOLSVC_BUS__TRANSPORT": "kafka",
         "VOLSVC_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
@@ -35,7 +35,7 @@ async def test_each_fault_is_named_with_its_remedy(tmp_path: Path) -> None:
 
 
 async def test_a_broken_config_is_the_first_fault(tmp_path: Path) -> None:
-    """With settings that cannot be used nothing else is looked at."""
+    """With invalid settings nothing else is checked."""
     (tmp_path / "config.toml").write_text("[http]\nporrt = 1\n")
     code, out, _ = await command("doctor", "--config", "config.toml", cwd=tmp_path)
     assert code == 1

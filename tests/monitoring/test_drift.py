@@ -1,4 +1,4 @@
-"""Drift: simulated streams within the budget, shifts found, and columns that are hardly any."""
+"""Drift: false alarms within the budget on simulated streams, shifts found, degenerate columns."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import ks_2samp
 
-from volsvc.drift import DriftReferenceError, DriftRow, DriftWindow, Reference, judge, summarise
+from volsvc.drift import DriftReferenceError, DriftRow, Reference, WindowCollector, judge, summarise
 
 Array = NDArray[np.float64]
 NAMES = ("value", "volatility")
 DAY = 1440
 REFERENCE, CURRENT = 60 * DAY, 7 * DAY
 STREAMS = 50
+# False alarms a week.
 BUDGET = 0.1
-"""False alarms a week."""
 
 
 def ar(rng: np.random.Generator, phi: float) -> Array:
-    """First-order autoregressions of unit variance, one a row."""
+    """Return first-order autoregressions of unit variance, one a row."""
     noise = rng.standard_normal((STREAMS, REFERENCE + CURRENT + 2_000))
     values = lfilter([1], [1, -phi], noise, axis=1)[:, 2_000:]
     return np.asarray(values * np.sqrt(1 - phi**2))
 
 
 def garch(rng: np.random.Generator) -> Array:
-    """GARCH(1, 1) returns with heavy tails, one a row."""
+    """Return GARCH(1, 1) returns with heavy tails, one a row."""
     count = REFERENCE + CURRENT + 2_000
     noise = rng.standard_t(6, (count, STREAMS)) / np.sqrt(1.5)
     variance, returns = np.ones(STREAMS), np.empty_like(noise)
@@ -38,14 +38,14 @@ def garch(rng: np.random.Generator) -> Array:
 
 
 def with_volatility(values: Array) -> Array:
-    """A stream and the logarithm of its running variance: (rows, 2)."""
+    """Return a stream and the logarithm of its running variance: (rows, 2)."""
     running = lfilter([0.03], [1, -0.97], values**2)
     return np.column_stack((values, np.log(running + 1e-6)))
 
 
 @pytest.fixture(scope="module")
 def streams() -> list[tuple[Reference, Array, Array]]:
-    """200 stationary streams: reference, the rows that it is made of, and a week after them."""
+    """200 stationary streams: the reference, a sample of its rows, and the week after them."""
     rng = np.random.default_rng(20)
     found = []
     for values in (ar(rng, 0.5), ar(rng, 0.95), ar(rng, 0.99), garch(rng)):
@@ -57,14 +57,14 @@ def streams() -> list[tuple[Reference, Array, Array]]:
 
 
 def days(week: Array) -> list[Array]:
-    """The days of a week of rows."""
+    """Return the days of a week of rows."""
     return [week[at : at + DAY] for at in range(0, len(week), DAY)]
 
 
 def test_stationary_streams_stay_within_the_budget(
     streams: list[tuple[Reference, Array, Array]],
 ) -> None:
-    """200 stream-weeks give no more false alarms than allowed; plain K-S many times more."""
+    """200 stream-weeks stay within the budget of false alarms; a plain K-S test does not."""
     assert len(streams) == 200
     alarms = plain = 0
     for reference, past, week in streams:
@@ -90,10 +90,10 @@ def test_stationary_streams_stay_within_the_budget(
 def test_shifts_are_found_in_the_first_whole_window(
     streams: list[tuple[Reference, Array, Array]], shift: object, feature: str
 ) -> None:
-    """A mean moved by one deviation, or twice the scale: found within a day in 19 of 20 streams.
+    """A mean moved by one deviation, or twice the scale, is found in a day in 19 of 20 streams.
 
-    Of streams whose memory is short against the window (one thirtieth of it); what moves more
-    slowly needs a longer window.
+    This holds for streams whose memory is at most a thirtieth of the window; slower ones need a
+    longer window.
     """
     assert callable(shift)
     fast = [*streams[:100], *streams[150:]]
@@ -105,7 +105,7 @@ def test_shifts_are_found_in_the_first_whole_window(
 
 
 def test_another_tick_rate_is_found() -> None:
-    """Ticks that come half as often show in the time that a window of them covers."""
+    """Half the tick rate is found by the time that a return window covers."""
     rng = np.random.default_rng(3)
     rate = np.exp(0.3 * ar(rng, 0.95)[0])
     reference = summarise(("span_s",), [(10 * rate[:REFERENCE, None])])
@@ -114,8 +114,8 @@ def test_another_tick_rate_is_found() -> None:
     assert judge(reference, 20 * now, DAY, BUDGET).drifted == ("span_s",)
 
 
-def test_columns_that_are_hardly_any() -> None:
-    """NaN, constant and infinite columns, short streams and no row at all are told, not raised."""
+def test_degenerate_columns() -> None:
+    """NaN, constant and infinite columns, short streams and no rows get a verdict, not an error."""
     rng = np.random.default_rng(4)
     names = ("good", "nan", "constant", "infinite", "half")
     rows = rng.standard_normal((20_000, 5))
@@ -132,13 +132,13 @@ def test_columns_that_are_hardly_any() -> None:
 
 
 def test_too_few_rows_make_no_reference() -> None:
-    """A law that nothing can be read from is refused."""
+    """Too few rows for the distribution of a distance raise DriftReferenceError."""
     with pytest.raises(DriftReferenceError, match="too few"):
         summarise(("a",), [np.zeros((100, 1))])
 
 
 def test_a_reference_survives_its_file() -> None:
-    """What is read judges as what was written, and foreign bytes are one error."""
+    """A stored reference gives equal verdicts, and foreign bytes raise DriftReferenceError."""
     rng = np.random.default_rng(5)
     rows = rng.standard_normal((20_000, 2))
     reference = summarise(NAMES, [rows], {"files": ["a"]})
@@ -151,14 +151,14 @@ def test_a_reference_survives_its_file() -> None:
             Reference.load(data)
 
 
-def test_a_window_is_over_by_event_time() -> None:
-    """One row a symbol and minute; over when the interval has passed and enough rows are there."""
-    window = DriftWindow(interval_s=600, min_rows=5)
+def test_windows_end_by_event_time() -> None:
+    """A window takes one row a symbol and minute, until the interval has passed."""
+    collector = WindowCollector(interval_s=600, min_rows=5)
     for second in range(0, 601, 20):
-        assert not window.over
-        if window.due("A", second * 10**9):
-            window.add(DriftRow("A", second * 10**9, [1.0]))
-    (stretch,) = window.over
-    assert (stretch.rows.shape, stretch.length) == ((11, 1), 11)
-    assert (stretch.start_ns, stretch.end_ns, len(window)) == (0, 600 * 10**9, 0)
-    assert not window.due("A", 600 * 10**9), "that minute was counted"
+        assert not collector.completed
+        if collector.claim_minute("A", second * 10**9):
+            collector.add(DriftRow("A", second * 10**9, [1.0]))
+    (window,) = collector.completed
+    assert (window.rows.shape, window.length) == ((11, 1), 11)
+    assert (window.start_ns, window.end_ns, len(collector)) == (0, 600 * 10**9, 0)
+    assert not collector.claim_minute("A", 600 * 10**9), "that minute was counted"

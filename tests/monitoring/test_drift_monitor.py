@@ -14,21 +14,21 @@ from tests.daemon import command, eventually, running
 from tests.monitoring.test_live import foreign_reference, slow_day
 from volsvc.client import AsyncClient
 from volsvc.drift import Reference, judge, summarise
-from volsvc.drift.report import HTML, JSON, MOST_BYTES, POLICY, ReportError, make_report
-from volsvc.models.drift_inputs import MONITORED
+from volsvc.drift.report import HTML, JSON, MAX_BYTES, POLICY, ReportError, make_report
+from volsvc.models.drift_inputs import DRIFT_INPUTS
 from volsvc.web.schemas.stream import DriftFound
 
 
 @pytest.fixture(scope="module")
 def ticks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """More than a day of ticks."""
+    """A recording of more than a day of ticks."""
     path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson"
     slow_day(path)
     return path
 
 
 def hourly(folder: Path) -> dict[str, str]:
-    """The environment of a daemon that checks every hour, with a reference unlike any market."""
+    """Return the environment of a daemon with hourly checks and a reference unlike any market."""
     foreign_reference(folder / "reference.npz")
     return {
         "VOLSVC_DRIFT__REFERENCE": str(folder / "reference.npz"),
@@ -41,11 +41,11 @@ def hourly(folder: Path) -> dict[str, str]:
 async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
     ticks: Path, tmp_path: Path
 ) -> None:
-    """A replay of a day is judged hour by hour: result, metrics, page, and a history on disk."""
+    """A replay of a day is checked hour by hour: result, metrics, page, and results on disk."""
     env = hourly(tmp_path)
     async with running("--path", str(ticks), "--speed", "max", env=env, cwd=tmp_path) as daemon:
         assert (await daemon.get("/drift"))["enabled"]
-        assert await daemon.status("/drift/report") == 200, "a page that says what is to come"
+        assert await daemon.status("/drift/report") == 200, "a page before the first check"
 
         async def reported() -> bool:
             return bool((await daemon.get("/drift"))["report"])
@@ -53,7 +53,7 @@ async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
         await eventually(reported, 60, "a report is made")
         state = await daemon.get("/drift")
         last = state["last"]
-        assert len(last["drifted"]) > len(MONITORED) / 2
+        assert len(last["drifted"]) > len(DRIFT_INPUTS) / 2
         assert last["length"] >= 50
         assert last["data_quality"][0]["symbol"] == "BTC-USD"
         assert await daemon.metric("volsvc_drift_detected") == len(last["drifted"])
@@ -62,11 +62,11 @@ async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
     folders = sorted((tmp_path / "var" / "drift").iterdir())
     assert json.loads((folders[0] / "result.json").read_text())["drifted"]
     async with running("--source", "none", env=env, cwd=tmp_path) as daemon:
-        assert (await daemon.get("/drift"))["last"]["end"], "the history outlives a restart"
+        assert (await daemon.get("/drift"))["last"]["end"], "the result survives a restart"
 
 
-async def test_a_check_is_told_to_streams(ticks: Path, tmp_path: Path) -> None:
-    """A stream has an event of each check, with the window's end, its rows and what drifted."""
+async def test_streams_have_an_event_of_each_check(ticks: Path, tmp_path: Path) -> None:
+    """The event has the end of the window, the number of its rows and the drifted features."""
     # Three hours a second: the checks come while the stream is open.
     replay = ("--path", str(ticks), "--speed", "10800")
     async with (
@@ -78,14 +78,14 @@ async def test_a_check_is_told_to_streams(ticks: Path, tmp_path: Path) -> None:
         last = (await client.drift()).last
         assert isinstance(found, DriftFound)
         assert found.rows >= 50
-        assert len(found.drifted) > len(MONITORED) / 2
+        assert len(found.drifted) > len(DRIFT_INPUTS) / 2
         assert last is not None
         assert last.end is not None
         assert last.end >= found.end
 
 
-async def test_a_broken_reference_degrades_and_no_more(tmp_path: Path) -> None:
-    """Without a reference that can be read the service serves, and says why it does not compare."""
+async def test_a_broken_reference_degrades_health(tmp_path: Path) -> None:
+    """With a reference that cannot be read the service runs, and health has the fault."""
     (tmp_path / "reference.npz").write_bytes(b"no reference")
     env = {"VOLSVC_DRIFT__REFERENCE": str(tmp_path / "reference.npz")}
     async with running("--source", "none", env=env, cwd=tmp_path) as daemon:
@@ -97,7 +97,7 @@ async def test_a_broken_reference_degrades_and_no_more(tmp_path: Path) -> None:
 
 
 async def test_a_recording_against_the_packaged_reference(ticks: Path, tmp_path: Path) -> None:
-    """The command prints verdicts, saves a reference, and writes a table of days."""
+    """The command prints verdicts and writes a table of days; errors are one line."""
     code, out, error = await command(
         "drift", "--current", str(ticks), "--summary", "days.md", cwd=tmp_path
     )
@@ -110,8 +110,8 @@ async def test_a_recording_against_the_packaged_reference(ticks: Path, tmp_path:
     assert (code, "--current" in error) == (2, True)
 
 
-async def test_a_report_holds_all_that_it_needs(tmp_path: Path) -> None:
-    """HTML and JSON; nothing is loaded from elsewhere, and the page forbids it besides."""
+async def test_a_report_is_self_contained(tmp_path: Path) -> None:
+    """The page loads nothing from elsewhere, and its policy forbids it."""
     rng = np.random.default_rng(2)
     rows = rng.standard_normal((3_000, 4))
     rows[:, 2], rows[::3, 3] = 1.0, np.nan
@@ -121,31 +121,31 @@ async def test_a_report_holds_all_that_it_needs(tmp_path: Path) -> None:
     result = judge(reference, now, 500, 0.1).fields()
     await make_report(tmp_path, names, (reference.sample, now), result)
     page = (tmp_path / HTML).read_text()
-    assert len(page) < MOST_BYTES
+    assert len(page) < MAX_BYTES
     assert POLICY in page
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.?(https?:)?//", page)
     assert "metrics" in json.loads((tmp_path / JSON).read_text())
 
 
-async def test_our_verdicts_need_no_plots(tmp_path: Path) -> None:
-    """Where Evidently fails, here for want of rows, the page has our part all the same."""
+async def test_a_report_without_plots_has_the_verdicts(tmp_path: Path) -> None:
+    """If Evidently fails, here because there are no rows, the page has the verdicts."""
     result = judge(summarise(("a",), [np.arange(2_000.0)[:, None]]), np.empty((0, 1)), 0, 0.1)
     await make_report(tmp_path, ("a",), (np.empty((0, 1)), np.empty((0, 1))), result.fields())
     assert "too_few" in (tmp_path / HTML).read_text()
 
 
-async def test_a_report_that_fails_is_told(tmp_path: Path) -> None:
-    """The last words of the process are the error."""
+async def test_a_failing_report_raises(tmp_path: Path) -> None:
+    """ReportError has the last line of the process's errors."""
     with pytest.raises(ReportError, match="drifted"):
         await make_report(tmp_path, ("a",), (np.empty((0, 1)), np.empty((0, 1))), {})
 
 
 def test_the_packaged_reference_has_our_features() -> None:
-    """It is read, and it knows all but what bars do not have."""
+    """The packaged reference has a distribution of every feature that bars have."""
     from volsvc.drift.monitor import PACKAGED_REFERENCE, read_reference
 
     reference = read_reference()
-    assert Reference.load(PACKAGED_REFERENCE.read_bytes()).names == MONITORED
+    assert Reference.load(PACKAGED_REFERENCE.read_bytes()).names == DRIFT_INPUTS
     unknown = {
         name
         for name, knots in zip(reference.names, reference.knots, strict=True)

@@ -1,4 +1,4 @@
-"""Failures of a real daemon become alerts at a real receiver, and go again."""
+"""Failures of a real daemon become alerts at a real receiver, and are resolved."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.daemon import RunningDaemon, running
 from tests.kafka.broker import free_port
 from tests.monitoring.rig import monitoring
 from volsvc.drift import summarise
-from volsvc.models.drift_inputs import MONITORED
+from volsvc.models.drift_inputs import DRIFT_INPUTS
 
 TICK_S = 20
+# Only symbols that are a day old are checked for drift.
 HOURS = 28
-"""A symbol counts from its second day on."""
 
 
 def slow_day(path: Path) -> None:
-    """More than a day of one symbol, a tick every 20 s."""
+    """Write more than a day of one symbol, a tick every 20 s."""
     rng = np.random.default_rng(8)
     start = datetime(2026, 1, 5, tzinfo=UTC)
     prices = 100 * np.exp(np.cumsum(rng.normal(0, 2e-4, HOURS * 3600 // TICK_S)))
@@ -34,13 +34,13 @@ def slow_day(path: Path) -> None:
 
 
 def foreign_reference(path: Path) -> None:
-    """A reference in which every feature is about 50."""
-    rows = np.random.default_rng(9).normal(50, 1, (20_000, len(MONITORED)))
-    path.write_bytes(summarise(MONITORED, [rows]).dump())
+    """Write a reference in which every feature is about 50."""
+    rows = np.random.default_rng(9).normal(50, 1, (20_000, len(DRIFT_INPUTS)))
+    path.write_bytes(summarise(DRIFT_INPUTS, [rows]).dump())
 
 
 async def fail(daemon: RunningDaemon) -> None:
-    """Ask for answers that are newer than any, without end: 503."""
+    """Request answers newer than any, which are 503, until cancelled."""
     async with aiohttp.ClientSession(daemon.url) as client:
         while True:
             async with client.get("/latest/BTC-USD", params={"max_age": "0"}) as response:
@@ -49,7 +49,7 @@ async def fail(daemon: RunningDaemon) -> None:
 
 
 async def activate(daemon: RunningDaemon, version: int) -> int:
-    """The status of the wish for a version."""
+    """Return the status of a request to activate a version."""
     body = {"variant": "ml", "version": version}
     async with (
         aiohttp.ClientSession(daemon.url) as client,
@@ -59,8 +59,8 @@ async def activate(daemon: RunningDaemon, version: int) -> int:
 
 
 @pytest.mark.timeout(180)
-async def test_failures_reach_the_receiver_and_so_does_their_end(tmp_path: Path) -> None:
-    """5xx, a stale feed, a bad model and drift alert with their severity, and are resolved."""
+async def test_failures_alert_and_are_resolved(tmp_path: Path) -> None:
+    """5xx, a stale feed, a refused model and drift alert with their severity, and resolve."""
     slow_day(tmp_path / "ticks.ndjson")
     foreign_reference(tmp_path / "reference.npz")
     port = free_port()
@@ -76,16 +76,16 @@ async def test_failures_reach_the_receiver_and_so_does_their_end(tmp_path: Path)
         "VolsvcDrift",
     )
     replay = ("--path", str(tmp_path / "ticks.ndjson"), "--speed", "max", "--port", str(port))
-    async with monitoring(tmp_path / "monitoring", [port]) as heard:
+    async with monitoring(tmp_path / "monitoring", [port]) as notifications:
         async with running(*replay, env=drift, cwd=tmp_path) as daemon:
-            await heard.wait_for("firing", "VolsvcFeedStale")
+            await notifications.wait_for("firing", "VolsvcFeedStale")
             failing = asyncio.create_task(fail(daemon))
             assert await activate(daemon, 999) == 409
-            await heard.wait_for("firing", *bad)
+            await notifications.wait_for("firing", *bad)
             failing.cancel()
             await asyncio.wait({failing})
             assert await daemon.stop() == 0
-        assert heard.places["VolsvcFeedStale"] == "/page"
-        assert heard.places["VolsvcDrift"] == "/ticket"
+        assert notifications.paths["VolsvcFeedStale"] == "/page"
+        assert notifications.paths["VolsvcDrift"] == "/ticket"
         async with running("--port", str(port), cwd=tmp_path):
-            await heard.wait_for("resolved", *bad)
+            await notifications.wait_for("resolved", *bad)

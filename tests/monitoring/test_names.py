@@ -1,4 +1,4 @@
-"""Every name in rules, dashboards and docs is one of a live scrape, and the other way round."""
+"""Names in rules, dashboards and docs are those of a live scrape."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ SUFFIX = re.compile(r"_(bucket|count|sum)$")
 
 
 def queries() -> list[str]:
-    """Every query of the dashboards, their variables and annotations."""
+    """Return every query of the dashboards, their variables and annotations."""
     found = []
     for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json")):
-        board = json.loads(path.read_text())
-        found += [t["expr"] for panel in board["panels"] for t in panel.get("targets", ())]
-        found += [note["expr"] for note in board["annotations"]["list"]]
-        found += [v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"]
+        dashboard = json.loads(path.read_text())
+        found += [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
+        found += [note["expr"] for note in dashboard["annotations"]["list"]]
+        found += [
+            v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"
+        ]
     return found
 
 
 def named(*texts: str) -> set[str]:
-    """The metrics that PromQL speaks of, as families."""
+    """Return the families of metrics in PromQL."""
     return {SUFFIX.sub("", name) for text in texts for name in NAME.findall(text)}
 
 
 @pytest.fixture
 async def scraped(service: aiohttp.ClientSession) -> set[str]:
-    """The families of a live scrape; a counter is named as its series are."""
+    """Return the families of a live scrape; a counter has the name of its series."""
     async with service.get("/metrics") as response:
         text = await response.text()
     names = set()
@@ -47,33 +49,33 @@ async def scraped(service: aiohttp.ClientSession) -> set[str]:
     return names
 
 
-async def test_rules_and_dashboards_name_what_is_there(scraped: set[str]) -> None:
-    """No alert and no panel looks at a metric that nobody exports."""
+async def test_rules_and_dashboards_name_existing_metrics(scraped: set[str]) -> None:
+    """Every metric of an alert or a panel is exported."""
     rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
     expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     assert named(*expressions) - scraped == set()
     assert named(*queries()) - scraped == set()
 
 
-async def test_docs_name_what_is_there_and_all_of_it(scraped: set[str]) -> None:
-    """docs/metrics.md has every metric of a live scrape, and no other."""
+async def test_docs_name_every_metric(scraped: set[str]) -> None:
+    """docs/metrics.md has every metric of a live scrape and no other."""
     text = metrics_doc.FILE.read_text()
     documented = set(re.findall(r"^\| `([a-z0-9_]+)` \|", text, re.MULTILINE))
     assert documented == scraped
 
 
-def test_docs_are_what_the_daemon_says() -> None:
+def test_docs_are_generated_from_the_daemon() -> None:
     """Types, labels and meanings are those of the code."""
-    told = "run python -m tests.monitoring.metrics_doc"
-    assert metrics_doc.FILE.read_text() == metrics_doc.document(), told
+    remedy = "run python -m tests.monitoring.metrics_doc"
+    assert metrics_doc.FILE.read_text() == metrics_doc.document(), remedy
 
 
 def test_every_query_is_promql(tmp_path: Path) -> None:
-    """Each panel's query, put into a rule, is one that Prometheus takes."""
+    """Prometheus accepts the query of every panel in a rule."""
     texts = [q for q in queries() if not q.startswith("label_values")]
     rules = [
-        {"record": f"panel:{at}", "expr": re.sub(r"\$__(rate_)?interval", "1m", text)}
-        for at, text in enumerate(texts)
+        {"record": f"panel:{index}", "expr": re.sub(r"\$__(rate_)?interval", "1m", text)}
+        for index, text in enumerate(texts)
     ]
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -82,10 +84,10 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
 
 
 def test_every_panel_has_a_unit_and_a_legend() -> None:
-    """What a panel shows, and in what, is said."""
-    boards = read_dashboards(DEPLOY / "dashboards.yaml")
-    assert len({board.uid for board in boards}) == len(boards) == 4
-    for board in boards:
-        for panel in (panel for row in board.rows for panel in row.panels):
+    """Every panel has a unit, and every query a legend."""
+    dashboards = read_dashboards(DEPLOY / "dashboards.yaml")
+    assert len({dashboard.uid for dashboard in dashboards}) == len(dashboards) == 4
+    for dashboard in dashboards:
+        for panel in (panel for row in dashboard.rows for panel in row.panels):
             assert panel.unit, panel.title
             assert all(legend for _, legend in panel.queries), panel.title

@@ -1,4 +1,4 @@
-"""The file of objectives and what is made of it, with Prometheus' and Alertmanager's own tools."""
+"""Files made from the objectives, checked by tools of Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ DASHBOARDS = read_dashboards(DEPLOY / "dashboards.yaml")
 
 
 def ran(*command: str) -> str:
-    """The output of a command that succeeds."""
+    """Return the output of a command that succeeds."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def alerts() -> set[str]:
-    """Every alert that the rules have."""
+    """Return the names of all alerts."""
     return {rule["alert"] for g in rules(SPEC)["groups"] for rule in g["rules"] if "alert" in rule}
 
 
 def test_files_are_what_the_objectives_make() -> None:
-    """What is checked in is what the command writes."""
-    for place, text in contents(SPEC, DASHBOARDS).items():
-        assert (DEPLOY / place).read_text() == text, f"{place}: run volsvc monitoring"
+    """The files in deploy/ are those that the command writes."""
+    for path, text in contents(SPEC, DASHBOARDS).items():
+        assert (DEPLOY / path).read_text() == text, f"{path}: run volsvc monitoring"
 
 
 def test_promtool_accepts_configuration_and_rules() -> None:
-    """Prometheus reads its configuration and every rule."""
+    """Prometheus accepts its configuration and every rule."""
     ran("promtool", "check", "config", "deploy/prometheus/prometheus.yml")
 
 
 def test_rules_do_what_they_say() -> None:
-    """Fast and slow burns, zero traffic, counter resets, absence: promtool's unit tests hold."""
+    """The unit tests of promtool pass: burns, no traffic, counter resets, absence."""
     ran("promtool", "test", "rules", "deploy/prometheus/rules_test.yml")
 
 
 def test_every_alert_is_seen_to_fire() -> None:
-    """No alert is without a unit test in which it fires."""
+    """Every alert fires in a unit test."""
     fired = set(
         re.findall(r'alertname="(\w+)"', (DEPLOY / "prometheus/rules_test.yml").read_text())
     )
@@ -57,33 +57,33 @@ def test_every_alert_is_seen_to_fire() -> None:
 
 
 def test_every_alert_has_a_section_in_the_runbook() -> None:
-    """The runbook has one section an alert, and none for an alert that is gone."""
+    """The runbook has one section for every alert, and none for any other."""
     text = (ROOT / "docs" / "runbook.md").read_text()
     assert set(re.findall(r"^## (Volsvc\w+)$", text, re.MULTILINE)) == alerts()
 
 
 @pytest.mark.parametrize(("severity", "receiver"), [("page", "page"), ("ticket", "ticket")])
 def test_alerts_are_routed_by_severity(severity: str, receiver: str) -> None:
-    """A page wakes somebody, and everything else waits."""
+    """A page goes to the pager, everything else to tickets."""
     file = "--config.file=deploy/alertmanager/alertmanager.yml"
     label = f"severity={severity}"
     assert ran("amtool", "config", "routes", "test", file, label).strip() == receiver
 
 
 def test_amtool_accepts_the_configuration() -> None:
-    """Alertmanager reads its configuration."""
+    """Alertmanager accepts its configuration."""
     ran("amtool", "check-config", "deploy/alertmanager/alertmanager.yml")
 
 
 def test_inhibitions_name_alerts_that_exist() -> None:
-    """What quiets and what is quietened are alerts of ours."""
+    """Both sides of every inhibition are existing alerts."""
     for rule in SPEC.inhibitions:
         assert set(rule.by) <= alerts()
         assert all(any(re.fullmatch(quiet, name) for name in alerts()) for quiet in rule.quiet)
 
 
 def test_a_rehearsal_divides_every_duration(tmp_path: Path) -> None:
-    """With `faster` no window of days is left, and the files are valid still."""
+    """With `faster` no window of days is left, and the files stay valid."""
     write(read_spec(DEPLOY / "slo.yaml", faster=60), DASHBOARDS, tmp_path)
     text = (tmp_path / "prometheus/rules.yml").read_text()
     windows = set(re.findall(r"_count{[^}]*}\[(\w+)\]", text))
@@ -94,7 +94,7 @@ def test_a_rehearsal_divides_every_duration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "named"),
     [
         ({"period": "a month"}, "period"),
         ({"typo": 1}, "typo"),
@@ -102,14 +102,14 @@ def test_a_rehearsal_divides_every_duration(tmp_path: Path) -> None:
         ({"objectives": [{"name": "a", "description": "", "objective": 2, "gauge": "x"}]}, "0.obj"),
     ],
 )
-def test_a_faulty_file_is_told_by_place(change: dict[str, object], told: str) -> None:
-    """A key that cannot be used is named."""
-    with pytest.raises(SpecError, match=told):
+def test_a_faulty_file_is_refused(change: dict[str, object], named: str) -> None:
+    """The error names the key that is not valid."""
+    with pytest.raises(SpecError, match=named):
         read_spec(DEPLOY / "slo.yaml", **change)
 
 
-def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
-    """Missing and torn files are told plainly."""
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    """Errors of a missing and of a broken file name the fault."""
     with pytest.raises(SpecError, match="cannot be read"):
         read_spec(tmp_path / "none.yaml")
     (tmp_path / "torn.yaml").write_text("a: [1")

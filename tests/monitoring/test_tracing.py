@@ -1,4 +1,4 @@
-"""Spans of a real daemon at a real OTLP receiver."""
+"""Spans of a real daemon, received over OTLP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Collector:
-    """Takes spans, as OpenTelemetry's collector does over HTTP."""
+    """A receiver of spans over HTTP, as OpenTelemetry's collector."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
-        """One export."""
+        """Handle one export."""
         body = ExportTraceServiceRequest.FromString(await request.read())
         for resource in body.resource_spans:
             for scope in resource.scope_spans:
@@ -34,13 +34,13 @@ class Collector:
         return web.Response(content_type="application/x-protobuf")
 
     def named(self, name: str) -> list[Span]:
-        """The spans of a name."""
+        """Return the spans of a name."""
         return [span for span in self.spans if span.name == name]
 
 
 @pytest.fixture
 async def collector() -> AsyncIterator[Collector]:
-    """A receiver on a free port."""
+    """Yield a receiver on a free port."""
     found = Collector()
     application = web.Application()
     application.router.add_post("/v1/traces", found.take)
@@ -52,10 +52,10 @@ async def collector() -> AsyncIterator[Collector]:
     await runner.cleanup()
 
 
-async def test_a_request_goes_on_with_its_callers_trace(
+async def test_a_request_continues_its_callers_trace(
     collector: Collector, minutes: Path, tmp_path: Path
 ) -> None:
-    """HTTP, model call and ticks through the bus are spans, each below its own parent."""
+    """Requests, model calls and batches of ticks are spans, each below its parent."""
     env = {
         "VOLSVC_TRACING__ENABLED": "true",
         "VOLSVC_TRACING__ENDPOINT": collector.url,
@@ -82,8 +82,8 @@ async def test_a_request_goes_on_with_its_callers_trace(
     assert any(span.parent_span_id in published for span in collector.named("process ticks.raw"))
 
 
-def test_off_costs_no_import(tmp_path: Path) -> None:
-    """Without tracing a daemon loads nothing of OpenTelemetry."""
+def test_disabled_tracing_imports_nothing(tmp_path: Path) -> None:
+    """A daemon without tracing imports nothing of OpenTelemetry."""
     program = (
         "import sys; from volsvc.daemon.daemon import Daemon; "
         "from volsvc.config.settings import load_settings; "
@@ -95,7 +95,7 @@ def test_off_costs_no_import(tmp_path: Path) -> None:
 
 
 async def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
-    """Spans that nobody takes are dropped; the service answers, and stops in time."""
+    """Spans without a receiver are dropped; the service answers, and stops in time."""
     env = {
         "VOLSVC_TRACING__ENABLED": "true",
         "VOLSVC_TRACING__ENDPOINT": "http://127.0.0.1:9/v1/traces",
@@ -108,7 +108,7 @@ async def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
 
 
 async def test_settings_are_checked(tmp_path: Path) -> None:
-    """A ratio above 1 is refused by name."""
+    """A ratio above 1 is refused, and the error names the key."""
     env = {"VOLSVC_TRACING__SAMPLE_RATIO": "2"}
     code, _, error = await command("run", env=env, cwd=tmp_path)
     assert (code, "tracing.sample_ratio" in error) == (2, True)

@@ -1,4 +1,4 @@
-"""The distributions, and an environment with nothing in it but the wheel and what it needs."""
+"""The distributions, and an environment with only the wheel and its dependencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUILD_S, INSTALL_S = 120, 300
 
 
 def built(folder: Path) -> tuple[Path, Path]:
-    """The wheel, made of the source distribution as users of that would make it, and the latter."""
+    """Build the source distribution, and the wheel from it, as users would."""
     build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT))
     subprocess.run(build, check=True, capture_output=True, timeout=BUILD_S)
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
@@ -21,7 +21,7 @@ def built(folder: Path) -> tuple[Path, Path]:
 
 
 def installed(wheel: Path, folder: Path) -> Path:
-    """The `bin` of a new environment with the wheel, in versions that were tested together."""
+    """Return `bin` of a new environment with the wheel, in versions that were tested together."""
     venv.create(folder, with_pip=True)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")
     command = (*pip, "--constraint", ROOT / "constraints.txt", wheel)
@@ -30,6 +30,6 @@ def installed(wheel: Path, folder: Path) -> Path:
 
 
 def bare() -> dict[str, str]:
-    """The environment of this process without anything that leads back to the source tree."""
+    """Return this process's environment without paths to the source tree."""
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_", "MODEL_", "PYTHON", "VIRTUAL_ENV")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

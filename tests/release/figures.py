@@ -1,4 +1,4 @@
-"""Figures of docs/report.md, read from where they were measured."""
+"""Figures of docs/report.md, read from the results of the measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CASCADE = ("HAR", "log-HAR", "QLIKE-HAR")
 
 
 class Table(NamedTuple):
-    """A table of the report: its head, its rows, and what made its figures."""
+    """A table of the report: its head, its rows, and the command that made its figures."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
 
 def markdown(table: Table) -> str:
-    """The table, and the command under it."""
+    """Return the table, with the command under it."""
     lines = [table.head, ["---", *["--:"] * (len(table.head) - 1)], *table.rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{text}\n\nMade by `{table.command}`."
@@ -35,7 +35,7 @@ def _relative(ours: float, theirs: float) -> str:
 
 
 def forecasts(name: str, command: str) -> Table:
-    """QLIKE and PR-AUC of an evaluation, over all symbols and how they lie among symbols."""
+    """Return QLIKE and PR-AUC of an evaluation, over all symbols and their range among symbols."""
     scores = json.loads((DOCS / "evaluation" / name / "scores.json").read_text())
     horizons = sorted({score["horizon_s"] for score in scores})
     rows = [_of_horizon([s for s in scores if s["horizon_s"] == horizon]) for horizon in horizons]
@@ -64,7 +64,7 @@ def _of_horizon(scores: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def from_ticks() -> Table:
-    """QLIKE of both variants from ticks, 60 s ahead."""
+    """Return the QLIKE of both variants from ticks, 60 s ahead."""
     text = (DOCS / "evaluation" / "ticks.md").read_text()
     found = MADE_BY.search(text)
     assert found is not None, "the page says what made it"
@@ -76,7 +76,7 @@ def from_ticks() -> Table:
 
 
 def speed() -> Table | None:
-    """What the benchmarks measured, each against its reference; None where they were not kept."""
+    """Return the results of the benchmarks with their references; None without kept results."""
     path = DOCS / "performance.json"
     if not path.exists():
         return None
@@ -106,7 +106,7 @@ def _number(value: float) -> str:
 
 
 def under_load() -> Table:
-    """Latency under load, in milliseconds."""
+    """Return the latency under load, in milliseconds."""
     rows = [row for row in _rows((DOCS / "load_report.md").read_text()) if len(row) == 9]
     kept = [[*row[:4], *row[5:8]] for row in rows if row[0] != "scenario"]
     head = ("scenario", "answers/s", "statuses", "p50, ms", "p95, ms", "p99, ms", "most, ms")
@@ -114,7 +114,7 @@ def under_load() -> Table:
 
 
 def under_faults() -> Table:
-    """What the demo saw, over its newest runs."""
+    """Return the measurements of the demo's newest runs."""
     runs: list[dict[str, float]] = json.loads((DOCS / "demo.json").read_text())["runs"]
     rows = []
     for what in runs[-1]:
@@ -125,7 +125,7 @@ def under_faults() -> Table:
 
 
 def _rows(text: str) -> Iterator[list[str]]:
-    """The cells of every line of every table."""
+    """Yield the cells of every line of every table."""
     for line in text.splitlines():
         if line.startswith("|") and not line.startswith(("| --", "|--")):
             yield [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -24,7 +24,7 @@ NOT_MEASURED = "Not measured on this machine yet: `make bench`, then `make repor
 
 
 def tables() -> Mapping[str, str]:
-    """The tables by the name of their place."""
+    """Return the tables by the name of their place."""
     fast = speed()
     walked = forecasts("walk-forward", "make reports BARS=FOLDER")
     others = forecasts("other-venues", "make reports OTHERS=FOLDER")
@@ -39,13 +39,13 @@ def tables() -> Mapping[str, str]:
 
 
 def written(text: str) -> str:
-    """The page with its tables as they should be."""
+    """Return the page with its current tables."""
     made = tables()
     return PLACE.sub(lambda found: f"{found[1]}{made[found[2]]}\n{found[3]}", text)
 
 
 def main() -> int:
-    """Take the newest benchmarks, and write the page; with `--check` say whether it is the same."""
+    """Write the page from the newest benchmarks; with `--check`, only compare."""
     old = PAGE.read_text()
     if "--check" in sys.argv:
         return int(written(old) != old)

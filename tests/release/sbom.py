@@ -1,4 +1,4 @@
-"""`python -m tests.release.sbom WHEEL OUT`: what an installed wheel consists of, as CycloneDX.
+"""`python -m tests.release.sbom WHEEL OUT`: the components of an installed wheel, as CycloneDX.
 
 The wheel is installed into an empty environment, which is what is described; what the package
 brings along that no package manager knows of is added.
@@ -16,13 +16,13 @@ from typing import Any
 
 from tests.release.environment import ROOT, installed
 
+# Packages of every new environment that nothing of ours needs.
 INSTALLERS = {"pip", "setuptools"}
-"""They are in every new environment and nothing of ours needs them."""
 BUNDLE = ROOT / "volsvc/web/static/docs/swagger-ui-bundle.js"
 
 
 def swagger_ui() -> dict[str, Any]:
-    """The docs page's script and style, which are files of the package."""
+    """Return the docs page's script and style, which are files of the package."""
     found = re.search(r'PACKAGE_VERSION:"([0-9.]+)"', BUNDLE.read_text())
     assert found is not None, "the bundle says which version it is"
     purl = f"pkg:npm/swagger-ui-dist@{found[1]}"
@@ -37,7 +37,7 @@ def swagger_ui() -> dict[str, Any]:
 
 
 def described(wheel: Path, python: Path) -> dict[str, Any]:
-    """The bill of materials of an environment that holds the wheel."""
+    """Return the bill of materials of an environment with the wheel."""
     tool = (
         Path(sys.executable).with_name("cyclonedx-py"),
         "environment",

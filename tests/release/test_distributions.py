@@ -40,13 +40,13 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
 
 @pytest.fixture(scope="session")
 def programs(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that holds the wheel and nothing else."""
+    """The programs of an environment with only the wheel."""
     return installed(distributions[0], tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture
 async def service(programs: Path, tmp_path: Path) -> AsyncIterator[RunningDaemon]:
-    """`volsvc run` of the wheel, in an empty folder, as its first user starts it."""
+    """Run `volsvc run` of the wheel in an empty folder, as a first user does."""
     process = await asyncio.create_subprocess_exec(
         *(programs / "volsvc", "run", "--port", "0"),
         cwd=tmp_path,
@@ -60,14 +60,14 @@ async def service(programs: Path, tmp_path: Path) -> AsyncIterator[RunningDaemon
 
 
 def packaged_files() -> dict[str, bytes]:
-    """What stands in the source tree of the package."""
+    """Return the files in the source tree of the package."""
     paths = (path for path in (ROOT / "volsvc").rglob("*") if path.is_file())
     ours = (path for path in paths if "__pycache__" not in path.parts)
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in ours}
 
 
 def test_the_wheel_has_every_file(distributions: tuple[Path, Path]) -> None:
-    """Code, models, pages, examples and licences are in it, and nothing else."""
+    """The wheel has code, models, pages, examples and licences, and nothing else."""
     with zipfile.ZipFile(distributions[0]) as wheel:
         inside = {name: wheel.read(name) for name in wheel.namelist()}
     about = {name for name in inside if ".dist-info/" in name}
@@ -82,7 +82,7 @@ def test_the_wheel_has_every_file(distributions: tuple[Path, Path]) -> None:
 
 
 def test_the_source_distribution_builds_and_tests(distributions: tuple[Path, Path]) -> None:
-    """It holds what make, the tests and the pages need, and nothing that belongs to one machine."""
+    """The source distribution has what make, the tests and the pages need, and no local file."""
     with tarfile.open(distributions[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {
@@ -101,7 +101,7 @@ def test_the_source_distribution_builds_and_tests(distributions: tuple[Path, Pat
 
 
 def test_the_version_stands_in_one_place() -> None:
-    """It is that of the newest section of the changelog, and no other module has it."""
+    """The version is that of the newest section of the changelog, and no other module has it."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     sections = re.findall(r"^## \[([0-9.]+)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
     assert sections[0] == volsvc.__version__
@@ -111,7 +111,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 async def test_the_wheel_runs_by_itself(service: RunningDaemon) -> None:
-    """In an empty folder it serves forecasts, live symbols, its pages and its description."""
+    """In an empty folder the wheel serves forecasts, symbols, pages and the OpenAPI document."""
     assert await service.status("/health/ready") == 200
     status, answer = await service.predict(rows=[ROW])
     assert (status, answer["model_variant"]) == (200, "ml")
@@ -131,7 +131,7 @@ async def test_the_wheel_runs_by_itself(service: RunningDaemon) -> None:
 
 
 async def test_its_pages_work_in_a_browser(service: RunningDaemon, tmp_path: Path) -> None:
-    """Chromium runs the scripts of the pages, and what they show came from the service."""
+    """Chromium runs the scripts of the pages, and their content comes from the service."""
     assert CHROMIUM is not None, "apt-get install chromium"
     assert "/predict" in await shown(service.url + "/docs", tmp_path)
 
@@ -142,7 +142,7 @@ async def test_its_pages_work_in_a_browser(service: RunningDaemon, tmp_path: Pat
 
 
 async def shown(url: str, profile: Path) -> str:
-    """What a page consists of after its scripts have run."""
+    """Return the content of a page after its scripts have run."""
     assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         *(CHROMIUM, *BROWSE, f"--user-data-dir={profile / 'profile'}", url),
@@ -155,7 +155,7 @@ async def shown(url: str, profile: Path) -> str:
 
 
 def test_help_is_there(programs: Path, tmp_path: Path) -> None:
-    """Every command explains itself, from the wheel alone, without a traceback."""
+    """Every command prints its help, from the wheel alone, without a traceback."""
 
     def said(*arguments: str) -> str:
         command = (str(programs / "volsvc"), *arguments, "--help")
@@ -170,7 +170,7 @@ def test_help_is_there(programs: Path, tmp_path: Path) -> None:
 
 
 def test_the_bill_of_materials(distributions: tuple[Path, Path], programs: Path) -> None:
-    """It is valid CycloneDX, and names us, what we need by version, and what we bring along."""
+    """The SBOM is valid CycloneDX, with the package, versioned dependencies, and assets."""
     bill: dict[str, Any] = sbom.described(distributions[0], programs / "python")
     assert bill["metadata"]["component"]["version"] == volsvc.__version__
     pinned = dict(

@@ -1,4 +1,4 @@
-"""The report and the demo's recordings: they say what was measured and played, and no more."""
+"""The report and the demo's recordings agree with the measurements and the acts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MOST_BYTES = 3_000_000
 
 
 def test_the_report_says_what_was_measured() -> None:
-    """Each table of the page is made of the figures that runs left; `make report` mends it."""
+    """Each table of the page has the figures of the kept runs; `make report` updates it."""
     text = PAGE.read_text()
     assert written(text) == text
     assert all(f"<!-- {place}: begin -->" in text for place in tables())
 
 
 def test_the_cast_can_be_played() -> None:
-    """It is asciicast v2 whose times rise, and every act and the end is in it."""
+    """The recording is asciicast v2 with rising times, and has every act and the end."""
     header, *events = map(json.loads, (DOCS / "demo.cast").read_text().splitlines())
     assert header["version"] == 2
     times = [time for time, _, _ in events]
@@ -41,7 +41,7 @@ def test_the_recordings_are_small() -> None:
 
 
 def test_recordings_of_the_market_go_on_where_others_end(tmp_path: Path) -> None:
-    """Two parts are the whole cut in two, and only from its hour on are prices coarse."""
+    """Two parts equal the whole cut in two, and prices are coarse from their hour on only."""
     for name, hours in (("whole", range(2)), ("first", range(1)), ("second", range(1, 2))):
         market.write(tmp_path / name, hours, seed=5, coarse_from=1)
     whole, first, second = (

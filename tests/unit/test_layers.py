@@ -1,4 +1,4 @@
-"""Which package may import which, and what pure packages may not touch."""
+"""Layers of packages, the libraries at the edge, and purity."""
 
 import ast
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import volsvc
 
+# Packages from the ground up: each imports from the lines above its own, never from its line.
 LAYERS = """
 backoff   config      domain
 scoring   monitoring  telemetry
@@ -20,22 +21,21 @@ client    daemon
 commands
 cli
 """
-"""Packages from the ground up: each imports from the lines above its own, never from its line."""
 
+# Packages and modules without I/O and clock: time comes in as an argument.
 PURE = {
     *("domain", "scoring", "features", "models"),
     *("drift/distance.py", "drift/judge.py", "drift/reference.py", "drift/window.py"),
 }
-"""Packages and modules without I/O and clock: time comes in as an argument."""
+# The one module of a pure package that may open a file: the packaged artefact.
 READS_A_FILE = "models/artefact.py"
-"""The one module of a pure package that may open a file: the packaged artefact."""
 SIDE_EFFECTS = {"asyncio", "time", "os", "pathlib", "socket", "logging", "structlog", "random"}
 
+# Libraries of the outside world, and the packages that may know them.
 EDGES = {
     "aiokafka": {"transport"},
     "aiohttp": {"client", "commands", "serving", "simulator", "sources", "web"},
 }
-"""Libraries of the outside world, and the packages that may know them."""
 
 ROOT = Path(volsvc.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__main__.py")

@@ -39,7 +39,7 @@ def code_lines(path: Path) -> dict[int, str]:
 
 
 def docstring_lines(tree: ast.Module) -> Iterator[int]:
-    """Where strings stand that are no part of an expression."""
+    """Lines of strings that are no part of an expression."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield from range(node.lineno, (node.end_lineno or node.lineno) + 1)

@@ -1,4 +1,4 @@
-"""How a job says what it took: from its first record to its last answer."""
+"""Timing of a job, from its first record to its last answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class Stopwatch:
-    """Starts at the first record; `begun_at` is how many had come by then."""
+    """A stopwatch that starts at the first record; `begun_at` is the number of records by then."""
 
     def __init__(self) -> None:
         self._wall = self._cpu = 0.0
@@ -15,15 +15,15 @@ class Stopwatch:
 
     @property
     def running(self) -> bool:
-        """Whether the first record has come."""
+        """True once the first record has come."""
         return self._wall > 0
 
-    def start(self, seen: int = 0) -> None:
-        """The first record is here."""
+    def start(self, records: int = 0) -> None:
+        """Start the stopwatch."""
         self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self.begun_at = seen
+        self.begun_at = records
 
-    def say(self, count: int) -> None:
-        """Print what so many records took, as the benchmark reads it."""
+    def print_result(self, count: int) -> None:
+        """Print the time of `count` records as one line of JSON."""
         seconds, cpu_s = time.perf_counter() - self._wall, time.process_time() - self._cpu
         print(json.dumps({"count": count - self.begun_at, "seconds": seconds, "cpu_s": cpu_s}))

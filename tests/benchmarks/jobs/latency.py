@@ -1,4 +1,4 @@
-"""A daemon whose ticks carry the time at which they were sent: how long until each is visible."""
+"""Delay until a tick is visible, in a daemon whose ticks carry their sending time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CAUGHT_UP_S = 0.1
 WARM_UP_S = 1.0
 
 
-class Visible:
-    """Delays in ms from sending to the board, which /latest reads, once they have settled."""
+class DelayRecorder:
+    """Delays in ms from sending to the latest store, which /latest reads, once they are steady."""
 
     def __init__(self, wanted: int) -> None:
         self.delays_ms: list[float] = []
@@ -32,8 +32,8 @@ class Visible:
         self._wanted = wanted
         self._from_s = 0.0
 
-    def see(self, kind: str, symbol: str, posted: Any) -> None:
-        """Something is told to streams; a forecast has just been put on the board."""
+    def record(self, kind: str, symbol: str, posted: Any) -> None:
+        """Record the delay of a forecast that was just stored."""
         if isinstance(posted, LatestEntry):
             now_ns = time.time_ns()
             delay_s = (now_ns - posted.snapshot.row.time_ns) / NS
@@ -46,7 +46,7 @@ class Visible:
 
 
 def settings_of(servers: str, name: str) -> dict[str, Any]:
-    """In process without servers, else on a broker."""
+    """Return the settings: in process if `servers` is empty, else on a broker."""
     common = {
         "service": {"log_level": "error", "instance_id": name},
         "source": {"kind": "none"},
@@ -70,15 +70,15 @@ def settings_of(servers: str, name: str) -> dict[str, Any]:
 
 
 async def main(servers: str, name: str, wanted: int) -> None:
-    """Run until so many delays are known."""
+    """Run until the wanted number of delays is known."""
     daemon = Daemon(load_settings(None, settings_of(servers, name)))
-    visible, tell = Visible(wanted), daemon.latest_store.tell
+    recorder, notify = DelayRecorder(wanted), daemon.services.latest_store.notify
 
-    def told(kind: Any, symbol: str, payload: Any) -> None:
-        visible.see(kind, symbol, payload)
-        tell(kind, symbol, payload)
+    def record_and_notify(kind: Any, symbol: str, payload: Any) -> None:
+        recorder.record(kind, symbol, payload)
+        notify(kind, symbol, payload)
 
-    daemon.latest_store.tell = told
+    daemon.services.latest_store.notify = record_and_notify
     stop = asyncio.Event()
     task = asyncio.create_task(daemon.run(stop, lambda url: None))
     feeding = None
@@ -88,12 +88,12 @@ async def main(servers: str, name: str, wanted: int) -> None:
             await daemon.bus.publish(KafkaSettings().topic, [encode_tick(tick) for tick in ticks])
 
         feeding = asyncio.create_task(paced(send))
-    await visible.enough.wait()
+    await recorder.enough.wait()
     if feeding is not None:
         feeding.cancel()
     stop.set()
     await task
-    print(json.dumps({"delays_ms": visible.delays_ms[:wanted]}))
+    print(json.dumps({"delays_ms": recorder.delays_ms[:wanted]}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ EVERY_S = 0.005
 
 
 async def consume(servers: str, topic: str, name: str, count: int) -> None:
-    """Consume `count` ticks of a topic that holds them, then drain."""
+    """Consume `count` ticks of a full topic, then drain."""
     daemon = Daemon(
         load_settings(
             None,
@@ -38,15 +38,15 @@ async def consume(servers: str, topic: str, name: str, count: int) -> None:
     )
     stop, watch = asyncio.Event(), Stopwatch()
     task = asyncio.create_task(daemon.run(stop, lambda url: None))
-    seen = 0
-    while seen < count and not task.done():
+    applied = 0
+    while applied < count and not task.done():
         await asyncio.sleep(EVERY_S)
-        seen = sum(state.order.accepted for state in daemon.table)
-        if seen and not watch.running:
-            watch.start(seen)
+        applied = sum(state.validator.accepted for state in daemon.services.table)
+        if applied and not watch.running:
+            watch.start(applied)
     stop.set()
     await task
-    watch.say(seen)
+    watch.print_result(applied)
 
 
 if __name__ == "__main__":

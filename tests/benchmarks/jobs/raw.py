@@ -1,4 +1,4 @@
-"""The ceiling on a broker: aiokafka consumes and produces in batches, and computes nothing."""
+"""The ceiling on a broker: aiokafka consumes and produces in batches without computing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ WAIT_MS = 1_000
 
 
 async def copy(servers: str, topic: str, out: str, count: int) -> None:
-    """Write every record of a topic into another one, as it came."""
+    """Copy every record of a topic to another one, unchanged."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=servers, group_id=out, auto_offset_reset="earliest"
     )
     producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4")
     await consumer.start()
     await producer.start()
-    watch, seen = Stopwatch(), 0
-    while seen < count:
+    watch, copied = Stopwatch(), 0
+    while copied < count:
         polled = await consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST)
         if polled and not watch.running:
             watch.start()
@@ -36,10 +36,10 @@ async def copy(servers: str, topic: str, out: str, count: int) -> None:
                     sent.append(await producer.send_batch(batch, out, partition=place.partition))
                     batch = producer.create_batch()
             sent.append(await producer.send_batch(batch, out, partition=place.partition))
-            seen += len(records)
+            copied += len(records)
         await asyncio.gather(*sent)
     await producer.flush()
-    watch.say(seen)
+    watch.print_result(copied)
     await consumer.stop()
     await producer.stop()
 

@@ -16,22 +16,24 @@ from volsvc.config.settings import FeatureSettings
 from volsvc.features import SymbolTable
 from volsvc.models import packaged
 from volsvc.pipeline.consumer import Consumer
+from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
-from volsvc.serving.holder import DesiredModel, ModelHolder
+from volsvc.serving.holder import ModelHolder
+from volsvc.serving.model_choice import DesiredModel
 from volsvc.telemetry.logs import configure_logs
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
+# Records published at once, and those that the bus keeps.
 CHUNK, KEPT = 50, 100
-"""Records published at once, and those that the bus keeps."""
+# Symbols that come before, so that what a process takes once is not counted.
 FIRST = 20
-"""Symbols that come before, so that what a process takes once is not counted."""
 PER_S = 20.0
 
 
 def rss() -> int:
-    """Resident bytes of this process."""
+    """Return the resident bytes of this process."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -43,11 +45,12 @@ async def publish(bus: MemoryBus, records: Sequence[OutRecord]) -> None:
 
 
 async def main(symbols: int, each: int, history: int) -> None:
-    """Bring symbols in, beside those that were there, and say what each added."""
+    """Add symbols to those that were there, and print the memory that each added."""
     topics, table = KafkaSettings(), SymbolTable(FeatureSettings(history=history))
     bus = MemoryBus(queue_max_records=KEPT)
-    parts = (ModelHolder(DesiredModel("ml", packaged().model)), LatestStore(), Metrics())
-    task = asyncio.create_task(Consumer(bus, topics, table, *parts).run())
+    holder, metrics = ModelHolder(DesiredModel("ml", packaged().model)), Metrics()
+    forecaster = Forecaster(holder, LatestStore(), metrics, bus.identity)
+    task = asyncio.create_task(Consumer(bus, topics, table, forecaster, metrics).run())
     await asyncio.sleep(0)
     await publish(bus, tick_records(FIRST, each, PER_S))
     known = {symbol_of(number).encode() for number in range(FIRST)}

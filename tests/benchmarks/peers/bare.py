@@ -23,8 +23,8 @@ from volsvc.web.schemas.predict import RowPrediction
 ANSWER = b'{"scores":[0.5],"model_variant":"constant","version":"1","ts":"2026-01-05T14:00:00Z"}'
 
 
-class Posted(msgspec.Struct):
-    """A row."""
+class PostedRow(msgspec.Struct):
+    """A row of a request."""
 
     ret_mean: float
     ret_std: float
@@ -33,9 +33,9 @@ class Posted(msgspec.Struct):
 
 
 class Body(msgspec.Struct):
-    """A request."""
+    """A request body."""
 
-    rows: list[Posted]
+    rows: list[PostedRow]
 
 
 decode = msgspec.json.Decoder(Body).decode
@@ -44,17 +44,17 @@ JSON = "application/json"
 
 
 async def predict(request: web.Request) -> web.Response:
-    """Decode, and answer a constant."""
+    """Decode the body and answer a constant."""
     decode(await request.read())
     return web.Response(body=ANSWER, content_type=JSON)
 
 
+# The documented answer to one row.
 Prediction = msgspec.defstruct("Prediction", tuple(RowPrediction.model_fields), gc=False)
-"""An answer to a row, as it is documented."""
 
 
 def modelled(body: bytes) -> Forecast:
-    """Decode, fill a matrix, and call the packaged model once."""
+    """Decode the body, fill a matrix, and call the packaged model once."""
     rows = decode(body).rows
     matrix = np.full((len(rows), len(FEATURES)), np.nan)
     matrix[:, 0] = [row.ret_mean for row in rows]
@@ -64,29 +64,29 @@ def modelled(body: bytes) -> Forecast:
     return packaged().model.predict(matrix, 60.0)
 
 
-def written(said: Forecast) -> bytes:
-    """A forecast as our answer has it."""
-    sigma = np.sqrt(said.sigma2)
-    columns = (sigma, sigma * 725.0, said.lo, said.hi, said.threshold)
+def written(forecast: Forecast) -> bytes:
+    """Encode a forecast in the form of our answer."""
+    sigma = np.sqrt(forecast.sigma2)
+    columns = (sigma, sigma * 725.0, forecast.lo, forecast.hi, forecast.threshold)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     predictions = [Prediction(s, year, lo, hi, 0.9, limit, "ok") for s, year, lo, hi, limit in rows]
-    return encode({"scores": said.p_spike.tolist(), "predictions": predictions})
+    return encode({"scores": forecast.p_spike.tolist(), "predictions": predictions})
 
 
 async def model(request: web.Request) -> web.Response:
-    """What a large request cannot do without."""
+    """Decode, fill the matrix and forecast: the least that a large request needs."""
     modelled(await request.read())
     return web.Response(body=ANSWER, content_type=JSON)
 
 
 async def answered(request: web.Request) -> web.Response:
-    """The same, with the answer written."""
+    """Answer a large request, with the response encoded."""
     body = written(modelled(await request.read()))
     return web.Response(body=body, content_type=JSON)
 
 
 def application(latest: bytes) -> web.Application:
-    """The routes; `latest` is the constant of GET /latest/{symbol}."""
+    """Return the application; `latest` is the constant of GET /latest/{symbol}."""
 
     async def newest(request: web.Request) -> web.Response:
         return web.Response(body=latest, content_type=JSON)

@@ -28,7 +28,7 @@ def main(servers: str, topic: str, out: str, count: int) -> None:
     ticks = op.input("ticks", flow, source)
     kop.output("out", op.map("window", ticks, row), brokers=[servers], topic=out)
     run_main(flow)
-    watch.say(count)
+    watch.print_result(count)
 
 
 if __name__ == "__main__":

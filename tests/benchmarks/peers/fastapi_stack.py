@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 
-class Posted(BaseModel):
-    """A row."""
+class PostedRow(BaseModel):
+    """A row of a request."""
 
     ret_mean: float
     ret_std: float = Field(ge=0)
@@ -24,13 +24,13 @@ class Posted(BaseModel):
 
 
 class Body(BaseModel):
-    """A request."""
+    """A request body."""
 
-    rows: list[Posted] = Field(min_length=1, max_length=10_000)
+    rows: list[PostedRow] = Field(min_length=1, max_length=10_000)
 
 
 class Answer(BaseModel):
-    """An answer."""
+    """A response body."""
 
     scores: list[float]
     model_variant: str
@@ -39,7 +39,7 @@ class Answer(BaseModel):
 
 
 def fitted() -> Pipeline:
-    """A scaler and a logistic regression of three features."""
+    """Return a fitted scaler and logistic regression of three features."""
     rng = np.random.default_rng(7)
     rows = np.column_stack(
         (rng.normal(0, 1e-6, 5_000), rng.gamma(2.0, 1e-5, 5_000), np.full(5_000, 49.0))
@@ -52,13 +52,13 @@ app, pipeline = FastAPI(), fitted()
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """It answers."""
+    """Answer the health check."""
     return {"status": "ok"}
 
 
 @app.post("/predict")
 async def predict(body: Body) -> Answer:
-    """One call of the pipeline a request."""
+    """Call the pipeline once a request."""
     matrix = np.array([(row.ret_mean, row.ret_std, row.n) for row in body.rows])
     scores = pipeline.predict_proba(matrix)[:, 1].tolist()
     return Answer(scores=scores, model_variant="ml", version="1", ts=datetime.now(UTC))

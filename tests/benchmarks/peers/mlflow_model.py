@@ -9,6 +9,6 @@ import mlflow.sklearn
 from tests.benchmarks.peers.fastapi_stack import fitted
 
 if __name__ == "__main__":
-    # No model of a stranger: it was fitted a moment ago, and is served from this folder only.
+    # Safe to unpickle: it was fitted a moment ago, and is served from this folder only.
     mlflow.sklearn.save_model(fitted(), sys.argv[1], serialization_format="cloudpickle")
     print('{"saved": true}')

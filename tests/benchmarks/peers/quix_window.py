@@ -1,4 +1,4 @@
-"""Quix Streams: the window of 50 as an `apply` over a topic, its fastest way."""
+"""Quix Streams: the window of 50 as an `apply` over a topic, its fastest form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.peers.window import Windows
 
 
 def main(servers: str, topic: str, out: str, count: int) -> None:
-    """Process so many ticks."""
+    """Process `count` ticks."""
     app = Application(
         broker_address=servers, consumer_group=out, auto_offset_reset="earliest", loglevel="ERROR"
     )
@@ -25,7 +25,7 @@ def main(servers: str, topic: str, out: str, count: int) -> None:
     stream = app.dataframe(app.topic(topic, value_deserializer="json"))
     stream.apply(row).to_topic(app.topic(out, value_serializer="json"))
     app.run(count=count, timeout=60)
-    watch.say(count)
+    watch.print_result(count)
 
 
 if __name__ == "__main__":

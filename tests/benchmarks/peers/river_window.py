@@ -1,4 +1,4 @@
-"""River: mean and variance of a rolling window of 49 log returns, as it comes."""
+"""River: mean and variance of a rolling window of 49 log returns, as the library has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.benchmarks.jobs.clock import Stopwatch
 
 
 def main(count: int) -> None:
-    """Push so many prices."""
+    """Apply `count` prices."""
     mean = utils.Rolling(stats.Mean(), window_size=49)
     variance = utils.Rolling(stats.Var(ddof=1), window_size=49)
     moves = random.Random(7)
@@ -25,7 +25,7 @@ def main(count: int) -> None:
         mean.update(move)
         variance.update(move)
         _ = mean.get(), math.sqrt(max(0.0, variance.get()))
-    watch.say(count)
+    watch.print_result(count)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the peers are asked for: mean and deviation of the last 50 log returns of each symbol."""
+"""The work of the peers: mean and deviation of the last 50 log returns of each symbol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE = 50
 
 
 class Window:
-    """Running sums over the last returns, as one would write it."""
+    """Running sums over the last returns, in the plain form."""
 
     def __init__(self) -> None:
         self._returns: deque[float] = deque()
@@ -19,7 +19,7 @@ class Window:
         self._sum = self._square = 0.0
 
     def push(self, price: float) -> tuple[float, float, int]:
-        """Mean, sample standard deviation, and count."""
+        """Return mean, sample standard deviation, and count."""
         if self._last:
             move = math.log(price / self._last)
             self._returns.append(move)
@@ -38,13 +38,13 @@ class Window:
 
 
 class Windows:
-    """One a symbol."""
+    """The windows of all symbols."""
 
     def __init__(self) -> None:
         self._windows: dict[str, Window] = {}
 
     def row(self, tick: dict[str, Any]) -> dict[str, Any]:
-        """The features after a tick."""
+        """Return the features after a tick."""
         symbol = tick["symbol"]
         window = self._windows.get(symbol)
         if window is None:
@@ -53,5 +53,5 @@ class Windows:
         return {"symbol": symbol, "time": tick["time"], "ret_mean": mean, "ret_std": std, "n": n}
 
     def encoded(self, value: bytes) -> bytes:
-        """The same from bytes to bytes."""
+        """Return the encoded features after an encoded tick."""
         return json.dumps(self.row(json.loads(value))).encode()
