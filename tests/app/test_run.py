@@ -5,6 +5,7 @@ import csv
 import json
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,32 @@ async def test_stop_during_a_replay_at_full_speed(recording: Path, tmp_path: Pat
         assert await daemon.stop(within_s=10) == 0
         await asyncio.wait_for(asyncio.gather(*clients), 10)
         assert set(outcomes) == {200}
+
+
+async def test_stop_while_the_daemon_is_imported(tmp_path: Path) -> None:
+    """SIGTERM in the half second of imports is a stop in order too."""
+    program = """
+import os, signal, sys
+
+class SendsSignal:
+    def find_spec(self, name, path=None, target=None):
+        if name == "volsvc.daemon.daemon":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, SendsSignal())
+sys.argv = ["volsvc", "run", "--port", "0"]
+from volsvc.cli.main import main
+main()
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, log = await process.communicate()
+    assert (process.returncode, b"stopped" in log) == (0, True), log
 
 
 async def test_second_signal_quits_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -82,9 +83,7 @@ def _fail(text: str, code: int) -> None:
 def run(
     config: ConfigFile = None,
     roles: Annotated[str | None, typer.Option(help="one or more of producer,consumer,api")] = None,
-    source: Annotated[
-        str | None, typer.Option(help=f"replay, {', '.join(sorted(LIVE_KINDS))} or none")
-    ] = None,
+    source: Source = None,
     path: Annotated[str | None, typer.Option(help="recording to replay")] = None,
     symbols: Symbols = None,
     ws_url: WsUrl = None,
@@ -110,10 +109,13 @@ def run(
     )
     settings = load()
 
-    # After the settings: a mistake in them is reported at once.
-    from volsvc.commands.run import run_daemon
+    async def work(stop: asyncio.Event) -> None:
+        # Imported under the handlers of signals: a stop in that half second is a stop in order.
+        from volsvc.commands.run import run_daemon
 
-    run_until_signal(lambda stop: run_daemon(settings, load, stop))
+        await run_daemon(settings, load, stop)
+
+    run_until_signal(work)
 
 
 @cli.command()

@@ -103,9 +103,9 @@ class AsyncClient:
     ) -> AsyncGenerator[Event, None]:
         """Yield events as they happen, of these symbols or of all, without end.
 
-        A new stream begins with a Resync. A broken stream is resumed after the last event, or with
-        a Resync if the service no longer has that event. Raises ClientError if the stream cannot be
-        resumed.
+        A stream without `last_id` begins with a Resync. A broken stream is resumed after the last
+        event, or with a Resync if the service no longer has that event. Raises ClientError if the
+        stream cannot be resumed.
         """
         attempts, parser = RetryState(self._retries), EventParser(last_id)
         while True:

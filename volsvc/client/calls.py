@@ -133,7 +133,7 @@ def activate(variant: str, *, version: str | int | None = None) -> ApiCall[Model
 
 def rollback() -> ApiCall[ModelsResponse]:
     """Activate the previous model; needs scope `admin`."""
-    # Sent twice, it would go back two models.
+    # Sent twice, the second would undo the first.
     return ApiCall("POST", "/models/rollback", ModelsResponse, idempotent=False)
 
 

@@ -32,7 +32,8 @@ class KafkaSettings(Section):
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
     create_topics: bool = True
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
-    # The heartbeat is a third of the session, so that one may be lost; `Settings` checks a half.
+    # At a third of the session two heartbeats may be lost; `Settings` checks a half, so that one
+    # may be.
     session_timeout_ms: Annotated[int, Field(ge=500)] = 10_000
     heartbeat_interval_ms: Annotated[int, Field(ge=50)] = 3_000
     commit_interval_s: PositiveFloat = 1.0

@@ -1,4 +1,4 @@
-"""A name of this process that is unique on its host.
+"""A name of this process that is unique among those of its user on its host.
 
 Members of a consumer group have static names, so that a member that restarts gets its partitions
 back. Two processes of one name would take them from each other for ever.

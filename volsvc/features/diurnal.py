@@ -19,7 +19,7 @@ DAY_MINUTES = BINS * BIN_MINUTES
 FADE = 2.0 ** (-1 / 15)
 # Weight, in days, of the flat pattern that a new symbol starts with.
 PRIOR_DAYS = 5.0
-# After a longer gap, of which at most this many days are ended, the old weights are below 1e-7.
+# Of a longer gap only so many days are ended: old weights have faded by a factor of 5e-8 then.
 MAX_GAP_DAYS = 365
 
 Factors = tuple[float, ...]

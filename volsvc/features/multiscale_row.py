@@ -1,7 +1,8 @@
 """The row of multi-scale features, computed from a symbol's averages and its daily pattern.
 
-All features are relative to the symbol's own slow level (half-life 7 d), with the daily pattern
-removed, so that a model fitted on some symbols holds for others. Formulas: docs/feature_spec.md.
+Variances are relative to the symbol's own slow level (half-life 7 d), with the daily pattern
+removed, so that a model fitted on some symbols holds for others; level, season and calendar are
+features of their own. Formulas: docs/feature_spec.md.
 """
 
 from __future__ import annotations

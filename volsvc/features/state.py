@@ -139,7 +139,7 @@ class SymbolState:
 
     def dump_learnt(self) -> Mapping[str, Any]:
         """Return the state that changes with forecasts: calibrations, scores and digest."""
-        # Separate from `dump`, whose result for a tick is needed before the forecasts after it.
+        # Separate from `dump`, which is taken at a tick: this moves on when the tick is forecast.
         return {
             "calibrations": self.calibrations.dump(),
             "scores": self.scores.dump(),

@@ -1,4 +1,4 @@
-"""Models of volatility: features in, forecasts out. Pure: no I/O, no clock."""
+"""Models of volatility: features in, forecasts out. Only `artefact` does I/O."""
 
 from volsvc.models.artefact import (
     PACKAGED,
@@ -24,7 +24,7 @@ from volsvc.models.symbol_forecasts import (
 )
 
 # FEATURES, HORIZONS_S, Baseline, Model and read_artefact have to stay importable from here: models
-# registered by version 1.0.0 carry a copy of volsvc/serving/pyfunc.py, which imports them.
+# registered by version 1.0.0 carry a copy of its pyfunc.py, which imports them.
 __all__ = [
     "FEATURES",
     "FLOOR_RATE",

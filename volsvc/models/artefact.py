@@ -78,7 +78,7 @@ def write_artefact(
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         _add(file, "meta.json", json.dumps(meta, indent=1).encode())
-        # Sorted, and compressed at a fixed level: the same fit gives the same bytes.
+        # Sorted, so that the same fit gives the same bytes.
         for name, array in sorted(arrays.items()):
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)

@@ -25,6 +25,7 @@ class BarAdapter(Model):
         """Return the variances at the first of HORIZONS_S; see `Model.head_variances`."""
         variances = self._model.head_variances(features, count)
         live = known_scales(features)
-        # The models multiply by this ratio for ticks; the division takes it out again.
+        # The ratio of a minute's realised variance from ticks to that from its range: bars are
+        # judged by the latter.
         variances[live, 0] /= variance_over_range(features[live, SCALES_FROM:])
         return variances

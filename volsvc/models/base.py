@@ -103,7 +103,7 @@ class Model(ABC):
 
         The shape is (rows, horizons). Between the fitted horizons ln variance is linear in ln
         horizon; beyond them the variance per second is constant. Variance never falls as the
-        horizon grows. Raises ModelError if a variance is not finite.
+        horizon grows. Raises ModelError if a variance is NaN.
         """
         # Only the heads that are needed: the trees of each further horizon cost as much again.
         count = 1 + max(bracket(horizon)[1] for horizon in horizons_s)
@@ -117,7 +117,7 @@ class Model(ABC):
         return np.column_stack([_interpolated(heads, horizon) for horizon in horizons_s])
 
     def log_threshold(self, features: Array, horizon_s: float) -> Array:
-        """Return ln of the spike threshold on realised variance, relative to each row's level.
+        """Return ln of the spike threshold on realised variance, from each row's level.
 
         It stands for a symbol that has no past of its own yet.
         """
@@ -176,7 +176,7 @@ class Model(ABC):
 
 @lru_cache(1024)
 def bracket(horizon_s: float) -> tuple[int, int, float]:
-    """Return the fitted horizons around one, and its place between them in ln horizon (0 to 1)."""
+    """Return the indices of the fitted horizons around one, and its place in ln horizon."""
     high = int(np.searchsorted(HORIZONS_S, horizon_s))
     if high == 0 or high == len(HORIZONS_S):
         nearest = min(high, len(HORIZONS_S) - 1)
@@ -208,8 +208,7 @@ class ResidualTable(NamedTuple):
         return np.array((calm + (turbulent - calm) * turbulence, low, high))
 
 
-# The laws of a model hash by identity and live as long as it does, so entries of another model
-# never match.
+# Laws hash by identity. The cache keeps them alive, so no other model's laws get the same identity.
 @lru_cache(256)
 def residual_table(laws: tuple[ResidualLaws, ...], horizon_s: float) -> ResidualTable:
     """Return the residual distributions at a horizon, interpolated between the fitted ones."""

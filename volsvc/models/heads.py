@@ -21,9 +21,9 @@ Array = NDArray[np.float64]
 
 VARIANCES: Final = tuple(n for n in SCALE_NAMES if n.startswith("variance_"))
 RANGES: Final = tuple(n for n in SCALE_NAMES if n.startswith("range_"))
-# Inputs of the linear member and the trees, beside the logarithm of the mixture. Level and season
-# are left out, since forecasts are relative to them, which makes a fit hold for unseen symbols;
-# `resolution` is 1 in all bars that a fit sees.
+# Inputs of the linear member and the trees, beside the logarithm of the mixture. Level and the
+# seasons of horizons are left out, since forecasts are relative to them: so a fit holds for unseen
+# symbols. `resolution` is 1 in all bars that a fit sees.
 INPUTS: Final = tuple(
     n
     for n in SCALE_NAMES

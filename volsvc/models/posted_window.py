@@ -46,7 +46,7 @@ def forecast_window(
 ) -> WindowForecast:
     """Return the forecast of `Model.predict` for a row of which only the window is known.
 
-    Raises ModelError if the forecast is not finite.
+    Raises ModelError if a variance is NaN.
     """
     constants = _constants(model.coarse_laws, model.spike_log_ratios, horizon_s)
     sigma2 = _variance(model, window, horizon_s)

@@ -49,7 +49,7 @@ class MinuteClose(NamedTuple):
 class ForecastPoint(NamedTuple):
     """A point in event time at which a symbol is forecast, for publication or for a reader.
 
-    Without `row` and `quality`, as between recorded bars, it has predictions but no snapshot.
+    Without `row` and `quality`, as from recorded bars, it has predictions but no snapshot.
     """
 
     state: SymbolState
@@ -235,7 +235,7 @@ def _widenings(age: Array, resolution: Array, horizons_s: Sequence[float]) -> Ar
 
 @lru_cache(64)
 def _nearest(horizon_s: float) -> int:
-    """Return the fitted horizon whose residuals stand for a horizon: the nearest in ratio."""
+    """Return the index of the fitted horizon that is nearest in ratio; its residuals are used."""
     return min(
         range(len(HORIZON_MINUTES)),
         key=lambda index: abs(math.log(HORIZONS_S[index] / horizon_s)),

@@ -71,7 +71,11 @@ def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model
         raise ArtefactError(f"is a pickle, and model.allowed_pickles does not name {found}")
     if digest is not None and digest != found:
         raise ArtefactError(f"its digest {found[:12]} is not {digest[:12]}")
-    model = pickle.loads(data)  # noqa: S301 - the operator has allowed this digest
+    try:
+        model = pickle.loads(data)  # noqa: S301 - the operator has allowed this digest
+    except Exception as error:
+        # Code of the file runs, and classes may have moved since: any error is the candidate's.
+        raise ArtefactError(f"the pickle cannot be read: {error!r}") from error
     if not isinstance(model, Model) or tuple(model.schema) != FEATURES:
         raise ArtefactError("the pickle holds no model of this schema")
     model.variant, model.digest = "ml", found

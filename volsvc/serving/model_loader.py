@@ -86,8 +86,8 @@ class ModelLoader:
     async def _verify(self, path: Path, version: RegisteredVersion) -> bool:
         """Verify a new file in a process of its own; raises ArtefactError.
 
-        False for a pickle: one that is not allowed is refused without being read, and one that is
-        allowed is verified in the process that loads it.
+        False for a pickle: one that is not allowed is refused without being unpickled, and one
+        that is allowed is verified in the process that loads it.
         """
         if path.suffix == ".pkl":
             return False

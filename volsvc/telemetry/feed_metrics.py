@@ -21,7 +21,7 @@ DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 SOURCES: Final = (*sorted(LIVE_KINDS), "csv", "generator", "ndjson", "parquet", "other")
 # Ticks that change no feature and are no fault of their record.
 SKIPPED: Final = ("duplicate", "late")
-# Faults of a record; each is also a reason of dead letters.
+# Faults of a record; each but `row`, which only files have, is also a reason of dead letters.
 FAULTS: Final = (
     *("future", "id", "json", "key", "max_symbols", "not_a_tick", "null", "price", "quote"),
     *("row", "size", "symbol", "time", "too_large", "unknown_symbol", "version"),

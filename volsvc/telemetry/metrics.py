@@ -1,6 +1,7 @@
 """The Prometheus metrics of one daemon, in a registry of its own.
 
-Names follow Prometheus' conventions; docs/metrics.md lists them. Series exist at 0 from the start.
+Names follow Prometheus' conventions; docs/metrics.md lists them. Series exist at 0 from the start,
+but for those by symbol or by part.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def load_panel(
     """Return the data sets of recordings of bars or ticks, one for each symbol of a file.
 
     `ticks_of` reads a recording of ticks; `advance` is called with the number of new minutes.
-    Raises SourceError if a file cannot be read or holds less than two minutes.
+    Raises SourceError if a file cannot be read or holds no complete minute.
     """
     panel = []
     for path in paths:

@@ -168,7 +168,7 @@ class Bus(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the subscriptions, and let `publish` raise from now on."""
+        """End the subscriptions; an in-process bus takes no more records for them."""
         ...
 
     async def stop(self) -> None:

@@ -204,7 +204,7 @@ class MemoryBus:
         return MemorySubscription(self, log, group, listener, self._changed)
 
     async def close(self) -> None:
-        """End subscriptions after what was published, and let `publish` raise from now on."""
+        """End subscriptions after what was published; then `publish` to their topics raises."""
         self.closed = True
         await self._changed.wake_all()
 

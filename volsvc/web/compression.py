@@ -11,7 +11,7 @@ from aiohttp import web
 
 # Below this size compression costs more than it saves.
 GZIP_FROM_BYTES = 2_048
-# From this size on aiohttp compresses in a thread: it takes half a millisecond and more.
+# Above this size aiohttp compresses in a thread: it takes half a millisecond and more.
 GZIP_ELSEWHERE = 32 * 1024
 
 # The coding `gzip` unless its quality is zero, which RFC 9110 defines as "not acceptable".

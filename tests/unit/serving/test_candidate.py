@@ -1,4 +1,4 @@
-"""The limit of processor time for a candidate."""
+"""Candidates: the limit of processor time, and pickles that cannot be read."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ def test_a_costly_model_is_refused(tmp_path: Path) -> None:
     """A candidate over the budget is refused; the reason gives its time and the budget."""
     with pytest.raises(ArtefactError, match=r"takes \d+ ms for 1 rows; .*time_budget_ms is 40"):
         load(Busy(), tmp_path)
+
+
+def test_a_pickle_of_classes_that_have_moved_is_refused(tmp_path: Path) -> None:
+    """An error of unpickling is the candidate's: it is refused with a reason."""
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"cvolsvc.models.ml\nNoLongerHere\n.")
+    allowed = [hashlib.sha256(path.read_bytes()).hexdigest()]
+    with pytest.raises(ArtefactError, match=r"cannot be read: .*NoLongerHere"):
+        load_model(path, None, "7", ModelSettings(allowed_pickles=allowed))

@@ -40,7 +40,7 @@ DataHandler = Callable[[MarketData, int], Awaitable[None]]
 _TIMEOUT_TEXTS = {
     UNCONFIRMED: "the venue did not confirm the subscriptions in time",
     HEARTBEAT: "no message, not even a heartbeat, arrived in time",
-    DATA: "heartbeats arrive, but no data",
+    DATA: "the venue answers, but sends no data",
 }
 
 

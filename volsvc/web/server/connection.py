@@ -46,12 +46,13 @@ class ReadProgress:
     """Progress of a client in reading its answers, judged by the bytes that wait to be sent."""
 
     _unread: int = 0
-    _since_s: float = 0.0
+    _since_s: float = 0.0  # Monotonic time since which the client has read nothing.
 
     def stalled_s(self, unread: int, now_s: float) -> float:
         """Return for how long the client has read nothing, given the bytes that wait now."""
-        # Any progress starts the time anew: a slow reader is served, a stopped one is not.
-        if unread == 0 or unread < self._unread:
+        # Any progress starts the time anew: a slow reader is served, a stopped one is not. So does
+        # the first byte that waits: on a new connection no time has passed yet.
+        if unread == 0 or unread < self._unread or self._unread == 0:
             self._since_s = now_s
         self._unread = unread
         return now_s - self._since_s
@@ -160,7 +161,7 @@ class Connection(RequestHandler):
         return length - rest if rest <= length else None
 
     def close(self) -> None:
-        """Close once the requests that have come are answered."""
+        """Close after the request in hand; requests that wait behind it are not answered."""
         self._closing = True
         super().close()
 
