@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -20,15 +19,8 @@ _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _GZIP_WINDOW_BITS = zlib.MAX_WBITS + 16
 
 
-class Encoding(NamedTuple):
-    """The content coding of an answer, and the header that tells caches what it depends on."""
-
-    gzip: bool
-    headers: Mapping[str, str]
-
-
-_SHORT = Encoding(gzip=False, headers={})
-_VARY = {"Vary": "Accept-Encoding"}
+# On every answer that is long enough for gzip: tells caches what its coding depends on.
+VARY = ("Vary", "Accept-Encoding")
 
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
@@ -36,31 +28,24 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool:
     return _GZIP.search(headers.get("Accept-Encoding", "").lower()) is not None
 
 
-def negotiate(size: int, request_headers: Mapping[str, str]) -> Encoding:
-    """Choose the coding of an answer of `size` bytes."""
-    if size < GZIP_FROM_BYTES:
-        return _SHORT
-    return Encoding(accepts_gzip(request_headers), _VARY)
-
-
 def compress_response(request: web.Request, response: web.StreamResponse) -> None:
     """Let aiohttp compress an answer that is long and not compressed already."""
     body = response.body if isinstance(response, web.Response) else None
     if "Content-Encoding" in response.headers or not isinstance(body, bytes):
         return
-    encoding = negotiate(len(body), request.headers)
-    response.headers.extend(encoding.headers)
-    if encoding.gzip:
-        response.enable_compression(web.ContentCoding.gzip)
+    if len(body) >= GZIP_FROM_BYTES:
+        response.headers.extend((VARY,))
+        if accepts_gzip(request.headers):
+            response.enable_compression(web.ContentCoding.gzip)
 
 
 def compress(
     content: bytes, request_headers: Mapping[str, str]
-) -> tuple[bytes, list[tuple[str, str]]]:
+) -> tuple[bytes, Sequence[tuple[str, str]]]:
     """Return a body, compressed if it is long, and the headers that this takes."""
-    encoding = negotiate(len(content), request_headers)
-    headers = list(encoding.headers.items())
-    if not encoding.gzip:
-        return content, headers
+    if len(content) < GZIP_FROM_BYTES:
+        return content, ()
+    if not accepts_gzip(request_headers):
+        return content, (VARY,)
     packed = zlib.compress(content, wbits=_GZIP_WINDOW_BITS)
-    return packed, [*headers, ("Content-Encoding", "gzip")]
+    return packed, (VARY, ("Content-Encoding", "gzip"))

@@ -137,22 +137,24 @@ class FastPath:
     def _answer(self, known: KnownHead, body: bytes, fields: dict[str, str]) -> tuple[int, bytes]:
         collected = base_headers(fields["request_id"])
         try:
-            key = self._rules.identify(known.headers, known.scope)
-            if (name := self._rules.name_in_log(key)) is not None:
+            key, name = self._rules.identify(known.headers, known.scope)
+            if name is not None:
                 fields["key"] = name
-            collected |= self._rules.admit(key)
-            content, own = self._handle(known, body)
-            status, reason = 200, "OK"
+            quota = self._rules.admit(key)
+            if quota is not None:
+                collected |= quota
+            content, headers = self._handle(known, body)
+            status, reason, own = 200, "OK", list(headers.items())
         except Exception as error:  # noqa: BLE001
             response = self._rules.answer_error(
                 error, known.method, known.route, fields["request_id"]
             )
             assert isinstance(response.body, bytes)
             status, reason, content = response.status, response.reason, response.body
-            own = dict(response.headers)
+            own = list(response.headers.items())
         content, coding = compress(content, known.headers)
         common = all_headers(collected, known.headers, self._services.settings.http)
-        return status, encode_response(status, reason, [*common, *own.items(), *coding], content)
+        return status, encode_response(status, reason, [*common, *own, *coding], content)
 
     def _handle(self, known: KnownHead, body: bytes) -> tuple[bytes, dict[str, str]]:
         """Return what the route's handler answers: body and headers."""

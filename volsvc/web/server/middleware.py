@@ -111,9 +111,10 @@ class Middleware:
             return
         if scope == "admin":
             refuse_forgery(request, self._http, keyless=self._services.keyring.open)
-        key = self._rules.identify(request.headers, scope)
-        context.key = self._rules.name_in_log(key)
-        request[ANSWER_HEADERS] |= self._rules.admit(key, waiting=request.protocol)
+        key, context.key = self._rules.identify(request.headers, scope)
+        quota = self._rules.admit(key, waiting=request.protocol)
+        if quota is not None:
+            request[ANSWER_HEADERS] |= quota
 
 
 class _RequestContext:

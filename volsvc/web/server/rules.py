@@ -24,29 +24,30 @@ class RequestRules:
     """Access, quota, overload, errors, metrics and log of a request."""
 
     def __init__(self, services: Services, gate: Gate) -> None:
-        self._services = services
+        self._keyring = services.keyring
         self._access = Access(services.keyring, services.metrics)
+        self._time_request = services.metrics.http.time_request
         self.gate = gate
 
-    def identify(self, headers: CIMultiDictProxy[str], scope: Scope) -> ApiKey:
-        """Return the caller's key, which has `scope`; raises ProblemError (401, 403)."""
-        return self._access.identify(headers, scope)
+    def identify(self, headers: CIMultiDictProxy[str], scope: Scope) -> tuple[ApiKey, str | None]:
+        """Return the caller's key, which has `scope`, and its name for the log.
 
-    def name_in_log(self, key: ApiKey) -> str | None:
-        """Return the key's name for the log; None where no key is asked for."""
-        return None if self._services.keyring.open else key.name
+        The name is None where no key is asked for. Raises ProblemError (401, 403).
+        """
+        key = self._access.identify(headers, scope)
+        return key, None if self._keyring.open else key.name
 
-    def admit(self, key: ApiKey, waiting: object | None = None) -> dict[str, str]:
-        """Check load and quota, and return the headers of the quota; raises ProblemError (429).
+    def admit(self, key: ApiKey, waiting: object | None = None) -> dict[str, str] | None:
+        """Check load and quota, and return the headers of the quota if there is one.
 
         `waiting` is the connection of a request that occupies a place of `http.max_inflight`; a
-        request that is answered as it comes occupies none.
+        request that is answered as it comes occupies none. Raises ProblemError (429).
         """
         # Before the quota: a request that is refused for load uses up nobody's quota.
         if waiting is not None:
             self.gate.check(waiting)
         quota = self._access.consume(key)
-        return {} if quota is None else quota_headers(quota)
+        return None if quota is None else quota_headers(quota)
 
     def answer_error(
         self, error: Exception, method: str, route: str, request_id: str
@@ -56,7 +57,7 @@ class RequestRules:
 
     def record(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count an answered request in the metrics."""
-        self._services.metrics.http.time_request(method, route, status).observe(duration_s)
+        self._time_request(method, route, status).observe(duration_s)
 
     @staticmethod
     def log(route: str, status: int, duration_s: float) -> None:
