@@ -16,6 +16,8 @@ MISTAKES = {
     "[service]\nroles = ['producer']": "bus.transport = 'memory'",
 }
 
+DRIFT = ("drift", "--reference", "a.csv", "--current", "a.csv", "--start", "nonsense")
+
 
 @pytest.mark.parametrize("text", MISTAKES)
 async def test_mistake_in_the_file(text: str, tmp_path: Path) -> None:
@@ -34,6 +36,7 @@ async def test_missing_file_and_unknown_words(tmp_path: Path) -> None:
         (("rn",), "rn"),
         (("run", "--spede", "1"), "--spede"),
         (("run", "--speed", "0"), "replay.speed = '0'"),
+        (DRIFT, "--start: 'nonsense"),
     ):
         code, _, err = await command(*arguments, cwd=tmp_path)
         assert code == 2
