@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from volsvc.models.base import Model, ModelError
 from volsvc.models.baseline import Baseline
 
-Variant = Literal["baseline", "ml"]
-
-
 T = TypeVar("T")
-
 
 BASELINE: Final = Baseline()
 

@@ -20,7 +20,6 @@ from volsvc.training.anchors import ANCHORS
 from volsvc.training.dataset import Array, Minutes
 
 DAY = 1440
-QUARTER = 91 * DAY
 # Days of the trailing quantile that labels spikes, and the minutes between its updates.
 THRESHOLD_DAYS = 30
 THRESHOLD_STEP = 60

@@ -28,24 +28,32 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool:
     return _GZIP.search(headers.get("Accept-Encoding", "").lower()) is not None
 
 
+def negotiate(
+    size: int, request_headers: Mapping[str, str]
+) -> tuple[bool, Sequence[tuple[str, str]]]:
+    """Return whether an answer of `size` bytes is sent as gzip, and the headers that go with it."""
+    if size < GZIP_FROM_BYTES:
+        return False, ()
+    return accepts_gzip(request_headers), (VARY,)
+
+
 def compress_response(request: web.Request, response: web.StreamResponse) -> None:
     """Let aiohttp compress an answer that is long and not compressed already."""
     body = response.body if isinstance(response, web.Response) else None
     if "Content-Encoding" in response.headers or not isinstance(body, bytes):
         return
-    if len(body) >= GZIP_FROM_BYTES:
-        response.headers.extend((VARY,))
-        if accepts_gzip(request.headers):
-            response.enable_compression(web.ContentCoding.gzip)
+    gzip, headers = negotiate(len(body), request.headers)
+    response.headers.extend(headers)
+    if gzip:
+        response.enable_compression(web.ContentCoding.gzip)
 
 
 def compress(
     content: bytes, request_headers: Mapping[str, str]
 ) -> tuple[bytes, Sequence[tuple[str, str]]]:
     """Return a body, compressed if it is long, and the headers that this takes."""
-    if len(content) < GZIP_FROM_BYTES:
-        return content, ()
-    if not accepts_gzip(request_headers):
-        return content, (VARY,)
+    gzip, headers = negotiate(len(content), request_headers)
+    if not gzip:
+        return content, headers
     packed = zlib.compress(content, wbits=_GZIP_WINDOW_BITS)
-    return packed, (VARY, ("Content-Encoding", "gzip"))
+    return packed, (*headers, ("Content-Encoding", "gzip"))
