@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from volsvc.config.kafka import KafkaSettings
+from volsvc.failpoints import failpoint
 from volsvc.features import SymbolState, SymbolTable
 from volsvc.models import forecast_point
 from volsvc.pipeline.forecaster import DuePoint, Forecaster
@@ -117,7 +118,9 @@ class Consumer:
         await self._publisher.publish(await self._changed_states())
         committed = True
         if self._uncommitted and self._subscription is not None:
+            failpoint("before_commit")
             committed = await self._subscription.commit(dict(self._uncommitted))
+            failpoint("after_commit")
         if committed:
             self._committed |= self._uncommitted
         self._uncommitted.clear()

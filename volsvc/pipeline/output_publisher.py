@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from volsvc.backoff import Backoff
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
+from volsvc.failpoints import failpoint
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import Bus, OutRecord
 
@@ -40,10 +41,13 @@ class OutputPublisher:
             await self._publish_until_delivered(
                 self._topics.dead_letter_topic, outputs.dead_letters
             )
+            failpoint("dead_letters_published")
         if outputs.outcomes:
             await self._publish_until_delivered(self._topics.outcomes_topic, outputs.outcomes)
+            failpoint("outcomes_published")
         if outputs.features:
             await self._publish_until_delivered(self._topics.features_topic, outputs.features)
+            failpoint("states_published")
 
     async def _publish_until_delivered(self, topic: str, records: Sequence[OutRecord]) -> None:
         # A record that arrives twice does no harm: readers of states go by the offset inside, and

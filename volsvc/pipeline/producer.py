@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from volsvc.backoff import Backoff
 from volsvc.domain import BusUnavailableError, SourceRow
+from volsvc.failpoints import failpoint
 from volsvc.sources.base import Skip, Source
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
@@ -45,6 +46,7 @@ class Producer:
             async for batch in batches:
                 with self._tracer.span(f"publish {self._topic}", "producer"):
                     await self._publish(batch)
+                failpoint("ticks_published")
                 count += len(batch)
                 self._metrics.ticks.published.inc(len(batch))
                 if progress is not None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from volsvc.failpoints import failpoint
 from volsvc.models.artefact import ArtefactError
 from volsvc.models.base import Model
 
@@ -82,6 +83,7 @@ class ModelCache:
         # A full disk costs the next start its last good model; it must not stop this one.
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(asdict(note)))
+            failpoint("last_good_written")
             fresh.replace(self._note)
 
     def last_good(self) -> LastGood | None:

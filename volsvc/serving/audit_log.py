@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from operator import index
 from pathlib import Path
 from typing import Any, Final
 
 from volsvc.domain import VolsvcError, format_time, parse_time
+from volsvc.failpoints import failpoint
 
 FILE: Final = "models.jsonl"
 # Size of a file at which the next one is begun.
@@ -55,12 +57,15 @@ class AuditLog:
         self.note = ""
 
     def _cut_torn_line(self) -> None:
-        """Remove an incomplete last line, which a crash in the middle of a write leaves."""
+        """Remove an incomplete last line, which a write that did not end leaves."""
         if not self._path.exists():
             return
         data = self._path.read_bytes()
         complete = data.rfind(b"\n") + 1
-        if complete < len(data):
+        if complete == 0:
+            # Deleted and not emptied: `entries` takes a file without a line for a damaged one.
+            self._path.unlink()
+        elif complete < len(data):
             os.truncate(self._path, complete)
 
     def append(self, time_ns: int, facts: Mapping[str, Any]) -> None:
@@ -69,8 +74,14 @@ class AuditLog:
         entry["hash"] = _hash(entry)
         line = json.dumps(entry, separators=(",", ":")) + "\n"
         self._rotate(len(line))
-        with self._path.open("a") as file:
-            file.write(line)
+        try:
+            with self._path.open("a") as file:
+                failpoint("audit_log_opened")
+                file.write(line)
+        except OSError:
+            # A full disk takes a part of a line, to which the next entry would be added.
+            self._cut_torn_line()
+            raise
         # Only after the write, so that an entry that could not be written leaves no hole.
         self._seq, self._hash = entry["seq"], entry["hash"]
 
@@ -79,6 +90,7 @@ class AuditLog:
             return
         # Padded, so that names sort in the order of the chain.
         self._path.rename(self._folder / f"models-{self._seq:012d}.jsonl")
+        failpoint("audit_log_rotated")
         for path in _files(self._folder)[: 1 - MAX_FILES]:
             path.unlink()
 
@@ -132,7 +144,8 @@ def _checked(line: bytes, before: Mapping[str, Any] | None, where: str) -> Mappi
     try:
         entry = json.loads(line)
         facts = {name: value for name, value in entry.items() if name != "hash"}
-        seq, previous, expected = int(entry["seq"]), entry["prev"], entry["hash"]
+        # Not `int`, which would accept a text, with which the next entry could not be compared.
+        seq, previous, expected = index(entry["seq"]), entry["prev"], entry["hash"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditLogError(f"{where}: is no entry of a journal") from error
     if _hash(facts) != expected:

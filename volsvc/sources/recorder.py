@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from volsvc.domain import SourceError, SourceRow, format_time
+from volsvc.failpoints import failpoint
 from volsvc.sources.files import COMPRESSIONS, file_format
 
 if sys.version_info >= (3, 14):
@@ -213,6 +214,7 @@ class ParquetWriter:
         from pyarrow import parquet
 
         parquet.write_table(self._table, self._part)
+        failpoint("parquet_written")
         self._part.replace(self._path)
         return self._path.stat().st_size
 
