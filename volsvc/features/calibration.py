@@ -34,6 +34,7 @@ class Calibration:
         "_dumped",
         "_issued",
         "_laws",
+        "_minute",
         "_own",
         "_shares",
         "_turbulence",
@@ -44,6 +45,8 @@ class Calibration:
         """Start from the pooled laws, one per horizon, of the model named by `digest`."""
         self.digest = digest
         self._laws = tuple(laws)
+        # The newest minute that was added or forecast at.
+        self._minute: int | None = None
         # Pending forecasts and their turbulence weights, by minute modulo horizon.
         self._issued = [[math.nan] * horizon for horizon in HORIZON_MINUTES]
         self._turbulence = [[0.0] * horizon for horizon in HORIZON_MINUTES]
@@ -55,12 +58,23 @@ class Calibration:
     def add_realised(self, realised: RealisedAtMinute) -> None:
         """Learn from the forecasts whose horizons end with a minute."""
         self._dumped = None
+        self._drop_overdue(realised.minute)
         for index, horizon in enumerate(HORIZON_MINUTES):
             slot = realised.minute % horizon
             residual = realised.log_realised[index] - self._issued[index][slot]
             self._issued[index][slot] = math.nan
             if not math.isnan(residual):
                 self._learn(index, residual, self._turbulence[index][slot])
+
+    def _drop_overdue(self, minute: int) -> None:
+        """Drop the forecasts whose horizons ended with a minute that was never added."""
+        # A gap of the feed skips minutes, and so does a model that was not held for a while. Their
+        # slots would be read with the minutes of another horizon.
+        if self._minute is not None:
+            for issued, horizon in zip(self._issued, HORIZON_MINUTES, strict=True):
+                for skipped in range(max(self._minute + 1, minute - horizon), minute):
+                    issued[skipped % horizon] = math.nan
+        self._minute = minute
 
     def _learn(self, index: int, residual: float, turbulence: float) -> None:
         shares, counts = self._shares[index], self._counts[index]
@@ -82,6 +96,7 @@ class Calibration:
         The realised variances of the minute must have been added before.
         """
         self._dumped = None
+        self._minute = minute
         for index, horizon in enumerate(HORIZON_MINUTES):
             self._issued[index][minute % horizon] = log_variances[index]
             self._turbulence[index][minute % horizon] = turbulence[index]
@@ -111,6 +126,7 @@ class Calibration:
     def _pack(self) -> Mapping[str, Any]:
         return {
             "digest": self.digest,
+            "minute": self._minute,
             "issued": [pack(issued) for issued in self._issued],
             "storms": [pack(turbulence) for turbulence in self._turbulence],
             "shares": [pack(shares.ravel()) for shares in self._shares],
@@ -121,6 +137,8 @@ class Calibration:
         """Restore a state returned by `dump`; a state of another model is ignored."""
         # Residuals say nothing of the errors of another model.
         if state["digest"] == self.digest:
+            # States of 1.0.0 have no minute.
+            self._minute = state.get("minute")
             self._issued = [unpack(issued).tolist() for issued in state["issued"]]
             self._turbulence = [unpack(turbulence).tolist() for turbulence in state["storms"]]
             self._shares = [unpack(shares).reshape(2, -1) for shares in state["shares"]]

@@ -89,7 +89,11 @@ class SymbolTable:
         if known is not None and known.offset >= state["offset"]:
             return
         self._states.pop(symbol, None)
-        self.state_for(symbol, time_ns).restore(state)
+        restored = self.state_for(symbol, time_ns)
+        # Not in the table until it is whole, because ticks would go on from a part of a state.
+        del self._states[symbol]
+        restored.restore(state)
+        self._states[symbol] = restored
 
     def drop(self, symbol: str) -> None:
         """Remove a symbol, which another instance now owns."""

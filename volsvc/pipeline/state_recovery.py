@@ -131,8 +131,8 @@ class StateRecovery:
         `committed` has the offsets up to which their states are flushed and committed.
         """
         for partition in partitions:
-            features_end = self._features_end.pop(partition, 0)
-            if partition in committed:
+            features_end = self._features_end.pop(partition, None)
+            if features_end is not None and partition in committed:
                 self._released[partition] = _Released(committed[partition], features_end)
 
     def overwritten(self, header: RecordHeader) -> SymbolState | None:

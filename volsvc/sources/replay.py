@@ -45,9 +45,11 @@ class FileSource:
         self._symbols = symbols
         self._loop = loop
         self._start_ns = start_ns
+        # Positions count the selected ticks alone, so that each selection is a stream of its own.
+        selection = "".join(f"+{symbol}" for symbol in sorted(symbols))
         # With shifted times each run is a stream of its own, which must not be resumed.
         shift = "" if start_ns is None else f"@{start_ns}"
-        self.identity = recording.identity + shift
+        self.identity = recording.identity + selection + shift
 
     @property
     def fraction(self) -> float:

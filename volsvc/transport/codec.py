@@ -28,7 +28,7 @@ from volsvc.domain import (
 from volsvc.domain.records import MAX_PRICE
 from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
-from volsvc.transport.features_record import state_headers
+from volsvc.transport.features_record import MAX_OFFSET_DIGITS, state_headers
 
 TICK_VERSION = 1
 FEATURES_VERSION = 3
@@ -137,7 +137,7 @@ def _decode_tolerantly(value: bytes) -> Tick:
     try:
         decoded = _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidTickError("value", f"is not JSON: {error}"[:200], "json") from error
+        raise InvalidTickError("value", f"is not JSON: {error}", "json") from error
     if not isinstance(decoded, dict):
         raise InvalidTickError("value", "is not a JSON object", "json")
     if decoded.get("v", TICK_VERSION) != TICK_VERSION:
@@ -154,8 +154,10 @@ def decode_position(record: Record, identity: str) -> int | None:
     """Return a record's position in the source `identity`; None if it is of another source."""
     for name, value in record.headers:
         if name == POSITION_HEADER:
-            source, _, position = value.decode(errors="replace").rpartition(":")
-            return int(position) if source == identity and position.isdigit() else None
+            source, _, position = value.rpartition(b":")
+            # In bytes, because `str.isdigit` is true of superscripts, for which `int` raises.
+            ours = source == identity.encode() and position.isdigit()
+            return int(position) if ours and len(position) <= MAX_OFFSET_DIGITS else None
     return None
 
 

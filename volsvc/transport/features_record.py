@@ -15,6 +15,8 @@ from volsvc.transport.bus import Headers, Record
 
 OFFSET_HEADER = "volsvc-offset"
 WRITER_HEADER = "volsvc-writer"
+# Digits of the largest offset. Of thousands, as anybody may write, `int` raises ValueError.
+MAX_OFFSET_DIGITS = 19
 
 
 class RecordHeader(NamedTuple):
@@ -40,7 +42,9 @@ def read_header(record: Record) -> RecordHeader | None:
     """Return a record's header; None for a tombstone and for a record that is not ours."""
     headers = dict(record.headers)
     offset, writer = headers.get(OFFSET_HEADER, b""), headers.get(WRITER_HEADER)
-    if record.value is None or record.key is None or writer is None or not offset.isdigit():
+    if record.value is None or record.key is None or writer is None:
+        return None
+    if not offset.isdigit() or len(offset) > MAX_OFFSET_DIGITS:
         return None
     symbol = record.key.decode(errors="replace")
     return RecordHeader(
@@ -65,6 +69,7 @@ class _WireFeatures(msgspec.Struct, gc=False):
     predictions: tuple[Prediction, ...]
     quality: Quality
     processed_at: str
+    prediction_id: str | None = None
 
 
 _decode = msgspec.json.Decoder(_WireFeatures).decode
@@ -101,5 +106,6 @@ def decode_snapshot(record: Record) -> RemoteSnapshot:
         wire.predictions,
         wire.quality,
         wire.features,
+        wire.prediction_id,
     )
     return RemoteSnapshot(snapshot, processed_ns)

@@ -65,7 +65,8 @@ class _Topic:
     def __init__(self, name: str, partitions: int) -> None:
         self.name = name
         self.partitions = [_Partition() for _ in range(partitions)]
-        self.committed: dict[str, list[int]] = {}
+        # By group; a partition in which a group has committed nothing is not there.
+        self.committed: dict[str, dict[int, int]] = {}
         self.blocked_publishers = 0
         self.records = 0
         self.size_bytes = 0
@@ -96,7 +97,8 @@ class _Topic:
         if not self.committed:
             return
         for number, partition in enumerate(self.partitions):
-            oldest = min(offsets[number] for offsets in self.committed.values())
+            groups = self.committed.values()
+            oldest = min(offsets.get(number, partition.start) for offsets in groups)
             while partition.records and partition.records[0].offset < oldest:
                 self._drop(partition)
 
@@ -200,7 +202,7 @@ class MemoryBus:
     def subscribe(self, topic: str, group: str, listener: RebalanceListener) -> MemorySubscription:
         """Join `group`, whose only member is assigned every partition."""
         log = self._topic(topic)
-        log.committed.setdefault(group, [p.start for p in log.partitions])
+        log.committed.setdefault(group, {})
         return MemorySubscription(self, log, group, listener, self._changed)
 
     async def close(self) -> None:
@@ -227,7 +229,7 @@ class MemorySubscription:
         self._bus = bus
         self._log = log
         self._committed = log.committed[group]
-        self._position = list(self._committed)
+        self._position = [self._committed.get(n, p.start) for n, p in enumerate(log.partitions)]
         self._listener = listener
         self._changed = changed
 
@@ -235,7 +237,10 @@ class MemorySubscription:
         """Yield batches until the bus is closed and everything published has been delivered."""
         ends = self._log.ends
         await self._listener.assigned(
-            {number: Position(at, ends[number]) for number, at in enumerate(self._position)}
+            {
+                number: Position(at, ends[number], fresh=number not in self._committed)
+                for number, at in enumerate(self._position)
+            }
         )
         while True:
             batch = self._next_batch()
@@ -264,8 +269,7 @@ class MemorySubscription:
 
     async def commit(self, offsets: Offsets) -> bool:
         """Drop what was processed, so that blocked publishers may go on."""
-        for number, offset in offsets.items():
-            self._committed[number] = offset
+        self._committed.update(offsets)
         self._log.trim()
         await self._changed.wake_all()
         return True

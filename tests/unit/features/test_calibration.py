@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from tests.unit.features.laws import normal_laws
+from volsvc.domain.float_codec import pack
 from volsvc.features import (
     HORIZON_MINUTES,
+    LEVELS,
     Calibration,
     RealisedAtMinute,
+    ResidualLaws,
     VariantCalibrations,
 )
 from volsvc.features.calibration import MEMORY, PRIOR
@@ -65,3 +69,54 @@ def test_a_stored_calibration_is_kept_until_its_model_comes() -> None:
     assert second.get("ml", "a", normal_laws()).dump() == stored["ml"]
     second.get("ml", "b", normal_laws())
     assert second.get("ml", "a", normal_laws()).dump() != stored["ml"]
+
+
+def test_a_dump_follows_each_minute() -> None:
+    """A dump holds the newest minute, the forecasts that are pending and their turbulence."""
+    calibration = Calibration("digest", normal_laws())
+    fresh = calibration.dump()
+    assert (fresh["digest"], fresh["minute"], fresh["counts"]) == ("digest", None, [[0.0, 0.0]] * 4)
+    zeros = [pack([0.0] * horizon) for horizon in HORIZON_MINUTES]
+    assert fresh["storms"] == zeros
+    assert fresh["issued"] == [pack([math.nan] * horizon) for horizon in HORIZON_MINUTES]
+    calibration.issue(7, (0.25,) * 4, (0.5,) * 4)
+    issued = calibration.dump()
+    assert (issued["minute"], issued["issued"][0], issued["storms"][0]) == (
+        7,
+        pack([0.25]),
+        pack([0.5]),
+    )
+    calibration.add_realised(RealisedAtMinute(8, (0.5,) * 4))
+    assert (calibration.dump()["minute"], calibration.dump()["counts"][0]) == (8, [0.5, 0.5])
+
+
+def test_own_laws_are_whole_laws() -> None:
+    """They go from 0 to 1 although the pooled law leaves out some probability; they are kept."""
+    line = np.linspace(0.1, 0.9, len(LEVELS))
+    laws = ResidualLaws(np.linspace(-2, 2, len(LEVELS)), np.array([line, line]))
+    calibration = Calibration("digest", [laws] * 4)
+    own = calibration.laws(2)
+    expected = np.linspace(0, 1, len(LEVELS))
+    np.testing.assert_allclose(own.cumulated, [expected, expected], atol=1e-12)
+    assert calibration.laws(2) is own
+
+
+def test_a_model_has_one_calibration() -> None:
+    """It is found again by its variant and digest; another model's is a new one."""
+    variants = VariantCalibrations()
+    first = variants.get("ml", "a", normal_laws())
+    assert variants.get("ml", "a", normal_laws()) is first
+    assert variants.get("baseline", "a", normal_laws()) is not first
+    second = variants.get("ml", "b", normal_laws())
+    assert (first.digest, second.digest) == ("a", "b")
+    assert set(variants.dump()) == {"ml", "baseline"}
+
+
+def test_a_damaged_stored_calibration_is_refused() -> None:
+    """Pending forecasts of more horizons than there are raise ValueError at the next minute."""
+    calibration = Calibration("a", normal_laws())
+    calibration.issue(7, (0.0,) * 4, (0.3,) * 4)
+    state = calibration.dump()
+    calibration.restore({**state, "issued": [*state["issued"], pack([0.0])]})
+    with pytest.raises(ValueError, match="zip"):
+        calibration.add_realised(RealisedAtMinute(8, (0.5,) * 4))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pytest
 
+from tests.unit.features.diurnal_formula import PatternFormula
 from tests.unit.features.ticks import START_NS
+from volsvc.domain.float_codec import pack
 from volsvc.features import MINUTE_NS
 from volsvc.features.diurnal import BINS, DAY_MINUTES, Diurnal
 
@@ -35,3 +38,76 @@ def test_factors_follow_the_day_and_are_causal() -> None:
     tomorrow = today + DAY_MINUTES + 700
     assert diurnal.factor(tomorrow) == other.factor(tomorrow)
     assert diurnal.factor(tomorrow + DAY_MINUTES) > other.factor(tomorrow + DAY_MINUTES)
+
+
+def test_factors_against_the_formula() -> None:
+    """The factors of each day and of the next are those of the formula, silent minutes included.
+
+    A pattern of the first days fades during a silence of weeks.
+    """
+    rng, diurnal, formula = random.Random(1), Diurnal(), PatternFormula(first=0)
+    for day in (0, 1, 2, 4, 50, 51, 52):
+        minute = day * DAY_MINUTES + rng.randrange(5)
+        while minute < (day + 1) * DAY_MINUTES:
+            relative = rng.choice((0.0, 0.2, 4.0, 1.5)) * (1 + minute % 7)
+            silent = rng.choice((0.0, 0.0, 0.5, 1.0, 7.5, 45.0, 3000.0))
+            diurnal.advance(minute)
+            diurnal.add(minute, relative, silent)
+            formula.add(minute, relative, silent)
+            minute += rng.choice((1, 1, 2, 13, 29, 30, 31, 90))
+        start = day * DAY_MINUTES
+        found = [diurnal.factor(start + 30 * b + 29) for b in range(2 * BINS)]
+        assert found == pytest.approx(formula.factors(day) + formula.factors(day + 1), rel=1e-9)
+
+
+def test_means_over_any_horizon() -> None:
+    """A mean is that of the factors inside the horizon, up to the very end of tomorrow."""
+    diurnal = Diurnal()
+    rng = random.Random(2)
+    for minute in range(0, 3 * DAY_MINUTES, 30):
+        diurnal.advance(minute)
+        diurnal.add(minute, rng.uniform(0, 90), 29.0)
+    for day in (2, 3, 4):
+        diurnal.advance(day * DAY_MINUTES)
+        start = day * DAY_MINUTES
+        factors = [diurnal.factor(start + minute) for minute in range(2 * DAY_MINUTES)]
+        for first, horizon in (
+            (0, 1),
+            (29.5, 1),
+            (100.25, 15),
+            (1439, 60),
+            (1440, 1440),
+            (2879, 1),
+        ):
+            inside = np.arange(first, first + horizon, 0.25)
+            expected = np.mean([factors[int(at)] for at in inside])
+            assert diurnal.mean_ahead(start + first, horizon) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_new_pattern_is_flat_from_the_epoch_on() -> None:
+    """Before the first minute every factor is 1."""
+    assert [Diurnal().factor(minute) for minute in (0, 100, 2879)] == [1.0] * 3
+    assert Diurnal().mean_ahead(100.5, 60) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("variance", [0.0, 5.0])
+def test_bins_whose_weight_has_faded_to_nothing_count_as_flat(variance: float) -> None:
+    """Sums that have faded to 0 in decades of silence leave the flat pattern."""
+    day, _, weights, *rest = Diurnal().dump()
+    faded = Diurnal()
+    sums = [variance] * BINS
+    if variance:
+        sums[7], weights = 0.0, pack([5.0] * 7 + [0.0] + [5.0] * 40)
+    faded.restore([day, pack(sums), weights, *rest])
+    assert [faded.factor(DAY_MINUTES + 30 * b) for b in range(BINS)] == pytest.approx([1.0] * BINS)
+
+
+def test_a_damaged_stored_pattern_is_refused() -> None:
+    """A bin without a weight raises ValueError, and so does a day without all bins at its end."""
+    day, sums, weights, today, _, minutes = Diurnal().dump()
+    with pytest.raises(ValueError, match="zip"):
+        Diurnal().restore([day, sums, pack([5.0] * 47), today, minutes, minutes])
+    damaged = Diurnal()
+    damaged.restore([0, sums, weights, today, pack([0.0] * 47), minutes])
+    with pytest.raises(ValueError, match="zip"):
+        damaged.advance(DAY_MINUTES)

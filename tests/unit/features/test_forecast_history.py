@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from volsvc.domain import NS, FeatureRow, IssuedForecast, Outcome, Prediction, Quality, Snapshot
@@ -70,3 +72,53 @@ def test_a_new_history_is_empty() -> None:
     """A new history has neither forecasts nor outcomes."""
     history = ForecastHistory(4)
     assert (history.forecasts(5), history.outcomes(5)) == ([], [])
+
+
+def test_a_forecast_and_an_outcome_have_all_their_fields() -> None:
+    """Both have the fields of the API, with the model's variant and version."""
+    history = ForecastHistory(4)
+    history.add_forecast(snapshot(0))
+    history.add_outcomes([outcome(59)])
+    (forecast,), (matured,) = history.forecasts(1), history.outcomes(1)
+    assert forecast | {"predictions": None} == {
+        "time": "2026-01-05T00:00:00.000Z",
+        "price": 100.0,
+        "gaps": 2,
+        "model_variant": "ml",
+        "version": "1",
+        "predictions": None,
+    }
+    assert [prediction["horizon_s"] for prediction in forecast["predictions"]] == [60.0, 300.0]
+    assert matured == {
+        "issued": "1970-01-01T01:00:00.000Z",
+        "matured": "1970-01-01T01:05:00.000Z",
+        "horizon_s": 300.0,
+        "model_variant": "ml",
+        "version": "1",
+        "sigma": 1e-3,
+        "lo": 1e-4,
+        "hi": 2e-3,
+        "realised": 1.5e-3,
+        "covered": True,
+    }
+
+
+def test_other_horizons_start_the_forecasts_anew() -> None:
+    """Forecasts at other horizons do not stand beside those before; versions are kept apart."""
+    history = ForecastHistory(4)
+    history.add_forecast(snapshot(0))
+    history.add_forecast(replace(snapshot(10), version="2"))
+    assert [f["version"] for f in history.forecasts(9)] == ["1", "2"]
+    wide = tuple(replace(p, horizon_s=900.0) for p in snapshot(20).predictions[:1])
+    history.add_forecast(replace(snapshot(20), predictions=wide))
+    (only,) = history.forecasts(9)
+    assert [prediction["horizon_s"] for prediction in only["predictions"]] == [900.0]
+
+
+@pytest.mark.parametrize("at_s", [0, 10, 20])
+def test_the_first_steps_of_the_epoch_are_kept(at_s: int) -> None:
+    """The first forecast is kept, whatever its time."""
+    history = ForecastHistory(4)
+    first = snapshot(0)
+    history.add_forecast(replace(first, row=first.row._replace(time_ns=at_s * NS)))
+    assert len(history.forecasts(9)) == 1

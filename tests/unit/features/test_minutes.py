@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.features.ticks import START_NS
 from volsvc.domain import NS
-from volsvc.features import MINUTE_NS, MinuteBuilder
+from volsvc.domain.float_codec import pack
+from volsvc.features import MINUTE_NS, MinuteBar, MinuteBuilder, Ohlcv, bar_of_prices, parkinson
 from volsvc.features.minutes import GRID_NS
 
 ticks = st.lists(
@@ -18,27 +20,114 @@ ticks = st.lists(
 )
 
 
+Seen = list[tuple[int, float, float]]
+
+
+def expected_bar(seen: Seen, until_ns: int) -> MinuteBar:
+    """Return the minute of the newest of the ticks seen until a time, from all of them."""
+    known = [one for one in seen if one[0] <= until_ns]
+    first, last = known[0][0] // GRID_NS, known[-1][0] // GRID_NS
+    minute = known[-1][0] // MINUTE_NS
+    # A grid step holds the last price before its end.
+    held = [[p for t, p, _ in known if t // GRID_NS <= step][-1] for step in range(first, last + 1)]
+    moves = [math.log(b / a) for a, b in zip([known[0][1], *held], held, strict=False)]
+    steps = range(first, last + 1)
+    inside = [
+        r for step, r in zip(steps, moves, strict=True) if step * GRID_NS // MINUTE_NS == minute
+    ]
+    of_minute = [(t // GRID_NS, p, s) for t, p, s in known if t // MINUTE_NS == minute]
+    prices = [p for _, p, _ in of_minute]
+    return MinuteBar(
+        minute,
+        prices[-1],
+        max(prices),
+        min(prices),
+        math.fsum(r * r for r in inside),
+        math.fsum(r * r for r in inside if r < 0),
+        math.fsum(s for _, _, s in of_minute),
+        # Steps without ticks bring no return.
+        float(len({step for step, _, _ in of_minute})),
+    )
+
+
 @given(ticks)
 def test_minutes_against_the_whole_grid(steps: list[tuple[float, float, float]]) -> None:
-    """A minute's variance is the sum of squared returns on the previous-tick grid inside it."""
-    at, builder, built, seen = 0.0, MinuteBuilder(), {}, []
+    """Each minute, ended or pending, is that of the previous-tick grid over all ticks."""
+    at, builder, seen = 0.0, MinuteBuilder(), Seen()
     for gap, price, size in steps:
         at += gap
         time_ns = START_NS + round(at * NS)
-        seen.append((time_ns, price, size))
         over = builder.push(time_ns, price, size)
         if over is not None:
-            built[over[0].minute] = over[0]
-    first, last = seen[0][0] // GRID_NS, seen[-1][0] // GRID_NS
-    # A grid step holds the last price before its end.
-    held = [[p for t, p, _ in seen if t // GRID_NS <= step][-1] for step in range(first, last)]
-    returns = [math.log(b / a) for a, b in zip([seen[0][1], *held], held, strict=False)]
-    for minute, bar in built.items():
-        inside = [p for t, p, _ in seen if t // MINUTE_NS == minute]
-        moves_inside = [
-            r for step, r in enumerate(returns, first) if step * GRID_NS // MINUTE_NS == minute
-        ]
-        assert bar.variance == pytest.approx(math.fsum(r * r for r in moves_inside), abs=1e-12)
-        assert (bar.close, bar.high, bar.low) == (inside[-1], max(inside), min(inside))
-        sizes = [s for t, _, s in seen if t // MINUTE_NS == minute]
-        assert bar.volume == pytest.approx(math.fsum(sizes))
+            bar, observed = over
+            assert bar == pytest.approx(expected_bar(seen, time_ns), rel=1e-9, abs=1e-12)
+            whole = bar.minute > START_NS // MINUTE_NS or seen[0][0] % MINUTE_NS == 0
+            first_part = 1 - seen[0][0] % MINUTE_NS / MINUTE_NS
+            assert observed == pytest.approx(1.0 if whole else first_part, abs=1e-7)
+        seen.append((time_ns, price, size))
+        if len(seen) % 11 == 3:
+            assert_pending(builder, seen)
+
+
+def assert_pending(builder: MinuteBuilder, seen: Seen) -> None:
+    newest = seen[-1][0]
+    pending = builder.pending(newest)
+    assert (pending is None) == (newest - seen[0][0] < MINUTE_NS)
+    if pending is not None:
+        bar, fraction = pending
+        assert bar == pytest.approx(expected_bar(seen, newest), rel=1e-9, abs=1e-12)
+        assert fraction == pytest.approx(max(newest % MINUTE_NS / MINUTE_NS, 1e-3), abs=1e-7)
+
+
+def test_a_first_minute_is_observed_from_its_first_tick_on() -> None:
+    """A symbol that starts 45 s into a minute has a quarter of it, and whole minutes after it."""
+    builder = MinuteBuilder()
+    builder.push(START_NS + 45 * NS, 100.0, 1.0)
+    _, first = builder.push(START_NS + 61 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    _, second = builder.push(START_NS + 121 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    assert (first, second) == pytest.approx((0.25, 1.0))
+
+
+def test_the_current_minute_is_unknown_for_a_minute() -> None:
+    """No minute is pending without ticks, nor before a minute has passed since the first."""
+    builder = MinuteBuilder()
+    assert builder.pending(START_NS) is None
+    builder.push(START_NS + 30 * NS, 100.0, 1.0)
+    assert builder.pending(START_NS + 90 * NS - 1) is None
+    assert builder.pending(START_NS + 90 * NS) is not None
+
+
+@pytest.mark.parametrize(("at_s", "returns"), [(60, 1.0), (64, 1.0), (65, 2.0), (90, 2.0)])
+def test_the_current_minute_counts_its_open_step(at_s: int, returns: float) -> None:
+    """Returns of a pending minute are those of the steps with ticks, the last one included."""
+    builder = MinuteBuilder()
+    for second in (0, 60, at_s):
+        builder.push(START_NS + second * NS, 100.0, 1.0)
+    builder.push(START_NS + at_s * NS, 101.0, 1.0)
+    bar, _ = builder.pending(START_NS + at_s * NS) or pytest.fail("no minute is pending")
+    assert bar.returns == returns
+
+
+def test_a_builder_without_ticks_is_stored_as_zeros() -> None:
+    """The stored form is the same in every version with this version of the state."""
+    stored = json.loads(json.dumps(MinuteBuilder().dump()))
+    assert stored == [None, 0, 0, pack([0.0] * 8)]
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "expected"), [(8.0, 1.0, 9 * math.log(2) / 4), (2.0, 2.0, 0.0), (1.0, 2.0, 0.0)]
+)
+def test_variance_of_a_range(high: float, low: float, expected: float) -> None:
+    """It is Parkinson's (ln high/low)**2 / (4 ln 2), and 0 where the range has no width."""
+    assert parkinson(high, low) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("previous", [math.nan, 50.0, 100.0, 200.0])
+def test_a_recorded_bar_has_the_return_from_close_to_close(previous: float) -> None:
+    """Its variance is that of one return: from the close before, or from the first bar's open."""
+    bar = bar_of_prices(7, previous, Ohlcv(80.0, 90.0, 85.0, 100.0, 3.0))
+    start = 80.0 if math.isnan(previous) else previous
+    square = math.log(100.0 / start) ** 2
+    down = square if start > 100.0 else 0.0
+    # The close lies outside the recorded range here, and widens it.
+    assert bar == pytest.approx(MinuteBar(7, 100.0, 100.0, 85.0, square, down, 3.0, 1.0))

@@ -98,13 +98,14 @@ def test_the_unit_of_prices_does_not_matter(seed: int) -> None:
     assert (here.mean, here.std) == (there.mean, there.std)
 
 
-def test_ten_million_updates() -> None:
-    """After 10 million updates the results are those of the window, within 1e-12."""
+@pytest.mark.parametrize("blocks", [10, pytest.param(100, marks=pytest.mark.long)])
+def test_millions_of_updates(blocks: int) -> None:
+    """After ten million updates the results are those of the window, within 1e-12."""
     rng = np.random.default_rng(7)
     window = ReturnWindow(50)
     kept: list[float] = []
     price = 70_000.0
-    for _ in range(100):
+    for _ in range(blocks):
         moves = rng.normal(0, 3e-5, 100_000) * (rng.random(100_000) < 0.3)
         moves[50_000] = 0.05
         values = (price * np.exp(np.cumsum(moves))).round(2)

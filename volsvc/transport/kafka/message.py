@@ -15,6 +15,7 @@ def to_record(message: Any) -> Record:
         message.offset,
         message.key,
         message.value,
-        tuple(message.headers),
+        # Kafka allows a header without a value, which no reader of ours expects.
+        tuple((name, b"" if value is None else value) for name, value in message.headers),
         message.timestamp,
     )

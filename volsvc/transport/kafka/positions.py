@@ -59,5 +59,7 @@ class PositionTracker:
         with contextlib.suppress(*TRANSIENT_ERRORS):
             async with asyncio.timeout(self._timeout_s):
                 low = (await consumer.beginning_offsets([tp]))[tp]
-            if low > expected:
-                self._on_lost(tp.partition, low - expected)
+            # What was polled is not lost, even if retention has overtaken it meanwhile.
+            lost = min(low, messages[0].offset) - expected
+            if lost > 0:
+                self._on_lost(tp.partition, lost)

@@ -1,0 +1,82 @@
+"""Copies of a record that differ from it in one field each, by the least step.
+
+The fields are those of the record's type, so that a field added later is covered by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from volsvc.domain import NS, FeatureRow, Prediction, Quality, Snapshot
+
+Record = TypeVar("Record")
+
+# A snapshot of which every field is set.
+SNAPSHOT = Snapshot(
+    row=FeatureRow("BTC-USD", 1_767_571_201 * NS, 100.0, 1e-6, 1e-5, 49, 10.0),
+    score=0.1,
+    variant="ml",
+    version="1",
+    predictions=(
+        Prediction(60.0, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1),
+        Prediction(300.0, 2e-3, 1e-3, 4e-3, 3e-3, 0.2),
+    ),
+    quality=Quality(1, 2, 3, 1.0, "ok", "own", 4, 500),
+    features={"level": 1e-9, "trend": None},
+    prediction_id="BTC-USD/2026-01-05T00:00:00.000Z/ml-1",
+)
+
+
+def variations(record: Record) -> Iterator[tuple[str, Record]]:
+    """Yield the path of each field at any depth, and a copy of the record that differs there.
+
+    `record` is a NamedTuple or a data class. A number changes by one bit or by one, and a text by a
+    letter or to another of the allowed ones.
+    """
+    hints = get_type_hints(type(record))
+    for name in _names(record):
+        for path, other in _others(getattr(record, name), hints[name]):
+            yield f"{name}{path}", _replace(record, name, other)
+
+
+def _names(record: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(record):
+        return tuple(field.name for field in dataclasses.fields(record))
+    names: tuple[str, ...] = record._fields
+    return names
+
+
+def _replace(record: Any, name: str, value: Any) -> Any:
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return dataclasses.replace(record, **{name: value})
+    return record._replace(**{name: value})
+
+
+def _others(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the path inside a value, and the value changed there."""
+    if dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
+        yield from ((f".{path}", other) for path, other in variations(value))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            for path, other in _others(item, get_args(hint)[0]):
+                yield f".{index}{path}", (*value[:index], other, *value[index + 1 :])
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f".{key}", {**value, key: _next(item, hint)}
+    else:
+        yield "", _next(value, hint)
+
+
+def _next(value: Any, hint: Any) -> Any:
+    """Return another value of the same kind; None becomes a number."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return math.nextafter(value, math.inf)
+    if isinstance(value, str):
+        allowed = get_args(hint) if get_origin(hint) is Literal else (f"{value}x",)
+        return next(text for text in allowed if text != value)
+    return value + 1 if value is not None else 0.5
