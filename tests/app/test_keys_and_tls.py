@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import ssl
 import subprocess
@@ -14,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.daemon import command, eventually, running
+from tests.needs import need
 from tests.sse import Reader
 
 READ = ("keys", "new", "--scopes", "read", "--file", "keys.toml")
@@ -81,13 +81,12 @@ async def test_invalid_requests_for_keys(tmp_path: Path) -> None:
 
 def certificate(folder: Path, name: str) -> dict[str, str]:
     """Return settings of a new self-signed certificate and its key."""
-    openssl = shutil.which("openssl")
-    assert openssl is not None, "apt-get install openssl"
+    need("openssl")
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
     kind = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1"
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
     files = ("-keyout", str(key), "-out", str(cert))
-    subprocess.run([openssl, *kind.split(), *names, *files], check=True, capture_output=True)
+    subprocess.run(["openssl", *kind.split(), *names, *files], check=True, capture_output=True)
     return {"VOLSVC_HTTP__CERT_FILE": str(cert), "VOLSVC_HTTP__KEY_FILE": str(key)}
 
 

@@ -52,12 +52,9 @@ async def test_first_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", ["max", "10"])
-@pytest.mark.parametrize("real", TEN_MINUTES or [None], ids=str)
-async def test_published_features_equal_the_command(
-    real: Path | None, speed: str, recording: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("path", TEN_MINUTES)
+async def test_published_features_equal_the_command(path: Path, speed: str, tmp_path: Path) -> None:
     """The daemon publishes the rows that `volsvc features` writes, to the last bit."""
-    path = real or recording
     rows = await features_of(path, tmp_path)
     env = {"VOLSVC_FEATURES__HISTORY": "20000"}
     async with running("--path", str(path), "--speed", speed, env=env, cwd=tmp_path) as daemon:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import command
 from volsvc.commands.files import generate_file
 
 
+@pytest.mark.long
 async def test_two_runs_are_compared(tmp_path: Path) -> None:
     """The same ticks give the same digests; a missing tick is found in its minute."""
     whole, torn = tmp_path / "whole.ndjson", tmp_path / "torn.ndjson"

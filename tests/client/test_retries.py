@@ -170,7 +170,7 @@ async def test_a_network_that_comes_back(daemon: RunningDaemon) -> None:
 
         await eventually(tries, 10, "the client tries again")
         proxy.heal()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert len((await waiting).scores) == 1
         proxy.swallow()
         async with AsyncClient(url, timeout_s=0.2, retries=QUICK) as impatient:

@@ -52,7 +52,7 @@ def gap(number: int) -> bytes:
 
 async def take(stream: AsyncGenerator[Event, None], count: int) -> list[Event]:
     """Return so many events; raises TimeoutError if they do not arrive."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await anext(stream) for _ in range(count)]
 
 

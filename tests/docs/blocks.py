@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(.*)$")
@@ -60,6 +62,14 @@ def blocks(path: Path) -> Iterator[Block]:
 def every_block() -> list[Block]:
     """Return the blocks of every page."""
     return [block for path in pages() for block in blocks(path)]
+
+
+def of(*languages: str) -> list[Any]:
+    """Return the blocks of some languages that are not marked as not run, as test cases."""
+    found = (
+        block for language in languages for block in every_block() if block.language == language
+    )
+    return [pytest.param(block, id=block.place) for block in found if not block.not_run]
 
 
 def indented(path: Path) -> Iterator[int]:

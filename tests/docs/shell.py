@@ -8,15 +8,15 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.waiting import until
+from tests.docs.recipes import BIN, MADE, Recipes
+from tests.waiting import PATIENCE, until
+from volsvc.config.settings import SHORT_NAMES
 
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 # Commands that run until they are stopped.
 SERVES = re.compile(
@@ -24,10 +24,10 @@ SERVES = re.compile(
 )
 READY = re.compile(rb"is ready|Listening on|exchange at|recording")
 READY_S, COMMAND_S, STOP_S = 60.0, 120.0, 20.0
-# Targets of make that install; the environment of the tests is installed already.
-MADE = "-o .venv/.run -o .venv/.dev"
-# Targets of make that are quick enough to run; for others make prints its commands only.
+# Targets of make that are quick enough to run; the recipes of others are checked.
 ONCE = ("monitoring",)
+# Variables that would change what commands do; `make test ARGS=…` hands some to its tests.
+OUTSIDE = ("VOLSVC_", "KAFKA_", "MLFLOW_", "MODEL_", "PYTEST_", "MAKE", "MFLAGS", "GNUMAKEFLAGS")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the commands: our programs first, no settings from outside."""
-        ours = ("VOLSVC_", "KAFKA_", "MLFLOW_", "MODEL_")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        of_make = re.findall(r"\$\(([A-Z_]+)\)", (ROOT / "Makefile").read_text())
+        names = os.environ.keys() - {*SHORT_NAMES, *of_make}
+        clean = {name: os.environ[name] for name in names if not name.startswith(OUTSIDE)}
         return {
             **clean,
             "PATH": f"{BIN}:{clean['PATH']}",
@@ -66,16 +67,17 @@ class Stage:
             command += " --port 8765"
         command = re.sub(r"--port \d+", "--port 0", command)
         command = command.replace("curl ", "curl --fail-with-body --retry 5 --retry-all-errors ")
-        return re.sub(r"(^|\s)make ", rf"\1make {MADE} ", command)
+        return re.sub(r"(^|\s)make ", rf"\1make {' '.join(MADE)} ", command)
 
     def run(self, command: str) -> None:
-        """Run one command; raises AssertionError with its output if it fails."""
+        """Run a command, or check its recipe; raises AssertionError with its output if it fails."""
         if SERVES.match(command):
             self._serve(self.with_addresses(command))
             return
         target = re.match(r"make ([a-z-]+)", command)
         if target and target[1] not in ONCE:
-            command = command.replace("make ", "make -n ", 1)
+            Recipes(self.folder, self.environment()).check(command)
+            return
         self.call("bash", "-c", self.with_addresses(command))
 
     def call(self, *command: str) -> None:
@@ -85,7 +87,7 @@ class Stage:
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
-            timeout=COMMAND_S,
+            timeout=PATIENCE * COMMAND_S,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
 
@@ -105,7 +107,7 @@ class Stage:
             wait_ready(process, log, READY)
             os.killpg(process.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
+                process.wait(PATIENCE * STOP_S)
             code = process.poll()
             ends = (0, -signal.SIGINT) if "make " in command else (0,)
             assert code in ends, f"{code}: {command}\n{log.read_text()}"

@@ -1,35 +1,24 @@
-"""Every code block of README and docs is run, parsed by its reader, or marked as not run."""
+"""Every code block of README and docs is run, read as what it is, or marked as not run.
+
+JSON and HTTP are in test_documents.py, YAML is in test_yaml_files.py.
+"""
 
 from __future__ import annotations
 
-import json
+import subprocess
 import tomllib
-import urllib.request
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.docs.blocks import LANGUAGES, NOT_HERE, Block, every_block, indented, pages
+from tests.docs.blocks import LANGUAGES, NOT_HERE, Block, every_block, indented, of, pages
+from tests.docs.recipes import BIN
 from tests.docs.shell import Stage, commands
 from volsvc.config.http import KeyFile
 from volsvc.config.settings import load_settings
 from volsvc.simulator.script import Script
-from volsvc.transport.bus import Record
-from volsvc.transport.codec import decode_tick
 
-pytestmark = pytest.mark.timeout(180)
-
-# topics.md first: it compares with forecasts from before other pages change the model.
-BLOCKS = sorted(every_block(), key=lambda block: block.path.name != "topics.md")
-RUN = [block for block in BLOCKS if not block.not_run]
-
-
-def of(language: str) -> list[Any]:
-    """Return the unmarked blocks of a language as test cases."""
-    return [pytest.param(b, id=b.place) for b in RUN if b.language == language]
+BLOCKS = every_block()
 
 
 def test_every_block_says_what_it_is() -> None:
@@ -40,7 +29,12 @@ def test_every_block_says_what_it_is() -> None:
     assert loose == set(), "write these as fenced blocks with a language"
 
 
-@pytest.mark.parametrize("block", [*of("sh"), *of("python")])
+# topics.md first: it compares with forecasts from before other pages change the model.
+RUN = sorted(of("sh", "python"), key=lambda case: case.values[0].path.name != "topics.md")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", RUN)
 def test_commands_and_programs_do_what_they_say(block: Block, stage: Stage) -> None:
     """Each command of the block, or the program, succeeds, in the order of the page."""
     if block.language == "python":
@@ -50,8 +44,20 @@ def test_commands_and_programs_do_what_they_say(block: Block, stage: Stage) -> N
         stage.run(command)
 
 
+@pytest.mark.long
+def test_what_is_not_run_is_a_command_of_ours() -> None:
+    """Commands of volsvc in blocks that are not run have valid options."""
+    left_out = [block for block in BLOCKS if block.language == "sh" and block.not_run]
+    lines = [line for block in left_out for line in commands(block.text)]
+    ours = [line.split()[1:] for line in lines if line.startswith("volsvc ")]
+    assert ours
+    for words in ours:
+        done = subprocess.run([BIN / "volsvc", *words, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, f"{words}\n{done.stderr}"
+
+
 def read_toml(block: Block, folder: Path) -> None:
-    """Return the kind of a TOML block: configuration, keys or faults."""
+    """Read a TOML block with the model of its kind: configuration, keys or faults."""
     tables = tomllib.loads(block.text)
     if "keys" in tables:
         KeyFile.model_validate(tables)
@@ -68,39 +74,3 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
     """The block is valid by the model of its kind of file."""
     monkeypatch.chdir(tmp_path)
     read_toml(block, tmp_path)
-
-
-def posted(url: str, document: Any) -> int:
-    """Return the status of a POST /predict."""
-    body = json.dumps(document).encode()
-    request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return int(response.status)
-
-
-@pytest.mark.parametrize("block", of("json"))
-def test_documents_are_taken(block: Block, stage: Stage) -> None:
-    """A request gets its answer, a tick is decoded, and everything else is JSON."""
-    document = json.loads(block.text)
-    if "rows" in document:
-        assert posted(stage.service, document) == 200
-    elif set(document) >= {"symbol", "time", "price", "source"}:
-        record = Record("ticks.raw", 0, 0, b"BTC-USD", block.text.encode(), (), 0)
-        assert decode_tick(record).symbol == document["symbol"]
-
-
-def is_yaml(text: str) -> bool:
-    return yaml.safe_load(text) is not None
-
-
-def is_headers(text: str) -> bool:
-    return all(": " in line for line in text.splitlines())
-
-
-READERS: Mapping[str, Callable[[str], bool]] = {"yaml": is_yaml, "http": is_headers}
-
-
-@pytest.mark.parametrize("block", [*of("yaml"), *of("http")])
-def test_other_blocks_are_read(block: Block) -> None:
-    """A YAML block is valid YAML, and an HTTP block has valid headers."""
-    assert READERS[block.language](block.text)

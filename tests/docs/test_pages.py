@@ -63,12 +63,14 @@ def test_every_page_can_be_found() -> None:
     assert unlinked == {"index.md"} - {page.name for page in linked}
 
 
+@pytest.mark.long
 def test_spelling() -> None:
     """Codespell finds no mistake in pages, code, configuration and messages."""
     done = subprocess.run([BIN / "codespell"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_pages_make_a_site(tmp_path: Path) -> None:
     """Mkdocs builds the site, strict about links, anchors and pages outside the menu."""
     done = subprocess.run(

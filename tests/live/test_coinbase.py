@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.recordings import REAL_MESSAGES
+from tests.recordings import MESSAGES, REAL_MESSAGES, REAL_SESSIONS, SESSION
 from volsvc.domain import InvalidTickError, Tick, parse_time
 from volsvc.sources.live.coinbase import Candle, Coinbase
 from volsvc.sources.live.venue import (
     ErrorMessage,
     Heartbeat,
-    IgnoredMessage,
     MarketData,
     Message,
     Subscription,
@@ -24,12 +24,8 @@ from volsvc.sources.live.venue import (
 )
 
 NOW_NS = parse_time("2026-04-07T14:30:04Z")
-CAPTURES = sorted(REAL_MESSAGES.glob("captures/COINBASE.ws*.gz"))
-EXAMPLES = sorted(
-    path
-    for folder in ("advanced-trade", "exchange")
-    for path in REAL_MESSAGES.glob(f"*/{folder}/ws_*")
-)
+# Messages by the class of their content and a name.
+SHIPPED_MESSAGES: dict[str, dict[str, Any]] = json.loads(MESSAGES.read_text())
 
 
 def parse(message: Any) -> Message:
@@ -205,10 +201,18 @@ def test_malformed(raw: str | bytes) -> None:
     assert caught.value.reason == "json"
 
 
-@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
-def test_captured_session(path: Path) -> None:
+# The contents of each session, and the number of its matches.
+SHIPPED = {"SubscriptionAck": 1, "MarketData": 114, "Heartbeat": 6, "IgnoredMessage": 58}
+REAL = {"SubscriptionAck": 3, "MarketData": 214, "IgnoredMessage": 9729}
+SESSIONS = [(SESSION, SHIPPED, 56), *((path, REAL, 97) for path in REAL_SESSIONS)]
+
+
+@pytest.mark.parametrize(
+    ("path", "contents", "matches"), SESSIONS, ids=[path.name for path, _, _ in SESSIONS]
+)
+def test_captured_session(path: Path, contents: dict[str, int], matches: int) -> None:
     """Each message of a captured session is parsed; its matches have consecutive trade ids."""
-    kinds: dict[str, int] = {}
+    kinds: Counter[str] = Counter()
     ids: dict[str, list[int]] = {}
     with gzip.open(path, "rt") as file:
         for line in file:
@@ -216,32 +220,47 @@ def test_captured_session(path: Path) -> None:
             if not received.replace(".", "").isdigit():
                 continue
             content = Coinbase().parse(text, NOW_NS).content
-            kinds[type(content).__name__] = kinds.get(type(content).__name__, 0) + 1
+            kinds[type(content).__name__] += 1
             if isinstance(content, MarketData) and '"match"' in text:
                 assert not content.errors
                 for tick in content.ticks:
                     ids.setdefault(tick.symbol, []).append(tick.trade_id or 0)
-    assert kinds == {"SubscriptionAck": 3, "MarketData": 214, "IgnoredMessage": 9729}
-    assert sum(map(len, ids.values())) == 97
+    assert kinds == contents
+    assert sum(map(len, ids.values())) == matches
     for numbers in ids.values():
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_documented_messages(path: Path) -> None:
-    """Each documented message is parsed as what its file name says."""
-    content = Coinbase().parse(path.read_text(), NOW_NS).content
-    words = path.name.lower()
+def kind_of(file_name: str) -> str:
+    """Return the class of the content of a venue's example, by the name of its file."""
+    words = file_name.lower()
     if any(word in words for word in ("market_trades", "matches", "ws_ticker.json", "ticker_btc")):
-        assert isinstance(content, MarketData)
+        return "MarketData"
+    if "heartbeat" in words:
+        return "Heartbeat"
+    if "error" in words:
+        return "ErrorMessage"
+    return "SubscriptionAck" if "subscri" in words else "IgnoredMessage"
+
+
+EXAMPLES = [
+    *(
+        pytest.param(kind, json.dumps(message), id=f"{kind}: {name}")
+        for kind, messages in SHIPPED_MESSAGES.items()
+        for name, message in messages.items()
+    ),
+    *(pytest.param(kind_of(path.name), path.read_text(), id=path.name) for path in REAL_MESSAGES),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), EXAMPLES)
+def test_documented_messages(kind: str, text: str) -> None:
+    """Each message in the venue's shapes is parsed as what it is, trades and tickers as ticks."""
+    content = Coinbase().parse(text, NOW_NS).content
+    assert type(content).__name__ == kind
+    if isinstance(content, MarketData):
         assert content.ticks
         assert not content.errors
-    elif "heartbeat" in words:
-        assert content == Heartbeat()
-    elif "subscri" in words and "error" not in words:
-        assert isinstance(content, SubscriptionAck)
-    else:
-        assert isinstance(content, ErrorMessage if "error" in words else IgnoredMessage)
 
 
 def test_rest_pages() -> None:

@@ -36,6 +36,7 @@ class Case(NamedTuple):
     lost_trades: int = 0
     late: int = 0
     gaps_in_quality: int = 0
+    in_snapshots: int = 0
     options: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -89,6 +90,7 @@ CASES = {
         (at("disconnect", 4),),
         # Of the ten newest trades eight were missed and two are known.
         reconnects("closed") | messages("known_trade", 2),
+        in_snapshots=8,
         options={"snapshot_trades": 10},
     ),
     "refusal": Case(
@@ -148,6 +150,7 @@ async def test_every_fault(name: str) -> None:
             case.late,
         )
         assert feed.metric("volsvc_feed_connected") == 1
-        assert feed.metric("volsvc_tick_delay_seconds_sum") >= 0
+        older = feed.metric("volsvc_feed_backfilled_trades_total") + case.in_snapshots
+        assert feed.metric("volsvc_tick_delay_seconds_count") == len(feed.rows) - older
         assert feed.health.status == "ok"
         assert feed.health.silent == set()

@@ -92,9 +92,9 @@ async def test_generated_markets(feed: str, most: int) -> None:
     assert_same(live, ticks)
 
 
-@pytest.mark.parametrize("path", TEN_MINUTES, ids=lambda path: path.name)
-async def test_real_recordings(path: Path) -> None:
-    """Recordings of the real venue pass through its protocol unchanged."""
+@pytest.mark.parametrize("path", TEN_MINUTES)
+async def test_recordings(path: Path) -> None:
+    """Recordings of the venue's feeds pass through its protocol unchanged."""
     ticks = [row.tick for row in Recording(path, "BTC-USD").rows() if isinstance(row.tick, Tick)]
     feed = "ticker" if any(tick.best_bid for tick in ticks) else "trades"
     ticks = as_tickers(ticks) if feed == "ticker" else ticks
@@ -109,7 +109,7 @@ async def test_real_recordings(path: Path) -> None:
         ticks = [row.tick for row in live.rows]
     rows, _ = replayed(ticks)
     assert by_symbol(live.features) == by_symbol(rows)
-    assert len(rows) > 1_000
+    assert len(rows) >= 0.95 * len(set(ticks)) > 500
 
 
 class _NoEvents:
@@ -188,7 +188,7 @@ async def digests(ticks: int, keys: dict[str, Any]) -> dict[str, Mapping[str, An
 
     await eventually(processed, 20, f"{ticks} ticks")
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await run
     return {symbol: daemon.services.table.get(symbol).digest.dump() for symbol in SYMBOLS}
 

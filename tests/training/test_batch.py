@@ -74,6 +74,7 @@ async def test_bars_have_the_forecasts_of_the_walk_forward(bars: Path, tmp_path:
     assert {row["quality"] for row in rows} == {"ok", "warming"}
 
 
+@pytest.mark.long
 async def test_rows_do_not_depend_on_later_bars(bars: Path, tmp_path: Path) -> None:
     """A recording that is cut short has the first rows of the whole one."""
     cut = tmp_path / "AAA-USD.csv"
@@ -120,6 +121,7 @@ async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path:
         assert found == wanted
 
 
+@pytest.mark.long
 async def test_formats_and_models(bars: Path, tmp_path: Path) -> None:
     """Parquet and CSV hold the same rows; the baseline and other horizons can be chosen."""
     arguments = ("--data", str(bars), "--every", "3600", "--model", "baseline", "--horizon", "1800")

@@ -47,6 +47,7 @@ def test_constant_volatility(model: Model | None, calm: Minutes) -> None:
     assert np.abs(ratio - 1).max() < 0.06, ratio
 
 
+@pytest.mark.long
 def test_scale(calm: Minutes) -> None:
     """Sigma is proportional to the volatility of the market."""
     louder = minutes_of(bars(constant(3 * SIGMA, 20 * DAY), seed=1))
@@ -54,6 +55,7 @@ def test_scale(calm: Minutes) -> None:
     assert np.sqrt(three / one) == pytest.approx(np.full(one.shape, 3.0), rel=1e-3)
 
 
+@pytest.mark.long
 def test_garch() -> None:
     """On a GARCH market sigma is unbiased, and its QLIKE is lower than that of the level alone."""
     sigmas = garch(SIGMA, 30 * DAY, seed=2)
@@ -70,6 +72,7 @@ def test_garch() -> None:
         assert qlike(truth, forecast).mean() < qlike(truth, level).mean()
 
 
+@pytest.mark.long
 def test_intervals_cover(calm: Minutes) -> None:
     """Once a symbol's residuals are learnt, 90 % intervals cover within the binomial band."""
     at = np.arange(5 * DAY, 20 * DAY - 60)
@@ -86,6 +89,7 @@ def test_intervals_cover(calm: Minutes) -> None:
         assert inside.mean() == pytest.approx(0.9, abs=band + 0.01), horizon
 
 
+@pytest.mark.long
 def test_recovery_after_a_jump() -> None:
     """After volatility trebles, short forecasts have doubled within a quarter of an hour."""
     before = 10 * DAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
@@ -14,9 +15,15 @@ from volsvc.config.settings import SourceSettings, load_settings
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.sources.base import Source
 from volsvc.sources.factory import build_source
+from volsvc.sources.live.source import LiveSource
 from volsvc.sources.replay import GeneratorSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
+
+CHANNELS = {
+    "coinbase": {"trades": "market_trades", "ticker": "ticker"},
+    "kraken": {"trades": "trade", "ticker": "ticker"},
+}
 
 
 def source_of(**keys: object) -> Source | None:
@@ -25,11 +32,14 @@ def source_of(**keys: object) -> Source | None:
 
 
 @pytest.mark.parametrize("kind", sorted(LIVE_KINDS))
-def test_every_venue(kind: str) -> None:
-    """Each kind of a live source gives the ticks of its venue."""
-    source = source_of(kind=kind, symbols=list(SYMBOLS))
-    assert source is not None
+@pytest.mark.parametrize("feed", ["trades", "ticker"])
+def test_every_venue(kind: str, feed: str) -> None:
+    """Each kind of a live source asks its venue for the channel of the settings."""
+    source = source_of(kind=kind, feed=feed, symbols=list(SYMBOLS))
+    assert isinstance(source, LiveSource)
     assert source.identity.startswith(f"{kind}@")
+    asked = " ".join(source._venue.subscribe_messages(SYMBOLS))
+    assert re.findall(r"market_trades|ticker|trade\b", asked) == [CHANNELS[kind][feed]]
 
 
 def test_other_kinds() -> None:

@@ -39,6 +39,7 @@ class TestSourceContract:
     async def test_times_rise_for_each_symbol(self, name: str, folder: Path) -> None:
         """Event times of a symbol never go back, and trade ids never repeat."""
         rows = await rows_of(SOURCES[name](folder), 4_000)
+        assert len(rows) > 900
         for symbol in {row.tick.symbol for row in rows}:
             ticks = [row.tick for row in rows if row.tick.symbol == symbol]
             assert all(a.time_ns <= b.time_ns for a, b in pairwise(ticks))
