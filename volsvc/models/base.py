@@ -144,7 +144,7 @@ class Model(ABC):
         turbulence = turbulence_weight(log_variance, limit)
         volatility_limit = np.exp(limit / 2)
         if threshold is not None:
-            given = np.broadcast_to(np.asarray(threshold, dtype=np.float64), limit.shape)
+            given = np.broadcast_to(threshold, limit.shape)
             limit = np.where(np.isnan(given), limit, 2 * np.log(given))
             volatility_limit = np.where(np.isnan(given), volatility_limit, given)
         probability, low, high = self._residuals(

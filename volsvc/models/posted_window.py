@@ -71,7 +71,8 @@ def _variance(model: Model, window: Window, horizon_s: float) -> float:
     low, high, weight = bracket(horizon_s)
     heads = []
     largest = 0.0
-    for span_s, head in zip(HORIZONS_S, model.window_variances(window, high + 1), strict=False):
+    spans = HORIZONS_S[: high + 1]
+    for span_s, head in zip(spans, model.window_variances(window, len(spans)), strict=True):
         # Python's min and max would drop a NaN where numpy keeps it.
         if math.isnan(head):
             raise ModelError(f"{model.variant}-{model.version} gives numbers that are not finite")

@@ -208,7 +208,7 @@ def _log_limits(
     Between HORIZONS_S its ln per second is linear in ln horizon.
     """
     prior = np.column_stack([model.log_threshold(matrix, horizon) for horizon in HORIZONS_S])
-    counts = np.array([point.counts for point in points], dtype=np.float64)
+    counts = np.array([point.counts for point in points])
     trailing = np.array([point.log_thresholds for point in points])
     share = counts / (counts + PRIOR_MINUTES)
     # Without a past the symbol's quantile is NaN, which a weight of 0 does not remove.

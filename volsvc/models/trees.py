@@ -38,14 +38,10 @@ class Leaves(NamedTuple):
     below: Integers
 
 
-def _lowest_clear_bits() -> NDArray[np.uint8]:
-    # ~mask & (mask + 1) keeps the lowest bit that is not set. The mask of all ones does not occur:
-    # every row reaches a leaf.
-    masks = range((1 << MAX_LEAVES) - 1)
-    return np.array([(~mask & (mask + 1)).bit_length() - 1 for mask in masks], dtype=np.uint8)
-
-
-_LOWEST_CLEAR_BIT = _lowest_clear_bits()
+# The lowest bit that is not set, by mask: mask & ~(mask + 1) keeps the bits below it. The mask of
+# all ones does not occur, since every row reaches a leaf.
+_MASKS = np.arange((1 << MAX_LEAVES) - 1)
+_LOWEST_CLEAR_BIT: NDArray[np.uint8] = np.bitwise_count(_MASKS & ~(_MASKS + 1))
 
 
 class Forest:
@@ -130,11 +126,10 @@ class _Splits:
     def of(cls, arrays: Mapping[str, NDArray[np.generic]], leaves: Leaves) -> _Splits:
         """Return the splits of trees given as arrays of shape (trees, nodes)."""
         first, count = leaves
-        is_leaf = np.asarray(arrays["feature"], dtype=np.intp) < 0
-        trees, nodes = np.nonzero((count == 1) & is_leaf)
+        trees, nodes = np.nonzero(count == 1)
         values = np.zeros((len(first), MAX_LEAVES))
         values[trees, first[trees, nodes]] = arrays["value"][trees, nodes]
-        split = (count > 0) & ~is_leaf
+        split = count > 1
         trees, nodes = np.nonzero(split)
         place = (split.cumsum(axis=1) - 1)[trees, nodes], trees
         shape = (max(1, int(split.sum(axis=1).max())), len(split))

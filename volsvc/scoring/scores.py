@@ -119,7 +119,7 @@ class VariantScores:
 
     def __init__(self, digest: str, days: int) -> None:
         self.digest = digest
-        self.newest_id = ""
+        self.newest_id: str | None = None
         self.pending: list[IssuedForecast] = []
         self.sums = [DailySums(days) for _ in HORIZON_MINUTES]
 
@@ -128,16 +128,13 @@ class VariantScores:
 
         Those whose horizon ended earlier, or was not observed in full, are dropped.
         """
-        due = [f for f in self.pending if f.minute + f.horizon_minutes <= minute]
-        if not due:
-            return []
+        # A gap of the feed skips minutes, and with them the end of some horizons.
+        due = [f for f in self.pending if f.minute + f.horizon_minutes == minute]
         self.pending = [f for f in self.pending if f.minute + f.horizon_minutes > minute]
         outcomes = []
         for issued in due:
             index = HORIZON_MINUTES.index(issued.horizon_minutes)
-            # A gap of the feed skips minutes, and with them the end of some horizons.
-            on_time = issued.minute + issued.horizon_minutes == minute
-            if on_time and not math.isnan(log_realised[index]):
+            if not math.isnan(log_realised[index]):
                 outcome = evaluate(issued, math.exp(log_realised[index]))
                 outcomes.append(outcome)
                 losses = (1.0, outcome.qlike, float(outcome.covered), outcome.brier)
@@ -179,7 +176,7 @@ class PairedScores:
     def __init__(self, days: int) -> None:
         self.sums = DailySums(days)
         self.test = SequentialTest()
-        self._tested_until = -1
+        self._tested_until = 0
 
     def add(self, issued: IssuedForecast, minute: int, reference: float, fitted: float) -> None:
         """Add the losses of both variants on the outcome of a forecast that matured at `minute`."""
@@ -262,7 +259,7 @@ class SymbolScores:
     def newest_prediction_id(self, variant: str) -> str | None:
         """Return the id of the newest forecast issued by a variant; None before the first."""
         scores = self.by_variant.get(variant)
-        return scores.newest_id or None if scores is not None else None
+        return scores.newest_id if scores is not None else None
 
     def loss_sums(self, variant: str, index: int) -> LossSums:
         """Return the sums of a variant over the window, at an index of HORIZON_MINUTES."""

@@ -31,11 +31,13 @@ FRACTIONS: Final = tuple(2.0**-k for k in range(1, 8))
 class SequentialTest:
     """Wealth of bets on the fitted model against the baseline, and of the opposite bets."""
 
-    __slots__ = ("_logs", "n")
+    __slots__ = ("_fitted", "_reference", "n")
 
     def __init__(self) -> None:
         self.n = 0
-        self._logs = [[0.0] * len(FRACTIONS) for _ in range(2)]
+        # Ln of the wealth of each fraction.
+        self._fitted = [0.0] * len(FRACTIONS)
+        self._reference = [0.0] * len(FRACTIONS)
 
     def add(self, reference: float, fitted: float) -> None:
         """Add the losses of both models on one outcome.
@@ -43,30 +45,29 @@ class SequentialTest:
         They must be known before the next pair is forecast.
         """
         self.n += 1
-        difference = min(reference, MAX_LOSS) - min(fitted, MAX_LOSS)
-        edge = max(-1.0, difference / MAX_LOSS)
-        for logs, sign in zip(self._logs, (edge, -edge), strict=True):
-            for index, fraction in enumerate(FRACTIONS):
-                logs[index] += math.log1p(fraction * sign)
+        edge = (min(reference, MAX_LOSS) - min(fitted, MAX_LOSS)) / MAX_LOSS
+        for index, fraction in enumerate(FRACTIONS):
+            self._fitted[index] += math.log1p(fraction * edge)
+            self._reference[index] += math.log1p(-fraction * edge)
 
     @property
     def log_wealth_fitted(self) -> float:
         """Ln of the wealth of bets that the fitted model is better."""
-        return _log_mean_exp(self._logs[0])
+        return _log_mean_exp(self._fitted)
 
     @property
     def log_wealth_reference(self) -> float:
         """Ln of the wealth of bets that the baseline is better."""
-        return _log_mean_exp(self._logs[1])
+        return _log_mean_exp(self._reference)
 
     def dump(self) -> list[Any]:
         """Return the whole state in a form that JSON holds without loss."""
-        return [self.n, *(pack(logs) for logs in self._logs)]
+        return [self.n, pack(self._fitted), pack(self._reference)]
 
     def restore(self, state: Sequence[Any]) -> None:
         """Restore a state returned by `dump`."""
-        self.n, *logs = state
-        self._logs = [unpack(one).tolist() for one in logs]
+        self.n, fitted, reference = state
+        self._fitted, self._reference = unpack(fitted).tolist(), unpack(reference).tolist()
 
 
 def _log_mean_exp(logs: Sequence[float]) -> float:

@@ -25,7 +25,6 @@ from volsvc.models.base import (
     HORIZONS_S,
     PRIOR_LEVEL_RATE,
     SCALES_FROM,
-    SECONDS_PER_TICK,
     Array,
     Model,
     ModelError,
@@ -92,7 +91,6 @@ def probe_rows() -> Array:
     live[:, SCALES_FROM:] = 0.0
     live[:, FEATURES.index("level")] = PRIOR_LEVEL_RATE
     live[:, [n.startswith("season_") and n.endswith("s") for n in FEATURES]] = 1.0
-    live[:, FEATURES.index("n")] = SECONDS_PER_TICK
     return rows
 
 

@@ -119,8 +119,9 @@ class ModelController:
         """Follow the alias until cancelled, with growing pauses while the registry is away."""
         try:
             while True:
-                delay_s = await self._poll_once()
+                # Before the poll: a reload in the middle of one is followed at once.
                 self._poll_now.clear()
+                delay_s = await self._poll_once()
                 try:
                     async with asyncio.timeout(delay_s):
                         await self._poll_now.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from volsvc.models.base import Model
@@ -84,8 +85,8 @@ class ModelHolder:
         """
         if self._previous is None:
             return None
-        # All fields of the former state come back, so a rollback of the guard's fallback overrules
-        # the guard: its `stopped` was set after that state.
+        # All other fields of the former state come back, so a rollback of the guard's fallback
+        # overrules the guard: its `stopped` was set after that state.
         former = self._previous
         self._replace(former, "rollback", trigger, f"back to {former.serving().name}")
         return self._current
@@ -94,7 +95,8 @@ class ModelHolder:
         before, after = self._current, desired.serving()
         # Only another model is worth a rollback; a change of the reason alone is not.
         if after.model.digest != before.model.digest:
-            self._previous = self._desired
+            # Its load error was of that time; after a rollback this model is the one asked for.
+            self._previous = replace(self._desired, load_error=None)
         self._desired, self._current = desired, after
         if after == before:
             return

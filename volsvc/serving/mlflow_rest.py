@@ -125,12 +125,12 @@ class RestRegistryClient:
 
 def _credentials() -> dict[str, str]:
     """Return the headers that MLflow's client would send, from the same environment variables."""
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"Authorization": f"Bearer {token}"}
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
-        return {"Authorization": aiohttp.BasicAuth(user, password).encode()}
+        return {"Authorization": aiohttp.encode_basic_auth(user, password)}
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
     return {}
 
 

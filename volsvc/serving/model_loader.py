@@ -41,7 +41,7 @@ class ModelLoader:
         self._settings = settings
         self._registry = registry
         self._cache = cache
-        self._loaded: WeakValueDictionary[tuple[str, str], Model] = WeakValueDictionary()
+        self._loaded: WeakValueDictionary[tuple[str, str | None], Model] = WeakValueDictionary()
         self._recent: deque[Model] = deque(maxlen=KEPT_LOADED)
 
     async def resolve(self, wanted: str) -> str | None:
@@ -71,7 +71,7 @@ class ModelLoader:
         """
         if _is_baseline(version):
             return BASELINE
-        loaded = self._loaded.get((version.version, version.digest or ""))
+        loaded = self._loaded.get((version.version, version.digest))
         if loaded is not None:
             return self._keep(loaded)
         cached = self._cache.find(version.digest) if version.digest else None

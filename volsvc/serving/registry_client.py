@@ -86,6 +86,9 @@ def single_artefact(names: Iterable[str]) -> str | None:
 
 def copy_artefact(root: Path, folder: Path) -> Path | None:
     """Copy the artefact below a folder of this machine into `folder`; None if there is none."""
+    if root == Path():
+        # The path of an empty address; it would be the working directory.
+        raise RegistryAwayError("the registry names no folder of the artefact")
     if not root.is_dir():
         raise RegistryAwayError(f"the folder of the artefact, {root}, is not there")
     # MLflow puts the files named by `artifacts=` into a folder of that name.

@@ -29,6 +29,10 @@ THRESHOLDS = st.one_of(st.just(math.nan), st.floats(1e-12, 1e12))
 @given(st.one_of(WINDOWS, ORDINARY), HORIZONS, THRESHOLDS)
 @example((0.0, 3e-5, 49.0, 10.0), 60.0, math.nan)
 @example((0.0, 0.0, 1.0, math.nan), 3600.0, 1e-4)
+@example((1e-5, 3e-5, 1.0, 0.0), 60.0, math.nan)
+@example((1e-5, 3e-5, 7.0, 0.0), 60.0, math.nan)
+@example((1e-5, 3e-5, 1.0, math.nan), 100.0, 1e-4)
+@example((1e-5, 3e-5, 2_000.0, math.nan), 2000.0, math.nan)
 def test_equal_to_the_last_bit(
     variant: str, window: tuple[float, float, float, float], horizon_s: float, threshold: float
 ) -> None:

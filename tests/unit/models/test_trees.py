@@ -57,6 +57,121 @@ def test_joined_forests_predict_as_alone() -> None:
         assert (joined.leading(1).predict(FEATURES[:rows]) == both[:rows, :1]).all()
 
 
+def grown(rng: np.random.Generator, trees: int, columns: int) -> dict[str, NDArray[Any]]:
+    """Return trees of 1 to 16 leaves, with ties among thresholds, and nodes that none leads to."""
+    nodes = 35
+    arrays: dict[str, NDArray[Any]] = {
+        "feature": rng.integers(-1, columns, (trees, nodes)).astype(np.int16),
+        "threshold": rng.integers(-4, 5, (trees, nodes)).astype(np.float32) / 2,
+        "left": rng.integers(0, nodes, (trees, nodes)).astype(np.uint8),
+        "right": rng.integers(0, nodes, (trees, nodes)).astype(np.uint8),
+        "value": rng.normal(scale=0.1, size=(trees, nodes)).astype(np.float32),
+    }
+    for tree in range(trees):
+        free = rng.permutation(np.arange(1, nodes)).tolist()
+        leaves = [0]
+        for _ in range(tree % 16):
+            node = leaves.pop(rng.integers(len(leaves)))
+            children = [free.pop(), free.pop()]
+            arrays["feature"][tree, node] = rng.integers(columns)
+            arrays["left"][tree, node], arrays["right"][tree, node] = children
+            leaves += children
+        arrays["feature"][tree, leaves] = -1
+        arrays["left"][tree, leaves] = arrays["right"][tree, leaves] = 0
+    return arrays
+
+
+def followed(
+    arrays: dict[str, NDArray[Any]], offsets: list[float], rows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the sums, each tree followed from its root to a leaf."""
+    trees, found = np.arange(len(arrays["feature"])), []
+    for row in rows:
+        at = np.zeros(len(trees), dtype=np.intp)
+        while (inner := arrays["feature"][trees, at] >= 0).any():
+            goes_left = row[arrays["feature"][trees, at]] <= arrays["threshold"][trees, at]
+            below = np.where(goes_left, arrays["left"][trees, at], arrays["right"][trees, at])
+            at = np.where(inner, below, at)
+        values = arrays["value"][trees, at].astype(np.float64).reshape(len(offsets), -1)
+        found.append(np.exp(values.sum(axis=1) + offsets))
+    return np.array(found)
+
+
+ROWS = np.random.default_rng(8).integers(-5, 6, (70, 4)) / 2
+OFFSETS = [0.5, -0.25, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_trees_of_all_shapes_are_followed(seed: int) -> None:
+    """Each row reaches the leaf that its comparisons lead to, ties and single leaves included."""
+    arrays = grown(np.random.default_rng(seed), 30, 4)
+    forest, expected = Forest(arrays, OFFSETS), followed(arrays, OFFSETS, ROWS)
+    assert set(forest.leaves.below[:, 0]) == set(range(1, 17))
+    for rows in (1, 4, 5, 32, 33, 70):
+        found = forest.predict(ROWS[:rows])
+        np.testing.assert_allclose(found, expected[:rows], rtol=1e-12)
+        for groups in (1, 2):
+            assert (forest.leading(groups).predict(ROWS[:rows]) == found[:, :groups]).all()
+    wide = Forest({name: array.astype(np.float64) for name, array in arrays.items()}, OFFSETS)
+    assert (wide.predict(ROWS) == forest.predict(ROWS)).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_forests_of_all_shapes_are_joined(seed: int) -> None:
+    """Each forest reads its own columns, a single one as well."""
+    rng = np.random.default_rng(seed)
+    forests = [Forest(grown(rng, 6, 2), OFFSETS) for _ in range(2)]
+    joined = Forest.joined(forests, [(3, 1), (0, 3)])
+    parts = [ROWS[:, [3, 1]], ROWS[:, [0, 3]]]
+    alone = [forest.predict(rows) for forest, rows in zip(forests, parts, strict=True)]
+    assert (joined.predict(ROWS) == np.concatenate(alone, axis=1)).all()
+    assert joined.arrays["feature"].min() == -1
+    assert joined.offsets.tolist() == OFFSETS * 2
+    single = Forest.joined(forests[:1], [(3, 1)])
+    assert (single.predict(ROWS) == alone[0]).all()
+    with pytest.raises(ValueError, match="shorter"):
+        Forest.joined(forests, [(3, 1)])
+
+
+def test_a_forest_of_leaves_alone() -> None:
+    """Trees without a comparison give the same for every row; offsets may be whole numbers."""
+    leaf = {name: array[:, :1] for name, array in _tree([-1], [0], [0]).items()}
+    forest = Forest({**leaf, "value": np.array([[0.5]])}, [1])
+    assert forest.offsets.dtype == np.float64
+    for rows in (1, 9):
+        assert forest.predict(ROWS[:rows])[:, 0].tolist() == [np.exp(1.5)] * rows
+
+
+def test_more_thresholds_than_ranks_in_all() -> None:
+    """Ranks count the thresholds of one feature, so that those of all may exceed 16 bits."""
+    nodes, trees = 31, 2_400
+    rng = np.random.default_rng(2)
+    inner = np.arange(15)
+    arrays: dict[str, NDArray[Any]] = {
+        "feature": np.full((trees, nodes), -1),
+        "threshold": rng.normal(size=(trees, nodes)),
+        "left": np.zeros((trees, nodes), dtype=np.uint8),
+        "right": np.zeros((trees, nodes), dtype=np.uint8),
+        "value": rng.normal(scale=0.01, size=(trees, nodes)),
+    }
+    arrays["feature"][:, inner] = rng.integers(0, 2, (trees, 15))
+    arrays["left"][:, inner], arrays["right"][:, inner] = 2 * inner + 1, 2 * inner + 2
+    rows = rng.normal(size=(9, 2))
+    expected = followed(arrays, [0.0], rows)
+    np.testing.assert_allclose(Forest(arrays, [0.0]).predict(rows), expected, rtol=1e-9)
+
+
+def test_trees_that_were_checked_are_not_checked_again() -> None:
+    """Leaves that are given are kept, also where forests are joined and separated."""
+    loop = _tree([0, -1, -1], [0, 0, 0], [1, 0, 0])
+    leaves = Forest(_tree([0, -1, -1], [1, 0, 0], [2, 0, 0]), [0.0]).leaves
+    forest = Forest(loop, [0.0], leaves)
+    assert forest.leaves is leaves
+    joined = Forest.joined([forest, forest], [(0,), (0,)])
+    assert joined.leaves.first.tolist() == leaves.first.tolist() * 2
+    assert joined.leading(1).leaves.below.tolist() == leaves.below.tolist()
+
+
 def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, NDArray[Any]]:
     nothing = np.zeros((1, len(feature)), dtype=np.float32)
     return {
@@ -70,12 +185,17 @@ def _tree(feature: list[int], left: list[int], right: list[int]) -> dict[str, ND
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [([0, 0, 0], [1, 0, 0]), ([1, 0, 0], [1, 0, 0]), ([1, 0, 0], [9, 0, 0])],
-    ids=["to itself", "twice to one", "to none"],
+    [
+        ([0, 0, 0], [1, 0, 0]),
+        ([1, 0, 0], [1, 0, 0]),
+        ([1, 0, 0], [9, 0, 0]),
+        ([1, 0, 0], [3, 0, 0]),
+    ],
+    ids=["to itself", "twice to one", "to none", "to the first of none"],
 )
 def test_graphs_that_are_not_trees_are_refused(left: list[int], right: list[int]) -> None:
     """A node that leads to itself, twice to the same node or to none raises ValueError."""
-    with pytest.raises(ValueError, match="not a tree: a node leads to"):
+    with pytest.raises(ValueError, match=r"^not a tree: a node leads to"):
         Forest(_tree([0, -1, -1], left, right), [0.0])
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.daemon import eventually
+from tests.unit.pipeline.logged import ScriptedBus
 from volsvc.domain import NS, FeatureRow, Quality, Snapshot
 from volsvc.pipeline.features_follower import FeaturesFollower
 from volsvc.pipeline.latest_store import LatestStore
-from volsvc.transport import OutRecord
+from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import encode_features
 from volsvc.transport.features_record import RecordHeader
 from volsvc.transport.memory import MemoryBus
@@ -71,5 +75,127 @@ async def test_the_follower_stores_records_of_others() -> None:
     assert len(latest_store) == 1
     assert [header.offset for header in headers] == [5, 7, 3, 9]
     await bus.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await task
+
+
+async def follow(
+    latest_store: LatestStore | None, records: Sequence[OutRecord]
+) -> tuple[FeaturesFollower, list[RecordHeader]]:
+    """Return a follower that has read these records and the end of the topic."""
+    bus, headers = MemoryBus(partitions=1), list[RecordHeader]()
+    await bus.publish(TOPIC, records)
+    follower = FeaturesFollower(bus, TOPIC, latest_store, headers.append)
+    task = asyncio.create_task(follower.run())
+    async with asyncio.timeout(5):
+        await follower.caught_up.wait()
+        await bus.close()
+        await task
+    return follower, headers
+
+
+async def test_a_follower_has_caught_up_after_the_first_quiet_time() -> None:
+    """Batches of records alone do not mean that the end was reached."""
+    caught_up: list[bool] = []
+
+    def script() -> Iterator[Sequence[Record]]:
+        for batch in (["A"], ["B"], [], ["A"]):
+            yield [received(record(1.0, 3, "other#1", symbol)) for symbol in batch]
+            caught_up.append(follower.caught_up.is_set())
+
+    follower = FeaturesFollower(ScriptedBus(script()), TOPIC, LatestStore())
+    await follower.run()
+    assert caught_up == [False, False, True, True]
+
+
+def received(sent: OutRecord) -> Record:
+    """Return a record as the bus delivers it."""
+    return Record(TOPIC, 1, 40, sent.key, sent.value, sent.headers)
+
+
+async def test_a_record_that_cannot_be_read_is_named() -> None:
+    """The log has the place of the record, at which an operator finds it."""
+    broken = record(1.0, 3, "other#1")._replace(value=b"{}")
+    bus = ScriptedBus([[received(broken)]])
+    with capture_logs() as logs:
+        await FeaturesFollower(bus, TOPIC, LatestStore()).run()
+    (entry,) = logs
+    assert "is not a features record" in entry.pop("error")
+    place = {"topic": TOPIC, "partition": 1, "offset": 40}
+    assert entry == {"event": "features_not_read", "log_level": "warning", **place}
+
+
+async def test_an_old_record_is_not_even_decoded() -> None:
+    """Nothing is said of a broken record that would change nothing."""
+    latest_store = LatestStore()
+    latest_store.put(snapshot(1.0), 0.0, 4)
+    broken = record(1.0, 3, "other#1")._replace(value=b"{}")
+    with capture_logs() as logs:
+        await FeaturesFollower(ScriptedBus([[received(broken)]]), TOPIC, latest_store).run()
+    assert logs == []
+
+
+@pytest.fixture
+def soon_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bus say at once that nothing more has come."""
+    monkeypatch.setattr("volsvc.transport.memory.QUIET_S", 0.001)
+
+
+@pytest.mark.usefixtures("soon_quiet")
+async def test_a_follower_may_have_no_store() -> None:
+    """Without a store it reports the records of others all the same."""
+    _, headers = await follow(None, [record(1.0, 3, "other#1"), record(1.0, 4, "other#1", "B")])
+    assert headers == [
+        RecordHeader("BTC-USD", 0, 0, 3, "other#1"),
+        RecordHeader("B", 0, 1, 4, "other#1"),
+    ]
+
+
+@pytest.mark.usefixtures("soon_quiet")
+async def test_nobody_need_hear_of_the_records_of_others() -> None:
+    """The store is updated although nobody is told."""
+    bus, latest_store = MemoryBus(partitions=1), LatestStore()
+    await bus.publish(TOPIC, [record(5.0, 3, "other#1")])
+    follower = FeaturesFollower(bus, TOPIC, latest_store)
+    task = asyncio.create_task(follower.run())
+    assert not follower.caught_up.is_set()
+    async with asyncio.timeout(5):
+        await follower.caught_up.wait()
+        await bus.close()
+        await task
+    assert latest_store.offset("BTC-USD") == 3
+
+
+@pytest.mark.usefixtures("soon_quiet")
+@pytest.mark.parametrize(("known", "price"), [(6, 2.0), (7, 3.0), (8, 1.0)])
+async def test_what_is_known_already(known: int, price: float) -> None:
+    """A record replaces an entry of its own offset, or of a lower one, with the latest such."""
+    latest_store = LatestStore()
+    latest_store.put(snapshot(1.0), 0.0, known)
+    offsets = [(2.0, 7)] if known == 6 else [(2.0, 7), (3.0, 7), (4.0, 6)]
+    await follow(latest_store, [record(price, offset, "other#1") for price, offset in offsets])
+    assert latest_store.get("BTC-USD").snapshot.row.price == price
+
+
+@pytest.mark.usefixtures("soon_quiet")
+async def test_symbols_after_a_passed_over_record_are_stored() -> None:
+    """Records of ours and of nobody do not hide those that follow in the batch."""
+    latest_store = LatestStore()
+    ours, broken = record(1.0, 3, "memory", "A"), record(1.0, 3, "other#1", "B")
+    records = [ours, OutRecord(b"C", b""), broken._replace(value=b""), record(1.0, 3, "x", "D")]
+    await follow(latest_store, records)
+    assert [entry.snapshot.row.symbol for entry in latest_store] == ["D"]
+
+
+@pytest.mark.usefixtures("soon_quiet")
+async def test_others_have_their_turn_while_a_backlog_is_read() -> None:
+    """Between 32 symbols and the next 32 another task may run."""
+    latest_store, stored = LatestStore(), list[int]()
+    reading = asyncio.create_task(
+        follow(latest_store, [record(1.0, 3, "x", f"S{number}") for number in range(65)])
+    )
+    while len(latest_store) < 65:
+        stored.append(len(latest_store))
+        await asyncio.sleep(0)
+    await reading
+    assert [count for count in stored if count] == [32, 64]

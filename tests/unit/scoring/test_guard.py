@@ -55,3 +55,27 @@ def test_an_operator_overrules_the_guard() -> None:
     assert [guard.update(bad), guard.update(good), guard.update(bad)] == [None, None, "stop"]
     guard.reset()
     assert guard.update(bad) == "stop"
+
+
+def test_the_limits_of_the_guard() -> None:
+    """It stops above its ratio only, returns at 1, and decides from the least number on."""
+    guard = Guard(1.25, 10)
+    assert guard.update(PairedLosses(10, 8.0, 10.0)) is None
+    assert guard.update(PairedLosses(10, 8.0, 10.5)) == "stop"
+    assert guard.update(PairedLosses(9, 8.0, 8.0)) is None
+    assert guard.update(PairedLosses(10, 8.0, 8.5)) is None
+    assert guard.stopped
+    assert guard.update(PairedLosses(10, 8.0, 8.0)) == "return"
+    assert guard == Guard(1.25, 10)
+
+
+def test_a_guard_that_is_reset_is_a_new_one() -> None:
+    """Nothing of a stop is left after a reset, and after an operator's word only that."""
+    guard = Guard(1.25, 10)
+    guard.update(PairedLosses(10, 8.0, 20.0))
+    guard.overrule()
+    assert guard == Guard(1.25, 10, stopped=False, overruled=True)
+    guard.reset()
+    assert guard == Guard(1.25, 10)
+    guard.overrule()
+    assert guard == Guard(1.25, 10)

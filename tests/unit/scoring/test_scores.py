@@ -21,11 +21,13 @@ from volsvc.scoring.scores import (
     LossSums,
     PairedLosses,
     SymbolScores,
+    evaluate,
     prediction_id,
 )
 from volsvc.training.scores import qlike
 
 NAN = math.nan
+BOTH = {"baseline": 1.1e-3, "ml": 1.05e-3}
 
 minutes = st.lists(
     st.tuples(st.integers(1, 9), st.floats(1e-10, 1e-4), st.booleans()), min_size=1, max_size=150
@@ -55,6 +57,13 @@ def test_scores_are_those_of_brute_force(
                 whole = minute - horizon + 1 >= begin and not any(map(math.isnan, seen))
                 logs.append(math.log(max(sum(seen), 1e-12)) if whole else NAN)
             outcomes = scores.mature(minute, logs)
+            assert {o.issued.horizon_minutes for o in outcomes} == {
+                horizon
+                for horizon, log_realised in zip(HORIZON_MINUTES, logs, strict=True)
+                if minute - horizon in issued
+                and (minute - horizon + 1) % ISSUE_EVERY[horizon] == 0
+                and not math.isnan(log_realised)
+            }
             for outcome in outcomes:
                 matured = outcome.issued
                 assert matured.minute in issued
@@ -112,6 +121,10 @@ def test_sums_cover_the_last_days() -> None:
         window.add(day * DAY_MINUTES, (1.0, float(day)))
         window.add(day * DAY_MINUTES + 9, (1.0, float(day)))
     assert window.total(2) == [6.0, 2.0 * (7 + 8 + 9)]
+    again = DailySums(3)
+    assert again.total(2) == [0.0, 0.0]
+    again.restore(json.loads(json.dumps(window.dump())))
+    assert again.total(2) == window.total(2)
     window.add(20 * DAY_MINUTES, (1.0, 5.0))
     assert window.total(2) == [1.0, 5.0]
 
@@ -129,6 +142,120 @@ def test_scores_of_a_new_model_start_afresh() -> None:
     assert scores.loss_sums("ml", 0) == LossSums()
     assert scores.loss_sums("baseline", 0).n == 49
     assert scores.newest_prediction_id("ml") == prediction_id("X", START + 50, "ml", "2")
+
+
+def test_scores_of_a_new_model_cover_the_last_days() -> None:
+    """The sums of a model that came later leave out the same days as those of the first one."""
+    scores = SymbolScores("X", days=2)
+    issue(scores, START, BOTH)
+    scores.issue("ml", "other", "2", [forecast("ml", START, 1)])
+    for minute in range(START + 1, START + 3 * DAY_MINUTES):
+        scores.mature(minute, (math.log(1e-6), NAN, NAN, NAN))
+        issued = [forecast(variant, minute, 1) for variant in BOTH]
+        scores.issue("baseline", "baseline", "1", issued[:1])
+        scores.issue("ml", "other", "2", issued[1:])
+    assert scores.paired_losses(0).n == scores.loss_sums("ml", 0).n == 2 * DAY_MINUTES
+
+
+def run(scores: SymbolScores, minutes: range) -> None:
+    """Score and issue forecasts of both variants at the ends of minutes."""
+    for minute in minutes:
+        scores.mature(minute, (math.log(1e-6 * (1 + minute % 7)),) * 4)
+        issue(scores, minute, BOTH)
+
+
+def test_a_restart_changes_nothing() -> None:
+    """Scores that were stored, at the beginning or later, go on as those that were not."""
+    scores, again = (SymbolScores("X", days=1) for _ in range(2))
+    for minutes in (range(START, START + 70), range(START + 70, START + 2 * DAY_MINUTES)):
+        again, stored = SymbolScores("X", days=1), json.loads(json.dumps(again.dump()))
+        assert again.dump()
+        again.restore(stored)
+        assert again.dump() == stored
+        for one in (scores, again):
+            one.dump()
+            run(one, minutes)
+        assert again.dump() == scores.dump() != stored
+        for index in range(len(HORIZON_MINUTES)):
+            assert again.paired_losses(index) == scores.paired_losses(index)
+            assert again.loss_sums("ml", index) == scores.loss_sums("ml", index)
+    assert scores.loss_sums("ml", 0).n == DAY_MINUTES
+
+
+def test_what_is_stored_changes_with_the_scores() -> None:
+    """A forecast that is issued and one that has matured are in the next state that is stored."""
+    scores = SymbolScores("X")
+    states = [scores.dump()]
+    scores.issue("ml", "d", "1", [forecast("ml", START, 1)])
+    states.append(scores.dump())
+    assert scores.dump() is states[-1]
+    scores.mature(START + 1, (math.log(1e-6), NAN, NAN, NAN))
+    states.append(scores.dump())
+    pending = [[one["pending"] for one in state["books"].values()] for state in states]
+    assert pending == [[], [[["ml", "1", START, 1]]], [[]]]
+
+
+@pytest.mark.parametrize("part", ["pending", "windows", "versus"])
+def test_states_that_lack_a_part_are_refused(part: str) -> None:
+    """A forecast without its numbers, or sums of fewer horizons, raise ValueError."""
+    scores = SymbolScores("X")
+    run(scores, range(START, START + 20))
+    stored = json.loads(json.dumps(scores.dump()))
+    (stored if part in stored else stored["books"]["ml"])[part].pop()
+    with pytest.raises(ValueError, match=r"zip.* argument"):
+        SymbolScores("X").restore(stored)
+
+
+def test_forecasts_are_due_at_round_times() -> None:
+    """Forecasts of 15 minutes are issued each 5, those of an hour each quarter, by the clock."""
+    scores, hours = SymbolScores("X"), range(START, START + 180)
+    due = {
+        HORIZON_MINUTES[index]: [m + 1 - START for m in hours if index in scores.horizons_due(m)]
+        for index in range(4)
+    }
+    every = list(range(1, 181))
+    assert due == {1: every, 5: every, 15: every[4::5], 60: every[14::15]}
+
+
+def test_ends_of_the_interval_belong_to_it() -> None:
+    """A volatility at a bound is covered, and one at the threshold is no spike."""
+    inside, spike = (
+        evaluate(forecast("ml", START, 1, 2.0, **numbers), 4.0)
+        for numbers in (
+            {"lo": 2.0, "hi": 2.0, "threshold": 2.0, "score": 0.25},
+            {"lo": 2.5, "hi": 3.0, "threshold": 1.5, "score": 0.25},
+        )
+    )
+    assert (inside.realised, inside.qlike) == (2.0, 0.0)
+    assert (inside.covered, inside.brier) == (True, 0.25**2)
+    assert (spike.covered, spike.brier) == (False, 0.75**2)
+
+
+def test_sums_of_two_sets_of_forecasts() -> None:
+    """Each sum is added to its own; sums of another kind are refused."""
+    assert LossSums(1, 2, 3, 4).plus((10, 20, 30, 40)) == LossSums(11, 22, 33, 44)
+    assert PairedLosses(1, 2, 3).plus((10, 20, 30)) == PairedLosses(11, 22, 33)
+    for kind in (LossSums, PairedLosses):
+        with pytest.raises(ValueError, match="shorter"):
+            kind().plus((1.0,))
+
+
+def test_ids_name_the_end_of_the_minute() -> None:
+    """The id of the newest forecast; before the first there are none, and no scores."""
+    scores = SymbolScores("X")
+    assert scores.newest_prediction_id("ml") is None
+    assert scores.loss_sums("ml", 0) == LossSums()
+    scores.scores("ml", "d")
+    assert scores.newest_prediction_id("ml") is None
+    scores.issue("ml", "d", "2", [forecast("ml", START + 59, 1)])
+    assert scores.newest_prediction_id("ml") == "X/2026-01-05T01:00:00.000Z/ml-2"
+
+
+def test_the_test_begins_with_the_first_forecast() -> None:
+    """Every minute that has been forecast is compared, the first of the epoch included."""
+    scores = SymbolScores("X")
+    run(scores, range(4))
+    assert scores.paired_losses(0).n == scores.paired[0].test.n == 3
 
 
 def test_size_is_bounded() -> None:

@@ -8,7 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from volsvc.scoring.sequential_test import LEVEL, SequentialTest, pooled_log_wealth
+from volsvc.scoring.sequential_test import (
+    FRACTIONS,
+    LEVEL,
+    MAX_LOSS,
+    SequentialTest,
+    pooled_log_wealth,
+)
 from volsvc.training.scores import qlike
 
 
@@ -46,3 +52,21 @@ def test_a_better_challenger_is_found() -> None:
     assert (again.n, again.log_wealth_fitted) == (test.n, test.log_wealth_fitted)
     assert pooled_log_wealth([]) == 0.0
     assert pooled_log_wealth([test.log_wealth_fitted] * 3) == pytest.approx(test.log_wealth_fitted)
+
+
+def test_wealth_is_that_of_the_bets() -> None:
+    """The wealth is the mean over fractions of the product of bets on capped losses."""
+    losses = [(0.5, 0.25), (7.0, 1.0), (0.0, 9.0), (1.0, 1.0), (2.0, 0.125)]
+    test, wealth, opposite = SequentialTest(), [1.0] * len(FRACTIONS), [1.0] * len(FRACTIONS)
+    assert (test.n, test.log_wealth_fitted, test.log_wealth_reference) == (0, 0.0, 0.0)
+    for number, (reference, fitted) in enumerate(losses, 1):
+        test.add(reference, fitted)
+        edge = min(reference, MAX_LOSS) / MAX_LOSS - min(fitted, MAX_LOSS) / MAX_LOSS
+        wealth = [one * (1 + f * edge) for one, f in zip(wealth, FRACTIONS, strict=True)]
+        opposite = [one * (1 - f * edge) for one, f in zip(opposite, FRACTIONS, strict=True)]
+        assert test.n == number
+        assert math.exp(test.log_wealth_fitted) == pytest.approx(np.mean(wealth))
+        assert math.exp(test.log_wealth_reference) == pytest.approx(np.mean(opposite))
+        again = SequentialTest()
+        again.restore(json.loads(json.dumps(test.dump())))
+        test = again

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from volsvc.domain import NS
+from volsvc.failpoints import Point, armed
 from volsvc.serving import audit_log as module
 from volsvc.serving.audit_log import FILE, AuditLog, AuditLogError, entries, served_at, verify
 
@@ -84,6 +88,88 @@ def test_the_entry_in_force_at_a_time(tmp_path: Path) -> None:
     assert found["model"] == "ml-1"
     assert served_at(tmp_path, START + 15 * NS) == found
     assert served_at(tmp_path, START + 99 * NS) is None
+    assert AuditLog(tmp_path).at(START + 11 * NS) == found
+
+
+def test_a_file_is_filled_up_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next file is begun by the entry that would exceed it."""
+    fill(tmp_path, 2)
+    size = (tmp_path / FILE).stat().st_size
+    for limit, files in ((size, 1), (size - 1, 2)):
+        folder = tmp_path / str(limit)
+        monkeypatch.setattr(module, "MAX_BYTES", limit)
+        fill(folder, 2)
+        assert len(list(folder.iterdir())) == files
+        assert verify(folder) == (1, 2)
+
+
+def test_a_log_without_entries_has_no_numbers(tmp_path: Path) -> None:
+    """An empty folder is an unbroken chain."""
+    assert verify(tmp_path) == (0, 0)
+
+
+def test_an_entry_is_a_line_without_blanks(tmp_path: Path) -> None:
+    """Names stand in the order in which facts were given, after number and time."""
+    AuditLog(tmp_path).append(START, {"kind": "swap", "model": "ml 1"})
+    (line,) = (tmp_path / FILE).read_text().splitlines()
+    entry = json.loads(line)
+    assert list(entry) == ["seq", "time", "kind", "model", "prev", "hash"]
+    assert line == json.dumps(entry, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("torn", ['{"seq":1,"ti', "{"])
+def test_a_torn_first_line_leaves_an_empty_log(tmp_path: Path, torn: str) -> None:
+    """A crash in the first write of all is no damage."""
+    (tmp_path / FILE).write_text(torn)
+    assert AuditLog(tmp_path).note == ""
+    fill(tmp_path, 1)
+    assert verify(tmp_path) == (1, 1)
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let the system refuse to make files longer, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("entries_before", [0, 2])
+@pytest.mark.parametrize("written", [0, 1, 50])
+def test_a_line_that_was_written_in_part_is_cut(
+    written: int, entries_before: int, tmp_path: Path
+) -> None:
+    """A full disk costs the entry and no other; the log can be read meanwhile."""
+    fill(tmp_path, entries_before)
+    log, path = AuditLog(tmp_path), tmp_path / FILE
+    size = path.stat().st_size if entries_before else 0
+    with files_end_at(size + written), pytest.raises(OSError, match="File too large"):
+        log.append(START, {"kind": "swap"})
+    assert len(log.newest(9)) == entries_before
+    log.append(START, {"kind": "swap"})
+    assert verify(tmp_path) == (1, entries_before + 1)
+
+
+def test_an_entry_that_could_not_be_written_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one has its number, also after a file that was full."""
+    points: tuple[Point, ...] = ("audit_log_opened", "audit_log_rotated")
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    log = AuditLog(tmp_path)
+    log.append(START, {"kind": "start"})
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    for point in points:
+        with armed(point, full), pytest.raises(OSError, match="No space"):
+            log.append(START, {"kind": "swap"})
+        log.append(START, {"kind": "swap"})
+    assert verify(tmp_path) == (1, 3)
 
 
 def test_a_torn_line_is_cut(tmp_path: Path) -> None:

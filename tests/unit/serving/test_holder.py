@@ -87,6 +87,21 @@ def test_rollback_and_back() -> None:
     assert holder.shadow is None
 
 
+def test_a_rollback_leaves_old_reasons_behind() -> None:
+    """A model that an operator returns to is the one asked for, whatever was wrong at that time."""
+    holder = ModelHolder(DesiredModel("ml", fitted("1"), load_error="the registry is away"))
+    change(holder, "alias", fitted=fitted("2"), load_error=None)
+    holder.rollback("rollback")
+    assert (holder.current.name, holder.current.fallback) == ("ml-1", False)
+    assert holder.desired.load_error is None
+
+
+def test_the_active_model_answers() -> None:
+    """A call gets the active model, which is named beside the result."""
+    model = fitted("1")
+    assert with_fallback(Serving(model, "ml"), lambda used: used.version) == (model, "1")
+
+
 def test_the_baseline_replaces_a_model_that_fails() -> None:
     """The baseline answers the one call; if it fails too, the error is raised."""
 

@@ -1,0 +1,370 @@
+"""Versions of a registry become verified models: resolved, downloaded, proved, kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import pickle
+import shutil
+import sys
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.unit.serving.interpreter import Interpreter
+from tests.unit.serving.test_candidate import Watched
+from volsvc.config.model import ModelSettings
+from volsvc.models import PACKAGED, ArtefactError, Baseline, Model, packaged
+from volsvc.serving.artefact_cache import ModelCache
+from volsvc.serving.model_choice import BASELINE
+from volsvc.serving.model_loader import SWITCH_INTERVAL_S, ModelLoader
+from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
+
+
+class Slow(Baseline):
+    """A model that takes a while to read; it notes how often threads are switched meanwhile."""
+
+    intervals: ClassVar[list[float]] = []
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.intervals.append(sys.getswitchinterval())
+        time.sleep(0.4)
+        self.__dict__.update(state)
+
+
+class Files:
+    """A registry of files. Implements `RegistryClient`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: dict[str, RegisteredVersion] = {}
+        self.paths: dict[str, Path | None] = {}
+        self.alias: str | None = None
+        self.fault: Exception | None = None
+        self.delay_s = 0.0
+        self.downloads: list[str] = []
+        self.closed = False
+
+    def register(
+        self, version: str, path: Path | None, digest: str | None = None, variant: str | None = None
+    ) -> RegisteredVersion:
+        found = RegisteredVersion(version, digest, variant, "")
+        self.found, self.paths[version] = {version: found, **self.found}, path
+        return found
+
+    def pickle(self, version: str, model: Model | None = None) -> RegisteredVersion:
+        """Register a model as a pickle, which no process has to verify."""
+        model = model or Watched()
+        # Each file has another digest.
+        model.version = f"of {version}"
+        path = self.folder / f"{version}.pkl"
+        path.write_bytes(pickle.dumps(model))
+        return self.register(version, path, hashlib.sha256(path.read_bytes()).hexdigest(), "ml")
+
+    async def _answer(self) -> None:
+        if self.fault:
+            raise self.fault
+        await asyncio.sleep(self.delay_s)
+
+    async def aliases(self) -> Mapping[str, str]:
+        """Return the alias, beside others."""
+        await self._answer()
+        return {"baseline": "1", **({"ml": self.alias} if self.alias else {})}
+
+    async def versions(self) -> list[RegisteredVersion]:
+        """Return every version, newest first."""
+        await self._answer()
+        return list(self.found.values())
+
+    async def download(self, version: RegisteredVersion, folder: Path) -> Path | None:
+        """Copy the file of a version."""
+        await self._answer()
+        self.downloads.append(version.version)
+        path = self.paths[version.version]
+        return Path(shutil.copyfile(path, folder / f"new{path.suffix}")) if path else None
+
+    async def close(self) -> None:
+        """Note the end."""
+        self.closed = True
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """A registry without versions."""
+    (tmp_path / "registry").mkdir()
+    return Files(tmp_path / "registry")
+
+
+def loader_of(files: Files, **settings: Any) -> ModelLoader:
+    """Return a loader that a start of the daemon would build."""
+    digests = tuple(found.digest for found in files.found.values() if found.digest)
+    model = ModelSettings(name="ours", allowed_pickles=digests, **settings)
+    return ModelLoader(model, files, ModelCache(files.folder.parent, "uri", "ours"))
+
+
+# --- which version ------------------------------------------------------------------------
+
+
+async def test_the_wanted_version(files: Files) -> None:
+    """A number is itself, nothing is the alias's version, and `latest` is no baseline."""
+    loader = loader_of(files)
+    assert await loader.resolve("") is None
+    assert await loader.resolve("latest") is None
+    files.register("1", None, BASELINE.digest)
+    files.register("2", None, None, "baseline")
+    assert await loader.resolve("latest") is None
+    files.register("3", None, "d3", "ml")
+    files.register("4", None, None, None)
+    files.register("5", None, BASELINE.digest, "baseline")
+    files.alias = "3"
+    assert await loader.resolve("latest") == "4"
+    assert await loader.resolve("") == "3"
+    assert await loader.resolve("77") == "77"
+
+
+async def test_a_version_is_found(files: Files) -> None:
+    """By its number, or by the alias."""
+    loader, three, four = loader_of(files), files.register("3", None), files.register("4", None)
+    files.alias = "3"
+    assert (await loader.find("4"), await loader.find(None)) == (four, three)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"), [("9", "'9'"), (None, "'ml'"), ("latest", "'latest'")]
+)
+async def test_a_version_that_is_not_there(wanted: str | None, named: str, files: Files) -> None:
+    """The error names the model and the version, or the alias."""
+    files.register("1", None, None, "baseline")
+    with pytest.raises(ArtefactError, match=f"^ours has no version {named}$"):
+        await loader_of(files).find(wanted)
+
+
+@pytest.mark.parametrize(
+    ("digest", "variant"), [(BASELINE.digest, None), (None, "baseline"), ("d" * 64, "baseline")]
+)
+async def test_the_baseline_is_code(digest: str | None, variant: str | None, files: Files) -> None:
+    """Nothing is downloaded for it."""
+    version = files.register("1", None, digest, variant)
+    assert await loader_of(files).load(version) is BASELINE
+    assert files.downloads == []
+
+
+# --- loads --------------------------------------------------------------------------------
+
+
+async def test_a_model_is_downloaded_once(files: Files) -> None:
+    """It is the same object while it is loaded, and comes from the disk after a restart."""
+    version = files.pickle("3")
+    loader = loader_of(files)
+    Watched.asked.clear()
+    model = await loader.load(version)
+    assert (model.variant, model.version, model.digest) == ("ml", "3", version.digest)
+    assert len(Watched.asked) == 4, "a new pickle is tried with many rows"
+    assert await loader.load(version) is model
+    restarted = loader_of(files)
+    Watched.asked.clear()
+    again = await restarted.load(version)
+    assert (again.version, again.digest, again is model) == ("3", version.digest, False)
+    assert len(Watched.asked) == 2, "one that was verified before is tried with few"
+    assert files.downloads == ["3"]
+
+
+async def test_one_artefact_under_two_numbers(files: Files) -> None:
+    """Each version has its number, although the file is downloaded once."""
+    version = files.pickle("3")
+    loader = loader_of(files)
+    models = [await loader.load(version._replace(version=number)) for number in ("3", "4", "3")]
+    assert [model.version for model in models] == ["3", "4", "3"]
+    assert models[2] is models[0]
+    assert files.downloads == ["3"]
+
+
+async def test_a_version_without_our_tags_is_downloaded(files: Files) -> None:
+    """Its digest is not known before."""
+    tagged = files.pickle("3")
+    loader = loader_of(files)
+    for _ in range(2):
+        model = await loader.load(tagged._replace(digest=None, variant=None))
+        assert model.digest == tagged.digest
+    assert files.downloads == ["3", "3"]
+
+
+async def test_the_last_three_models_stay_loaded(files: Files) -> None:
+    """The least recently used one is released."""
+    versions = {number: files.pickle(number) for number in "1234"}
+    loader = loader_of(files)
+    held = {number: weakref.ref(await loader.load(versions[number])) for number in "123"}
+    await loader.load(versions["1"])
+    gc.collect()
+    assert all(model() for model in held.values())
+    held["4"] = weakref.ref(await loader.load(versions["4"]))
+    gc.collect()
+    assert [number for number, model in held.items() if model()] == ["1", "3", "4"]
+
+
+async def test_a_version_without_artefact_is_refused(files: Files) -> None:
+    """The version of somebody else's model is named."""
+    with pytest.raises(ArtefactError, match=r"^version 3 holds no \.npz artefact$"):
+        await loader_of(files).load(files.register("3", None, "d"))
+
+
+async def test_a_file_of_another_digest_is_refused_and_not_kept(files: Files) -> None:
+    """The registry's tag and the file contradict each other."""
+    version = files.pickle("3")
+    loader = loader_of(files)
+    wrong = version._replace(digest="f" * 64)
+    with pytest.raises(ArtefactError, match="is not ffffffffffff"):
+        await loader.load(wrong)
+    assert list((files.folder.parent / "models").iterdir()) == []
+
+
+async def test_a_file_that_vanishes_is_the_artefacts_fault(files: Files, tmp_path: Path) -> None:
+    """The reason of the system is given."""
+    version = files.pickle("3")
+    loader = loader_of(files)
+    kept = tmp_path / "models" / f"{version.digest}.pkl"
+    kept.parent.mkdir()
+    kept.mkdir()
+    with pytest.raises(ArtefactError, match=rf"^{kept.name}: Is a directory$"):
+        await loader.load(version)
+
+
+async def test_a_load_that_takes_too_long_is_refused(files: Files) -> None:
+    """The setting that limits it is named."""
+    version = files.pickle("3", Slow())
+    with pytest.raises(ArtefactError) as raised:
+        await loader_of(files, load_timeout_s=0.2).load(version)
+    assert str(raised.value) == "was not proved within model.load_timeout_s = 0.2"
+
+
+async def test_threads_are_switched_often_during_a_load(files: Files) -> None:
+    """The event loop would wait long for a thread that reads; afterwards it is as usual."""
+    usual_s = sys.getswitchinterval()
+    version = files.pickle("3", Slow())
+    Slow.intervals.clear()
+    await loader_of(files, load_timeout_s=60).load(version)
+    assert Slow.intervals == [pytest.approx(SWITCH_INTERVAL_S)]
+    assert sys.getswitchinterval() == usual_s
+
+
+# --- the process that verifies ------------------------------------------------------------
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Interpreter:
+    """A process that has nothing to say against a file."""
+    interpreter = Interpreter(tmp_path / "bin", monkeypatch)
+    interpreter.does('test -f "$3"')
+    return interpreter
+
+
+async def test_a_new_file_is_verified_in_a_process(files: Files, interpreter: Interpreter) -> None:
+    """It gets file, digest and settings; a file of the cache is not verified again."""
+    digest = packaged().model.digest
+    version = files.register("3", PACKAGED, digest, "ml")
+    loader = loader_of(files, time_budget_ms=5000)
+    model = await loader.load(version)
+    assert (model.version, model.digest) == ("3", digest)
+    module, path, *rest = interpreter.arguments[1:]
+    assert interpreter.arguments[0] == "-m"
+    assert (module, Path(path).name, rest[0]) == ("volsvc.serving.candidate", "new.npz", digest)
+    settings = ModelSettings.model_validate_json(rest[1])
+    assert (settings.time_budget_ms, settings.name) == (5000, "ours")
+    await loader_of(files, time_budget_ms=5000).load(version)
+    assert interpreter.runs == 1
+
+
+async def test_a_digest_that_is_not_known_is_empty(files: Files, interpreter: Interpreter) -> None:
+    """The process then takes any digest."""
+    await loader_of(files, time_budget_ms=5000).load(files.register("3", PACKAGED))
+    assert interpreter.arguments[3] == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo first >&2; echo mid >&2; echo is not finite >&2; exit 1", "is not finite"),
+        ("echo out; exit 3", "its proof ended by 3"),
+        ("kill -9 $$", "its proof ended by -9"),
+        (r"printf 'na\357ve\n' >&2; exit 1", "na\N{REPLACEMENT CHARACTER}ve"),
+    ],
+)
+async def test_a_file_that_the_process_refuses(
+    script: str, reason: str, files: Files, interpreter: Interpreter
+) -> None:
+    """The reason is the last line of its errors, or how it ended; the file is not kept."""
+    interpreter.does(script)
+    with pytest.raises(ArtefactError) as raised:
+        await loader_of(files).load(files.register("3", PACKAGED))
+    assert str(raised.value) == reason
+    assert list((files.folder.parent / "models").iterdir()) == []
+
+
+async def test_a_process_that_takes_too_long_is_ended(
+    files: Files, interpreter: Interpreter
+) -> None:
+    """The setting that limits it is named."""
+    interpreter.does("exec sleep 60")
+    with pytest.raises(ArtefactError, match=r"within model\.load_timeout_s = 0\.3$"):
+        await loader_of(files, load_timeout_s=0.3).load(files.register("3", PACKAGED))
+    interpreter.wait_for_end()
+
+
+async def test_a_pickle_that_is_not_allowed_is_not_opened(
+    files: Files, interpreter: Interpreter
+) -> None:
+    """Neither here nor in a process of its own."""
+    version = files.pickle("3", Slow())
+    loader = ModelLoader(ModelSettings(), files, ModelCache(files.folder.parent, "", ""))
+    Slow.intervals.clear()
+    with pytest.raises(ArtefactError, match="is a pickle"):
+        await loader.load(version)
+    assert (Slow.intervals, interpreter.runs) == ([], 0)
+
+
+# --- the registry -------------------------------------------------------------------------
+
+
+async def test_a_registry_that_does_not_answer_in_time(files: Files) -> None:
+    """Every call has the time of model.load_timeout_s."""
+    files.delay_s = 60.0
+    loader = loader_of(files, load_timeout_s=0.1)
+    for call in (loader.resolve(""), loader.resolve("latest"), loader.find("1")):
+        with pytest.raises(RegistryAwayError, match=r"^the registry does not answer in 0\.1 s$"):
+            await call
+    with pytest.raises(RegistryAwayError, match="does not answer"):
+        await loader.load(RegisteredVersion("1", None, None, ""))
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyError("a"), TypeError("a"), ValueError("a"), AttributeError()]
+)
+async def test_an_answer_that_is_not_mlflows(fault: Exception, files: Files) -> None:
+    """Something else may listen at the address; the error shows what did not fit."""
+    files.fault = fault
+    with pytest.raises(RegistryAwayError) as raised:
+        await loader_of(files).find("1")
+    assert str(raised.value) == f"the registry's answer is not MLflow's: {fault!r}"
+
+
+async def test_the_last_good_model_is_recorded(files: Files) -> None:
+    """The record is that of the cache, with the alias's version."""
+    loader = loader_of(files)
+    assert loader.last_good() is None
+    files.pickle("3")
+    loader = loader_of(files)
+    loader.remember(await loader.load(files.found["3"]), "9")
+    note = loader_of(files).last_good()
+    assert note is not None
+    assert (note.version, note.seen, note.digest) == ("3", "9", files.found["3"].digest)
+
+
+async def test_closing_closes_the_registry(files: Files) -> None:
+    """The loader owns its registry."""
+    await loader_of(files).close()
+    assert files.closed
