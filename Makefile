@@ -1,5 +1,5 @@
-# Everything needs Python 3.11 or later; `make test` also needs apt-get where Java, Maven,
-# Chromium, Prometheus or the like are missing.
+# Everything needs Python 3.11 or later. `make test` installs Java, Maven, Chromium and Prometheus
+# with apt where it can, and skips the tests of what is still missing.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,13 +22,18 @@ $(BIN)/python:
 	  || { echo "volsvc needs Python 3.11 or later: apt-get install python3, or PYTHON=/path/to/it"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "apt-get install python3-venv, then try again"; exit 1; }
 
-# What has been installed is noted in a stamp; the larger set serves for the smaller one too.
+# What has been installed is noted in a stamp; a larger set serves for the smaller ones too.
 $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
-	@test $(VENV)/.dev -nt pyproject.toml || $(BIN)/python -m pip install -q -c constraints.txt -e '.[mlflow]'
+	@test $(VENV)/.test -nt pyproject.toml || test $(VENV)/.dev -nt pyproject.toml \
+	  || sh tests/install-python.sh $(BIN)/python mlflow
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	@test $(VENV)/.dev -nt pyproject.toml || sh tests/install-python.sh $(BIN)/python test
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	sh tests/install-python.sh $(BIN)/python dev
 	@touch $@
 
 .PHONY: run
@@ -39,10 +44,10 @@ run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --spee
 kafka: $(KAFKA_LIBS)/.complete ## Fetch the broker that the Kafka tests start
 
 $(KAFKA_LIBS)/.complete: tests/kafka/pom.xml tests/install-system.sh
-	sh tests/install-system.sh java=default-jre-headless mvn=maven kcat=kcat
-	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
-	  -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
-	@touch $@
+	@sh tests/install-system.sh java=default-jre-headless mvn=maven kcat=kcat
+	@if command -v mvn >/dev/null; then \
+	  mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+	    -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS) && touch $@; fi
 
 .PHONY: chromium
 chromium:
@@ -62,19 +67,26 @@ linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that
 	sh tests/deploy/tools/install.sh .cache/lint $(BIN)/python
 	@touch $@
 
-# The browser's driver and pytest-asyncio do not share a process.
+# The browser's driver and pytest-asyncio do not share a process. A worker per processor; the tests
+# of a group, a file unless it says otherwise, stay together on one (tests/conftest.py).
+BROWSER_TESTS := $(BIN)/python -m pytest -q -n auto --dist loadgroup -c tests/browser/pytest.ini \
+  --rootdir=. --confcutdir=.
+TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup
+
 .PHONY: test
-test: $(VENV)/.dev kafka chromium prometheus linters wrk ## Install what is needed and run every test
-	$(BIN)/python -m pytest -q -c tests/browser/pytest.ini tests/browser
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test kafka chromium prometheus ## Install what is needed, and run all but the long tests
+	$(BROWSER_TESTS) -m 'not long' tests/browser
+	$(TESTS) -m 'not long' $(ARGS)
 
-.PHONY: test-long
-test-long: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long forms of tests too
-	$(BIN)/python -m pytest -m 'slow or not slow' --hypothesis-profile=new $(ARGS)
+.PHONY: test-rest
+test-rest: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long tests, which make test leaves out
+	$(BROWSER_TESTS) -m long tests/browser
+	$(TESTS) -m long $(ARGS)
 
-.PHONY: test-fast
-test-fast: $(VENV)/.dev ## Run the tests that need no broker
-	$(BIN)/python -m pytest -q tests/unit tests/web tests/client tests/app tests/live tests/training $(ARGS)
+.PHONY: test-all
+test-all: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run every test
+	$(BROWSER_TESTS) tests/browser
+	$(TESTS) $(ARGS)
 
 .PHONY: monitoring
 monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read, and tables of docs/
@@ -128,6 +140,10 @@ report: $(VENV)/.dev ## Put the figures of the newest runs into docs/report.md
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and request reader
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Plant small faults in packages, one at a time; ARGS='scoring --survivors'
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: train
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings

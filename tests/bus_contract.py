@@ -49,7 +49,7 @@ async def take(bus: Bus, topic: str, count: int, *, commit: bool, group: str = "
     subscription = bus.subscribe(topic, group, RecordingListener())
     batches = subscription.batches()
     taken: list[Record] = []
-    async with asyncio.timeout(30), aclosing(batches):  # type: ignore[type-var]
+    async with asyncio.timeout(60), aclosing(batches):  # type: ignore[type-var]
         async for batch in batches:
             taken += batch
             if commit and batch:
@@ -133,7 +133,7 @@ class BusContract:
         await bus.publish(topics.ticks, records(10))
         subscription = bus.subscribe(topics.ticks, "g", RecordingListener())
         taken: list[Record] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for batch in subscription.batches():
                 taken += batch
                 if len(taken) == 10:

@@ -10,18 +10,25 @@ import pytest
 from aiohttp import web_app
 from hypothesis import settings
 
-from volsvc.commands.files import generate_file
+from tests.made import generated
 
 # OpenMP's threads spin while they wait for a processor that other tests use: fits took many times
 # as long. It reads the variable when scikit-learn is imported, which tests and children do later.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline, because a busy machine is no fault of the code; benchmarks measure speed. Each commit
-# gets the same examples, so that its tests give the same result twice; `make test-long` finds new
+# gets the same examples, so that its tests give the same result twice; the profile `new` finds new
 # ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("new", deadline=None)
 settings.load_profile("same")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module on one worker, because they share its fixtures."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
@@ -32,23 +39,12 @@ def no_daemon_outlives_its_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recording() -> Path:
     """Return a recording of twenty minutes of three generated markets."""
-    path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson.gz"
-    generate_file(
-        path,
-        minutes=20,
-        seed=11,
-        symbols=("BTC-USD", "ETH-USD", "SOL-USD"),
-        start="2026-01-05T14:00:00Z",
-    )
-    return path
+    return generated("ticks.ndjson.gz", ("BTC-USD", "ETH-USD", "SOL-USD"), minutes=20, seed=11)
 
 
 @pytest.fixture(scope="session")
-def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def minutes() -> Path:
     """Return a recording of six minutes of two generated markets."""
-    path = tmp_path_factory.mktemp("ticks") / "minutes.ndjson"
-    symbols = ("BTC-USD", "ETH-USD")
-    generate_file(path, minutes=6, seed=3, symbols=symbols, start="2026-01-05T14:00:00Z")
-    return path
+    return generated("ticks.ndjson", ("BTC-USD", "ETH-USD"), minutes=6, seed=3)

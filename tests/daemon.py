@@ -14,16 +14,18 @@ from typing import Any
 
 import aiohttp
 
+from tests.waiting import PATIENCE
+
 READY_S = 30.0
 
 
 async def eventually(
     state: Callable[[], Awaitable[bool]], within_s: float, what: str, every_s: float = 0.05
 ) -> None:
-    """Wait until a state holds; fails after `within_s`, and names `what` was waited for."""
-    deadline = time.monotonic() + within_s
+    """Wait until a state holds; fails after PATIENCE times `within_s`, and names `what` it was."""
+    deadline = time.monotonic() + PATIENCE * within_s
     while not await state():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE * within_s} s: {what}"
         await asyncio.sleep(every_s)
 
 
@@ -46,7 +48,7 @@ class RunningDaemon:
     async def wait_ready(self) -> None:
         """Read the line that names the address, then collect the log."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout(PATIENCE * READY_S):
             line = (await self.process.stdout.readline()).decode()
         assert "ready at" in line, f"{line!r}: {await self._rest()}"
         self.url = line.split("ready at ")[1].strip().rstrip("/")
@@ -90,7 +92,7 @@ class RunningDaemon:
         """Send a signal and return the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(PATIENCE * within_s):
             code = await self.process.wait()
             if self._reader is not None:
                 await self._reader
@@ -152,7 +154,7 @@ async def command(
 ) -> tuple[int, str, str]:
     """Run a volsvc command to its end; return exit code, standard output and standard error."""
     process = await launch(*arguments, env=env, cwd=cwd)
-    async with asyncio.timeout(within_s):
+    async with asyncio.timeout(PATIENCE * within_s):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

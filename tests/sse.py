@@ -52,7 +52,7 @@ class Reader:
             before = self._fields.get(name)
             self._fields[name] = value if before is None else f"{before}\n{value}"
 
-    async def take(self, count: int, within_s: float = 10) -> list[ReceivedEvent]:
+    async def take(self, count: int, within_s: float = 60) -> list[ReceivedEvent]:
         """Return so many events, or those until the end; raises TimeoutError if too few arrive."""
         got = []
         async with asyncio.timeout(within_s):

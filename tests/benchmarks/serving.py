@@ -114,10 +114,18 @@ class Loaded(NamedTuple):
 
 
 async def loaded(
-    served: Service, path: str, seconds: int, connections: int, rows: int = 0, **script: Path
+    bench: Bench,
+    served: Service,
+    path: str,
+    seconds: int,
+    connections: int,
+    rows: int = 0,
+    **script: Path,
 ) -> Loaded:
     """Load a server with as many requests as it answers, once its previous work is done."""
-    await eventually(_server_cpu_idles, SETTLED_S, "the servers' processor is idle")
+    # Without peers nothing lingers, and other work on the machine is none of ours to wait for.
+    if bench.peers is not None:
+        await eventually(_server_cpu_idles, SETTLED_S, "the servers' processor is idle")
     used = served.cpu_s()
     found = await wrk(served.url + path, seconds, connections, rows, **script)
     used = served.cpu_s() - used
@@ -171,15 +179,15 @@ async def single_rows(
     """Measure one row a request over 32 connections."""
     seconds = bench.sizes.http_s
     works: dict[str, Load] = {
-        "volsvc": lambda: loaded(served, "/predict", seconds, CONNECTIONS, 1),
-        "bare handler": lambda: loaded(ceiling, "/predict", seconds, CONNECTIONS, 1),
+        "volsvc": lambda: loaded(bench, served, "/predict", seconds, CONNECTIONS, 1),
+        "bare handler": lambda: loaded(bench, ceiling, "/predict", seconds, CONNECTIONS, 1),
     }
     async with AsyncExitStack() as stack:
         if peer is not None:
             other = await stack.enter_async_context(mlflow_serving(bench))
-            works[FASTAPI] = lambda: loaded(peer, "/predict", seconds, CONNECTIONS, 1)
+            works[FASTAPI] = lambda: loaded(bench, peer, "/predict", seconds, CONNECTIONS, 1)
             works["mlflow models serve"] = lambda: loaded(
-                other, "/invocations", seconds, CONNECTIONS, 1, script=INVOCATIONS
+                bench, other, "/invocations", seconds, CONNECTIONS, 1, script=INVOCATIONS
             )
         for work in works.values():
             await work()
@@ -234,7 +242,7 @@ async def _bodies(
     rounds = bench.sizes.rounds if size == LARGE else min(bench.sizes.rounds, MOST_ROUNDS)
 
     def load(served: Service, path: str) -> Load:
-        return lambda: loaded(served, path, BODY_S, 1, size)
+        return lambda: loaded(bench, served, path, BODY_S, 1, size)
 
     found = await turns_of(rounds, *(load(*target) for target in targets.values()))
     return {
@@ -269,7 +277,7 @@ async def newest(bench: Bench, served: Service, ceiling: Service) -> Results:
     """Measure GET /latest/{symbol} of a symbol that ticks meanwhile."""
 
     def load(each: Service) -> Load:
-        return lambda: loaded(each, f"/latest/{SYMBOL}", bench.sizes.http_s, CONNECTIONS)
+        return lambda: loaded(bench, each, f"/latest/{SYMBOL}", bench.sizes.http_s, CONNECTIONS)
 
     found = await turns_of(bench.sizes.rounds, load(served), load(ceiling))
     (rate, _, cpu), (theirs, _, their_cpu) = map(figures_of, found, ("volsvc", "bare handler"))
@@ -291,7 +299,7 @@ async def fast_path(bench: Bench, served: Service, plain: Service) -> list[Row]:
     ):
 
         def load(each: Service, path: str = path, posted: int = posted) -> Load:
-            return lambda: loaded(each, path, bench.sizes.http_s, CONNECTIONS, posted)
+            return lambda: loaded(bench, each, path, bench.sizes.http_s, CONNECTIONS, posted)
 
         found = await turns_of(bench.sizes.rounds, load(served), load(plain))
         (_, _, cpu), (_, _, other) = map(figures_of, found, ("volsvc", MIDDLEWARE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,13 @@ from volsvc.config.settings import FeatureSettings
 from volsvc.features import SymbolTable
 from volsvc.models import packaged
 
+pytestmark = pytest.mark.long
+
 Part = Callable[[Bench], Results | Awaitable[Results]]
 
 ROW = {"ret_mean": 1e-6, "ret_std": 3e-5, "n": 49, "span_s": 10.0}
-NEEDS_WRK = pytest.mark.skipif(shutil.which("wrk") is None, reason="apt-get install wrk")
 PARTS = [
-    pytest.param(serving.measure, marks=NEEDS_WRK, id="http"),
+    pytest.param(serving.measure, id="http"),
     pytest.param(inference.measure, id="inference"),
     pytest.param(engine.measure, id="engine"),
     pytest.param(curves.measure, id="curves"),
@@ -116,6 +116,7 @@ async def predicted(client: aiohttp.ClientSession, body: str) -> list[tuple[Any,
 def test_live_rows_alone_and_together() -> None:
     """The fitted model gives a live row the same bits alone and among others."""
     model, rows = packaged().model, inference.live_rows()
+    assert len(rows) > 20
     together = model.predict(rows, 60.0)
     for at in range(len(rows)):
         alone = model.predict(rows[at : at + 1], 60.0)

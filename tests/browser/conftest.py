@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.served import Served, ServedHere, in_thread
 from tests.daemon import metric_sum
+from tests.made import generated
+from tests.needs import chromium
 from tests.waiting import until
-from volsvc.commands.files import generate_file
 from volsvc.telemetry.logs import configure_logs
 
 configure_logs("warning", "console")
+# As long as a busy machine may take; what is slow by itself is seen by benchmarks.
+expect.set_options(timeout=120_000)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-sandbox"),
@@ -29,20 +30,17 @@ OPTIONS = (
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium, without a profile."""
-    assert CHROMIUM is not None, "apt-get install chromium"
+    program = chromium()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recording() -> Path:
     """Forty minutes of three generated markets: enough for meaningful scores."""
-    path = tmp_path_factory.mktemp("ticks") / "ticks.ndjson.gz"
-    symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
-    generate_file(path, minutes=40, seed=11, symbols=symbols, start="2026-01-05T14:00:00Z")
-    return path
+    return generated("ticks.ndjson.gz", ("BTC-USD", "ETH-USD", "SOL-USD"), minutes=40, seed=11)
 
 
 @pytest.fixture(scope="module")

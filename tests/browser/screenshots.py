@@ -16,8 +16,9 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUM, OPTIONS
+from tests.browser.conftest import OPTIONS
 from tests.browser.served import Served, in_process
+from tests.needs import chromium
 from tests.waiting import until
 from volsvc.commands.files import generate_file
 
@@ -49,11 +50,11 @@ def main() -> None:
     arguments = ("--port", "0", "--path", str(recording), "--speed", str(SPEED))
     try:
         with in_process(folder, *arguments, env={}) as served, sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+            browser = playwright.chromium.launch(executable_path=chromium(), args=list(OPTIONS))
             _live_through(served)
             for name, options in LOOKS.items():
-                _take(chromium, served, name, options)
-            chromium.close()
+                _take(browser, served, name, options)
+            browser.close()
     finally:
         shutil.rmtree(folder)
 
@@ -71,8 +72,8 @@ def _live_through(served: Served) -> None:
     served.ask("/models/active", "PUT", {"variant": "ml"})
 
 
-def _take(chromium: Browser, served: Served, name: str, options: dict[str, Any]) -> None:
-    context = chromium.new_context(**options)
+def _take(browser: Browser, served: Served, name: str, options: dict[str, Any]) -> None:
+    context = browser.new_context(**options)
     page = context.new_page()
     page.goto(f"{served.url}/#BTC-USD")
     expect(page.locator("#record tbody tr").first).to_be_visible(timeout=20_000)

@@ -30,7 +30,7 @@ def test_the_page_works_offline(address: str, browser: Browser) -> None:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(address + "/docs")
     operations = page.locator(".opblock")
-    expect(operations).to_have_count(len(ROUTES), timeout=20_000)
+    expect(operations).to_have_count(len(ROUTES))
     predict = page.locator("#operations-default-post_predict")
     predict.locator("button.opblock-summary-control").click()
     predict.get_by_role("button", name="Try it out").click()

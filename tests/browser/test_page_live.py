@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
@@ -37,16 +38,16 @@ def test_a_killed_daemon_is_survived(tmp_path: Path, open_page: Open) -> None:
     port = str(free_port())
     with in_process(tmp_path, "--port", port, env={}) as served:
         page = open_page(served.url).page
-        expect(page.locator("#connection")).to_have_text("Live", timeout=20_000)
-        expect(page.locator("#rows tr")).to_have_count(3, timeout=20_000)
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(page.locator("#rows tr")).to_have_count(3)
         before = shown_price(page)
         until(lambda: shown_price(page) != before, 20, "prices move")
-    expect(page.locator("#connection")).to_have_text("Reconnecting", timeout=10_000)
-    expect(page.locator("#banner")).to_contain_text("No connection", timeout=10_000)
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
+    expect(page.locator("#banner")).to_contain_text("No connection")
     expect(page.locator("#rows tr")).to_have_count(3)
     kept = shown_price(page)
     with in_process(tmp_path, "--port", port, env={}):
-        expect(page.locator("#connection")).to_have_text("Live", timeout=30_000)
+        expect(page.locator("#connection")).to_have_text("Live")
         expect(page.locator("#banner")).to_be_hidden()
         until(lambda: shown_price(page) != kept, 20, "prices move again")
 
@@ -55,7 +56,7 @@ def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
     """A stream that ends is followed by one that begins after the last event of the first."""
     with in_thread(tmp_path, {"model": {"variant": "baseline"}}) as served:
         page = open_page(served.url).page
-        expect(page.locator("#rows tr")).to_have_count(3, timeout=20_000)
+        expect(page.locator("#rows tr")).to_have_count(3)
         boot = served.daemon.services.hub.boot
         with page.expect_request(lambda request: "last-event-id" in request.headers) as asked:
             for subscriber in tuple(served.daemon.services.hub._subscribers):
@@ -65,6 +66,7 @@ def test_an_ended_stream_goes_on(tmp_path: Path, open_page: Open) -> None:
         until(lambda: shown_price(page) != kept, 20, "prices move again")
 
 
+@pytest.mark.long
 def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
     """A swap from before the page was opened is a mark at the first forecast of the new model."""
     with in_thread(tmp_path, {"replay": {"speed": 40}}) as served:
@@ -78,7 +80,7 @@ def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
         served.ask("/models/active", "PUT", {"variant": "baseline"})
         until(lambda: models() == {"ml", "baseline"}, 20, "forecasts of both")
         page = open_page(f"{served.url}/#BTC-USD").page
-        expect(page.locator("#record tbody tr")).not_to_have_count(0, timeout=30_000)
+        expect(page.locator("#record tbody tr")).not_to_have_count(0)
         cursor, spoken = page.locator("#cursor"), ""
         cursor.focus()
         for _ in range(60):
@@ -139,6 +141,7 @@ def frames_of(page: Page) -> Frames:
     return Frames(frames / seconds, work_ms)
 
 
+@pytest.mark.long
 def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> None:
     """50 symbols at 100 events per second leave 30 frames per second.
 
@@ -154,7 +157,7 @@ def test_many_symbols_keep_the_frame_rate(tmp_path: Path, open_page: Open) -> No
     arguments = ("--port", "0", "--symbols", names, "--speed", "2")
     with in_process(tmp_path, *arguments, env={"VOLSVC_MODEL__VARIANT": "baseline"}) as served:
         page = open_page(served.url).page
-        expect(page.locator("#rows tr")).to_have_count(50, timeout=30_000)
+        expect(page.locator("#rows tr")).to_have_count(50)
         rate = page.locator("#rate")
         until(
             lambda: float(rate.get_attribute("data-value") or 0) >= EVENTS_PER_S, 40, "100 events/s"
@@ -182,13 +185,14 @@ SHIFTS = """(seconds) => new Promise((resolve) => {
 })"""
 
 
+@pytest.mark.long
 def test_nothing_jumps(tmp_path: Path, open_page: Open) -> None:
     """While numbers change, the browser counts no shift of the layout."""
     arguments = ("--port", "0", "--speed", "40")
     with in_process(tmp_path, *arguments, env={"VOLSVC_MODEL__VARIANT": "baseline"}) as served:
         page = open_page(served.url).page
-        expect(page.locator("#rows tr")).to_have_count(3, timeout=30_000)
-        expect(page.locator("#record tbody tr")).not_to_have_count(0, timeout=30_000)
+        expect(page.locator("#rows tr")).to_have_count(3)
+        expect(page.locator("#record tbody tr")).not_to_have_count(0)
         assert page.evaluate(SHIFTS, WATCHED_S) < 0.02
 
 

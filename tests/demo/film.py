@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,8 @@ from typing import Final
 
 from playwright.async_api import Page, async_playwright
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome")
+from tests.needs import chromium
+
 OPTIONS: Final = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-sandbox"),
@@ -75,8 +75,8 @@ async def filming(url: str, folder: Path) -> AsyncIterator[Film]:
     """Film the page at `url` until the block ends."""
     folder.mkdir(exist_ok=True)
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
-        page = await chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=list(OPTIONS))
+        page = await browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         film = Film(page, folder)
         await film.open(url)
         camera = asyncio.create_task(film.roll())
@@ -85,4 +85,4 @@ async def filming(url: str, folder: Path) -> AsyncIterator[Film]:
         finally:
             camera.cancel()
             await asyncio.wait({camera})
-            await chromium.close()
+            await browser.close()

@@ -26,9 +26,9 @@ from tests.daemon import eventually
 from tests.deploy.image import Image, read_images
 from tests.deploy.translation import Translation
 from tests.kafka.broker import Broker
+from tests.needs import LINTERS, need
 
 ROOT = Path(__file__).parents[2]
-LOADER = ROOT / ".cache" / "lint" / "bin" / "compose"
 BROKER, ABSENT = "redpanda", "grafana"
 # The program that stands for an image, or an entry point, on this machine.
 PROGRAMS: Mapping[str, Sequence[str]] = {
@@ -43,10 +43,11 @@ HEALTHY_S, COMPLETE_S, STOP_S = 60.0, 60.0, 15.0
 
 def resolve(file: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return a compose file as `docker compose config` shows it; raises AssertionError."""
-    if not LOADER.is_file():
-        raise FileNotFoundError(f"{LOADER} is missing: run `make linters`")
+    need("the linters of deploy/")
     environment = {"PATH": os.environ["PATH"], **variables}
-    done = subprocess.run([LOADER, file], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [LINTERS / "bin" / "compose", file], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     project: dict[str, Any] = json.loads(done.stdout)
     return project

@@ -17,7 +17,7 @@ from tests.deploy.composition import ROOT, Composition, example_variables
 from tests.monitoring.rig import Notifications, receiver
 from volsvc.commands.files import generate_file
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.long
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
 ROW = {"ret_mean": 1e-6, "ret_std": 3e-5, "n": 49, "span_s": 10.0}

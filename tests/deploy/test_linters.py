@@ -19,13 +19,15 @@ from typer.main import get_command
 from tests.deploy.composition import ROOT, example_variables, resolve
 from tests.deploy.image import read_images
 from tests.docs.blocks import blocks
+from tests.needs import LINTERS, need
 from volsvc.cli.main import cli
 from volsvc.config.settings import load_settings
 from volsvc.web.openapi.routes import ROUTES
 
+pytestmark = pytest.mark.long
+
 DEPLOY = ROOT / "deploy"
 BASE = DEPLOY / "k8s" / "base"
-LINT = ROOT / ".cache" / "lint"
 BIN = Path(sys.executable).parent
 PROFILES = ("one", "group")
 # Services that do their work and exit.
@@ -34,6 +36,7 @@ ONCE = ("models", "monitoring")
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
     """Run a tool and return its output; raises AssertionError with the findings."""
+    need("the linters of deploy/", "systemd-analyze")
     done = subprocess.run(command, capture_output=True, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return done.stdout.decode()
@@ -146,7 +149,7 @@ def custom(manifest: dict[str, Any]) -> bool:
 
 def definitions() -> Iterator[tuple[str, Any]]:
     """Yield the schemas of the operators' kinds, from their releases, without unknown keys."""
-    for path in (LINT / "crds").glob("*.yaml"):
+    for path in (LINTERS / "crds").glob("*.yaml"):
         definition = yaml.safe_load(path.read_text())["spec"]
         for version in definition["versions"]:
             schema = version["schema"]["openAPIV3Schema"]
@@ -214,7 +217,7 @@ def test_kubernetes_settings_fit_the_service_and_one_another(
 
 def built(overlay: Path) -> list[dict[str, Any]]:
     """Return the resources that kustomize builds from a folder."""
-    return list(yaml.safe_load_all(run(LINT / "bin" / "kustomize", "build", overlay)))
+    return list(yaml.safe_load_all(run(LINTERS / "bin" / "kustomize", "build", overlay)))
 
 
 def test_a_cluster_without_operators_has_an_overlay(manifests: list[dict[str, Any]]) -> None:
@@ -274,7 +277,7 @@ def test_workflows() -> None:
     """Actionlint (with shellcheck), the published schema and zizmor have no finding."""
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     assert len(workflows) >= 2
-    run(LINT / "bin" / "actionlint", "-shellcheck", BIN / "shellcheck", *workflows)
+    run(LINTERS / "bin" / "actionlint", "-shellcheck", BIN / "shellcheck", *workflows)
     run(
         *(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows"),
         *workflows,

@@ -5,6 +5,8 @@ import pytest
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_near_valid_inputs_are_read_or_refused(name: str) -> None:

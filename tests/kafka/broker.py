@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
-START_S = 60.0
-STOP_S = 20.0
+from tests.needs import KAFKA_LIBS, need
+
+START_S = 240.0
+STOP_S = 60.0
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -74,8 +75,7 @@ class Broker:
         node: int = 1,
     ) -> None:
         """`advertised` is the port given to clients, that of a proxy for example."""
-        if not LIBS.is_dir():
-            raise FileNotFoundError(f"{LIBS} is missing: run `make kafka`")
+        need("a Kafka broker")
         folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.node = node
@@ -158,7 +158,7 @@ class Broker:
         options = ("-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                ["java", *options, "-cp", f"{LIBS}{os.sep}*", main, *arguments],
+                ["java", *options, "-cp", f"{KAFKA_LIBS}{os.sep}*", main, *arguments],
                 stdout=log,
                 stderr=log,
             )

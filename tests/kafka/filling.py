@@ -42,7 +42,7 @@ def settings_of(servers: str, name: str) -> KafkaSettings:
 async def warm_record(servers: str, recording: Path, folder: Path) -> bytes:
     """Return a features record as the service writes it after twenty minutes."""
     name = uuid.uuid4().hex[:8]
-    _, newest = await undisturbed(recording, folder)
+    _, newest = undisturbed(recording)
     env = environment(servers, name)
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=folder) as daemon:
         await caught_up(daemon, newest, 60)

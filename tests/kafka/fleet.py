@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.daemon import RunningDaemon, command, eventually
 from tests.kafka.log import LogRecord, read_topic
+from tests.made import features
 
 PARTITIONS = 6
 SESSION_MS = 2_000
@@ -28,12 +29,9 @@ def environment(servers: str, name: str, **more: str) -> dict[str, str]:
     }
 
 
-async def undisturbed(recording: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+def undisturbed(recording: Path) -> tuple[Path, dict[str, str]]:
     """Return the file of a recording's digests, and the newest event time of each symbol."""
-    out, digests = folder / "undisturbed.ndjson", folder / "undisturbed.digests.ndjson"
-    arguments = ("features", str(recording), "--out", str(out), "--digests", str(digests))
-    code, _, err = await command(*arguments, cwd=folder)
-    assert code == 0, err
+    out, digests = features(recording, "ndjson")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     return digests, {row["symbol"]: row["time"] for row in rows}
 

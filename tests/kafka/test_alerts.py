@@ -10,8 +10,9 @@ from tests.daemon import running
 from tests.kafka.broker import Broker, free_port
 from tests.monitoring.rig import monitoring
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.timeout(150)
+
 async def test_a_broker_that_is_away_alerts_until_it_is_back(
     own_broker: Broker, tmp_path: Path
 ) -> None:

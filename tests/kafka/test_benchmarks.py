@@ -13,6 +13,8 @@ from tests.benchmarks.rounds import SMOKE, Bench
 from tests.benchmarks.test_smoke import finite
 from tests.kafka.broker import Broker
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("part", [stream.measure, latency.on_a_broker, instances.measure])
 async def test_a_benchmark_runs(

@@ -14,6 +14,8 @@ from tests.kafka.broker import Cluster
 from tests.kafka.fleet import PARTITIONS, assert_identical, caught_up, environment, undisturbed
 from tests.kafka.log import read_topic
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
@@ -35,10 +37,9 @@ async def leaders(servers: str, topic: str) -> dict[int, int]:
         await admin.close()
 
 
-@pytest.mark.timeout(180)
 async def test_leader_dies_at_full_speed(cluster: Cluster, recording: Path, tmp_path: Path) -> None:
     """No acknowledged tick is lost or duplicated, and the digests are undisturbed."""
-    digests, newest = await undisturbed(recording, tmp_path)
+    digests, newest = undisturbed(recording)
     rows = (tmp_path / "undisturbed.ndjson").read_bytes().count(b"\n")
     servers, name = cluster.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__REPLICATION_FACTOR="3")

@@ -20,22 +20,21 @@ from tests.kafka.fleet import (
     undisturbed,
 )
 from tests.kafka.log import read_topic
-from tests.recordings import REAL_TICKS
-
-KILLS = 20
-CLEAN = REAL_TICKS / "2026-04-04_BTC-ETH_11min.ndjson.gz"
+from tests.recordings import TWO_SYMBOLS
 
 
-@pytest.mark.timeout(240)
-async def test_killed_twenty_times(broker: Broker, recording: Path, tmp_path: Path) -> None:
-    """Twenty kills at random points of a replay leave the digests undisturbed."""
-    path = CLEAN if CLEAN.exists() else recording
-    digests, newest = await undisturbed(path, tmp_path)
+@pytest.mark.parametrize("path", TWO_SYMBOLS)
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+async def test_killed_again_and_again(
+    kills: int, path: Path, broker: Broker, tmp_path: Path
+) -> None:
+    """Kills at random points of a replay leave the digests undisturbed."""
+    digests, newest = undisturbed(path)
     name = uuid.uuid4().hex[:8]
     env = environment(broker.bootstrap_servers, name)
     arguments = ("--path", str(path), "--speed", "80")
     dice = random.Random(7)
-    for _ in range(KILLS):
+    for _ in range(kills):
         async with running(*arguments, env=env, cwd=tmp_path) as daemon:
 
             async def under_way(daemon: RunningDaemon = daemon) -> bool:

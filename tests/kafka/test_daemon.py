@@ -15,6 +15,7 @@ import pytest
 from tests.daemon import RunningDaemon, command, eventually, running
 from tests.kafka.broker import Broker
 from tests.kafka.log import LogRecord, committed, read_topic, write
+from tests.made import features
 from tests.recordings import TEN_MINUTES
 
 PARTITIONS = 3
@@ -36,11 +37,9 @@ def environment(broker: Broker, name: str, **more: str) -> dict[str, str]:
     }
 
 
-async def expected(path: Path, folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+def expected(path: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the features of `volsvc features` by symbol, time and row number."""
-    code, _, err = await command("features", str(path), "--out", "f.csv", cwd=folder)
-    assert code == 0, err
-    with (folder / "f.csv").open() as file:
+    with features(path, "csv")[0].open() as file:
         return {
             (row["symbol"], f"{row['time']}/{index}"): tuple(row[c] for c in COLUMNS)
             for index, row in enumerate(csv.DictReader(file))
@@ -70,13 +69,12 @@ async def all_processed(daemon: RunningDaemon, ticks: int, within_s: float = 60)
 
 
 @pytest.mark.parametrize("speed", ["max", "10"])
-@pytest.mark.parametrize("real", TEN_MINUTES or [None], ids=lambda p: p.name if p else "generated")
+@pytest.mark.parametrize("path", TEN_MINUTES)
 async def test_same_features_as_the_command(
-    real: Path | None, speed: str, broker: Broker, recording: Path, tmp_path: Path
+    path: Path, speed: str, broker: Broker, tmp_path: Path
 ) -> None:
     """Each row published on the broker is that of the command, to the last bit."""
-    path = real or recording
-    wanted = list((await expected(path, tmp_path)).values())
+    wanted = list(expected(path).values())
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
     enough = len(wanted) if speed == "max" else 150
@@ -95,7 +93,7 @@ async def test_same_features_as_the_command(
 
 async def test_stop_and_restart(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """A stop at full speed and a restart neither lose nor duplicate a tick."""
-    wanted = list((await expected(recording, tmp_path)).values())
+    wanted = list(expected(recording).values())
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
     arguments = ("--path", str(recording), "--speed", "max")
@@ -128,11 +126,12 @@ async def test_stop_and_restart(broker: Broker, recording: Path, tmp_path: Path)
     assert {as_text(r.value) for r in await published(broker, name)} <= set(wanted)
 
 
+@pytest.mark.long
 async def test_broker_comes_late_and_goes_away(
     own_broker: Broker, recording: Path, tmp_path: Path
 ) -> None:
     """No tick is lost or duplicated by a broker that starts 20 s late and is away for 20 s."""
-    wanted = list((await expected(recording, tmp_path)).values())
+    wanted = list(expected(recording).values())
     name = uuid.uuid4().hex[:8]
     env = environment(own_broker, name)
     async with running("--path", str(recording), "--speed", "20", env=env, cwd=tmp_path) as daemon:
@@ -206,7 +205,7 @@ async def test_the_replay_command(broker: Broker, recording: Path, tmp_path: Pat
     """`volsvc replay` publishes each row exactly once, even if it is run twice."""
     name = uuid.uuid4().hex[:8]
     env = environment(broker, name)
-    wanted = len(await expected(recording, tmp_path))
+    wanted = len(expected(recording))
     for word in ("done", "done"):
         arguments = ("replay", str(recording), "--speed", "max")
         code, _, err = await command(*arguments, env=env, cwd=tmp_path)

@@ -22,18 +22,18 @@ from tests.kafka.fleet import (
     environment,
     undisturbed,
 )
-from volsvc.commands.files import generate_file
+from tests.made import generated
+
+pytestmark = pytest.mark.long
 
 SYMBOLS = tuple(f"{coin}-USD" for coin in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOT", "LTC", "BCH"))
 ROLES = ("--source", "none", "--roles", "consumer,api")
 
 
 @pytest.fixture(scope="module")
-def eight_markets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def eight_markets() -> Path:
     """A recording of eight generated markets over eight minutes."""
-    path = tmp_path_factory.mktemp("markets") / "markets.ndjson.gz"
-    generate_file(path, minutes=8, seed=5, symbols=SYMBOLS, start="2026-01-05T14:00:00Z")
-    return path
+    return generated("markets.ndjson.gz", SYMBOLS, minutes=8, seed=5)
 
 
 class Prober:
@@ -84,10 +84,9 @@ async def ready(daemon: RunningDaemon) -> None:
     await eventually(is_ready, 20, "the instance is ready")
 
 
-@pytest.mark.timeout(180)
 async def test_added_killed_paused(broker: Broker, eight_markets: Path, tmp_path: Path) -> None:
     """No tick is lost and no request fails while members are added, killed and paused."""
-    digests, newest = await undisturbed(eight_markets, tmp_path)
+    digests, newest = undisturbed(eight_markets)
     name = uuid.uuid4().hex[:8]
     env = environment(broker.bootstrap_servers, name)
     prober = Prober()

@@ -6,11 +6,15 @@ import asyncio
 import uuid
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import eventually, running
 from tests.kafka.broker import Broker
 from tests.kafka.log import read_topic
 from tests.kafka.test_daemon import PARTITIONS, all_processed, environment
 from tests.live.feed import SYMBOL, WATCHED, exchange, trades
+
+pytestmark = pytest.mark.long
 
 ROW = {"ret_mean": 0, "ret_std": 3e-5, "n": 49}
 

@@ -64,13 +64,13 @@ async def answers_while_degraded(daemon: RunningDaemon, for_s: float) -> None:
     assert (await daemon.get(SYMBOL))["age_s"] > age
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("away_s", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.long
+@pytest.mark.parametrize("away_s", [12, 60])
 async def test_everything_a_network_does(
     away_s: int, proxy: Proxy, recording: Path, tmp_path: Path
 ) -> None:
     """The service recovers soon after each fault, without memory growth or repeated log lines."""
-    digests, newest = await undisturbed(recording, tmp_path)
+    digests, newest = undisturbed(recording)
     servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
     env = environment(servers, name)
     async with running("--path", str(recording), "--speed", SPEED, env=env, cwd=tmp_path) as daemon:
@@ -111,10 +111,10 @@ async def test_everything_a_network_does(
     assert len(daemon.log.splitlines()) < 40, daemon.log
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.long
 async def test_an_instance_that_only_answers(proxy: Proxy, recording: Path, tmp_path: Path) -> None:
     """An instance without partitions answers for every symbol, during an outage as well."""
-    _, newest = await undisturbed(recording, tmp_path)
+    _, newest = undisturbed(recording)
     servers, name = f"127.0.0.1:{proxy.port}", uuid.uuid4().hex[:8]
     # Its only client may still wait for an answer when the network is back.
     env = environment(servers, name, VOLSVC_KAFKA__REQUEST_TIMEOUT_MS="2000")

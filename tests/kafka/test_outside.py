@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from tests.daemon import command, eventually, running
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import caught_up, environment, undisturbed
+from tests.needs import need
 from volsvc.transport import Record
 from volsvc.transport.codec import decode_tick
 from volsvc.transport.features_record import decode_snapshot
@@ -32,7 +32,7 @@ def example(topic: str) -> bytes:
 
 async def kcat(*arguments: str, stdin: bytes | None = None) -> bytes:
     """Run kcat, and return its output."""
-    assert shutil.which("kcat"), "kcat is missing: run `make kafka`"
+    need("kcat")
     process = await asyncio.create_subprocess_exec(
         "kcat",
         *arguments,
@@ -40,7 +40,7 @@ async def kcat(*arguments: str, stdin: bytes | None = None) -> bytes:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         out, err = await process.communicate(stdin)
     assert process.returncode == 0, err.decode()
     return out
@@ -63,11 +63,11 @@ def test_the_documented_records_are_read() -> None:
     assert remote.snapshot.predictions[0].sigma == 0.00021
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.long
 async def test_kcat_reads_and_writes(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """Both topics hold the documented fields, and the documented tick is served."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
-    digests, newest = await undisturbed(recording, tmp_path)
+    digests, newest = undisturbed(recording)
     env = environment(servers, name)
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as daemon:
         await caught_up(daemon, newest, 60)

@@ -39,11 +39,11 @@ POISONS: tuple[tuple[str, bytes | None, bytes | None, str], ...] = (
 )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.long
 async def test_one_in_a_hundred(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """Every invalid record is a dead letter with its reason, every valid tick is processed."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
-    digests, newest = await undisturbed(recording, tmp_path)
+    digests, newest = undisturbed(recording)
     env = environment(servers, name, VOLSVC_FEATURES__SYMBOLS=",".join(newest))
     code, _, err = await command("replay", str(recording), "--speed", "max", env=env, cwd=tmp_path)
     assert code == 0, err

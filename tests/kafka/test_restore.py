@@ -31,7 +31,7 @@ def ticks(seconds: Iterable[int]) -> list[tuple[bytes | None, bytes | None]]:
     ]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.long
 async def test_ten_thousand_symbols(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """A new instance restores 10,000 symbols and answers for them; scaling.py times it."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
@@ -88,7 +88,7 @@ async def test_transactions_leave_control_records(broker: Broker, tmp_path: Path
     for topic in (f"{name}.raw", f"{name}.features"):
         await transactions(servers, topic)
     reader = KafkaLogReader(settings_of(servers, name), NullBusEvents())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         (newest,) = await reader.tail(f"{name}.raw", 1)
     assert json.loads(newest.value or b"")["trade_id"] == 5
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
@@ -122,7 +122,7 @@ async def test_recreated_ticks_topic(broker: Broker, tmp_path: Path) -> None:
     recreated = {**env, "KAFKA_TOPIC": f"{name}.recreated"}
     await create_topic(servers, f"{name}.recreated", 1)
     process = await launch("run", "--port", "0", *INSTANCE, env=recreated, cwd=tmp_path)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, err = await process.communicate()
     assert process.returncode == 1
     assert f"delete {name}.features too" in err.decode()

@@ -21,6 +21,8 @@ from tests.kafka.fleet import (
 )
 from tests.kafka.log import LogRecord, create_topic, write_to
 
+pytestmark = pytest.mark.long
+
 COMPACTED_AT_ONCE = {
     "cleanup.policy": "compact",
     "segment.ms": "300",
@@ -68,14 +70,13 @@ def went_back(records: list[LogRecord]) -> bool:
     return False
 
 
-@pytest.mark.timeout(180)
 async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """The old states are overwritten at once, so that compaction keeps the newest of each."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     await create_topic(servers, f"{name}.features", PARTITIONS, COMPACTED_AT_ONCE)
     first, second = halves(recording, tmp_path)
-    _, newest_of_first = await undisturbed(first, tmp_path)
-    digests, newest = await undisturbed(recording, tmp_path)
+    _, newest_of_first = undisturbed(first)
+    digests, newest = undisturbed(recording)
     env = environment(servers, name)
 
     def environment_of(instance: str) -> dict[str, str]:

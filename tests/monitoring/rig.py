@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.daemon import eventually
 from tests.kafka.broker import free_port
+from tests.needs import need
 from volsvc.monitoring.dashboards import read_dashboards
 from volsvc.monitoring.files import write
 from volsvc.monitoring.spec import read_spec
@@ -57,6 +58,7 @@ class Notifications:
 @asynccontextmanager
 async def program(*command: str, ready: str) -> AsyncIterator[None]:
     """Run a program until the end of the block, once `ready`, a URL, answers 200."""
+    need(command[0])
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )

@@ -61,6 +61,7 @@ def days(week: Array) -> list[Array]:
     return [week[at : at + DAY] for at in range(0, len(week), DAY)]
 
 
+@pytest.mark.long
 def test_stationary_streams_stay_within_the_budget(
     streams: list[tuple[Reference, Array, Array]],
 ) -> None:

@@ -38,6 +38,7 @@ def hourly(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 async def test_a_daemon_checks_by_event_time_and_keeps_its_reports(
     ticks: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_broken_reference_degrades_health(tmp_path: Path) -> None:
         assert await daemon.status("/drift/report") == 404
 
 
+@pytest.mark.long
 async def test_a_recording_against_the_packaged_reference(ticks: Path, tmp_path: Path) -> None:
     """The command prints verdicts and writes a table of days; errors are one line."""
     code, out, error = await command(
@@ -127,6 +129,7 @@ async def test_a_report_is_self_contained(tmp_path: Path) -> None:
     assert "metrics" in json.loads((tmp_path / JSON).read_text())
 
 
+@pytest.mark.long
 async def test_a_report_without_plots_has_the_verdicts(tmp_path: Path) -> None:
     """If Evidently fails, here because there are no rows, the page has the verdicts."""
     result = judge(summarise(("a",), [np.arange(2_000.0)[:, None]]), np.empty((0, 1)), 0, 0.1)
@@ -134,6 +137,7 @@ async def test_a_report_without_plots_has_the_verdicts(tmp_path: Path) -> None:
     assert "too_few" in (tmp_path / HTML).read_text()
 
 
+@pytest.mark.long
 async def test_a_failing_report_raises(tmp_path: Path) -> None:
     """ReportError has the last line of the process's errors."""
     with pytest.raises(ReportError, match="drifted"):

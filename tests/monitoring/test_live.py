@@ -58,7 +58,18 @@ async def activate(daemon: RunningDaemon, version: int) -> int:
         return response.status
 
 
-@pytest.mark.timeout(180)
+async def test_a_stale_feed_alerts(minutes: Path, tmp_path: Path) -> None:
+    """After the last tick Prometheus scrapes an old forecast, and the pager is notified."""
+    port = free_port()
+    async with (
+        monitoring(tmp_path / "monitoring", [port]) as notifications,
+        running("--path", str(minutes), "--speed", "max", "--port", str(port), cwd=tmp_path),
+    ):
+        await notifications.wait_for("firing", "VolsvcFeedStale")
+    assert notifications.paths["VolsvcFeedStale"] == "/page"
+
+
+@pytest.mark.long
 async def test_failures_alert_and_are_resolved(tmp_path: Path) -> None:
     """5xx, a stale feed, a refused model and drift alert with their severity, and resolve."""
     slow_day(tmp_path / "ticks.ndjson")

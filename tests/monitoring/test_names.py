@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.monitoring import metrics_doc
+from tests.needs import need
 from volsvc.monitoring.dashboards import read_dashboards
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -79,6 +80,7 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
     ]
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    need("promtool")
     done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

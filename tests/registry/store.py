@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -23,6 +24,7 @@ import mlflow
 import numpy as np
 
 from tests.daemon import eventually
+from tests.made import made
 from volsvc.models import PACKAGED, packaged, write_artefact
 from volsvc.models.ml import MlParameters
 from volsvc.models.trees import Forest
@@ -116,6 +118,24 @@ def write_pickle(path: Path, what: object) -> Path:
     return path
 
 
+EMPTY = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_registered_models()"
+
+
+def new_store(folder: Path, name: str = "mlflow.db") -> str:
+    """Return the address of a new sqlite store, which has its tables but no model.
+
+    MLflow takes seconds to create the tables, so it does so once.
+    """
+
+    def make(folder: Path) -> None:
+        command = (sys.executable, "-c", EMPTY, f"sqlite:///{folder / 'mlflow.db'}")
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(made("mlflow", make) / "mlflow.db", folder / name)
+    return f"sqlite:///{folder / name}"
+
+
 def register(uri: str, path: Path | None, digest: str) -> str:
     """Register a version of `ml`, or of the baseline without a path; no alias is moved."""
     candidate = Candidate("ml" if path else "baseline", digest, path)
@@ -142,7 +162,7 @@ async def mlflow_server(folder: Path, port: int) -> AsyncIterator[asyncio.subpro
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
+        *("--backend-store-uri", new_store(folder, "server.db")),
         *("--artifacts-destination", str(folder / "served")),
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},

@@ -21,13 +21,14 @@ from tests.registry.store import (
     free_port,
     mlflow_server,
     move_alias,
+    new_store,
     register,
     write_candidate,
     write_pickle,
 )
 from volsvc.models import FEATURES, Baseline, Model, read_artefact
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROW = {"ret_mean": 1e-6, "ret_std": 3e-5, "n": 49, "span_s": 10.0}
 MATRIX = np.full((1, len(FEATURES)), np.nan)
@@ -71,11 +72,11 @@ async def until_refused(daemon: RunningDaemon, reason: str) -> None:
     assert await daemon.metric("volsvc_fallback_active") == 1
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.long)])
 async def uri(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """Yield the address of an empty real store."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'mlflow.db'}"
+        yield new_store(tmp_path)
         return
     port = free_port()
     async with mlflow_server(tmp_path, port):
@@ -131,9 +132,10 @@ async def put(daemon: RunningDaemon, body: dict[str, Any]) -> tuple[int, Any]:
         return response.status, await response.json(content_type=None)
 
 
+@pytest.mark.long
 async def test_by_environment_by_route_and_by_command(tmp_path: Path) -> None:
     """Environment, route and command select variant and version; rollback undoes it."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path)
     paths = [write_candidate(tmp_path, "good", factor) for factor in (0.5, 1.5)]
     await asyncio.to_thread(register, uri, None, Baseline().digest)
     for path in paths:
@@ -198,7 +200,7 @@ async def break_journal(folder: Path, settings: dict[str, str]) -> None:
 
 async def test_an_allowed_pickle_is_loaded(tmp_path: Path) -> None:
     """A pickle whose digest the operator has allowed may serve."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path)
     path = write_pickle(tmp_path / "model.pkl", Baseline())
     version = await asyncio.to_thread(register, uri, path, digest_of(path))
     move_alias(uri, version)
@@ -227,6 +229,7 @@ async def silent_server() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
+@pytest.mark.long
 async def test_registry_away_at_the_start(tmp_path: Path) -> None:
     """Ready within 5 s with the last good or the packaged model; /health gives the reason."""
     path = write_candidate(tmp_path, "good", 0.5)

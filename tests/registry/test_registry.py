@@ -19,7 +19,6 @@ from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, Baseline, packaged
 from volsvc.serving.mlflow_registry import Registry, RegistryError, candidates_of
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # MLflow's own, not ours.
     pytest.mark.filterwarnings("ignore"),
 ]

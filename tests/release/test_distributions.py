@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -19,12 +18,13 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import volsvc
 from tests.daemon import RunningDaemon, eventually, serving
+from tests.needs import chromium
 from tests.release import sbom
 from tests.release.environment import ROOT, bare, built, installed
 from tests.web.serving import ROW
 
-pytestmark = pytest.mark.timeout(400)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.long
+
 BROWSE = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -132,7 +132,6 @@ async def test_the_wheel_runs_by_itself(service: RunningDaemon) -> None:
 
 async def test_its_pages_work_in_a_browser(service: RunningDaemon, tmp_path: Path) -> None:
     """Chromium runs the scripts of the pages, and their content comes from the service."""
-    assert CHROMIUM is not None, "apt-get install chromium"
     assert "/predict" in await shown(service.url + "/docs", tmp_path)
 
     async def listed() -> bool:
@@ -143,9 +142,8 @@ async def test_its_pages_work_in_a_browser(service: RunningDaemon, tmp_path: Pat
 
 async def shown(url: str, profile: Path) -> str:
     """Return the content of a page after its scripts have run."""
-    assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, *BROWSE, f"--user-data-dir={profile / 'profile'}", url),
+        *(chromium(), *BROWSE, f"--user-data-dir={profile / 'profile'}", url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -8,6 +8,7 @@ import re
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +27,19 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def code_lines(path: Path) -> dict[int, str]:
     """The lines that hold code, by number, each as its tokens: no comment, docstring or layout."""
-    text = path.read_text()
     lines: dict[int, list[str]] = defaultdict(list)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
         if token.type not in SIGNS | LAYOUT:
             lines[token.start[0]].append(token.string)
-    for number in docstring_lines(ast.parse(text)):
+    for number in docstring_lines(parsed(path)):
         lines.pop(number, None)
     return {number: " ".join(tokens) for number, tokens in sorted(lines.items())}
 
@@ -54,7 +60,7 @@ def test_nothing_is_too_long() -> None:
     long = {name(path) for path in MODULES if len(path.read_text().splitlines()) > MOST_IN_MODULE}
     for path in MODULES:
         lines = code_lines(path)
-        for function in functions(ast.parse(path.read_text())):
+        for function in functions(parsed(path)):
             body = range(function.lineno, (function.end_lineno or function.lineno) + 1)
             if sum(number in lines for number in body) > MOST_IN_FUNCTION:
                 long.add(f"{name(path)}:{function.name}")
@@ -79,7 +85,7 @@ def test_public_names_are_explained() -> None:
     """Every module, class, function and method that is public has a docstring."""
     bare = set()
     for path in OURS:
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         if tree.body and not ast.get_docstring(tree):
             bare.add(name(path))
         bare |= {f"{name(path)}:{n}" for n, node in public(tree) if not ast.get_docstring(node)}
@@ -92,7 +98,7 @@ def test_docstrings_say_what_a_thing_is_or_does() -> None:
     riddles = {
         f"{name(path)}:{getattr(node, 'name', '')}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, documented) and RIDDLE.match(ast.get_docstring(node) or "")
     }
     assert riddles == set()
@@ -113,7 +119,7 @@ def test_nothing_is_said_twice() -> None:
     """No six lines of code after one another stand in two places."""
     places: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for path in OURS:
-        declared = set(declarations(ast.parse(path.read_text())))
+        declared = set(declarations(parsed(path)))
         lines = [item for item in code_lines(path).items() if item[0] not in declared]
         for at in range(len(lines) - MOST_TWICE):
             block = tuple(text for _, text in lines[at : at + MOST_TWICE + 1])

@@ -40,7 +40,7 @@ async def service(
         await eventually(replayed, 20, "the recording is replayed")
         yield client
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await run
 
 

@@ -34,11 +34,11 @@ async def serving(
             yield client, daemon
     finally:
         stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await run
 
 
-async def exchange(client: aiohttp.ClientSession, *parts: bytes, within_s: float = 10) -> bytes:
+async def exchange(client: aiohttp.ClientSession, *parts: bytes, within_s: float = 60) -> bytes:
     """Return the server's answer to raw bytes, which are sent part by part.
 
     Reads until the first answer is complete or the server closes the connection.

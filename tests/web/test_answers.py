@@ -104,7 +104,7 @@ async def test_too_many_batches_are_refused_with_retry_after() -> None:
                 return response.status, response.headers.get("Retry-After"), text
 
         answers = await asyncio.gather(*(batch() for _ in range(4 * MAX_BATCHES)))
-        assert {status for status, _, _ in answers} <= {200, 429}
+        assert {status for status, _, _ in answers} == {200, 429}
         for status, retry, text in answers:
             if status == 429:
                 assert json.loads(text)["type"] == "/problems/overloaded"
@@ -214,7 +214,7 @@ async def test_long_answers_take_turns(service: Client) -> None:
     connections = [await asyncio.open_connection(base.host, base.port) for _ in range(61)]
     for (_, writer), request in zip(connections, [long] * 60 + [short], strict=True):
         writer.write(request)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await connections[-1][0].readuntil(b"}]}")
     assert status_of(answer) == 200
     answered = sum(bool(reader._buffer) for reader, _ in connections[:-1])  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def connected(client: aiohttp.ClientSession) -> socket.socket:
 async def answer_on(caller: socket.socket) -> bytes:
     """Return the next answer, which has a short body."""
     caller.setblocking(False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await asyncio.get_running_loop().sock_recv(caller, 65_536)
     caller.setblocking(True)
     return answer

@@ -58,7 +58,7 @@ class RawClient:
 
     async def receive(self) -> RawAnswer:
         """Return the next answer."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
             pairs = [line.split(": ", 1) for line in lines]
@@ -77,7 +77,7 @@ class RawClient:
 
     async def closed(self) -> bool:
         """Return whether the server has closed the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self._reader.read(1) == b""
 
 

@@ -1,0 +1,74 @@
+"""The needs of tests besides Python packages: programs and files, and the way to get each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KAFKA_LIBS = ROOT / ".cache" / "kafka" / "libs"
+LINTERS = ROOT / ".cache" / "lint"
+
+
+class Need(NamedTuple):
+    """Alternatives of a program, or a file that is made last, and the command that installs it."""
+
+    programs: tuple[str, ...]
+    made: Path | None
+    get: str
+
+    @property
+    def met(self) -> bool:
+        """True if the machine has one of the programs, and what was made."""
+        found = not self.programs or any(map(shutil.which, self.programs))
+        return found and (self.made is None or self.made.exists())
+
+
+def _package(program: str, package: str | None = None) -> Need:
+    return Need((program,), None, f"apt-get install {package or program}")
+
+
+NEEDS = {
+    "a Kafka broker": Need(
+        ("java",),
+        KAFKA_LIBS / ".complete",
+        "apt-get install default-jre-headless maven, then make kafka",
+    ),
+    "Chromium": Need(("chromium", "google-chrome"), None, "apt-get install chromium"),
+    "the linters of deploy/": Need((), LINTERS / ".complete", "make linters"),
+    "prometheus": _package("prometheus"),
+    "promtool": _package("promtool", "prometheus"),
+    "prometheus-alertmanager": _package("prometheus-alertmanager"),
+    "amtool": _package("amtool", "prometheus-alertmanager"),
+    "systemd-analyze": _package("systemd-analyze", "systemd"),
+    "kcat": _package("kcat"),
+    "openssl": _package("openssl"),
+    "wrk": _package("wrk"),
+}
+
+
+def need(*names: str) -> None:
+    """Skip the running test if the machine lacks one of these; in CI that fails it.
+
+    Every skip has the same place, so that pytest's summary has one line per thing that is missing.
+    """
+    for reason in _missing(names):
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def _missing(names: Iterable[str]) -> Iterable[str]:
+    return (f"needs {name}: {NEEDS[name].get}" for name in names if not NEEDS[name].met)
+
+
+def chromium() -> str:
+    """Return the path of Chromium or Chrome, or skip the running test."""
+    need("Chromium")
+    found = filter(None, map(shutil.which, NEEDS["Chromium"].programs))
+    return next(found)

@@ -1,0 +1,47 @@
+"""A missing tool is named once, and is a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.needs import NEEDS, ROOT, need
+
+INSTALL = ROOT / "tests" / "install-system.sh"
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without any program but a shell."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("name", [name for name, need in NEEDS.items() if need.programs])
+def test_what_lacks_skips_a_test_with_the_way_to_get_it(name: str) -> None:
+    """A test whose program is missing is skipped; the reason says how to install it."""
+    with pytest.raises(pytest.skip.Exception, match="apt-get install"):
+        need(name)
+
+
+@pytest.mark.usefixtures("bare")
+def test_in_ci_what_lacks_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With CI set, nothing is skipped."""
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs kcat"):
+        need("kcat")
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+def test_packages_that_cannot_be_installed_are_named(ci: str, code: int) -> None:
+    """Without apt the packages are named; only CI stops there."""
+    command = ("sh", INSTALL, "volsvc-lacks-this=a-package", "sh=dash")
+    done = subprocess.run(command, env={**os.environ, "CI": ci}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == "not installed: a-package (there is no apt-get here)\n"
