@@ -147,7 +147,9 @@ class Session:
         gc.collect()
         # What the collection has left behind must not be freed, and warned about, in a test.
         gc.freeze()
-        self._times = self._whole(partial(self._time, tests=learnt.fastest_first), Times)
+        # Beside each other, as for mutants: they must not get into each other's way.
+        work = partial(self._time, tests=learnt.fastest_first)
+        self._times = self._whole(work, Times, self._plan.workers)
         _show(self._times.cpu)
         self._test_all(learnt.tests)
         return True
@@ -241,13 +243,21 @@ class Session:
 
         return fork(work, WALL_S + WALL_TIMES * sum(self._times.wall[test] for test in tests))
 
-    def _whole(self, work: Callable[[Answer], object], kind: type[Found]) -> Found:
-        """Run all tests in a fork, so that this process stays as the collection left it."""
-        _, found = self._first([fork(work, WHOLE_S)])
-        if isinstance(found, kind):
-            return found
-        text = f"{found.test}\n{found.text}" if isinstance(found, Failure) else str(found)
-        raise pytest.exit.Exception(f"the tests fail without a mutant: {text}", 3)
+    def _whole(self, work: Callable[[Answer], object], kind: type[Found], times: int = 1) -> Found:
+        """Run all tests in forks, so that this process stays as the collection left it."""
+        running = [fork(work, WHOLE_S) for _ in range(times)]
+        try:
+            while True:
+                child, found = self._first(running)
+                running.remove(child)
+                if not isinstance(found, kind):
+                    text = f"{found.test}\n{found.text}" if isinstance(found, Failure) else found
+                    raise pytest.exit.Exception(f"the tests fail without a mutant: {text}", 3)
+                if not running:
+                    return found
+        finally:
+            for child in running:
+                end(child)
 
     def _first(self, children: Sequence[Fork]) -> tuple[Fork, object]:
         """Wait for the first child to end, and remove its files."""

@@ -92,7 +92,7 @@ def test_an_empty_place_is_not_the_working_directory(
     """A version whose place is not known takes no file of where the daemon was started."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ml.npz").touch()
-    with pytest.raises(RegistryAwayError, match="the registry names no folder of the artefact"):
+    with pytest.raises(RegistryAwayError, match=r"^the registry names no folder of the artefact$"):
         copy_artefact(Path(), tmp_path)
 
 
