@@ -142,7 +142,7 @@ fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: mutants
-mutants: $(VENV)/.dev ## Plant small faults in packages, one at a time; ARGS='scoring --survivors'
+mutants: $(VENV)/.test ## Plant small faults in packages, one at a time; ARGS='scoring --survivors'
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: train
