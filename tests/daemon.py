@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -128,21 +128,28 @@ async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[RunningD
                 print(f"exit code {code}; its log ends so:\n{daemon.log[-6_000:]}")
 
 
-async def launch(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path
-) -> asyncio.subprocess.Process:
-    """Start a volsvc command."""
+def clean_environment() -> dict[str, str]:
+    """Return the environment of a volsvc command, without settings from outside."""
     # MLflow's client writes the store of an earlier test into this process's environment.
     ours = ("VOLSVC_", "KAFKA_", "MLFLOW_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     # Registration takes seconds of processor time; tests of the registry enable it.
-    clean["VOLSVC_MODEL__IMPORT_PACKAGED"] = "false"
+    return {**clean, "VOLSVC_MODEL__IMPORT_PACKAGED": "false"}
+
+
+async def launch(
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path,
+    program: Sequence[str] = ("volsvc",),
+) -> asyncio.subprocess.Process:
+    """Start a volsvc command; `program` is another module, with arguments before the command."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "volsvc",
+        *program,
         *arguments,
-        env={**clean, **(env or {})},
+        env={**clean_environment(), **(env or {})},
         cwd=cwd,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from tests.daemon import clean_environment
 from tests.needs import ROOT
 from volsvc.commands.files import generate_file
 
@@ -65,7 +66,8 @@ def features(recording: Path, suffix: str) -> tuple[Path, Path]:
         # Beside its features, because the kind of a recording is in its name.
         command = (sys.executable, "-m", "volsvc", "features", str(recording))
         files = ("--out", f"features.{suffix}", "--digests", "digests.ndjson")
-        subprocess.run((*command, *files), cwd=folder, check=True, capture_output=True)
+        env = clean_environment()
+        subprocess.run((*command, *files), cwd=folder, env=env, check=True, capture_output=True)
 
     folder = made("features", make, recording.name, recording, suffix)
     return folder / f"features.{suffix}", folder / "digests.ndjson"

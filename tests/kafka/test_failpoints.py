@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.daemon import running
+from tests.daemon import launch, running
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import (
     PARTITIONS,
@@ -20,6 +18,7 @@ from tests.kafka.fleet import (
     undisturbed,
 )
 from tests.kafka.log import committed, read_topic
+from tests.waiting import PATIENCE
 from volsvc.domain import NS, parse_time
 from volsvc.failpoints import Point
 
@@ -39,16 +38,14 @@ async def stopped_at(
     point: Point, after: int, arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path
 ) -> None:
     """Run a daemon until it kills itself at a point."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.kafka.stopping", point, str(after)),
+    process = await launch(
         *("run", "--port", "0", *arguments),
-        env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
+        env={**env, "PYTHONPATH": str(ROOT)},
         cwd=cwd,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        program=("tests.kafka.stopping", point, str(after)),
     )
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE * WITHIN_S):
             _, log = await process.communicate()
     finally:
         if process.returncode is None:
@@ -77,7 +74,6 @@ async def test_stopped_at_each_point(broker: Broker, recording: Path, tmp_path: 
         name,
         VOLSVC_KAFKA__OUTCOMES_TOPIC=f"{name}.outcomes",
         VOLSVC_KAFKA__COMMIT_INTERVAL_S="0.1",
-        VOLSVC_MODEL__IMPORT_PACKAGED="false",
     )
     arguments = ("--path", str(recording), "--speed", "max")
     for point, after in STOPS.items():
