@@ -43,7 +43,7 @@ class Mutant(msgspec.Struct, frozen=True):
     # Of the function's text: a verdict on the same name holds as long as this is the same.
     digest: str
     # The first and last line of its statement, counted from the first decorator.
-    statement: tuple[int, int] = (0, 0)
+    statement: tuple[int, int]
 
     @property
     def owner(self) -> str:
