@@ -24,8 +24,10 @@ settings.register_profile("new", deadline=None)
 settings.load_profile("same")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a module on one worker, because they share its fixtures."""
+    # First, because xdist reads the groups in the same hook.
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -13,6 +13,7 @@ from tests.daemon import eventually, running
 from tests.kafka.broker import Cluster
 from tests.kafka.fleet import PARTITIONS, assert_identical, caught_up, environment, undisturbed
 from tests.kafka.log import read_topic
+from tests.made import features
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +41,7 @@ async def leaders(servers: str, topic: str) -> dict[int, int]:
 async def test_leader_dies_at_full_speed(cluster: Cluster, recording: Path, tmp_path: Path) -> None:
     """No acknowledged tick is lost or duplicated, and the digests are undisturbed."""
     digests, newest = undisturbed(recording)
-    rows = (tmp_path / "undisturbed.ndjson").read_bytes().count(b"\n")
+    rows = features(recording, "ndjson")[0].read_bytes().count(b"\n")
     servers, name = cluster.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__REPLICATION_FACTOR="3")
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=tmp_path) as daemon:
