@@ -40,7 +40,13 @@ PACKAGES = {
             "web/routes/latest.py",
             "web/routes/pages.py",
         ),
-        ("tests/web/test_auth.py", "tests/web/test_answers.py", "tests/web/test_pages.py"),
+        (
+            "tests/unit/web",
+            "tests/web/test_auth.py",
+            "tests/web/test_answers.py",
+            "tests/web/test_pages.py",
+            "tests/web/test_rate_limit.py",
+        ),
         # It takes a minute to fail, and is about neither keys nor caches.
         ("tests/web/test_answers.py::test_draining_finishes_what_is_in_flight",),
     ),

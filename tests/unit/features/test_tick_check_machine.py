@@ -224,5 +224,5 @@ def test_any_sequence_of_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_check, "MAX_RECENT_IDS", MAX_RECENT_IDS)
     run_state_machine_as_test(
         ValidatorMachine,
-        settings=settings(max_examples=120, stateful_step_count=40, report_multiple_bugs=False),
+        settings=settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False),
     )

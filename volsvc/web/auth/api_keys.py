@@ -45,7 +45,6 @@ class Keyring:
     def __init__(self, settings: AuthSettings) -> None:
         """Read the keys; raises SettingsError if their file is not valid."""
         self._keys: tuple[ApiKey, ...] = ()
-        self._anyone = _anyone(settings)
         self.replace(settings)
 
     def replace(self, settings: AuthSettings) -> None:
@@ -159,12 +158,14 @@ def add_to_file(path: Path, entry: str) -> None:
 
     Raises SettingsError, and writes nothing, if the result would not be a valid key file.
     """
-    text = path.read_text() if path.exists() else ""
-    if text and not text.endswith("\n\n"):
-        text += "\n"
     try:
+        text = path.read_text() if path.exists() else ""
+        if text and not text.endswith("\n\n"):
+            text += "\n"
         entries = KeyFile.model_validate(tomllib.loads(text + entry)).keys
-    except (ValidationError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"--file {path}: cannot be read: {error.strerror}") from error
+    except (ValidationError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"--file {path}: is not a valid key file") from error
     if len({known.name for known in entries}) < len(entries):
         raise SettingsError(f"--name: {path} already has a key of this name; choose another")

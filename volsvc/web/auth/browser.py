@@ -8,7 +8,7 @@ from aiohttp import web
 
 from volsvc.config.http import HttpSettings
 from volsvc.config.settings import is_loopback
-from volsvc.web.problem_types import FORBIDDEN
+from volsvc.web.problem_types import BAD_REQUEST, FORBIDDEN
 from volsvc.web.problems import ProblemError
 
 # Headers of an answer that is a page.
@@ -68,13 +68,16 @@ def refuse_forgery(request: web.Request, settings: HttpSettings, *, keyless: boo
     """Raise ProblemError if another site's page may have made a visitor's browser send this.
 
     Such a page sends its own origin. Without keys it may also make its own name resolve to this
-    machine (DNS rebinding), so that changes are then accepted under a loopback name only. Only
-    routes that change something need this check.
+    machine (DNS rebinding), so that changes are then accepted under a loopback name only. A Host
+    header that names no host is refused as well. Only routes that change something need this check.
     """
     origin = request.headers.get("Origin")
     own = f"{request.scheme}://{request.host}"
     if origin is not None and origin != own and not allows(settings, origin):
         raise ProblemError(FORBIDDEN, "pages of other origins may not call; see http.cors_origins")
-    host = request.url.raw_host or ""
-    if keyless and is_loopback(settings.host) and not is_loopback(host.strip("[]")):
+    try:
+        host = request.url.raw_host or ""
+    except ValueError:
+        raise ProblemError(BAD_REQUEST, "the Host header is not a host and a port") from None
+    if keyless and is_loopback(settings.host) and not is_loopback(host):
         raise ProblemError(FORBIDDEN, "without keys, changes need a loopback name as the host")

@@ -199,7 +199,7 @@ MODEL_ROUTES = (
         models.rollback,
         "Activate the previous model",
         ModelsResponse,
-        problems=(409,),
+        problems=(400, 409),
         scope="admin",
     ),
     Route(
