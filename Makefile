@@ -67,8 +67,8 @@ linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that
 	sh tests/deploy/tools/install.sh .cache/lint $(BIN)/python
 	@touch $@
 
-# The browser's driver and pytest-asyncio do not share a process. A worker per processor; the tests
-# of a group, a file unless it says otherwise, stay together on one (tests/conftest.py).
+# The browser's driver and pytest-asyncio do not share a process. The number of workers, and which
+# tests stay together on one: tests/conftest.py.
 BROWSER_TESTS := $(BIN)/python -m pytest -q -n auto --dist loadgroup -c tests/browser/pytest.ini \
   --rootdir=. --confcutdir=.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup

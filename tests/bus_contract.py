@@ -44,9 +44,10 @@ def records(count: int, start: int = 0, keys: int = 7) -> list[OutRecord]:
     ]
 
 
-async def take(bus: Bus, topic: str, count: int, *, commit: bool, group: str = "g") -> list[Record]:
-    """Consume `count` records as a member of a group, then leave the group."""
-    subscription = bus.subscribe(topic, group, RecordingListener())
+async def take(bus: Bus, topic: str, count: int, *, commit: bool) -> list[Record]:
+    """Consume `count` records as a member of the topic's group, then leave it."""
+    # A group for each topic: a member of another test would be waited for until its session ends.
+    subscription = bus.subscribe(topic, f"of {topic}", RecordingListener())
     batches = subscription.batches()
     taken: list[Record] = []
     async with asyncio.timeout(60), aclosing(batches):  # type: ignore[type-var]

@@ -11,6 +11,7 @@ from aiohttp import web_app
 from hypothesis import settings
 
 from tests.made import generated
+from volsvc.config.settings import SHORT_NAMES
 
 # OpenMP's threads spin while they wait for a processor that other tests use: fits took many times
 # as long. It reads the variable when scikit-learn is imported, which tests and children do later.
@@ -33,11 +34,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return a worker more than there are processors, since many tests wait for a daemon."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def no_daemon_outlives_its_test() -> Iterator[None]:
     """Clear the cache in which aiohttp keeps the applications of the last thousand handlers."""
     yield
     web_app._cached_build_middleware.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_settings_outlive_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove settings from the environment: MLflow's client leaves the store of an earlier test."""
+    for name in [n for n in os.environ if n in SHORT_NAMES or n.startswith("VOLSVC_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

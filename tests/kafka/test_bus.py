@@ -47,6 +47,7 @@ def kafka(broker: Broker) -> KafkaSettings:
         features_topic=f"{name}.features",
         dead_letter_topic=f"{name}.dlq",
         partitions=3,
+        heartbeat_interval_ms=300,
     )
 
 

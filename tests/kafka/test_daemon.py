@@ -68,7 +68,7 @@ async def all_processed(daemon: RunningDaemon, ticks: int, within_s: float = 60)
     await eventually(processed, within_s, f"{ticks} ticks processed")
 
 
-@pytest.mark.parametrize("speed", ["max", "10"])
+@pytest.mark.parametrize("speed", ["max", "30"])
 @pytest.mark.parametrize("path", TEN_MINUTES)
 async def test_same_features_as_the_command(
     path: Path, speed: str, broker: Broker, tmp_path: Path
@@ -84,7 +84,7 @@ async def test_same_features_as_the_command(
             rows = (await daemon.get(f"/history/{symbol}?limit=100000"))["rows"]
             of_symbol = [row for row in wanted if row[0] == symbol]
             assert [as_text(row) for row in rows] == of_symbol[: len(rows)]
-            assert speed == "10" or len(rows) == len(of_symbol)
+            assert speed != "max" or len(rows) == len(of_symbol)
         assert await daemon.stop() == 0
     records = [as_text(record.value) for record in await published(broker, name)]
     assert records

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import launch, running
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import (
@@ -65,6 +67,7 @@ async def assert_no_outcome_is_missing(servers: str, topic: str) -> None:
         assert sorted(found) == list(range(min(found), max(found) + 1)), kind
 
 
+@pytest.mark.long
 async def test_stopped_at_each_point(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """Processes that stop one after the other, each at its point, leave an undisturbed log."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]

@@ -87,7 +87,10 @@ async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
         assert (bars[0].close, bars[0].high) == (first[-1], max(first))
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["t.parquet", *(pytest.param(n, marks=pytest.mark.long) for n in ("t.csv", "t.ndjson.gz"))],
+)
 async def test_resumed(name: str, simulator: Simulator, tmp_path: Path) -> None:
     """A download that is killed and resumed gives the bytes of an undisturbed one."""
     whole = tmp_path / f"whole-{name}"

@@ -58,7 +58,13 @@ def test_cut_anywhere(name: str, tmp_path: Path) -> None:
         assert len(found) > cut / len(data) * len(whole) - 20
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.ndjson.gz", "t.ndjson.zst", "t.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("t.ndjson.zst", "t.parquet"),
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("t.csv", "t.ndjson.gz")),
+    ],
+)
 async def test_killed_at_a_random_time(name: str, tmp_path: Path) -> None:
     """`record` killed with -9 leaves a file that can be replayed, without a gap."""
     async with exchange(trades(100_000, 4), speed=100) as simulator:

@@ -64,6 +64,7 @@ async def run_daemon(settings: Settings, until: dict[str, FeatureRow]) -> Daemon
     return daemon
 
 
+@pytest.mark.long
 async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path: Path) -> None:
     """Rows of the training data and forecasts of /latest are equal to the last bit."""
     settings = settings_of(recording, tmp_path)

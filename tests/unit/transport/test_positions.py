@@ -54,7 +54,7 @@ async def consume(log: Log, rng: random.Random, steps: int) -> tuple[int, int]:
     """Consume while records come and go; return the records reported lost, and those that were."""
     reported: list[int] = []
     tracker = PositionTracker(lambda partition, records: reported.append(records), 5.0)
-    position = (await tracker.start(log, TP)).next
+    position = (await tracker.start(log, [TP]))[TP].next
     lost = position - (log.offset if log.offset is not None else position)
     for _ in range(steps):
         log.high += rng.choice((0, 1, 5))
@@ -91,7 +91,7 @@ async def test_offsets_without_records_are_no_loss() -> None:
     log = Log(0, 100, 10, control=frozenset(range(11, 100, 3)))
     reported: list[tuple[int, int]] = []
     tracker = PositionTracker(lambda *lost: reported.append(lost), 5.0)
-    position = (await tracker.start(log, TP)).next
+    position = (await tracker.start(log, [TP]))[TP].next
     while messages := log.poll(position, 3):
         await tracker.advance(log, TP, messages)
         position = messages[-1].offset + 1
@@ -107,16 +107,36 @@ async def test_the_start(committed: int | None, start: int, lost: list[int]) -> 
     found: list[int] = []
     tracker = PositionTracker(lambda partition, records: found.append(records), 5.0)
     log = Log(5, 9, committed)
-    position = await tracker.start(log, TP)
+    position = (await tracker.start(log, [TP]))[TP]
     assert (position.next, position.end, position.fresh) == (start, 9, committed is None)
     assert found == lost
+
+
+async def test_partitions_are_asked_for_together() -> None:
+    """However many there are, the broker is asked once for the starts and once for the ends."""
+
+    class Counted(Log):
+        questions = 0
+
+        async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+            self.questions += 1
+            return await super().beginning_offsets(tps)
+
+        async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+            self.questions += 1
+            return await super().end_offsets(tps)
+
+    log, partitions = Counted(5, 9), [TopicPartition("ticks.raw", n) for n in range(6)]
+    positions = await PositionTracker(lambda *_: None, 5.0).start(log, partitions)
+    assert list(positions) == partitions
+    assert log.questions == 2
 
 
 async def test_a_log_that_ends_before_the_committed_offset_is_another_one() -> None:
     """An offset committed beyond the end raises, because the topic was made anew."""
     log = Log(5, 9, 10)
     with pytest.raises(BusError, match="recreated"):
-        await PositionTracker(lambda *_: None, 5.0).start(log, TP)
+        await PositionTracker(lambda *_: None, 5.0).start(log, [TP])
 
 
 def test_a_header_without_a_value_is_an_empty_one() -> None:

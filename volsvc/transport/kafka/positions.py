@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,14 +26,24 @@ class PositionTracker:
         self._timeout_s = timeout_s
         self._expected: dict[int, int] = {}
 
-    async def start(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Position:
-        """Return the committed offset of a partition, or the log's start if that is later.
+    async def start(
+        self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, Position]:
+        """Return the committed offsets of partitions, or the log's start where that is later.
 
-        Raises BusError if the log ends before the committed offset: it is of another topic.
+        Raises BusError if a log ends before the committed offset: it is of another topic.
         """
-        committed = await consumer.committed(tp)
-        low = (await consumer.beginning_offsets([tp]))[tp]
-        high = (await consumer.end_offsets([tp]))[tp]
+        # A request for all of them at once: each would wait behind the fetch in flight, which the
+        # broker holds back for half a second while nothing new arrives.
+        committed = await asyncio.gather(*map(consumer.committed, partitions))
+        lows = await consumer.beginning_offsets(partitions)
+        highs = await consumer.end_offsets(partitions)
+        return {
+            tp: self._start(tp, offset, lows[tp], highs[tp])
+            for tp, offset in zip(partitions, committed, strict=True)
+        }
+
+    def _start(self, tp: TopicPartition, committed: int | None, low: int, high: int) -> Position:
         if committed is not None and committed > high:
             raise BusError(
                 f"{tp.topic}/{tp.partition} ends at {high}, but offset {committed} is committed: "

@@ -100,7 +100,7 @@ class KafkaSubscription:
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = _new_member(self._topic, self._member, self._settings)
-        consumer.subscribe([self._topic], listener=_AiokafkaListener(self))
+        consumer.subscribe([self._topic], listener=_AiokafkaListener(self, consumer))
         try:
             await consumer.start()
         except BaseException:
@@ -148,11 +148,12 @@ class KafkaSubscription:
         # than the session would cost the partitions. What was polled meanwhile is read again.
         try:
             async with asyncio.timeout(self._timeout_s * 2):
-                positions = {tp: await self._positions.start(consumer, tp) for tp in partitions}
+                positions = await self._positions.start(consumer, partitions)
             await self._listener.assigned({tp.partition: at for tp, at in positions.items()})
             for tp, at in positions.items():
                 if tp in consumer.assignment():
                     consumer.seek(tp, at.next)
+                    consumer.resume(tp)
         except TRANSIENT_ERRORS as error:
             raise BusUnavailableError(f"taking over {self._topic} failed: {error!r}") from error
 
@@ -239,11 +240,15 @@ def _new_member(topic: str, member: GroupMember, settings: KafkaSettings) -> AIO
 
 
 class _AiokafkaListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, subscription: KafkaSubscription) -> None:
+    def __init__(self, subscription: KafkaSubscription, consumer: AIOKafkaConsumer) -> None:
         self._subscription = subscription
+        self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         await self._subscription.revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        # Until they are restored: the broker holds a fetch back for half a second while nothing
+        # new arrives, and the requests of a restore would wait behind it.
+        self._consumer.pause(*assigned)
         self._subscription.assigned(assigned)
