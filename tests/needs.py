@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +47,11 @@ NEEDS = {
     "prometheus-alertmanager": _package("prometheus-alertmanager"),
     "amtool": _package("amtool", "prometheus-alertmanager"),
     "systemd-analyze": _package("systemd-analyze", "systemd"),
+    "git": _package("git"),
+    "hey": _package("hey"),
     "kcat": _package("kcat"),
     "openssl": _package("openssl"),
+    "taskset": _package("taskset", "util-linux"),
     "wrk": _package("wrk"),
 }
 
@@ -61,6 +65,12 @@ def need(*names: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+def require(*names: str) -> None:
+    """End a program that lacks one of these, with the way to get each; the exit code is 1."""
+    if missing := list(_missing(names)):
+        sys.exit("\n".join(missing))
 
 
 def _missing(names: Iterable[str]) -> Iterable[str]:

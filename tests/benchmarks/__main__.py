@@ -36,7 +36,7 @@ from tests.benchmarks.figures import Results, rounded
 from tests.benchmarks.page import draw, section, table_of, written_into
 from tests.benchmarks.rounds import FULL, QUICK, Bench, stay_off_server_cpu
 from tests.kafka.broker import Broker
-from tests.load.tools import need
+from tests.needs import require
 from volsvc.telemetry.logs import configure_logs
 
 PEERS = Path(".cache/benchmarks/venv/bin/python")
@@ -146,7 +146,7 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if not (options.parts or options.join):
         options.parts = QUICK_PARTS if options.quick else list(PARTS)
     return options
@@ -155,7 +155,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Run the chosen parts."""
     options = parsed()
-    need("taskset", "wrk")
+    require("taskset", "wrk")
     stay_off_server_cpu()
     configure_logs("error", "console")
     peers = PEERS.absolute() if PEERS.exists() and not options.quick else None

@@ -14,7 +14,8 @@ from pathlib import Path
 import matplotlib as mpl
 
 from tests.load.scenarios import all_of
-from tests.load.tools import Figures, need, service
+from tests.load.tools import Figures, service
+from tests.needs import require
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -76,7 +77,7 @@ def draw(found: Sequence[Figures], path: Path) -> None:
 
 async def run(out: Path, seconds: float) -> None:
     """Measure, then write page and plot."""
-    need("taskset", "wrk", "hey")
+    require("taskset", "wrk", "hey")
     with tempfile.TemporaryDirectory() as folder:
         async with service(Path(folder)) as served:
             rate, found = await all_of(served, seconds)

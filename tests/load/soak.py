@@ -25,7 +25,8 @@ import aiohttp
 
 from tests.daemon import metric_sum
 from tests.load.streams import watching
-from tests.load.tools import BODY, Service, capacity, need, paced, service
+from tests.load.tools import BODY, Service, capacity, paced, service
+from tests.needs import require
 from volsvc.commands.files import generate_file
 
 SAMPLE_S, SWAP_S, STREAMS = 1.0, 5.0, 50
@@ -177,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     options = parser.parse_args()
-    need("taskset", "wrk", "hey")
+    require("taskset", "wrk", "hey")
     samples, rate = asyncio.run(soak(options.minutes))
     print(
         f"{options.minutes:g} minutes at {rate:,.0f} requests/s: "

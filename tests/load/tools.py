@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import shutil
 import statistics
 import sys
 from collections import Counter
@@ -68,13 +67,6 @@ class Figures:
             return self.times_ms[0]
         cuts = statistics.quantiles(self.times_ms, n=1_000, method="inclusive")
         return cuts[min(998, max(0, round(share * 1_000) - 1))]
-
-
-def need(*tools: str) -> None:
-    """Exit with the command that installs missing tools."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        sys.exit(f"missing: {', '.join(missing)}; apt-get install {' '.join(missing)}")
 
 
 @asynccontextmanager

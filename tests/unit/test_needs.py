@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import NEEDS, ROOT, need
+from tests.needs import NEEDS, ROOT, need, require
 
 INSTALL = ROOT / "tests" / "install-system.sh"
 
@@ -45,3 +45,11 @@ def test_packages_that_cannot_be_installed_are_named(ci: str, code: int) -> None
     done = subprocess.run(command, env={**os.environ, "CI": ci}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr == "not installed: a-package (there is no apt-get here)\n"
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_measurement_ends_with_the_way_to_get_what_lacks() -> None:
+    """Each missing program is named; nothing happens where none is missing."""
+    with pytest.raises(SystemExit, match="needs wrk: apt-get install wrk\nneeds hey: "):
+        require("wrk", "hey")
+    require()

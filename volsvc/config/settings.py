@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from volsvc.config.base import Section, Texts, split_list
+from volsvc.config.checkout import running_commit
 from volsvc.config.drift import DriftSettings
 from volsvc.config.http import AuthSettings, HttpSettings
 from volsvc.config.kafka import KafkaSettings
@@ -105,7 +106,7 @@ class ServiceSettings(Section):
     shutdown_timeout_s: PositiveFloat = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    git_sha: str = "unknown"
+    git_sha: str = Field(default_factory=running_commit)
 
 
 class SourceSettings(Section, LiveSourceSettings):
