@@ -1,10 +1,15 @@
 """Errors of the configuration, as a user sees them."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.main import get_command
 
 from tests.daemon import command
+from volsvc.cli.main import cli
 
 MISTAKES = {
     "[replay]\nsped = 1": "replay.sped: unknown key; did you mean replay.speed?",
@@ -42,3 +47,24 @@ async def test_missing_file_and_unknown_words(tmp_path: Path) -> None:
         assert code == 2
         assert fault in err
         assert "Traceback" not in err
+
+
+def decimal_options() -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command with each of its options that takes a decimal number."""
+
+    def below(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from below((*words, name), inner)
+        for option in command.params:
+            if option.type_descriptor.annotation in (float, list[float]):
+                yield (*words, option.opts[0])
+
+    return below((), get_command(cli))
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e300"])
+@pytest.mark.parametrize("words", list(decimal_options()), ids=" ".join)
+def test_a_decimal_number_is_bounded(words: tuple[str, ...], number: str) -> None:
+    """No option takes what is no number, or one that no reader means."""
+    with pytest.raises(typer.BadParameter, match="should be"):
+        cli([*words, number], standalone_mode=False)

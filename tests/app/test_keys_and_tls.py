@@ -64,12 +64,16 @@ async def test_rotation_by_hangup(tmp_path: Path) -> None:
 
 
 async def test_invalid_requests_for_keys(tmp_path: Path) -> None:
-    """Unknown scopes, repeated names and public addresses without keys end with code 2."""
+    """Unknown scopes, repeated names, absurd expiries and open addresses end with code 2."""
     await make_key("a", tmp_path)
     for arguments in (
         (*READ, "--name", "a"),
         ("keys", "new", "--scopes", "reed"),
         ("keys", "new", "--scopes", ""),
+        *(
+            ("keys", "new", "--scopes", "read", "--expires-days", days)
+            for days in ("0", "36501", "nan")
+        ),
     ):
         code, out, err = await command(*arguments, cwd=tmp_path)
         assert (code, "key:" in out) == (2, False), err

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from volsvc.cli.options import (
+    MOST_MINUTES,
     ConfigFile,
     RestUrl,
     Speed,
@@ -25,18 +26,23 @@ Live = Annotated[VenueName, typer.Option("--source", help="venue")]
 
 @feeds.command()
 def record(
-    out: Annotated[Path, typer.Option(help="CSV, NDJSON or Parquet; .gz and .zst too")],
+    out: Annotated[Path, typer.Option(help="CSV or NDJSON, .gz and .zst too, or Parquet")],
     config: ConfigFile = None,
     source: Live = "coinbase",
     symbols: Symbols = None,
     ws_url: WsUrl = None,
     rest_url: RestUrl = None,
-    minutes: Annotated[float | None, typer.Option(min=0.001, help="default: until stopped")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=MOST_MINUTES, help="default: until stopped"),
+    ] = None,
     rotate_mb: Annotated[
-        float | None, typer.Option(min=0.001, help="start a new file at this size")
+        float | None,
+        typer.Option(min=0.001, max=1e9, help="start a new file at this size"),
     ] = None,
     rotate_minutes: Annotated[
-        float | None, typer.Option(min=0.001, help="start a new file after this time")
+        float | None,
+        typer.Option(min=0.001, max=MOST_MINUTES, help="start a new file after this time"),
     ] = None,
 ) -> None:
     """Record a venue's live ticks to a file.

@@ -19,6 +19,7 @@ from volsvc.cli.feeds import feeds
 from volsvc.cli.models import models
 from volsvc.cli.operations import operations
 from volsvc.cli.options import (
+    MOST_MINUTES,
     ConfigFile,
     RestUrl,
     Speed,
@@ -32,6 +33,7 @@ from volsvc.commands.arguments import split_names
 from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import SettingsError
 from volsvc.domain import VolsvcError
+from volsvc.domain.extras import EXTRAS, needs_extra
 from volsvc.telemetry.logs import configure_logs
 
 VENUES = ", ".join(sorted(LIVE_KINDS))
@@ -63,6 +65,11 @@ def main() -> None:
         _fail(str(error), 2)
     except VolsvcError as error:
         _fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        _fail(needs_extra("this command", library), 1)
     except (KeyboardInterrupt, Abort):
         # By convention 128 plus the number of SIGINT.
         sys.exit(130)
@@ -144,7 +151,9 @@ def replay(
 @cli.command()
 def generate(
     out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
-    minutes: Annotated[float, typer.Option(min=0.001, help="event time to cover")] = 10.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.001, max=MOST_MINUTES, help="event time to cover")
+    ] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same ticks")] = 7,
     symbols: Annotated[str, typer.Option(help="comma-separated")] = "BTC-USD,ETH-USD,SOL-USD",
     start: Annotated[

@@ -72,7 +72,8 @@ def top(
     symbols: Annotated[str, typer.Option(help="only these, comma-separated; default: all")] = "",
     sort: Annotated[str, typer.Option(help="symbol, price, sigma, score or age")] = "symbol",
     horizon: Annotated[
-        float | None, typer.Option(min=1, help="seconds; horizon of the columns Spike and Regime")
+        float | None,
+        typer.Option(min=1, max=86_400, help="seconds; horizon of the columns Spike and Regime"),
     ] = None,
     every: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds between updates")] = 1.0,
     once: Annotated[bool, typer.Option(help="print once and exit")] = False,

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,6 +25,8 @@ Symbol = Annotated[str | None, typer.Option(help="symbol of a file that has no s
 Symbols = Annotated[str | None, typer.Option(help="comma-separated, such as BTC-USD,ETH-USD")]
 WsUrl = Annotated[str | None, typer.Option(help="WebSocket to use instead of the venue's")]
 RestUrl = Annotated[str | None, typer.Option(help="REST API to use instead of the venue's")]
+# A bound for durations, which also refuses infinity: ten years in minutes.
+MOST_MINUTES: Final = 5_256_000
 
 
 def settings_of(config: Path | None, **overrides: Any) -> Settings:

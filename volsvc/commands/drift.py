@@ -18,6 +18,7 @@ from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import SourceError, Tick
+from volsvc.domain.extras import needs_extra
 from volsvc.drift import DriftResult, Reference, judge, summarise
 from volsvc.drift.distance import Array
 from volsvc.drift.monitor import read_reference
@@ -139,7 +140,7 @@ def _line(feature: Mapping[str, Any]) -> str:
 async def _report(out: Path, reference: Reference, rows: Array, result: DriftResult) -> None:
     """Write the HTML report, and the JSON beside it; raises ReportError or SourceError."""
     if not available():
-        raise ReportError("the report needs an extra: pip install 'volsvc[drift]'")
+        raise ReportError(needs_extra("the report", "evidently"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         thin = rows[:: max(1, len(rows) // REPORT_ROWS)]

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from volsvc.domain import SourceError
+from volsvc.domain.extras import needs_extra
 from volsvc.sources.files import file_format, open_raw, text_of
 
 # Rows of one row group: bounds the memory, since rows come from an iterator of any length.
@@ -56,7 +57,7 @@ def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise SourceError("Parquet needs an extra: pip install 'volsvc[parquet]'") from error
+        raise SourceError(needs_extra("Parquet", "pyarrow")) from error
     writer = None
     try:
         while chunk := list(itertools.islice(rows, PARQUET_ROWS)):

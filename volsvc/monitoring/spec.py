@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from volsvc.domain import VolsvcError
+from volsvc.domain.extras import needs_extra
 
 T = TypeVar("T")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -150,7 +151,7 @@ def read_yaml(path: Path, validate: Callable[[Any], T]) -> T:
     try:
         import yaml
     except ImportError as error:
-        raise SpecError("this needs an extra: pip install 'volsvc[monitoring]'") from error
+        raise SpecError(needs_extra(f"{path}:", "yaml")) from error
     try:
         return validate(yaml.safe_load(path.read_text()))
     except OSError as error:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from volsvc.config.settings import Settings
+from volsvc.domain.extras import needs_extra
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 
@@ -36,7 +37,7 @@ async def register_packaged(settings: Settings, digest: str, health: Health) -> 
     because the service does not depend on it.
     """
     if importlib.util.find_spec("mlflow") is None:
-        health.report(CHECK, "ok", "MLflow is not installed: pip install 'volsvc[mlflow]'")
+        health.report(CHECK, "ok", needs_extra("the registry", "mlflow"))
         return
     uri, name = tracking_uri(settings), settings.model.name
     done = settings.service.data_dir / "registered.json"

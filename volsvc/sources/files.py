@@ -25,6 +25,7 @@ from volsvc.domain import (
     is_symbol,
     tick_from_record,
 )
+from volsvc.domain.extras import needs_extra
 
 # The same interface as the standard library's, which reports a truncated file; the package
 # zstandard reads it as a whole one.
@@ -55,14 +56,18 @@ FileRows = Iterator[FileRow]
 def file_format(path: Path) -> str:
     """Return `csv`, `ndjson` or `parquet` by the extension; raises SourceError for another."""
     suffixes = [s.lower() for s in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     if not suffixes or suffixes[-1] not in FORMATS:
         known = ", ".join(FORMATS)
         raise SourceError(
             f"{path}: the extension must be one of {known}, with or without .gz or .zst"
         )
-    return FORMATS[suffixes[-1]]
+    style = FORMATS[suffixes[-1]]
+    if style == "parquet" and compression:
+        raise SourceError(
+            f"{path}: Parquet is compressed inside; take a name without {compression}"
+        )
+    return style
 
 
 def recordings_in(path: Path) -> list[Path]:
@@ -201,9 +206,7 @@ class Recording:
         try:
             from pyarrow import compute, lib, parquet
         except ImportError as error:
-            raise SourceError(
-                f"{self.path}: Parquet needs an extra: pip install 'volsvc[parquet]'"
-            ) from error
+            raise SourceError(needs_extra(f"{self.path}: Parquet", "pyarrow")) from error
         try:
             file = parquet.ParquetFile(self.path)
             schema = Schema.of_columns(file.schema_arrow.names, self._default_symbol)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from volsvc.domain import SourceError, SourceRow, format_time
+from volsvc.domain.extras import needs_extra
 from volsvc.failpoints import failpoint
 from volsvc.sources.files import COMPRESSIONS, file_format
 
@@ -188,7 +189,7 @@ class ParquetWriter:
         try:
             import pyarrow as pa
         except ImportError as error:
-            raise SourceError("Parquet needs an extra: pip install 'volsvc[parquet]'") from error
+            raise SourceError(needs_extra("Parquet", "pyarrow")) from error
         if path.exists():
             raise FileExistsError(path)
         self._path = path

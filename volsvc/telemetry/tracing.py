@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol
 
 import volsvc
 from volsvc.config.settings import Settings, SettingsError
+from volsvc.domain.extras import needs_extra
 
 Headers = tuple[tuple[str, bytes], ...]
 Kind = Literal["internal", "server", "producer", "consumer"]
@@ -130,9 +131,7 @@ def build_tracer(settings: Settings) -> Tracer:
     try:
         return OpenTelemetryTracer(settings)
     except ImportError as error:
-        raise SettingsError(
-            "tracing.enabled = True: needs an extra: pip install 'volsvc[tracing]'"
-        ) from error
+        raise SettingsError(needs_extra("tracing.enabled = True:", "opentelemetry")) from error
 
 
 def parent_of(headers: Iterable[tuple[str, bytes]]) -> str | None:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from tests.daemon import eventually
 from tests.unit.serving.interpreter import Interpreter
 from volsvc.config.settings import Settings, load_settings
+from volsvc.domain.extras import needs_extra
 from volsvc.serving import publish_packaged as module
 from volsvc.serving.publish_packaged import register_packaged, tracking_uri
 from volsvc.telemetry.health import Check, Health
@@ -173,7 +174,7 @@ async def test_without_mlflow_nothing_is_done(
 ) -> None:
     """That is no fault; health says how to get it."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    expected = Check("ok", "MLflow is not installed: pip install 'volsvc[mlflow]'")
+    expected = Check("ok", needs_extra("the registry", "mlflow"))
     assert await register(settings_of(tmp_path)) == expected
     assert interpreter.runs == 0
     assert not (tmp_path / "a").exists()

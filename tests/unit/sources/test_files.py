@@ -51,6 +51,7 @@ async def test_a_truncated_file(kind: str, tmp_path: Path) -> None:
         ("a.csv.gz", b"time,symbol,price\n", "cannot be read"),
         ("a.csv.zst", b"time,symbol,price\n", "cannot be read"),
         ("a.parquet", b"PAR1", "a.parquet"),
+        ("a.parquet.gz", b"", "without .gz"),
         ("a.txt", b"", "extension"),
         ("a", b"", "extension"),
     ],
