@@ -16,6 +16,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+import volsvc
 from tests.deploy.composition import ROOT, example_variables, resolve
 from tests.deploy.image import read_images
 from tests.docs.blocks import blocks
@@ -234,7 +235,7 @@ def test_the_overlay_of_the_setup_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "ours" / "kustomization.yaml").write_text(block.text)
     pods = [m for m in built(tmp_path / "ours") if m["kind"] in ("StatefulSet", "Deployment")]
     images = {m["spec"]["template"]["spec"]["containers"][0]["image"] for m in pods}
-    assert images == {"registry.example/volsvc:0.1.0"}
+    assert images == {f"registry.example/volsvc:{volsvc.__version__}"}
 
 
 def taken(arguments: Sequence[str]) -> bool:

@@ -86,6 +86,9 @@ def test_the_source_distribution_builds_and_tests(distributions: tuple[Path, Pat
     with tarfile.open(distributions[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {
+        ".ci/run",
+        ".env.example",
+        ".github/workflows/ci.yml",
         "mkdocs.yml",
         "CONTRIBUTING.md",
         "SECURITY.md",
