@@ -21,7 +21,7 @@ from volsvc.commands.files import generate_file
 LINKED = ("Makefile", "config.toml", "constraints.txt", "deploy", "docs", "pyproject.toml")
 RECORDINGS = ("ticks.ndjson.gz", "recording.ndjson.gz")
 LAST_MINUTE = b"2026-01-05T14:02:00.000Z"
-# Days of bars; a fit needs five weeks.
+# Days of bars, the fewest that a fit takes.
 DAYS = 37
 REGISTRY = {"VOLSVC_MODEL__IMPORT_PACKAGED": "true", "VOLSVC_MODEL__POLL_S": "0.5"}
 
