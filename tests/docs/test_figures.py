@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from tests.docs.blocks import ROOT
@@ -21,12 +23,16 @@ from volsvc.serving import (
 )
 from volsvc.sources import recorder
 from volsvc.sources.live import connection, source
+from volsvc.training.fit import FitSpec
+from volsvc.training.walkforward import DAY
 from volsvc.web import admission, compression, problems
 from volsvc.web.routes import predict, stream
 from volsvc.web.server import connection as http
 
 KIB, MIB = 1024, 1024**2
 RETRIES = Retries()
+PAGE_FILES = (ROOT / "volsvc" / "web" / "static" / "page").iterdir()
+PAGE_BYTES = sum(len(gzip.compress(path.read_bytes())) for path in PAGE_FILES)
 # A page, a figure as it stands there, what the code has, and what the words mean.
 FIGURES = [
     ("README.md", "a year has 31,557,600 seconds", SECONDS_PER_YEAR, 31_557_600),
@@ -75,7 +81,14 @@ FIGURES = [
     ("docs/models.md", "seven sizes of bet", len(sequential_test.FRACTIONS), 7),
     ("docs/models.md", "a probability of at most 5 %", sequential_test.LEVEL, 0.05),
     ("docs/models.md", "the wealth reaches 20 with", 1 / sequential_test.LEVEL, 20),
+    ("docs/page.md", "37 kB in all (compressed)", round(PAGE_BYTES / 1_000), 37),
     ("docs/runbook.md", "Twenty unreadable messages", connection.MAX_MALFORMED_IN_A_ROW, 20),
+    (
+        "docs/setup.md",
+        "at least 37 days of one-minute bars",
+        FitSpec().burn_in_minutes / DAY + 7,
+        37,
+    ),
     ("docs/topics.md", "among the last 64 of its symbol", tick_check.MAX_RECENT_IDS, 64),
     ("docs/topics.md", "more than 60 s of silence", tick_check.SILENCE_NS, 60 * 10**9),
 ]

@@ -35,7 +35,7 @@ def code(text: str) -> list[str]:
     return [" ".join(found.split()) for found in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
 
 
-def each(paths: list[Path]) -> Any:
+def each(paths: list[Path]) -> pytest.MarkDecorator:
     """Return a decorator that runs a test for each file."""
     return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -94,7 +94,7 @@ def faults_of(words: list[str]) -> Iterator[str]:
         ("models promote 3", []),
         ("keys new --scopes SCOPES", []),
         ("drift --nonsense", ["--nonsense"]),
-        ("modles promote", ["modles"]),
+        ("nonsense promote", ["nonsense"]),
         ("models demote 3", ["demote"]),
     ],
 )

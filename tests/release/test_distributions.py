@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from tests.needs import chromium
 from tests.release import sbom
 from tests.release.environment import ROOT, bare, built, installed
 from tests.web.serving import ROW
+from volsvc.domain.extras import needs_extra
 
 pytestmark = pytest.mark.long
 
@@ -79,6 +81,16 @@ def test_the_wheel_has_every_file(distributions: tuple[Path, Path]) -> None:
         "volsvc/web/static/docs/LICENSE",
         "volsvc/web/static/docs/NOTICE",
     }
+
+
+def test_the_wheel_installs_with_an_extra(distributions: tuple[Path, Path]) -> None:
+    """Pip takes what a message about a missing extra says, and finds the extra in the wheel."""
+    (place,) = re.findall(r"'(\S+\.whl\[\w+\])'", needs_extra("a", "pyarrow"))
+    pip = (sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index")
+    done = subprocess.run(
+        (*pip, place), cwd=distributions[0].parent, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_source_distribution_builds_and_tests(distributions: tuple[Path, Path]) -> None:
