@@ -31,6 +31,7 @@ from volsvc.web.server import connection as http
 
 KIB, MIB = 1024, 1024**2
 RETRIES = Retries()
+DAYS_OF_A_FIT = FitSpec().burn_in_minutes / DAY + 7
 PAGE_FILES = (ROOT / "volsvc" / "web" / "static" / "page").iterdir()
 PAGE_BYTES = sum(len(gzip.compress(path.read_bytes())) for path in PAGE_FILES)
 # A page, a figure as it stands there, what the code has, and what the words mean.
