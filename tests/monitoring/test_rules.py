@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.needs import need
+from tests.waiting import PATIENCE
 from volsvc.monitoring.dashboards import read_dashboards
 from volsvc.monitoring.files import contents, write
 from volsvc.monitoring.rules import rules
@@ -24,7 +25,7 @@ DASHBOARDS = read_dashboards(DEPLOY / "dashboards.yaml")
 def ran(*command: str) -> str:
     """Return the output of a command that succeeds."""
     need(command[0])
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE * 60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
