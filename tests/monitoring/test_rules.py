@@ -25,7 +25,7 @@ DASHBOARDS = read_dashboards(DEPLOY / "dashboards.yaml")
 def ran(*command: str) -> str:
     """Return the output of a command that succeeds."""
     need(command[0])
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE * 60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE * 110)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
