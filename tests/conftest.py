@@ -10,8 +10,11 @@ import pytest
 from aiohttp import web_app
 from hypothesis import settings
 
+from tests.clock import loop_clock, pytest_asyncio_loop_factories
 from tests.made import generated
 from volsvc.config.settings import SHORT_NAMES
+
+__all__ = ["loop_clock", "pytest_asyncio_loop_factories"]
 
 # OpenMP's threads spin while they wait for a processor that other tests use: fits took many times
 # as long. It reads the variable when scikit-learn is imported, which tests and children do later.
@@ -34,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return a worker more than there are processors, since many tests wait for a daemon."""
     return (os.cpu_count() or 1) + 1

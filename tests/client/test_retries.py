@@ -94,6 +94,7 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert [retry_after_s(text) for text in (None, "", "-1", "soon", "1.5", "²")] == [None] * 6
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_retry_after_is_respected() -> None:
     """The next attempt is made no sooner than Retry-After allows."""
     answers = scripted(busy("1"), busy("0", 503), OK)
@@ -136,6 +137,7 @@ async def test_a_broken_answer() -> None:
     assert len(script.requests) == 3
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of a used-up quota has the time to wait, and after it calls succeed."""
     monkeypatch.chdir(tmp_path)

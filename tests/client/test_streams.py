@@ -116,6 +116,7 @@ async def test_every_event_has_a_schema() -> None:
     assert {event.kind for event in events} == set(EVENTS) - {"dropped"}
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_resume_after_a_break() -> None:
     """Every event arrives once and in order over a connection that is reset repeatedly."""
     async with serving() as (session, daemon):
@@ -138,6 +139,7 @@ async def test_resume_after_a_break() -> None:
     assert client.retried >= 2
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_restart_of_the_service() -> None:
     """The id of an earlier run is unknown to the service, which sends a snapshot instead."""
     port = free_port()

@@ -125,6 +125,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("loop_clock")
 @pytest.mark.parametrize("name", CASES)
 async def test_every_fault(name: str) -> None:
     """A fault changes the expected numbers and no others, and no other trade is lost."""

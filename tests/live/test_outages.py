@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp.web
+import pytest
 
 from tests.daemon import RunningDaemon, eventually, running
 from tests.live.feed import SYMBOL, WATCHED, Feed, exchange, listening, now_trades, settings, trades
@@ -161,6 +162,7 @@ async def test_back_within_two_seconds() -> None:
         assert feed.ids == list(range(1_000, 1_000 + len(feed.ids)))
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_backoff_grows_until_data_arrive() -> None:
     """A venue that accepts connections and refuses subscriptions is not flooded with attempts."""
     fault = Fault(kind="refuse", at=0, count=1_000)

@@ -202,6 +202,7 @@ async def test_types_of_bodies(served: Served) -> None:
             assert response.status == status, kind
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_slow_loris(served: Served) -> None:
     """Heads that never end are 408 after a while; meanwhile others are served at once."""
     client, _ = served
@@ -233,6 +234,7 @@ async def test_a_dripping_head_gains_nothing(served: Served) -> None:
     assert status_of(await answered) in (400, 408)
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_the_rest_of_a_refused_body_begins_no_head(served: Served) -> None:
     """A client may finish what was refused, and then stay as long as any other."""
     client, _ = served
@@ -251,6 +253,7 @@ async def test_the_rest_of_a_refused_body_begins_no_head(served: Served) -> None
     raw.writer.close()
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_too_many_connections(served: Served) -> None:
     """Over the limit a new client is refused; connected clients are served."""
     client, _ = served
@@ -264,6 +267,7 @@ async def test_too_many_connections(served: Served) -> None:
     assert set(statuses) == {408, 429}
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_a_reader_that_does_not_read(served: Served) -> None:
     """A client that reads nothing of its answers is cut off, and their memory freed."""
     client, _ = served

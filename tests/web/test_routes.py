@@ -152,6 +152,7 @@ async def test_bodies_without_valid_numbers(text: str, status: int, service: Cli
         assert (await response.json(content_type=None))["status"] == status
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_too_large_and_too_slow(service: Client) -> None:
     """A body above the limit gets 413, one that does not arrive gets 408."""
     async with service.post("/predict", data=b" " * 70_000) as response:

@@ -141,6 +141,7 @@ async def test_a_slow_reader_gets_the_newest_and_the_count(monkeypatch: pytest.M
         assert "volsvc_stream_clients 1.0" in text
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quiet stream sends comments."""
     monkeypatch.setattr(sse, "HEARTBEAT_S", 0.1)
