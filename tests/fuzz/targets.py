@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from pydantic import ValidationError
 
-from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
+from volsvc.domain import InvalidTickError, NotATickError, Tick
 from volsvc.models import Baseline
 from volsvc.telemetry.feed_metrics import REJECTIONS
 from volsvc.transport import Record
-from volsvc.transport.codec import decode_tick, encode_tick
+from volsvc.transport.codec import dead_letter, decode_tick, encode_tick
 from volsvc.web.openapi import examples
 from volsvc.web.problems import MAX_ERRORS, ProblemError, as_problem
 from volsvc.web.routes.predict_body import read_request
@@ -38,19 +38,17 @@ BODY_SEEDS: Sequence[bytes] = (
 
 
 def tick(data: bytes) -> None:
-    """Decode a record of `ticks.raw`: a tick with a printable time, or a known reason."""
-    refused = ""
+    """Decode a record of `ticks.raw`: a tick that can be encoded, or a dead letter for a reason."""
+    record = Record("ticks.raw", 0, 0, b"key", data, ())
     try:
-        found = decode_tick(Record("ticks.raw", 0, 0, b"key", data, ()))
-    except InvalidTickError as error:
-        refused = error.reason
-    except NotATickError:
-        return
-    if refused:
-        assert refused in REJECTIONS, refused
+        found = decode_tick(record)
+    except (InvalidTickError, NotATickError) as error:
+        dead_letter(record, error)
+        reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
+        assert reason in REJECTIONS, reason
         return
     assert found.price > 0
-    format_time(found.time_ns)
+    encode_tick(found)
 
 
 def body(data: bytes) -> None:

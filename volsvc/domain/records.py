@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
+from volsvc.domain.texts import one_line, plain_text, shown
 from volsvc.domain.tick import Tick
 from volsvc.domain.times import parse_time
 
@@ -45,6 +46,8 @@ _NESTED = ("raw", "raw_message")
 _TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
 # A price above this, or below its inverse, is in a wrong unit or from a broken feed.
 MAX_PRICE = 1e15
+# Characters of the name of a source; the rest of a longer one is cut off.
+MAX_SOURCE = 64
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 
@@ -79,7 +82,7 @@ class Schema:
             if field not in columns:
                 raise SourceError(
                     f"missing column {field!r} (accepted names: {', '.join(ALIASES[field])}; "
-                    f"found: {', '.join(known.values()) or 'none'})"
+                    f"found: {one_line(', '.join(known.values()), 200) or 'none'})"
                 )
         return cls(columns, default_symbol)
 
@@ -100,12 +103,13 @@ def tick_from_record(
     merged = _flatten(record)
     kind = merged.get("type") or ""
     if not isinstance(kind, str) or kind not in _TICK_TYPES:
-        raise NotATickError(f"a message of type {str(kind)[:40]!r} carries no tick")
+        raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     fields = {
         field: next((merged[a] for a in aliases if merged.get(a) is not None), None)
         for field, aliases in ALIASES.items()
     }
-    return tick_from_fields(fields, default_symbol, str(merged.get("source") or source)[:64])
+    origin = plain_text(merged.get("source") or source, MAX_SOURCE)
+    return tick_from_fields(fields, default_symbol, origin)
 
 
 def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,10 +144,6 @@ def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, sour
     )
 
 
-def _shown(value: object) -> str:
-    return repr(value)[:60]
-
-
 def _symbol(value: object, default: str | None) -> str:
     if value is None or value == "":
         if default is None:
@@ -151,7 +151,7 @@ def _symbol(value: object, default: str | None) -> str:
         return default
     text = value.strip() if isinstance(value, str) else ""
     if not is_symbol(text):
-        raise InvalidTickError("symbol", f"{_shown(value)} is not a symbol", "symbol")
+        raise InvalidTickError("symbol", f"{shown(value)} is not a symbol", "symbol")
     return text
 
 
@@ -159,7 +159,7 @@ def _time(value: object) -> int:
     if value is None or value == "":
         raise InvalidTickError("time", "is missing", "time")
     if not isinstance(value, (str, int, float)):
-        raise InvalidTickError("time", f"{_shown(value)} is not a time", "time")
+        raise InvalidTickError("time", f"{shown(value)} is not a time", "time")
     try:
         return parse_time(value)
     except (ValueError, OverflowError) as error:
@@ -172,13 +172,13 @@ def _reason(field: str) -> str:
 
 def _number(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidTickError(field, f"{_shown(value)} is not a number", _reason(field))
+        raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field))
     try:
         number = float(value)
     except (ValueError, OverflowError) as error:
-        raise InvalidTickError(field, f"{_shown(value)} is not a number", _reason(field)) from error
+        raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field)) from error
     if not math.isfinite(number):
-        raise InvalidTickError(field, f"{_shown(value)} is not finite", _reason(field))
+        raise InvalidTickError(field, f"{shown(value)} is not finite", _reason(field))
     return number
 
 
@@ -187,7 +187,7 @@ def _price(value: object) -> float:
         raise InvalidTickError("price", "is missing", "price")
     number = _number("price", value)
     if number <= 0:
-        raise InvalidTickError("price", f"{_shown(value)} is not positive", "price")
+        raise InvalidTickError("price", f"{shown(value)} is not positive", "price")
     return _in_range("price", number)
 
 
@@ -203,7 +203,7 @@ def _quote(field: str, value: object) -> float | None:
         return None
     number = _number(field, value)
     if number < 0:
-        raise InvalidTickError(field, f"{_shown(value)} is negative", "quote")
+        raise InvalidTickError(field, f"{shown(value)} is negative", "quote")
     return _in_range(field, number) if number else None
 
 
@@ -212,7 +212,7 @@ def _size(value: object) -> float | None:
         return None
     number = _number("size", value)
     if number < 0:
-        raise InvalidTickError("size", f"{_shown(value)} is negative", "size")
+        raise InvalidTickError("size", f"{shown(value)} is negative", "size")
     return number
 
 
@@ -230,5 +230,5 @@ def _identifier(field: str, value: object, *, absent_zero: bool) -> int | None:
     except ValueError:
         number = -1
     if isinstance(value, bool) or not 0 <= number < 2**63:
-        raise InvalidTickError(field, f"{_shown(value)} is not a whole number", "id")
+        raise InvalidTickError(field, f"{shown(value)} is not a whole number", "id")
     return None if absent_zero and number == 0 else number

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from volsvc.domain.texts import one_line
+
 # Returns the fields added to every event of a request. It is called only for an event that is
 # written, because most requests write none.
 log_scope: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
@@ -17,6 +19,7 @@ log_scope: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
 )
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_TRACEBACKS = ("exception", "stack")
 
 
 def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None:
@@ -57,7 +60,11 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _one_line_fields,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
@@ -73,6 +80,17 @@ def configure_logs(level: str, style: str, stream: TextIO | None = None) -> None
 def _merge_scope(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     scope = log_scope.get()
     return event if scope is None else {**scope(), **event}
+
+
+def _one_line_fields(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any]:
+    """Escape and cut the texts of an event: a name from outside must not move a cursor."""
+    return {
+        # A traceback has lines of its own, and holds no text from outside but the error.
+        name: one_line(value) if isinstance(value, str) and name not in _TRACEBACKS else value
+        for name, value in event.items()
+    }
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -14,11 +14,14 @@ import numpy as np
 
 from volsvc.domain import SourceError
 from volsvc.domain.records import ALIASES
+from volsvc.domain.texts import plain_text
 from volsvc.features import MINUTE_NS, MinuteBar, Ohlcv, bar_of_prices
 from volsvc.sources.files import file_format, open_raw, text_of
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
+# Characters of a symbol.
+MAX_SYMBOL: Final = 64
 # Least value of a numeric time and the unit that it implies.
 EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
 
@@ -37,7 +40,10 @@ def read_bars(path: Path) -> Mapping[str, list[MinuteBar]]:
     column = next((name for name in ALIASES["symbol"] if name in frame.columns), None)
     if column is None:
         return {symbol_of(path): _bars_of(frame, path)}
-    return {str(symbol): _bars_of(rows, path) for symbol, rows in frame.groupby(column)}
+    return {
+        plain_text(str(symbol), MAX_SYMBOL): _bars_of(rows, path)
+        for symbol, rows in frame.groupby(column)
+    }
 
 
 def _bars_of(frame: Any, path: Path) -> list[MinuteBar]:
@@ -114,4 +120,4 @@ def _bars(minutes: list[int], rows: list[list[float]]) -> Iterator[MinuteBar]:
 def symbol_of(path: Path) -> str:
     """Return the symbol in a file's name: BTC-USD from coinbase_BTC-USD_1m.parquet."""
     stem = path.name.split(".")[0]
-    return next((part for part in stem.split("_") if "-" in part), stem)
+    return plain_text(next((part for part in stem.split("_") if "-" in part), stem), MAX_SYMBOL)

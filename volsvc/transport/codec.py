@@ -25,7 +25,8 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
-from volsvc.domain.records import MAX_PRICE
+from volsvc.domain.records import MAX_PRICE, MAX_SOURCE
+from volsvc.domain.texts import plain_text, shown
 from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
 from volsvc.transport.features_record import MAX_OFFSET_DIGITS, state_headers
@@ -35,6 +36,8 @@ FEATURES_VERSION = 3
 OUTCOME_VERSION = 1
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
+# Characters of the error in the headers of a dead letter.
+MAX_ERROR = 1_000
 
 
 class _WireTick(msgspec.Struct, gc=False):
@@ -69,7 +72,7 @@ class _PlainTick(msgspec.Struct, gc=False):
     side: Literal["buy", "sell"] | None
     trade_id: Annotated[_Id, Meta(ge=1)] | None
     sequence: Annotated[_Id, Meta(ge=0)] | None
-    source: Annotated[str, Meta(max_length=64)]
+    source: Annotated[str, Meta(max_length=MAX_SOURCE)]
     v: Annotated[int, Meta(ge=TICK_VERSION, le=TICK_VERSION)] = TICK_VERSION
 
 
@@ -130,7 +133,7 @@ def _decode_value(value: bytes | None) -> Tick:
         return _decode_tolerantly(value)
     if wire.v != TICK_VERSION:
         raise InvalidTickError("v", f"{wire.v} is not {TICK_VERSION}", "version")
-    return tick_from_fields(msgspec.structs.asdict(wire), None, wire.source[:64])
+    return tick_from_fields(msgspec.structs.asdict(wire), None, wire.source[:MAX_SOURCE])
 
 
 def _decode_tolerantly(value: bytes) -> Tick:
@@ -141,7 +144,8 @@ def _decode_tolerantly(value: bytes) -> Tick:
     if not isinstance(decoded, dict):
         raise InvalidTickError("value", "is not a JSON object", "json")
     if decoded.get("v", TICK_VERSION) != TICK_VERSION:
-        raise InvalidTickError("v", f"{decoded['v']!r} is not {TICK_VERSION}"[:80], "version")
+        detail = f"{shown(decoded['v'], 80)} is not {TICK_VERSION}"[:80]
+        raise InvalidTickError("v", detail, "version")
     return tick_from_record(decoded)
 
 
@@ -239,7 +243,8 @@ def decode_state(record: Record) -> StoredState | None:
         value = _decode(record.value)
         times = parse_time(value["time"]), parse_time(value["processed_at"])
         return StoredState(value["symbol"], *times, value["state"])
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    # A nested record exhausts the stack; UnicodeDecodeError is a ValueError.
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidTickError(
             "value", f"is not a features record: {error!r}", "features"
         ) from error
@@ -251,7 +256,7 @@ def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutR
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     headers: Headers = (
         ("volsvc-reason", reason.encode()),
-        ("volsvc-error", str(error).encode()),
+        ("volsvc-error", plain_text(str(error), MAX_ERROR).encode()),
         ("volsvc-origin", origin.encode()),
     )
     value = record.value

@@ -96,7 +96,7 @@ def decode_snapshot(record: Record) -> RemoteSnapshot:
             wire.span_s,
         )
         processed_ns = parse_time(wire.processed_at)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidTickError("value", f"is not a features record: {error}", "features") from error
     snapshot = Snapshot(
         row,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -67,6 +69,30 @@ def test_errors_name_the_field(change: dict[str, Any], field: str) -> None:
     assert caught.value.field == field
 
 
+def test_the_name_of_a_source_can_be_written_again() -> None:
+    """Half of a surrogate pair in it becomes a question mark, and the price is taken."""
+    tick = tick_from_record(json.loads(json.dumps({**GOOD, "source": "a\ud800" + "b" * 70})))
+    assert tick.source == "a?" + "b" * 62
+    assert tick.price == 70000.5
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("field", [*GOOD, "best_bid", "size", "side", "trade_id", "type", "source"])
+def test_values_nested_as_deep_as_json_goes(field: str) -> None:
+    """Each value that can be decoded is refused or passed over, whatever its depth."""
+    limit = sys.getrecursionlimit()
+    for depth in range(limit // 2, limit, 3):
+        try:
+            value = json.loads(nested(depth))
+        except RecursionError:
+            return
+        with contextlib.suppress(InvalidTickError, NotATickError):
+            tick_from_record({**GOOD, field: value}).source.encode()
+
+
 def test_control_messages() -> None:
     """A control message raises NotATickError, unlike an invalid tick."""
     with pytest.raises(NotATickError):
@@ -82,3 +108,7 @@ def test_columns() -> None:
         Schema.of_columns(["time", "symbol"])
     with pytest.raises(SourceError, match="missing column 'symbol'"):
         Schema.of_columns(["time", "price"])
+    with pytest.raises(SourceError) as caught:
+        Schema.of_columns(["\x1b[2J", "x" * 10_000])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600

@@ -32,3 +32,19 @@ def test_one_event_is_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (events[0]["request_id"], events[0]["variant"]) == ("abc", "ml")
     assert all({"level", "logger", "timestamp"} <= set(e) for e in events)
     assert "two\nlines" in events[1]["exception"]
+
+
+def test_names_from_outside_on_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control characters of a field are escaped: an event stays on one line."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    out = io.StringIO()
+    try:
+        configure_logs("info", "console", out)
+        get_logger("volsvc.test").info("row_skipped", file="a\x1b[2J\nERROR all is lost", line=7)
+    finally:
+        structlog.reset_defaults()
+    (line,) = out.getvalue().splitlines()
+    assert r"\x1b[2J" in line
+    assert r"\nERROR all is lost" in line
+    assert "\x1b" not in line
+    assert "line=7" in line

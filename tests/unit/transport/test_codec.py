@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 from volsvc.domain import InvalidTickError, NotATickError, Tick, tick_from_fields
 from volsvc.domain.times import EARLIEST_NS, LATEST_NS
 from volsvc.transport import Record
-from volsvc.transport.codec import decode_position, decode_tick, encode_position, encode_tick
+from volsvc.transport.codec import (
+    dead_letter,
+    decode_position,
+    decode_tick,
+    encode_position,
+    encode_tick,
+)
 
 finite = st.floats(1e-12, 1e12)
 NUMBERS = st.floats(1e-9, 1e9) | st.sampled_from(
@@ -146,6 +153,31 @@ def test_invalid_records(value: bytes | None, reason: str) -> None:
     with pytest.raises(InvalidTickError) as caught:
         decode_tick(record_of(value))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("field", ["v", "type", "source", "price", "raw"])
+def test_nested_records(field: str) -> None:
+    """A record that is nested as deep as can be decoded is refused, or its source is a text."""
+    limit = sys.getrecursionlimit()
+    for depth in range(limit // 2, limit, 3):
+        nest = "[" * depth + "]" * depth
+        value = f'{{"symbol":"A","time":1767571200,"price":1,"{field}":{nest}}}'
+        record = record_of(value.encode(), key=b"A")
+        try:
+            encode_tick(decode_tick(record))
+        except (InvalidTickError, NotATickError) as error:
+            dead_letter(record, error)
+
+
+def test_half_a_surrogate_pair() -> None:
+    """A nested message may hold one: the tick and a dead letter can still be written."""
+    inner = json.dumps({"symbol": "A", "time": 1767571200, "price": 1, "source": "\ud800"})
+    tick = decode_tick(record_of(json.dumps({"raw": inner}).encode(), key=b"A"))
+    assert b'"source":"?"' in (encode_tick(tick).value or b"")
+    error = InvalidTickError("source", "\ud800" * 5_000)
+    ((_, text), *_) = [h for h in dead_letter(record_of(b""), error).headers if "error" in h[0]]
+    assert text.decode().startswith("field 'source': ???")
+    assert len(text) == 1_000
 
 
 @pytest.mark.parametrize("key", [None, b"B", b"\xff"])

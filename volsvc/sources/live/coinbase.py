@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from volsvc.domain import NS, InvalidTickError, Tick, format_time, tick_from_record
+from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.live.venue import (
     Content,
     ErrorMessage,
@@ -40,7 +41,8 @@ CHANNELS = {"trades": "market_trades", "ticker": "ticker"}
 # The Exchange feed names a refused product. Other reasons have the same form but no product, such
 # as "ticket is not a valid channel".
 _REFUSED_PRODUCT = re.compile(r"(\S+) is (?:not a valid product|delisted)")
-_FLAT_TICKS = frozenset({"match", "last_match", "ticker"})
+# A tuple: a kind that is a list cannot be looked up in a set.
+_FLAT_TICKS = ("match", "last_match", "ticker")
 
 
 Price = Annotated[float, msgspec.Meta(gt=0)]
@@ -130,10 +132,10 @@ def _parse_envelope(message: Mapping[str, Any]) -> Message:
     sequence = message.get("sequence_num")
     # In Python a bool is an int too.
     if isinstance(sequence, bool) or not isinstance(sequence, int):
-        raise InvalidTickError("sequence_num", f"{sequence!r}"[:60] + " is not an integer", "json")
+        raise InvalidTickError("sequence_num", f"{shown(sequence)} is not an integer", "json")
     sent = message.get("timestamp")
     content = _parse_content(message, sent if isinstance(sent, str) else None)
-    return Message(content, sequence, str(sent))
+    return Message(content, sequence, plain_text(sent, 60))
 
 
 def _parse_content(message: Mapping[str, Any], sent: str | None) -> Content:
@@ -142,7 +144,7 @@ def _parse_content(message: Mapping[str, Any], sent: str | None) -> Content:
         # Not parsed: the counter is a number or a text, and the time has the form of Go programs.
         return Heartbeat()
     if channel not in ("market_trades", "ticker", "ticker_batch", "subscriptions"):
-        return IgnoredMessage(str(channel)[:40])
+        return IgnoredMessage(plain_text(channel, 40))
     events = object_list(message, "events")
     if channel == "subscriptions":
         return SubscriptionAck(frozenset(_confirmed(events)))
@@ -169,7 +171,13 @@ def _confirmed(events: Sequence[Mapping[str, Any]]) -> Iterator[Subscription]:
             raise InvalidTickError("subscriptions", "is not an object", "json")
         # The channel `heartbeats` lists "heartbeats" in the place of products.
         for channel, products in subscriptions.items():
-            yield from (Subscription(channel, str(product)) for product in products)
+            yield from _subscriptions(channel, products)
+
+
+def _subscriptions(channel: object, products: object) -> Iterator[Subscription]:
+    if not isinstance(channel, str) or not isinstance(products, list):
+        raise InvalidTickError("subscriptions", "are not lists by channel", "json")
+    yield from (Subscription(channel, plain_text(product, 64)) for product in products)
 
 
 def _parse_flat(message: Mapping[str, Any]) -> Content:
@@ -186,16 +194,11 @@ def _parse_flat(message: Mapping[str, Any]) -> Content:
         # Its `last_trade_id` is a sample and often 0, so no gap is inferred from it.
         return Heartbeat()
     if kind == "error":
-        parts = (str(message[name]) for name in ("message", "reason") if message.get(name))
-        refused = _REFUSED_PRODUCT.match(str(message.get("reason")))
+        parts = [plain_text(message[n], 200) for n in ("message", "reason") if message.get(n)]
+        refused = _REFUSED_PRODUCT.match(plain_text(message.get("reason"), 200))
         return ErrorMessage(": ".join(parts)[:200], refused[1] if refused else "")
     if kind == "subscriptions":
         channels = object_list(message, "channels")
-        return SubscriptionAck(
-            frozenset(
-                Subscription(str(channel.get("name")), str(product))
-                for channel in channels
-                for product in channel.get("product_ids") or ()
-            )
-        )
-    return IgnoredMessage(str(kind)[:40])
+        named = ((channel.get("name"), channel.get("product_ids") or []) for channel in channels)
+        return SubscriptionAck(frozenset(s for pair in named for s in _subscriptions(*pair)))
+    return IgnoredMessage(plain_text(kind, 40))

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from volsvc.domain import InvalidTickError, Tick, format_time
+from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.live.venue import (
     Content,
     ErrorMessage,
@@ -31,6 +32,7 @@ from volsvc.sources.live.venue import (
 CHANNELS = {"trades": "trade", "ticker": "ticker"}
 # The REST API has older names than the WebSocket for some assets.
 REST_ASSET_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
+SIDES = {"b": "buy", "s": "sell"}
 
 
 class Kraken:
@@ -60,7 +62,7 @@ class Kraken:
             return Message(Heartbeat())
         if channel in ("trade", "ticker"):
             return Message(_parse_data(message, received_ns))
-        return Message(IgnoredMessage(str(channel)[:40]))
+        return Message(IgnoredMessage(plain_text(channel, 40)))
 
     def trades_url(self, gap: TradeGap) -> str:
         """Return the request for the trades after the last known one."""
@@ -75,7 +77,7 @@ class Kraken:
         answer = decode_object(body)
         result = answer.get("result")
         if answer.get("error") or not isinstance(result, dict):
-            raise InvalidTickError("error", str(answer.get("error"))[:100], "json")
+            raise InvalidTickError("error", shown(answer.get("error"), 100), "json")
         # The key is the API's own name of the pair (XXBTZUSD for XBTUSD); beside it stands `last`.
         lists = [rows for rows in result.values() if isinstance(rows, list)]
         rows = [_rest_row(symbol, row) for trades in lists for row in trades]
@@ -88,13 +90,18 @@ class Kraken:
 def _parse_reply(message: Mapping[str, Any]) -> Content:
     """Parse the answer to a subscription, of which there is one for each symbol."""
     if not message.get("success"):
-        symbol = str(message.get("symbol", "")).replace("/", "-")
-        return ErrorMessage(f"{message.get('error')}"[:200], symbol)
+        symbol = _our_symbol(message.get("symbol", ""))
+        return ErrorMessage(plain_text(message.get("error"), 200), symbol)
     result = message.get("result")
     if not isinstance(result, dict):
         raise InvalidTickError("result", "is not an object", "json")
-    symbol = str(result.get("symbol")).replace("/", "-")
-    return SubscriptionAck(frozenset({Subscription(str(result.get("channel")), symbol)}))
+    channel = plain_text(result.get("channel"), 64)
+    symbol = _our_symbol(result.get("symbol"))
+    return SubscriptionAck(frozenset({Subscription(channel, symbol)}))
+
+
+def _our_symbol(name: object) -> str:
+    return plain_text(name, 64).replace("/", "-")
 
 
 def _parse_data(message: Mapping[str, Any], received_ns: int) -> MarketData:
@@ -125,13 +132,13 @@ def _rest_row(symbol: str, row: object) -> Mapping[str, Any]:
     Its list is price, volume, time, side (b or s), order type (m or l), text, trade id.
     """
     if not isinstance(row, list) or len(row) < 7:
-        raise InvalidTickError("trades", f"{row!r}"[:80] + " is not a trade", "json")
+        raise InvalidTickError("trades", f"{shown(row, 80)} is not a trade", "json")
     price, size, time, side, *_, trade_id = row
     return {
         "symbol": symbol,
         "time": time,
         "price": price,
         "size": size,
-        "side": {"b": "buy", "s": "sell"}.get(side),
+        "side": SIDES.get(side) if isinstance(side, str) else None,
         "trade_id": trade_id,
     }
