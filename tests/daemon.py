@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 
@@ -142,6 +142,7 @@ async def launch(
     env: Mapping[str, str] | None = None,
     cwd: Path,
     program: Sequence[str] = ("volsvc",),
+    stdin: IO[bytes] | None = None,
 ) -> asyncio.subprocess.Process:
     """Start a volsvc command; `program` is another module, with arguments before the command."""
     return await asyncio.create_subprocess_exec(
@@ -151,16 +152,21 @@ async def launch(
         *arguments,
         env={**clean_environment(), **(env or {})},
         cwd=cwd,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
 async def command(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path, within_s: float = 60
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path,
+    within_s: float = 60,
+    stdin: IO[bytes] | None = None,
 ) -> tuple[int, str, str]:
     """Run a volsvc command to its end; return exit code, standard output and standard error."""
-    process = await launch(*arguments, env=env, cwd=cwd)
+    process = await launch(*arguments, env=env, cwd=cwd, stdin=stdin)
     async with asyncio.timeout(PATIENCE * within_s):
         out, err = await process.communicate()
     assert process.returncode is not None

@@ -2,10 +2,12 @@
 
 import asyncio
 import csv
+import gzip
 import json
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from tests.daemon import command, eventually, running
 from tests.recordings import TEN_MINUTES
+from tests.waiting import PATIENCE
 
 ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
 
@@ -74,8 +77,6 @@ async def test_published_features_equal_the_command(path: Path, speed: str, tmp_
 
 async def test_doubled_recording_gives_the_clean_one(recording: Path, tmp_path: Path) -> None:
     """A recording that holds every tick twice has the features of the clean one."""
-    import gzip
-
     clean = tmp_path / "clean.ndjson"
     double = tmp_path / "double.ndjson"
     lines = gzip.decompress(recording.read_bytes()).decode().splitlines()[:5_000]
@@ -251,3 +252,41 @@ async def test_bad_rows_are_skipped_and_named(tmp_path: Path) -> None:
     assert skipped == [(6, "price"), (7, "price"), (8, "time")]
     late = [(e["file"], e["line"]) for e in events if e["event"] == "row_out_of_order"]
     assert late == [("ticks.csv", 10)]
+    assert [(e["file"], e["rows"]) for e in events if e["event"] == "rows_skipped"] == [
+        ("ticks.csv", 3)
+    ]
+
+
+async def test_stop_inside_millions_of_useless_lines(tmp_path: Path) -> None:
+    """SIGTERM is obeyed while a file without ticks is read, however long it is."""
+    good = b"time,symbol,price\n2026-01-05T14:00:00Z,BTC-USD,1\n"
+    # A minute of work.
+    (tmp_path / "ticks.csv.gz").write_bytes(gzip.compress(good + b"x\n" * 10_000_000, 1))
+    async with running("--path", "ticks.csv.gz", "--speed", "max", cwd=tmp_path) as daemon:
+
+        async def under_way() -> bool:
+            return await daemon.metric("volsvc_ticks_rejected_total") > 1_000
+
+        await eventually(under_way, 10, "some rows are rejected")
+        started = time.monotonic()
+        assert await daemon.stop(within_s=5) == 0
+        assert time.monotonic() - started < 3 * PATIENCE
+        assert "rows_skipped" not in daemon.log, "it was still reading"
+
+
+async def test_names_of_sources_are_any_json(tmp_path: Path) -> None:
+    """Half of a surrogate pair, or a nest, in the place of a name ends nothing."""
+    names = ["\ud800", "\x00\x1b[2J", [[[]]], {"a": "\udfff"}, 7, "x" * 10_000]
+    rows = [
+        {"time": f"2026-01-05T14:00:{i:02d}Z", "symbol": "BTC-USD", "price": 1, "source": name}
+        for i, name in enumerate(names)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "ticks.ndjson").write_text(text)
+    async with running("--path", "ticks.ndjson", "--speed", "max", cwd=tmp_path) as daemon:
+
+        async def processed() -> bool:
+            return await daemon.metric("volsvc_ticks_total") == len(rows)
+
+        await eventually(processed, 10, "every tick")
+        assert await daemon.stop() == 0

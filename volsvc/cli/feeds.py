@@ -104,7 +104,9 @@ def simulate(
     It has the WebSocket and REST interfaces of Coinbase.
     """
     from volsvc.commands.feeds import SimulateOptions, simulate_exchange
+    from volsvc.sources.pipes import seekable
 
     settings = settings_of(config, source__symbols=symbols, replay__speed=speed)
-    options = SimulateOptions(file, script, port)
-    run_until_signal(lambda stop: simulate_exchange(settings, options, stop))
+    with seekable([file] if file else []) as files:
+        options = SimulateOptions(files[0] if files else None, script, port)
+        run_until_signal(lambda stop: simulate_exchange(settings, options, stop))

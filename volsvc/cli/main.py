@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shlex
@@ -34,6 +35,7 @@ from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import SettingsError
 from volsvc.domain import VolsvcError
 from volsvc.domain.extras import EXTRAS, needs_extra
+from volsvc.domain.texts import one_line
 from volsvc.telemetry.logs import configure_logs
 
 VENUES = ", ".join(sorted(LIVE_KINDS))
@@ -55,6 +57,13 @@ cli.add_typer(operations)
 
 def main() -> None:
     """Run a command; exit with 0, or 2 for a usage or configuration error, or 1 for a failure."""
+    # OpenMP's and BLAS's threads spin while they wait for a processor that others use: fits took
+    # fifty times as long. The variable is read when numpy and scikit-learn are imported, which
+    # commands do later, and by child processes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A name of a file need not be valid Unicode, and printing it must not fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Not standalone: typer would print usage errors on several lines, and exit by itself. A number
     # that a command returns is its exit code.
     try:
@@ -82,7 +91,7 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    print(f"volsvc: error: {text}", file=sys.stderr)
+    print(f"volsvc: error: {one_line(text)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -91,7 +100,9 @@ def run(
     config: ConfigFile = None,
     roles: Annotated[str | None, typer.Option(help="one or more of producer,consumer,api")] = None,
     source: Source = None,
-    path: Annotated[str | None, typer.Option(help="recording to replay")] = None,
+    path: Annotated[
+        str | None, typer.Option(help="recording to replay; - for standard input")
+    ] = None,
     symbols: Symbols = None,
     ws_url: WsUrl = None,
     rest_url: RestUrl = None,
@@ -127,7 +138,9 @@ def run(
 
 @cli.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, NDJSON or Parquet recording; - for standard input")
+    ],
     config: ConfigFile = None,
     speed: Speed = None,
     symbol: Symbol = None,
@@ -170,7 +183,9 @@ def generate(
 
 @cli.command()
 def features(
-    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or Parquet recording")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, NDJSON or Parquet recording; - for standard input")
+    ],
     out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
     config: ConfigFile = None,
     symbol: Symbol = None,
@@ -185,12 +200,16 @@ def features(
     """
     from volsvc.commands.digests import digests_file
     from volsvc.commands.files import features_file
+    from volsvc.sources.pipes import seekable
 
     settings = settings_of(config, source__default_symbol=symbol, features__window_size=window_size)
-    features_file(settings, file, out)
-    # A second pass over the file: digests cover forecasts, which the features do not need.
-    if digests is not None:
-        digests_file(settings, file, digests)
+    if digests is None:
+        features_file(settings, file, out)
+        return
+    # Two passes over the file: digests cover forecasts, which the features do not need.
+    with seekable([file]) as (whole,):
+        features_file(settings, whole, out)
+        digests_file(settings, whole, digests)
 
 
 @cli.command()
@@ -211,7 +230,9 @@ def verify(
 Data = Annotated[
     list[Path],
     typer.Option(
-        "--data", metavar="<path>", help="recording of bars or ticks, or a folder of them"
+        "--data",
+        metavar="<path>",
+        help="recording of bars or ticks, or a folder of them; - for standard input",
     ),
 ]
 
@@ -242,9 +263,11 @@ def forecast(
     """
     from volsvc.commands.files import ForecastOptions, forecast_file
     from volsvc.models import HORIZONS_S
+    from volsvc.sources.pipes import seekable
 
-    horizons = tuple(horizon or HORIZONS_S)
-    forecast_file(settings_of(config), ForecastOptions(data, out, every, horizons, model))
+    settings, horizons = settings_of(config), tuple(horizon or HORIZONS_S)
+    with seekable(data) as files:
+        forecast_file(settings, ForecastOptions(files, out, every, horizons, model))
 
 
 @cli.command()
@@ -257,17 +280,21 @@ def train(
     compare: Annotated[
         Path | None, typer.Option(help="artefact to compare the new one with")
     ] = None,
-    register: Annotated[bool, typer.Option(help="log to MLflow and set the alias ml")] = True,
+    register: Annotated[bool, typer.Option(help="log to MLflow, as a candidate")] = True,
 ) -> None:
     """Fit the model on recordings.
 
-    Writes its artefact, logs it in MLflow and registers it there.
+    Writes its artefact, says how it compares with the champion, and registers it in MLflow as a
+    candidate. `volsvc models promote` makes it the champion.
     """
     from volsvc.commands.training import TrainOptions, train_model
+    from volsvc.sources.pipes import seekable
 
     settings = settings_of(config)
     target = out or settings.service.data_dir / "models" / f"ml-{model_version}.npz"
-    train_model(settings, TrainOptions(data, until, target, model_version, compare, register))
+    with seekable(data) as files:
+        options = TrainOptions(files, until, target, model_version, compare, register)
+        train_model(settings, options)
 
 
 @cli.command()
@@ -292,14 +319,17 @@ def evaluate(
     Walks forward over recordings and writes a report.
     """
     from volsvc.commands.evaluation import EvaluateOptions, anchor_names, evaluate_models
+    from volsvc.sources.pipes import seekable
 
     names = anchor_names(anchors)
     # The report quotes the command: without the folders of this machine.
     command = shlex.join(["volsvc", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])
-    options = EvaluateOptions(
-        data, start, end, refit_days, model, leave_one_out, names, title, out, command
-    )
-    evaluate_models(settings_of(config), options)
+    settings = settings_of(config)
+    with seekable(data) as files:
+        options = EvaluateOptions(
+            files, start, end, refit_days, model, leave_one_out, names, title, out, command
+        )
+        evaluate_models(settings, options)
 
 
 keys = typer.Typer(rich_markup_mode=None)

@@ -44,11 +44,15 @@ def drift(
     """
     from volsvc.commands.drift import DriftOptions
     from volsvc.commands.drift import drift as compare
+    from volsvc.sources.pipes import seekable
 
     if not current and save_reference is None:
         raise SettingsError("--current: is required without --save-reference")
-    options = DriftOptions(reference or [], current or [], start, out, save_reference, summary)
-    compare(quiet_settings_of(config), options)
+    if start is not None and not reference:
+        raise SettingsError("--start: selects bars of --reference, which is not given")
+    settings = quiet_settings_of(config)
+    with seekable(reference or []) as known, seekable(current or []) as new:
+        compare(settings, DriftOptions(known, new, start, out, save_reference, summary))
 
 
 @operations.command()

@@ -38,7 +38,7 @@ def digests_file(settings: Settings, file: Path, out: Path) -> None:
     """Write the digest of every closed window of a recording, equal to those of a daemon's run."""
     source = file_source(settings, file, PartsListener(Metrics(), Health()))
     model = build_holder(settings).current.model
-    with progress_bar(f"digesting {file.name}", lambda: source.fraction) as advance:
+    with progress_bar(f"digesting {source.label}", lambda: source.fraction) as advance:
         closed = _closed_windows(source, settings, model, advance)
         rows = ({"symbol": symbol, "digest": window.fields()} for symbol, window in closed)
         write_rows(out, ("symbol", "digest"), rows)

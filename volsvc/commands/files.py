@@ -39,7 +39,7 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
     source = file_source(settings, file, listener)
     bus = build_bus(settings, listener, settings.service.instance_id)
     try:
-        with progress_bar(f"replaying {file.name}", lambda: source.fraction) as advance:
+        with progress_bar(f"replaying {source.label}", lambda: source.fraction) as advance:
             producer = Producer(source, bus, settings.kafka.topic, metrics)
             work = asyncio.ensure_future(producer.run(advance))
             stopped = asyncio.ensure_future(stop.wait())
@@ -90,7 +90,7 @@ def features_file(settings: Settings, file: Path, out: Path) -> None:
     """Write the features of a recording, computed by the engine of the daemon."""
     source = file_source(settings, file, PartsListener(Metrics(), Health()))
     table = SymbolTable(settings.features)
-    with progress_bar(f"reading {file.name}", lambda: source.fraction) as advance:
+    with progress_bar(f"reading {source.label}", lambda: source.fraction) as advance:
         states = apply_ticks(source, table, advance)
         rows = (state.row.fields() for state in states if state.row is not None)
         write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))

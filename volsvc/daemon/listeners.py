@@ -66,6 +66,11 @@ class PartsListener:
             more = {"further": "counted, not logged"} if count == LOGGED_ROWS else {}
             log.warning(event, file=path, line=line, field=error.field, error=error.detail, **more)
 
+    def ended(self, path: str, rejected: int) -> None:
+        """Report the number of rows that were skipped, most of which were not logged."""
+        if rejected:
+            log.warning("rows_skipped", file=path, rows=rejected)
+
     def late(self, seconds: float) -> None:
         """Set how far a paced replay is behind its schedule."""
         self._metrics.ticks.replay_lateness.set(seconds)

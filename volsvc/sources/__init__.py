@@ -4,6 +4,7 @@
 - `factory`: makes the configured source.
 - `replay`, `pacing`: replay a recording or the generator at the pace of its event times.
 - `files`: read recordings in CSV, NDJSON or Parquet; `recorder` writes them.
+- `lines`, `pipes`: the lines of text files and of pipes, in steps that never take long.
 - `generator`: simulates markets with a known volatility.
 - `live`: the live venues, Coinbase and Kraken.
 - `download`: fetches historical trades and candles.

@@ -42,6 +42,10 @@ class SourceEvents(Protocol):
         """Handle a row whose time goes back; it is published, and the symbol's state decides."""
         ...
 
+    def ended(self, path: str, rejected: int) -> None:
+        """Handle the end of a recording, with the number of its rows that were skipped."""
+        ...
+
     def late(self, seconds: float) -> None:
         """Handle the time by which the replay is behind its schedule."""
         ...

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from volsvc.config.live import LIVE_KINDS
-from volsvc.config.settings import Settings, SourceSettings
+from volsvc.config.settings import Settings, SettingsError, SourceSettings
 from volsvc.sources.base import FeedEvents, Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
@@ -17,7 +17,7 @@ DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> Source | None:
     """Return the configured source, None if there is none.
 
-    Raises SourceError if the recording holds no tick.
+    Raises SourceError if the recording holds no tick, and SettingsError for a pipe in a loop.
     """
     source, replay = settings.source, settings.replay
     if source.kind == "none":
@@ -42,10 +42,15 @@ def live_source(source: SourceSettings, events: FeedEvents) -> Source:
 
 
 def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
-    """Return a recording as a source; raises SourceError if it holds no tick."""
+    """Return a recording, of a file or a pipe, as a source.
+
+    Raises SourceError if the file holds no tick, and SettingsError if a pipe is to be looped.
+    """
     source, replay = settings.source, settings.replay
     default = source.default_symbol or (source.symbols or DEFAULT_SYMBOLS)[0]
     recording = Recording(path, default)
+    if source.loop and recording.is_pipe:
+        raise SettingsError(f"source.loop = True: {recording.label} can be read only once")
     # A wrong file must fail the start, not leave a daemon that waits for ticks.
     recording.check()
     return FileSource(

@@ -8,13 +8,13 @@ import hashlib
 import io
 import json
 import operator
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, TextIO, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, TextIO, TypeVar, cast
 
 from volsvc.domain import (
     InvalidTickError,
@@ -26,31 +26,28 @@ from volsvc.domain import (
     tick_from_record,
 )
 from volsvc.domain.extras import needs_extra
+from volsvc.domain.texts import plain_text
+from volsvc.sources.lines import COMPRESSIONS, DAMAGE, MAX_LINE, chunks_of, inflated, lines_of, zstd
+from volsvc.sources.pipes import STDIN, is_pipe, pipe_chunks, sniffed
 
-# The same interface as the standard library's, which reports a truncated file; the package
-# zstandard reads it as a whole one.
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+T = TypeVar("T")
 
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 Mode = Literal["r", "w"]
-COMPRESSIONS = (".gz", ".zst")
-# Rows in which `check` looks for a tick.
+# Rows among which one has to be a tick.
 CHECKED_ROWS = 1_000
-# Characters of a line. A longer one is not a tick, and a file without line ends is read in pieces.
-MAX_LINE = 1_000_000
 
 
 class FileRow(NamedTuple):
-    """A line of a recording: its number, and the tick or the error."""
+    """A line of a recording: its number, and the tick or the error; None for an empty line."""
 
     line: int
-    tick: Tick | InvalidTickError | NotATickError
+    tick: Tick | InvalidTickError | NotATickError | None
 
 
 FileRows = Iterator[FileRow]
+# A step of reading that has come to no line.
+NO_LINE = FileRow(0, None)
 
 
 def file_format(path: Path) -> str:
@@ -106,100 +103,153 @@ def text_of(raw: BinaryIO, path: Path, mode: Mode) -> Iterator[TextIO]:
 
 
 class Recording:
-    """A file of ticks; each call of `rows` reads it from the start.
+    """A file or a pipe of ticks; each call of `rows` reads a file from its start.
 
-    `default_symbol` is the symbol of rows without one.
+    `default_symbol` is the symbol of rows without one. The format of a file is that of its
+    extension, the format of a pipe that of its first bytes. A pipe can be read only once.
     """
 
     def __init__(self, path: Path, default_symbol: str | None) -> None:
         if default_symbol is not None and not is_symbol(default_symbol):
             raise SourceError(f"{default_symbol!r} is not a valid symbol name")
         self.path = path
+        self.is_pipe = is_pipe(path)
+        self.label = "standard input" if path in STDIN else str(path)
         self._default_symbol = default_symbol
-        readers: dict[str, Callable[[], FileRows]] = {
-            "csv": self._csv_rows,
-            "ndjson": self._json_rows,
-            "parquet": self._parquet_rows,
-        }
-        self._read = readers[file_format(path)]
+        self._opened_ns = time.time_ns()
+        # An unknown extension is an error before anything is read.
+        self._format = "" if self.is_pipe else file_format(path)
         self._progress: Callable[[], float] = lambda: 0.0
 
     @property
     def identity(self) -> str:
-        """The file's name with a digest of its size and its first 64 KiB."""
+        """The file's name with a digest of its size and its first 64 KiB.
+
+        Each reading of a pipe has its own name: nobody knows if it is the same again.
+        """
+        name = plain_text(self.path.name, 255)
+        if self.is_pipe:
+            return f"{name}@{self._opened_ns}"
         # Not of the whole file, which may have gigabytes.
         with self.path.open("rb") as file:
             head = file.read(65_536)
         digest = hashlib.sha256(head + str(self.path.stat().st_size).encode()).hexdigest()
-        return f"{self.path.name}@{digest[:12]}"
+        return f"{name}@{digest[:12]}"
 
     def check(self) -> None:
-        """Read the first rows; raises SourceError if none of them is a tick."""
-        first: FileRow | None = None
-        for row in islice(self.rows(), CHECKED_ROWS):
+        """Read the first rows of a file; raises SourceError if none of them is a tick.
+
+        The rows of a pipe are checked as they come.
+        """
+        if not self.is_pipe:
+            for _ in self._until_tick(islice(self.rows(), CHECKED_ROWS)):
+                pass
+
+    def _until_tick(self, rows: FileRows) -> FileRows:
+        """Yield rows up to the first tick; raises SourceError if it is not among the first."""
+        first, count = None, 0
+        for row in rows:
+            yield row
             if isinstance(row.tick, Tick):
                 return
-            first = first or row
+            if row.tick is not None:
+                first, count = first or row, count + 1
+            if count == CHECKED_ROWS:
+                break
         if first is None:
-            raise SourceError(f"{self.path}: holds no rows")
-        raise SourceError(f"{self.path}: no row is a tick; line {first.line}: {first.tick}")
+            raise SourceError(f"{self.label}: holds no rows")
+        raise SourceError(f"{self.label}: no row is a tick; line {first.line}: {first.tick}")
 
     @property
     def fraction(self) -> float:
-        """Share of the file that `rows` has read so far, from 0 to 1."""
+        """Share of the file that `rows` has read so far, from 0 to 1; 0 for a pipe."""
         return self._progress()
 
     def rows(self) -> FileRows:
-        """Yield every row with its line number; a damaged end of the file is the last row."""
+        """Yield every row with its line number; a damaged end of the file is the last row.
+
+        No step takes long, whatever the file holds: one that comes to no line yields NO_LINE.
+        Raises SourceError if it cannot be read, and for a pipe if none of the first rows is a tick.
+        """
+        rows = self._rows()
+        if self.is_pipe:
+            yield from self._until_tick(rows)
+        yield from rows
+
+    def _rows(self) -> FileRows:
         line = 0
         try:
             for row in self._read():
-                line = row.line
+                line = row.line or line
                 yield row
         # A broken download or a killed recorder: the rows up to the damage are good.
-        except (EOFError, OSError, zstd.ZstdError, csv.Error) as error:
+        except DAMAGE as error:
             detail = f"cannot be read beyond this line: {error}"[:200]
             yield FileRow(line + 1, InvalidTickError("file", detail, "row"))
         self._progress = lambda: 1.0
 
-    @contextmanager
-    def _text(self) -> Iterator[TextIO]:
+    def _read(self) -> FileRows:
+        if self.is_pipe:
+            return self._pipe_rows()
+        if self._format == "parquet":
+            return self._parquet_rows()
         raw, size = open_raw(self.path, "r"), max(1, self.path.stat().st_size)
         # By stored bytes, because the size of the text inside is not known.
         self._progress = lambda: 0.0 if raw.closed else raw.tell() / size
-        with text_of(raw, self.path, "r") as text:
-            yield text
+        return self._text_rows(chunks_of(raw), self.path)
 
-    def _csv_rows(self) -> FileRows:
-        with self._text() as file:
-            reader = csv.reader(file)
-            header = next(reader, None)
-            if not header:
-                raise SourceError(f"{self.path}: is empty")
-            try:
-                schema = Schema.of_columns(header, self._default_symbol)
-            except SourceError as error:
-                raise SourceError(f"{self.path}: {error}") from error
-            names = [name.strip() for name in header]
-            for cells in reader:
-                if cells:
-                    parse = partial(_csv_tick, names, cells, schema)
-                    yield FileRow(reader.line_num, _tick_or_error(parse))
+    def _pipe_rows(self) -> FileRows:
+        chunks, head, extension = pipe_chunks(self.path), b"", ""
+        for chunk in chunks:
+            head += chunk
+            if extension := sniffed(head) if chunk else "":
+                break
+            yield NO_LINE
+        extension = extension or sniffed(head, whole=True)
+        if extension == ".parquet":
+            raise SourceError(
+                f"{self.label}: Parquet has its index at its end; write it to a file first"
+            )
+        yield from self._text_rows(chain([head], chunks), Path(f"pipe{extension}"))
 
-    def _json_rows(self) -> FileRows:
-        with self._text() as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
-                if line.strip():
-                    yield FileRow(number, _tick_or_error(partial(self._json_tick, line)))
+    def _text_rows(self, chunks: Iterable[bytes], name: Path) -> FileRows:
+        """Yield the rows of CSV or NDJSON, in the format and the compression of a name."""
+        parse = None if file_format(name) == "csv" else self._json_tick
+        number = 0
+        for line in lines_of(inflated(chunks, name.suffix)):
+            if line is None:
+                yield NO_LINE
+                continue
+            number += 1
+            if parse is None:
+                parse = self._csv_parser(line)
+            elif not line or line.isspace():
+                yield FileRow(number, None)
+            else:
+                yield FileRow(number, _tick_or_error(parse, line))
+        if parse is None:
+            raise SourceError(f"{self.label}: is empty")
 
-    def _json_tick(self, line: str) -> Tick:
+    def _csv_parser(self, header: bytes) -> Callable[[bytes], Tick]:
+        """Return the parser of the lines below a header; raises SourceError."""
+        if not header:
+            raise SourceError(f"{self.label}: is empty")
         try:
-            record = json.loads(line)
+            names = [name.strip() for name in _cells(header)]
+            schema = Schema.of_columns(names, self._default_symbol)
+        except (InvalidTickError, SourceError) as error:
+            raise SourceError(f"{self.label}: {error}") from error
+        return partial(_csv_tick, names, schema)
+
+    def _json_tick(self, line: bytes) -> Tick:
+        text = _text(line)
+        try:
+            record = json.loads(text)
         # A deeply nested line exhausts the stack.
         except (ValueError, RecursionError) as error:
-            raise InvalidTickError("line", f"is not JSON{_hint(line)}", "json") from error
+            raise InvalidTickError("line", f"is not JSON{_hint(text)}", "json") from error
         if not isinstance(record, dict):
-            raise InvalidTickError("line", f"is not a JSON object{_hint(line)}", "json")
+            raise InvalidTickError("line", f"is not a JSON object{_hint(text)}", "json")
         return tick_from_record(record, default_symbol=self._default_symbol, source="ndjson")
 
     def _parquet_rows(self) -> FileRows:
@@ -212,18 +262,23 @@ class Recording:
             schema = Schema.of_columns(file.schema_arrow.names, self._default_symbol)
         except (OSError, lib.ArrowException, SourceError) as error:
             raise SourceError(f"{self.path}: {error}") from error
-        names = list(schema.columns.values())
+        names, parse = list(schema.columns.values()), partial(schema.tick, source="parquet")
         line, total = 0, max(1, file.metadata.num_rows)
-        for batch in file.iter_batches(batch_size=4_096, columns=names):
-            self._progress = partial(operator.truediv, line, total)
-            columns = [_python_values(column, compute) for column in batch.columns]
-            for cells in zip(*columns, strict=True):
-                line += 1
-                record = dict(zip(names, cells, strict=True))
-                yield FileRow(line, _tick_or_error(partial(schema.tick, record, "parquet")))
+        try:
+            for batch in file.iter_batches(batch_size=4_096, columns=names):
+                self._progress = partial(operator.truediv, line, total)
+                columns = [_python_values(column, compute) for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    line += 1
+                    record = dict(zip(names, cells, strict=True))
+                    yield FileRow(line, _tick_or_error(parse, record))
+        # A damaged page, or a text in it that is not UTF-8.
+        except (lib.ArrowException, ValueError) as error:
+            raise EOFError(str(error)) from error
 
 
-def _csv_tick(names: Sequence[str], cells: Sequence[str], schema: Schema) -> Tick:
+def _csv_tick(names: Sequence[str], schema: Schema, line: bytes) -> Tick:
+    cells = _cells(line)
     tick = schema.tick(dict(zip(names, cells, strict=False)), "csv")
     # A row that a crash cut short may end inside a number, which would be read as a wrong price.
     if len(cells) < len(names):
@@ -231,14 +286,37 @@ def _csv_tick(names: Sequence[str], cells: Sequence[str], schema: Schema) -> Tic
     return tick
 
 
+def _cells(line: bytes) -> list[str]:
+    """Return the cells of a line of CSV.
+
+    A row of ticks never spans lines, so a quote that is not closed spoils its own line alone.
+    """
+    text = _text(line)
+    if '"' not in text:
+        return text.split(",")
+    if text.count('"') % 2:
+        raise InvalidTickError("row", "has a quote that is not closed", "row")
+    try:
+        return next(csv.reader([text]))
+    except csv.Error as error:
+        raise InvalidTickError("row", str(error), "row") from error
+
+
+def _text(line: bytes) -> str:
+    if len(line) > MAX_LINE:
+        raise InvalidTickError("line", f"is longer than {MAX_LINE:,} bytes", "row")
+    # A bad byte spoils its row, not the file.
+    return line.decode("utf-8", "replace")
+
+
 def _hint(line: str) -> str:
     array = line.lstrip().startswith("[")
     return "; a JSON array is not NDJSON: write one object a line" if array else ""
 
 
-def _tick_or_error(parse: Callable[[], Tick]) -> Tick | InvalidTickError | NotATickError:
+def _tick_or_error(parse: Callable[[T], Tick], row: T) -> Tick | InvalidTickError | NotATickError:
     try:
-        return parse()
+        return parse(row)
     except (InvalidTickError, NotATickError) as error:
         return error
 

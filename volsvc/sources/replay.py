@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from itertools import islice
-from typing import TypeVar
 
 import msgspec
 
@@ -16,17 +16,21 @@ from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.pacing import paced
 
-T = TypeVar("T")
-
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
 LOOP_ID_STEP = 10**12
+# Time after which a piece of reading ends even if it has come to no tick: a stop waits for it.
+PIECE_S = 0.05
+
+# Rows of a source; None is a step that has come to no tick.
+Rows = Iterator[SourceRow | None]
 
 
 class FileSource:
     """A recording, replayed once or in a loop.
 
     `symbols` selects symbols, all if empty. The first event time is shifted to `start_ns`; None
-    keeps event times.
+    keeps event times. A pipe is read once, however often `batches` is called: the next call goes on
+    after the last batch that was taken.
     """
 
     def __init__(
@@ -50,27 +54,43 @@ class FileSource:
         # With shifted times each run is a stream of its own, which must not be resumed.
         shift = "" if start_ns is None else f"@{start_ns}"
         self.identity = recording.identity + selection + shift
+        self._pipe = _Kept(self._shifted_rows()) if recording.is_pipe else None
+
+    @property
+    def label(self) -> str:
+        """The recording's name for a reader."""
+        return self._recording.label
 
     @property
     def fraction(self) -> float:
         """The share of the recording that has been read, from 0 to 1."""
         return self._recording.fraction
 
-    def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
+    async def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """Yield the recording's ticks, each when it is due."""
-        rows = (row for row in shifted(self._rows(), self._start_ns) if not skip(row))
-        return paced(_batches_in_thread(rows), self._replay.speed, self._events.late)
+        rows = self._pipe.rows() if self._pipe else self._shifted_rows()
+        batches = _batches_in_thread(rows, skip)
+        async for batch in paced(batches, self._replay.speed, self._events.late):
+            yield batch
+            if self._pipe:
+                self._pipe.forget(batch[-1].position)
 
     def ticks(self) -> Iterator[Tick]:
         """Return the recording's ticks without waiting for their times."""
-        return (row.tick for row in self._rows())
+        return (row.tick for row in self._rows() if row is not None)
 
-    def _rows(self) -> Iterator[SourceRow]:
+    def _shifted_rows(self) -> Rows:
+        return shifted(self._rows(), self._start_ns)
+
+    def _rows(self) -> Rows:
         position, lap, offset_ns = 0, 0, 0
         first, last = 0, 0
         while True:
             start = position
-            for tick in self._valid_ticks():
+            for tick in self._valid_ticks(report=lap == 0):
+                if tick is None:
+                    yield None
+                    continue
                 first = tick.time_ns if position == start else first
                 last = max(last, tick.time_ns)
                 yield SourceRow(position, _repeated(tick, offset_ns, lap) if lap else tick)
@@ -81,17 +101,18 @@ class FileSource:
             # A second after the last tick, so that event times keep rising.
             offset_ns = lap * (last - first + NS)
 
-    def _valid_ticks(self) -> Iterator[Tick]:
+    def _valid_ticks(self, *, report: bool) -> Iterator[Tick | None]:
         newest: dict[str, int] = {}
-        path = str(self._recording.path)
+        path, rejected = self._recording.label, 0
         for line, tick in self._recording.rows():
             # A feed may contain subscription receipts and heartbeats; a recording should not.
             if isinstance(tick, NotATickError):
                 tick = InvalidTickError("type", str(tick), "not_a_tick")
             if isinstance(tick, InvalidTickError):
+                rejected += 1
                 self._events.rejected(path, line, tick)
-                continue
-            if self._symbols and tick.symbol not in self._symbols:
+            if not isinstance(tick, Tick) or (self._symbols and tick.symbol not in self._symbols):
+                yield None
                 continue
             # Published all the same: the symbol's state decides, and counts it as late.
             behind = newest.get(tick.symbol, 0) - tick.time_ns
@@ -101,6 +122,29 @@ class FileSource:
             else:
                 newest[tick.symbol] = tick.time_ns
             yield tick
+        if report:
+            self._events.ended(path, rejected)
+
+
+class _Kept:
+    """The rows of a pipe, which cannot be read again: those that nobody has used yet are kept."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._unused: deque[SourceRow] = deque()
+
+    def rows(self) -> Rows:
+        """Yield the rows that are kept, and those that follow."""
+        yield from tuple(self._unused)
+        for row in self._rows:
+            if row is not None:
+                self._unused.append(row)
+            yield row
+
+    def forget(self, position: int) -> None:
+        """Drop the rows up to a position, which have been used."""
+        while self._unused and self._unused[0].position <= position:
+            self._unused.popleft()
 
 
 class GeneratorSource:
@@ -124,15 +168,14 @@ class GeneratorSource:
         """Yield generated ticks, each when it is due."""
         ticks = Generator(self._spec).ticks()
         rows = (SourceRow(i, generated.tick) for i, generated in enumerate(ticks))
-        fresh = (row for row in rows if not skip(row))
-        return paced(_batches_in_thread(fresh), self._replay.speed, self._events.late)
+        return paced(_batches_in_thread(rows, skip), self._replay.speed, self._events.late)
 
 
-def shifted(rows: Iterator[SourceRow], start_ns: int | None) -> Iterator[SourceRow]:
+def shifted(rows: Rows, start_ns: int | None) -> Rows:
     """Yield rows with event times shifted so that the first is `start_ns`; unchanged for None."""
     shift: int | None = None
     for row in rows:
-        if start_ns is None:
+        if start_ns is None or row is None:
             yield row
             continue
         shift = start_ns - row.tick.time_ns if shift is None else shift
@@ -145,12 +188,32 @@ def _repeated(tick: Tick, offset_ns: int, lap: int) -> Tick:
     return msgspec.structs.replace(tick, time_ns=tick.time_ns + offset_ns, trade_id=trade_id)
 
 
-async def _batches_in_thread(rows: Iterator[SourceRow]) -> AsyncIterator[Sequence[SourceRow]]:
-    """Yield rows in batches that are read in a thread."""
-    # A slow disk must not block the event loop.
-    while batch := await asyncio.to_thread(_take, rows):
-        yield batch
+async def _batches_in_thread(rows: Rows, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
+    """Yield rows in batches, without those to be skipped; they are read in a thread, in pieces."""
+    steps = (None if row is None or skip(row) else row for row in rows)
+    more = True
+    while more:
+        # A slow disk must not block the event loop.
+        piece = asyncio.ensure_future(asyncio.to_thread(_take, steps))
+        try:
+            batch, more = await asyncio.shield(piece)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled, and whoever reads on must not meet it.
+            await asyncio.wait({piece})
+            raise
+        if batch:
+            yield batch
 
 
-def _take(rows: Iterator[T]) -> list[T]:
-    return list(islice(rows, BATCH_ROWS))
+def _take(rows: Rows) -> tuple[list[SourceRow], bool]:
+    """Return the next rows, and whether others may follow."""
+    batch: list[SourceRow] = []
+    deadline = time.monotonic() + PIECE_S
+    for row in rows:
+        if row is not None:
+            batch.append(row)
+            if len(batch) == BATCH_ROWS:
+                return batch, True
+        elif time.monotonic() > deadline:
+            return batch, True
+    return batch, False

@@ -23,12 +23,16 @@ class Events:
     def __init__(self) -> None:
         self.faults: list[tuple[int, str, str]] = []
         self.lateness: list[float] = []
+        self.skipped: int | None = None
 
     def rejected(self, path: str, line: int, error: InvalidTickError) -> None:
         self.faults.append((line, error.field, "rejected"))
 
     def out_of_order(self, path: str, line: int, error: InvalidTickError) -> None:
         self.faults.append((line, error.field, "late"))
+
+    def ended(self, path: str, rejected: int) -> None:
+        self.skipped = rejected
 
     def late(self, seconds: float) -> None:
         self.lateness.append(seconds)

@@ -10,6 +10,7 @@ from tests.unit.sources.replays import FAST, NOW_NS, SOURCES, Events, rows_of
 from volsvc.sources.base import Source
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
+from volsvc.transport.codec import encode_position
 
 HEAD = "time,symbol,price\n"
 
@@ -65,3 +66,10 @@ def test_a_selection_is_named_alike_in_every_process(folder: Path) -> None:
     names = [f"{letter}-USD" for letter in "ABCDEFGHIJ"]
     identity = selected(folder, *names).identity
     assert identity == f"{selected(folder).identity}+{'+'.join(names)}"
+
+
+def test_a_name_that_is_not_unicode(tmp_path: Path) -> None:
+    """It can be written into the header of a record like any other."""
+    path = tmp_path / os.fsdecode(b"t\xff.csv")
+    path.write_text(HEAD)
+    encode_position(Recording(path, None).identity, 1)

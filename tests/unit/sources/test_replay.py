@@ -104,3 +104,44 @@ async def test_invalid_rows(tmp_path: Path) -> None:
         (7, "type", "rejected"),
         (10, "time", "late"),
     ]
+
+
+HEAD = "time,symbol,price,note\n"
+ROWS = [f"{1_767_571_200 + i},A,{100 + i},ok" for i in range(99)]
+GIANT = "x" * 2_000_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['1767571239,A,"139,ok', '1767571239,A,139,"' + GIANT, f"{GIANT},A,139,ok", '"a""b"",c,d'],
+    ids=range(4),
+)
+async def test_a_bad_row_of_csv_costs_itself_alone(row: str, tmp_path: Path) -> None:
+    """A quote that is not closed, or a giant cell, is one row; what was skipped is counted."""
+    path = tmp_path / "t.csv"
+    path.write_text(HEAD + "\n".join([*ROWS[:39], row, *ROWS[40:]]) + "\n")
+    events = Events()
+    rows = await rows_of(replay(path, events), 10**6)
+    assert [r.tick.price for r in rows] == [100.0 + i for i in range(99) if i != 39]
+    assert [fault[0] for fault in events.faults] == [41]
+    assert events.skipped == 1
+
+
+async def test_a_giant_line_of_ndjson_is_one_row(tmp_path: Path) -> None:
+    """It is counted once, and the lines around it are read."""
+    lines = [json.dumps({"time": 1_767_571_200 + i, "symbol": "A", "price": 1}) for i in range(9)]
+    lines[4] = json.dumps({"time": 1_767_571_204, "symbol": "A", "price": 1, "note": GIANT})
+    path = tmp_path / "t.ndjson"
+    path.write_text("\n".join(lines))
+    events = Events()
+    assert len(await rows_of(replay(path, events), 10**6)) == 8
+    assert events.faults == [(5, "line", "rejected")]
+    assert events.skipped == 1
+
+
+async def test_quoted_cells(tmp_path: Path) -> None:
+    """Quotes around cells, with commas and quotes inside, are as in any CSV."""
+    path = tmp_path / "t.csv"
+    path.write_text('"time","symbol","price","note"\n1767571200,"A","1.5","a, ""b"", c"\n')
+    (row,) = await rows_of(replay(path), 10)
+    assert (row.tick.symbol, row.tick.price) == ("A", 1.5)

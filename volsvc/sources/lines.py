@@ -1,0 +1,99 @@
+"""Lines of plain or compressed text, read in steps that never take long.
+
+A reader has to be able to stop between any two steps, so they give something whenever no line is at
+hand: empty bytes while a pipe has nothing, and None inside a line that goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import BinaryIO, Protocol
+
+# The same interface as the standard library's, which reports a truncated file; the package
+# zstandard reads it as a whole one.
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# Bytes that are read, or inflated, at once: a few bytes of zstd can hold a gigabyte.
+CHUNK = 65_536
+# Bytes of a line, the size of the largest record of a topic. A longer one is not a tick.
+MAX_LINE = 262_144
+# The errors of damaged data; `inflated` raises EOFError for truncated ones.
+DAMAGE = (EOFError, OSError, zlib.error, zstd.ZstdError)
+
+
+class _Inflator(Protocol):
+    """The common part of zlib's and zstd's decompressors of one member."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+# By the extension. 31 stands for a header and a checksum as gzip writes them.
+_INFLATORS: Mapping[str, Callable[[], _Inflator]] = {
+    ".gz": partial(zlib.decompressobj, 31),
+    ".zst": zstd.ZstdDecompressor,
+}
+COMPRESSIONS = tuple(_INFLATORS)
+
+
+def chunks_of(raw: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of a file, and close it."""
+    with raw:
+        while chunk := raw.read(CHUNK):
+            yield chunk
+
+
+def inflated(chunks: Iterable[bytes], extension: str) -> Iterator[bytes]:
+    """Yield the bytes inside gzip (`.gz`) or zstd (`.zst`), of any number of members; else as is.
+
+    Raises one of DAMAGE.
+    """
+    if extension not in _INFLATORS:
+        yield from chunks
+        return
+    new = _INFLATORS[extension]
+    stream, inside = new(), False
+    for chunk in chunks:
+        data, more = chunk, True
+        while more:
+            # Tapes and some tools pad members with zeros.
+            data = data if inside else data.lstrip(b"\0")
+            inside = inside or bool(data)
+            text = stream.decompress(data, CHUNK)
+            # zlib hands back what it did not take; zstd keeps it.
+            data = getattr(stream, "unconsumed_tail", b"")
+            if stream.eof:
+                data, stream, inside = stream.unused_data, new(), False
+            more = bool(data) or len(text) == CHUNK
+            yield text
+    if inside:
+        raise EOFError("the compressed data end before their end marker")
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Yield lines without their ends, and None for a chunk that completes none.
+
+    A line of more than MAX_LINE bytes is cut, to something longer than MAX_LINE.
+    """
+    rest = b""
+    for chunk in chunks:
+        data = rest + chunk
+        lines, rest = data.splitlines(), b""
+        if data and not data.endswith(b"\n"):
+            # A \r at the end may be the first half of a line's end.
+            rest = lines.pop()[: MAX_LINE + 1] + (b"\r" if data.endswith(b"\r") else b"")
+        yield from (line[: MAX_LINE + 1] for line in lines)
+        if not lines:
+            yield None
+    yield from rest.splitlines()
