@@ -16,7 +16,7 @@ from volsvc.features.return_window import log_return
 
 GRID_NS: Final = 5 * NS
 MINUTE_NS: Final = 60 * NS
-# A tick at the very start of a minute counts for this fraction of it: averages divide by time.
+# The least part of a minute that counts as observed: averages divide by time.
 MIN_FRACTION: Final = 1e-3
 # Least variance of a minute: that of a return of half a basis point.
 FLOOR_PER_MINUTE: Final = (0.5e-4) ** 2
@@ -116,8 +116,9 @@ class MinuteBuilder:
 
     def _observed(self, until_minute: float) -> float:
         assert self._first_ns is not None, "a bar needs a tick"
-        # The first minute is observed from the first tick on only.
-        return min(until_minute - self._minute, until_minute - self._first_ns / MINUTE_NS)
+        # The first minute is observed from the first tick on only, perhaps for a nanosecond.
+        observed = min(until_minute - self._minute, until_minute - self._first_ns / MINUTE_NS)
+        return max(observed, MIN_FRACTION)
 
     def pending(self, time_ns: int) -> tuple[MinuteBar, float] | None:
         """Return the current minute up to its newest tick, and the fraction of it that has passed.
@@ -126,7 +127,7 @@ class MinuteBuilder:
         """
         if self._first_ns is None or time_ns - self._first_ns < MINUTE_NS:
             return None
-        fraction = max(self._observed(time_ns / MINUTE_NS), MIN_FRACTION)
+        fraction = self._observed(time_ns / MINUTE_NS)
         return self._bar(*self._with_last_move(), self._returns + 1), fraction
 
     def dump(self) -> Any:

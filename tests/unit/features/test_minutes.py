@@ -13,7 +13,7 @@ from tests.unit.features.ticks import START_NS
 from volsvc.domain import NS
 from volsvc.domain.float_codec import pack
 from volsvc.features import MINUTE_NS, MinuteBar, MinuteBuilder, Ohlcv, bar_of_prices, parkinson
-from volsvc.features.minutes import GRID_NS
+from volsvc.features.minutes import GRID_NS, MIN_FRACTION
 
 ticks = st.lists(
     st.tuples(st.floats(0, 40), st.floats(90, 110), st.floats(0, 5)), min_size=2, max_size=80
@@ -63,7 +63,8 @@ def test_minutes_against_the_whole_grid(steps: list[tuple[float, float, float]])
             assert bar == pytest.approx(expected_bar(seen, time_ns), rel=1e-9, abs=1e-12)
             whole = bar.minute > START_NS // MINUTE_NS or seen[0][0] % MINUTE_NS == 0
             first_part = 1 - seen[0][0] % MINUTE_NS / MINUTE_NS
-            assert observed == pytest.approx(1.0 if whole else first_part, abs=1e-7)
+            part = max(first_part, MIN_FRACTION)
+            assert observed == pytest.approx(1.0 if whole else part, abs=1e-7)
         seen.append((time_ns, price, size))
         if len(seen) % 11 == 3:
             assert_pending(builder, seen)
@@ -86,6 +87,14 @@ def test_a_first_minute_is_observed_from_its_first_tick_on() -> None:
     _, first = builder.push(START_NS + 61 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
     _, second = builder.push(START_NS + 121 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
     assert (first, second) == pytest.approx((0.25, 1.0))
+
+
+def test_a_first_tick_at_the_very_end_of_a_minute() -> None:
+    """A minute that was observed for a nanosecond has a part of it to divide by."""
+    builder = MinuteBuilder()
+    builder.push(START_NS + MINUTE_NS - 1, 100.0, 1.0)
+    _, observed = builder.push(START_NS + MINUTE_NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    assert observed == MIN_FRACTION
 
 
 def test_the_current_minute_is_unknown_for_a_minute() -> None:
