@@ -3,12 +3,16 @@
 import csv
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import command
+from tests.daemon import clean_environment, command
+from tests.made import features
 
 
 async def test_generate(tmp_path: Path) -> None:
@@ -102,3 +106,38 @@ async def test_help_and_printed_things(tmp_path: Path) -> None:
     assert "hush" not in out + err
     assert json.loads((await command("openapi", cwd=tmp_path))[1])["openapi"] == "3.1.0"
     assert (await command("version", cwd=tmp_path))[1].startswith("volsvc ")
+
+
+def test_a_command_takes_one_processor(tmp_path: Path) -> None:
+    """The threads of numpy and scikit-learn are bounded; `OMP_NUM_THREADS` changes the bound."""
+    program = """
+import contextlib, sys
+sys.argv = ["volsvc", "version"]
+from volsvc.cli.main import main
+with contextlib.suppress(SystemExit):
+    main()
+import sklearn.ensemble
+from threadpoolctl import threadpool_info
+print(*{pool["num_threads"] for pool in threadpool_info()})
+"""
+    for given, expected in (({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")):
+        env = {k: v for k, v in clean_environment().items() if k != "OMP_NUM_THREADS"}
+        done = subprocess.run(
+            (sys.executable, "-c", program),
+            env=env | given,
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.splitlines()[-1] == expected
+
+
+async def test_a_file_whose_name_is_not_unicode(minutes: Path, tmp_path: Path) -> None:
+    """It is read and written like any other."""
+    name = os.fsdecode(b"t\xff")
+    (tmp_path / f"{name}.ndjson").symlink_to(minutes)
+    arguments = ("features", f"{name}.ndjson", "--out", f"{name}.csv")
+    code, _, err = await command(*arguments, cwd=tmp_path)
+    assert code == 0, err
+    assert (tmp_path / f"{name}.csv").read_bytes() == features(minutes, "csv")[0].read_bytes()

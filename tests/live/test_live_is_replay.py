@@ -121,6 +121,9 @@ class _NoEvents:
     def out_of_order(self, path: str, line: int, error: InvalidTickError) -> None:
         raise error
 
+    def ended(self, path: str, rejected: int) -> None:
+        assert not rejected
+
     def late(self, seconds: float) -> None:
         pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,35 @@ def test_train_and_evaluate(
     assert "<table>" in (tmp_path / "report" / "report.html").read_text()
     figures = json.loads((tmp_path / "report" / "scores.json").read_text())
     assert {row["symbol"] for row in figures} == {"all", "AAA-USD", "BBB-USD"}
+
+
+@pytest.mark.long
+def test_a_fit_is_a_candidate(
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is judged, registered, and serves nowhere, even where there is no champion yet."""
+    # Imported here: MLflow takes seconds, which the other tests need not wait for.
+    from volsvc.serving.mlflow_registry import Registry
+
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setattr("volsvc.commands.training.FitSpec", lambda: SPEC)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "a.npz"
+    options = TrainOptions([recordings], None, out, "7", None, register=True)
+    train_model(load_settings(None, {}), options)
+    said = capsys.readouterr().out
+    for other in ("the baseline", "the champion (ml-1)"):
+        assert re.search(rf"the candidate is .*{re.escape(other)}", said)
+    assert "volsvc models promote 2\n" in said
+    registry = Registry(store, "volsvc")
+    assert registry.aliases() == {"baseline": "1"}
+    registry.promote("2")
+    train_model(load_settings(None, {}), options)
+    assert "the champion (ml-2)" in capsys.readouterr().out
 
 
 def test_too_little_data_is_an_error(

@@ -156,7 +156,7 @@ def _walk(
     done = 0
     with (
         progress_bar("walking forward", lambda: done / len(panel)) as advance,
-        ProcessPoolExecutor(min(os.cpu_count() or 1, len(panel))) as pool_of_processes,
+        ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(panel))) as pool_of_processes,
     ):
         walk = partial(walk_forward, spans=spans, models=models, anchors=anchors)
         for of_symbol in pool_of_processes.map(walk, panel):

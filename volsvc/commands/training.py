@@ -1,7 +1,8 @@
-"""`volsvc train`: fit the model on recordings, write its artefact and register it."""
+"""`volsvc train`: fit the model on recordings, judge it, write its artefact and register it."""
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import tempfile
 from collections import Counter
@@ -23,12 +24,18 @@ from volsvc.models import (
     FEATURES,
     HORIZONS_S,
     Artefact,
+    ArtefactError,
+    Baseline,
     MlModel,
+    Model,
+    packaged,
     read_artefact,
     write_artefact,
 )
 from volsvc.models.base import SCALES_FROM, Array
+from volsvc.serving.factory import registered_model
 from volsvc.serving.publish_packaged import tracking_uri
+from volsvc.serving.registry_client import RegistryAwayError
 from volsvc.sources.factory import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.telemetry.health import Health
@@ -38,6 +45,7 @@ from volsvc.training.fit import FitSpec
 from volsvc.training.pipeline import FittedModel, fit_parameters
 from volsvc.training.plots import plot_held_out
 from volsvc.training.report import model_card
+from volsvc.training.verdict import compare, verdict_of
 from volsvc.training.walkforward import DAY
 
 # Rows that an artefact is proved by: so many from the data, and windows as they are posted to
@@ -93,7 +101,10 @@ class TrainOptions:
 
 
 def train_model(settings: Settings, options: TrainOptions) -> None:
-    """Fit on the recordings, write the artefact, and compare and register it if asked to."""
+    """Fit on the recordings, write the artefact, compare it, and register it if asked to.
+
+    It serves nowhere until somebody promotes it.
+    """
     panel = load_minutes(settings, options.data)
     last = max(symbol.start + len(symbol) for symbol in panel)
     end = minute_argument("--until", options.until) if options.until else last
@@ -108,6 +119,10 @@ def train_model(settings: Settings, options: TrainOptions) -> None:
     print(f"{options.out}: {artefact.model.digest[:12]}, {size / 1e6:.1f} MB")
     if options.compare is not None:
         print(_comparison(artefact.model, read_artefact(options.compare).model))
+    champion = _champion(settings)
+    known = f"the champion ({champion.variant}-{champion.version})"
+    for name, model in (("the baseline", Baseline()), (known, champion)):
+        print("\n".join(verdict_of(name, compare(fitted.held_out, model))))
     if options.register:
         with tempfile.TemporaryDirectory() as folder:
             plot, card = Path(folder) / "held-out.png", Path(folder) / "card.md"
@@ -116,19 +131,30 @@ def train_model(settings: Settings, options: TrainOptions) -> None:
             _register(settings, artefact, options.out, (plot, card))
 
 
+def _champion(settings: Settings) -> Model:
+    """Return the model of the alias `ml`, or the packaged one, which serves where there is none."""
+    try:
+        return asyncio.run(registered_model(settings, None))
+    except (ArtefactError, RegistryAwayError) as error:
+        print(f"the champion is the packaged model: {error}")
+        return packaged().model
+
+
 def _register(
     settings: Settings, artefact: Artefact, path: Path, documents: Sequence[Path]
 ) -> None:
-    """Log the model with its facts and plots in MLflow, and point the alias `ml` at it."""
+    """Log the model with its facts and plots in MLflow, as a candidate beside the baseline."""
     # Imported here: MLflow takes seconds, and is an extra.
     from volsvc.serving.mlflow_registry import Registry, candidates_of
 
     uri = tracking_uri(settings)
     settings.service.data_dir.mkdir(parents=True, exist_ok=True)
     registry = Registry(uri, settings.model.name)
-    for candidate in candidates_of(artefact, path, documents):
-        version = registry.register(candidate)
-        print(f"{settings.model.name} version {version} is {candidate.variant}")
+    baseline, candidate = candidates_of(artefact, path, documents)
+    registry.add(baseline)
+    version = registry.register(candidate)
+    print(f"registered as version {version} of {settings.model.name}, a candidate")
+    print(f"to make it the champion: volsvc models promote {version}")
 
 
 def check_length(panel: Sequence[Minutes], end: int, spec: FitSpec) -> None:

@@ -102,19 +102,17 @@ class Registry:
         return max(mine, key=lambda v: int(v.version)) if mine else None
 
     def register(self, candidate: Candidate) -> str:
-        """Log a model and point its variant's alias at it; return the version."""
+        """Log a model unless the registry has it, and return its version; no alias is set."""
         with _refusals():
-            version = str((self.find(candidate) or self._log(candidate)).version)
-            self._client.set_registered_model_alias(self._name, candidate.variant, version)
-        return version
+            return str((self.find(candidate) or self._log(candidate)).version)
 
     def add(self, candidate: Candidate) -> str:
-        """Log a model, and set its variant's alias only if there is none; return the version.
+        """Register a model, and set its variant's alias only if there is none; return the version.
 
         A new instance of a fleet thus does not move an alias that an operator has set.
         """
         with _refusals():
-            version = str((self.find(candidate) or self._log(candidate)).version)
+            version = self.register(candidate)
             if candidate.variant not in self.aliases():
                 self._client.set_registered_model_alias(self._name, candidate.variant, version)
         return version

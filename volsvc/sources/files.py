@@ -214,6 +214,7 @@ class Recording:
 
     def _text_rows(self, chunks: Iterable[bytes], name: Path) -> FileRows:
         """Yield the rows of CSV or NDJSON, in the format and the compression of a name."""
+        parse: Callable[[bytes], Tick] | None
         parse = None if file_format(name) == "csv" else self._json_tick
         number = 0
         for line in lines_of(inflated(chunks, name.suffix)):

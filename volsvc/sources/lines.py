@@ -15,9 +15,9 @@ from typing import BinaryIO, Protocol
 # The same interface as the standard library's, which reports a truncated file; the package
 # zstandard reads it as a whole one.
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 # Bytes that are read, or inflated, at once: a few bytes of zstd can hold a gigabyte.
 CHUNK = 65_536

@@ -11,7 +11,6 @@ import csv
 import gzip
 import io
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,12 +21,8 @@ import msgspec
 from volsvc.domain import SourceError, SourceRow, format_time
 from volsvc.domain.extras import needs_extra
 from volsvc.failpoints import failpoint
-from volsvc.sources.files import COMPRESSIONS, file_format
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from volsvc.sources.files import file_format
+from volsvc.sources.lines import COMPRESSIONS, zstd
 
 # The names of the columns with their types in Parquet. `received_at` is last because no tick needs
 # it: a row of text that is cut short lacks it, and so cannot be taken for a whole one.

@@ -97,13 +97,14 @@ def path_of(uri: str | None) -> Path:
 def test_a_model_with_everything(
     registry: Registry, client: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
-    """Version, tags, alias, run, facts, documents, code, artefact and signature."""
+    """Version, tags, run, facts, documents, code, artefact and signature; no alias is set."""
     artefact, document = tmp_path / "fit.npz", tmp_path / "figures.md"
     artefact.write_bytes(PACKAGED.read_bytes())
     document.write_text("# Figures")
     metrics = {"qlike_60s": 0.25, "brier_60s": 0.5}
     assert registry.register(Candidate("ml", DIGEST, artefact, metrics, FACTS, [document])) == "1"
-    version = client.get_model_version_by_alias(NAME, "ml")
+    assert registry.aliases() == {}
+    version = client.get_model_version(NAME, "1")
     assert version.tags == {"volsvc.digest": DIGEST, "volsvc.variant": "ml"}
     run = run_of(client, version)
     assert run.info.run_name == "ml-0123456789ab"
@@ -185,10 +186,10 @@ def test_the_candidates_of_an_artefact() -> None:
 
 
 def test_a_model_is_logged_once(registry: Registry, client: mlflow.MlflowClient) -> None:
-    """It is found by its digest; its alias comes back to it."""
+    """It is found by its digest."""
     other = "f" * 64
     assert [registry.register(candidate(d)) for d in (DIGEST, other, DIGEST)] == ["1", "2", "1"]
-    assert registry.aliases() == {"ml": "1"}
+    assert registry.aliases() == {}
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
 
@@ -231,7 +232,7 @@ def test_an_operator_promotes_a_version(registry: Registry) -> None:
 @pytest.mark.parametrize("version", ["9", "x"])
 def test_a_version_that_is_not_there_is_not_promoted(version: str, registry: Registry) -> None:
     """The alias stays; the error has MLflow's reason."""
-    registry.register(candidate())
+    registry.add(candidate())
     with pytest.raises(RegistryError, match=r"^the registry refuses: .+"):
         registry.promote(version)
     assert registry.aliases() == {"ml": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from volsvc.sources.lines import CHUNK, DAMAGE, MAX_LINE, inflated, lines_of, zstd
 
-PACK = {".gz": gzip.compress, ".zst": zstd.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd.compress}
 TEXTS = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\xff", b'"', b""])).map(
     b"".join
 )
@@ -51,7 +52,7 @@ def test_no_step_is_large(extension: str) -> None:
 
 @pytest.mark.parametrize("extension", PACK)
 def test_truncated_and_damaged_data(extension: str) -> None:
-    """What is cut short raises EOFError at its end, and what is damaged an error of its format."""
+    """Truncated data raise EOFError at their end, damaged ones an error of their format."""
     packed = PACK[extension](b"abc" * 100)
     with pytest.raises(EOFError):
         list(inflated([packed[:-1]], extension))
