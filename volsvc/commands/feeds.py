@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import SourceError, SourceRow, Tick, is_symbol
+from volsvc.domain import SourceError, SourceRow, Tick, is_symbol, parse_time
 from volsvc.sources.download import (
     CANDLE_COLUMNS,
     TRADE_COLUMNS,
     Downloader,
     DownloadRequest,
     PartFile,
+    Row,
 )
 from volsvc.sources.factory import DEFAULT_SYMBOLS, file_source, live_source
 from volsvc.sources.files import file_format
@@ -205,15 +206,38 @@ async def _download(settings: Settings, requests: Sequence[DownloadRequest], out
                             done[index] = page.done
                             advance(len(page.rows))
                 done[index] = 1.0
-    await asyncio.to_thread(_complete, requests, parts, out)
+    stopped = threading.Event()
+    try:
+        await asyncio.to_thread(_complete, requests, parts, out, stopped)
+    finally:
+        # A cancellation does not end the thread, which would finish hours of trades first.
+        stopped.set()
 
 
-def _complete(requests: Sequence[DownloadRequest], parts: Sequence[PartFile], out: Path) -> None:
-    """Merge the part files by time into the output, then remove them."""
+def _complete(
+    requests: Sequence[DownloadRequest],
+    parts: Sequence[PartFile],
+    out: Path,
+    stopped: threading.Event,
+) -> None:
+    """Merge the part files by time into the output, then remove them.
+
+    Raises SourceError, and leaves everything as it was, once `stopped` is set.
+    """
     columns = TRADE_COLUMNS if requests[0].kind == "trades" else CANDLE_COLUMNS
     time_column = "time" if requests[0].kind == "trades" else "ts"
-    merged = heapq.merge(*(part.rows() for part in parts), key=itemgetter(time_column))
-    write_rows(out, columns, merged)
+
+    def time_ns(row: Row) -> int:
+        # Not the text: times have 3, 6 or 9 decimals.
+        return parse_time(row[time_column])
+
+    def rows() -> Iterator[Row]:
+        for row in heapq.merge(*(part.rows() for part in parts), key=time_ns):
+            if stopped.is_set():
+                raise SourceError(f"{out}: is not complete")
+            yield row
+
+    write_rows(out, columns, rows())
     for part in parts:
         part.remove()
 
@@ -266,4 +290,4 @@ def _market_ticks(settings: Settings, file: Path | None) -> Iterator[Tick]:
     ticks = file_source(settings, file, PartsListener(Metrics(), Health())).ticks()
     rows = itertools.starmap(SourceRow, enumerate(ticks))
     start_ns = None if settings.replay.clock == "original" else time.time_ns()
-    return (row.tick for row in shifted(rows, start_ns))
+    return (row.tick for row in shifted(rows, start_ns) if row is not None)
