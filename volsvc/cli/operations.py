@@ -48,8 +48,6 @@ def drift(
 
     if not current and save_reference is None:
         raise SettingsError("--current: is required without --save-reference")
-    if start is not None and not reference:
-        raise SettingsError("--start: selects bars of --reference, which is not given")
     settings = quiet_settings_of(config)
     with seekable(reference or []) as known, seekable(current or []) as new:
         compare(settings, DriftOptions(known, new, start, out, save_reference, summary))

@@ -15,7 +15,7 @@ import numpy as np
 
 from volsvc.commands.arguments import minute_argument
 from volsvc.commands.progress import progress_bar
-from volsvc.config.settings import Settings
+from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import SourceError, Tick
 from volsvc.domain.extras import needs_extra
@@ -76,10 +76,11 @@ def drift(settings: Settings, options: DriftOptions) -> None:
 
 def _reference(settings: Settings, options: DriftOptions) -> Reference:
     """Read the reference, or build one from recordings."""
-    if not options.reference:
-        return read_reference()
-    if len(options.reference) == 1 and options.reference[0].name.endswith(".npz"):
-        return read_reference(options.reference[0])
+    paths = options.reference
+    if not paths or (len(paths) == 1 and paths[0].name.endswith(".npz")):
+        if options.start is not None:
+            raise SettingsError("--start: selects bars of recordings; the reference is a saved one")
+        return read_reference(*paths)
     files = _files(options.reference)
     start_minute = 0 if options.start is None else minute_argument("--start", options.start)
     streams = _streams(settings, files, start_minute)
