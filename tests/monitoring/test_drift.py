@@ -136,6 +136,8 @@ def test_too_few_rows_make_no_reference() -> None:
     """Too few rows for the distribution of a distance raise DriftReferenceError."""
     with pytest.raises(DriftReferenceError, match="too few"):
         summarise(("a",), [np.zeros((100, 1))])
+    with pytest.raises(DriftReferenceError, match=r"^0 rows are too few"):
+        summarise(("a",), [])
 
 
 def test_a_reference_survives_its_file() -> None:

@@ -107,6 +107,8 @@ FAULTS = {
     "no time": ("open,high,low,close,volume\n1,1,1,1,1", "a time"),
     "bad time": ("ts,open,high,low,close,volume\nsoon,1,1,1,1,1", "ts: is not a time"),
     "text": ("ts,open,high,low,close,volume\n2026-01-01,1,1,x,1,1", "is not a number"),
+    "underscore": ("ts,open,high,low,close,volume\n2026-01-01,1,1_0,1,1,1", "plain digits"),
+    "full width": ("ts,open,high,low,close,volume\n2026-01-01,1,\uff11,1,1,1", "plain digits"),
     "price": ("ts,open,high,low,close,volume\n2026-01-01,1,1,-1,1,1", "bar 1 has a price"),
     "empty": ("ts,open,high,low,close,volume\n", "holds no bar"),
     "hours": (

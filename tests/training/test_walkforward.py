@@ -13,13 +13,13 @@ import pytest
 
 from tests.simulated import START, garch, write_bars
 from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
-from volsvc.commands.training import TrainingError, TrainOptions, train_model
-from volsvc.config.settings import load_settings
+from volsvc.commands.training import TrainOptions, train_model
+from volsvc.config.settings import SettingsError, load_settings
 from volsvc.domain import Tick
-from volsvc.models import HORIZONS_S, read_artefact
-from volsvc.training.dataset import Minutes, load_panel
-from volsvc.training.fit import FitSpec, sample
-from volsvc.training.walkforward import DAY, Fold, folds, trailing_log_limit
+from volsvc.models import HORIZONS_S, PACKAGED, Baseline, read_artefact
+from volsvc.training.dataset import Minutes, TrainingError, load_panel
+from volsvc.training.fit import FitSpec, Sample, fit_head, sample
+from volsvc.training.walkforward import DAY, Fold, folds, trailing_log_limit, walk_forward
 
 DAYS = 12
 SPEC = FitSpec(burn_in_minutes=DAY, trees=20, least_leaf=50)
@@ -149,6 +149,61 @@ def test_a_fit_is_a_candidate(
         assert re.search(rf"the candidate is .*{re.escape(other)}", said)
     assert "volsvc models promote 2\n" in said
     assert Registry(store, "volsvc").aliases() == {"baseline": "1"}
+
+
+def test_a_span_before_a_symbol_began_is_empty(panel: list[Minutes]) -> None:
+    """Spans without a minute of the symbol add no forecast; the others are as without them."""
+    early, late = Fold(START - 9 * DAY, START - DAY), Fold(START + 8 * DAY, START + 9 * DAY)
+    models, anchors = [Baseline()] * 2, ("EWMA", "HAR", "GARCH")
+    both = walk_forward(panel[0], [early, late], models, anchors)
+    alone = walk_forward(panel[0], [late], models[:1], anchors)
+    for whole, part in zip(both, alone, strict=True):
+        assert (whole.minute == part.minute).all()
+        for name in ("volsvc", *anchors):
+            assert (whole.variances[name] == part.variances[name]).all(), name
+    assert len(alone[0].minute) == DAY
+    (nothing, *_) = walk_forward(panel[0], [early], models[:1], anchors)
+    assert len(nothing.minute) == 0
+
+
+def test_a_test_without_minutes_is_an_error(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans of nothing and symbols that cannot be tested are named, not reported as NaN."""
+    monkeypatch.chdir(tmp_path)
+    settings, alone = load_settings(None, {}), [recordings / "AAA-USD.csv"]
+    options = EvaluateOptions(
+        data=alone,
+        start="2026-01-14",
+        end=None,
+        refit_days=3,
+        model=PACKAGED,
+        leave_one_out=False,
+        anchors=("EWMA", "HAR"),
+        title="",
+        out=tmp_path / "report",
+        command="",
+    )
+    for change, error, message in (
+        ({"start": "2027-01-01"}, SettingsError, r"^--start: 2027-01-01T00:00:00"),
+        ({"end": "2026-01-14"}, SettingsError, "is not before the end of the test"),
+        ({"leave_one_out": True}, SettingsError, "^--leave-one-out: takes"),
+        ({"start": "2026-01-05"}, TrainingError, "^AAA-USD: has 0 minutes before 2026-01-05"),
+        ({"start": "2026-01-05T03:00:00Z"}, TrainingError, "has 180 minutes before"),
+        ({"start": "2026-01-16T21:00:00Z"}, TrainingError, "and 180 from then to 2026-01-17"),
+    ):
+        with pytest.raises(error, match=message):
+            evaluate_models(settings, replace(options, **change))
+        assert not options.out.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 99])
+def test_too_few_rows_are_an_error(panel: list[Minutes], kept: int) -> None:
+    """Long but nearly silent recordings are too little to fit on."""
+    rows = sample(panel, 60.0, START + 8 * DAY, SPEC)
+    rows = Sample(rows.scales[:kept], rows.realised[:kept], rows.minute[:kept])
+    with pytest.raises(TrainingError, match=f"have {kept} minutes to fit 60 s on, .* takes 100$"):
+        fit_head(rows, 60.0, SPEC)
 
 
 def test_too_little_data_is_an_error(

@@ -56,6 +56,23 @@ async def test_lenient(service: Client) -> None:
         assert response.status == 422, "an error of the request itself is not an error of a row"
 
 
+@pytest.mark.parametrize("variant", ["baseline", "ml"])
+async def test_lenient_without_a_valid_row(variant: str) -> None:
+    """Nulls alone are an answer too, of each model, on each of the three ways to it."""
+    short: dict[str, Any] = {"rows": [{}]}
+    long = {"rows": [{"ret_std": -1}] * 1_000}
+    headers = {"Prefer": "handling=lenient", "Content-Type": "application/json"}
+    async with serving({"model": {"variant": variant}}) as (client, _):
+        for body in (short, short, long):
+            async with client.post("/predict", json=body, headers=headers) as response:
+                assert response.status == 200
+                answer = await response.json()
+            nothing = [None] * len(body["rows"])
+            assert answer["scores"] == answer["predictions"] == nothing
+            assert answer["model_variant"] == variant
+            assert answer["errors"]
+
+
 async def test_rows_do_not_depend_on_their_batch() -> None:
     """A row gets the same forecast alone, in a small batch and in one worked on in a thread."""
     rows = [{"ret_mean": 1e-6 * i, "ret_std": 1e-5 * (1 + i % 7), "n": 49} for i in range(3_000)]
@@ -198,7 +215,7 @@ async def test_freshness(service: Client) -> None:
             assert response.headers["Retry-After"]
             problem = await response.json(content_type=None)
         assert problem["type"] == "/problems/stale-data"
-        for text in ("-1", "nan", "inf", "soon", ""):
+        for text in ("-1", "nan", "inf", "soon", "", "1_0", "\uff11\uff10"):
             async with service.get(path, params={"max_age": text}) as response:
                 assert response.status == 422, text
 

@@ -25,7 +25,7 @@ from volsvc.models import (
 )
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
-from volsvc.sources.files import open_raw, text_of
+from volsvc.sources.files import DAMAGE, open_raw, text_of
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -151,7 +151,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
             for line, text in enumerate(file, 1):
                 if text.strip():
                     yield line, json.loads(text)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except DAMAGE as error:
+        raise SourceError(f"{path}: cannot be read: {error}") from error
     except ValueError as error:
         raise SourceError(f"{path}: is not one JSON record per line: {error}") from error

@@ -28,7 +28,7 @@ from volsvc.sources.files import recordings_in
 from volsvc.training.anchors import ANCHORS, CASCADE_HARS
 from volsvc.training.bars import is_bars, read_bars
 from volsvc.training.causality import check_causality
-from volsvc.training.dataset import Minutes, bar_rows
+from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score
 from volsvc.training.fit import FitSpec
 from volsvc.training.report import Report, write_report
@@ -52,6 +52,9 @@ CHECKED_SHARES: Final = (0.3, 0.7, 0.95)
 # Minutes between rows of the fits that leave a symbol out; longer than usual because there are as
 # many fits as symbols in each span.
 LEFT_OUT_STEP: Final = 16
+# Minutes of a symbol that the anchors are fitted on and that are forecast, at least: four times the
+# longest horizon, so that some forecasts of it mature.
+LEAST_MINUTES: Final = 240
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
     start = minute_argument("--start", options.start)
     last = max(symbol.start + len(symbol) for symbol in panel)
     end = minute_argument("--end", options.end) if options.end else last
+    _check_test(panel, start, end, leave_one_out=options.leave_one_out)
     spans = folds(start, end, options.refit_days * DAY)
     models = _models_of_spans(panel, spans, options)
     _check_causality(options.data, models[0])
@@ -108,6 +112,25 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
     write_report(report, results, options.out)
     print(f"{options.out / 'report.md'}")
     return pooled
+
+
+def _check_test(panel: Sequence[Minutes], start: int, end: int, *, leave_one_out: bool) -> None:
+    """Raises SettingsError or TrainingError if some figure of the report would rest on nothing."""
+    if start >= end:
+        raise SettingsError(
+            f"--start: {minute_text(start)} is not before the end of the test, {minute_text(end)}"
+        )
+    if leave_one_out and len(panel) < 2:
+        raise SettingsError("--leave-one-out: takes recordings of two symbols or more")
+    for symbol in panel:
+        known = symbol.minute[~np.isnan(symbol.scales[:, 0])]
+        before = int(np.count_nonzero(known < start))
+        tested = int(np.count_nonzero((known >= start) & (known < end)))
+        if min(before, tested) < LEAST_MINUTES:
+            raise TrainingError(
+                f"{symbol.symbol}: has {before} minutes before {minute_text(start)} and {tested} "
+                f"from then to {minute_text(end)}; it takes {LEAST_MINUTES} of each"
+            )
 
 
 def _models_of_spans(

@@ -21,11 +21,17 @@ PARQUET_ROWS = 50_000
 def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
     """Write rows as CSV, NDJSON or Parquet, by the extension of `out`.
 
-    The file appears when it is complete. Raises SourceError if it cannot be written.
+    The file appears when it is complete. Raises SourceError if it cannot be written, or if there
+    are no rows for it.
     """
     style = file_format(out)
     if not out.parent.is_dir():
         raise SourceError(f"{out}: there is no folder {out.parent}")
+    first = next(rows, None)
+    # A table without rows would be taken for the result of an input that was understood.
+    if first is None:
+        raise SourceError(f"{out}: is not written, because the input gives no row for it")
+    rows = itertools.chain((first,), rows)
     # The extension selects the compression, so the hidden name must end as the final one does.
     part = out.with_name(f".{out.name}")
     try:

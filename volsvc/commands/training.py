@@ -18,7 +18,7 @@ from volsvc.commands.arguments import minute_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import Tick, VolsvcError, format_time
+from volsvc.domain import Tick, format_time
 from volsvc.features import MINUTE_NS
 from volsvc.models import (
     FEATURES,
@@ -40,7 +40,7 @@ from volsvc.sources.factory import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.dataset import Minutes, load_panel
+from volsvc.training.dataset import Minutes, TrainingError, load_panel
 from volsvc.training.fit import FitSpec
 from volsvc.training.pipeline import FittedModel, fit_parameters
 from volsvc.training.plots import plot_held_out
@@ -58,10 +58,6 @@ GOLDEN_WINDOWS: Final = (
 )
 # Packages whose version can change the result of a fit.
 PACKAGES: Final = ("numpy", "scikit-learn", "scipy")
-
-
-class TrainingError(VolsvcError):
-    """The given recordings do not suffice for training or evaluation."""
 
 
 def load_minutes(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:

@@ -27,6 +27,7 @@ from volsvc.domain.forecast import (
     Snapshot,
     Verdict,
 )
+from volsvc.domain.numbers import float_of, int_of
 from volsvc.domain.records import Schema, is_symbol, tick_from_fields, tick_from_record
 from volsvc.domain.tick import SourceRow, Tick
 from volsvc.domain.times import NS, format_time, parse_time
@@ -56,7 +57,9 @@ __all__ = [
     "UnknownSymbolError",
     "Verdict",
     "VolsvcError",
+    "float_of",
     "format_time",
+    "int_of",
     "is_symbol",
     "parse_time",
     "tick_from_fields",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
+from volsvc.domain.numbers import float_of, int_of
 from volsvc.domain.texts import one_line, plain_text, shown
 from volsvc.domain.tick import Tick
 from volsvc.domain.times import parse_time
@@ -174,7 +175,7 @@ def _number(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field))
     try:
-        number = float(value)
+        number = float_of(value) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError) as error:
         raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field)) from error
     if not math.isfinite(number):
@@ -225,10 +226,11 @@ def _identifier(field: str, value: object, *, absent_zero: bool) -> int | None:
     # A trade id of 0 means that the venue sends none; a sequence may start at 0.
     if value is None or value == "":
         return None
+    number: object
     try:
-        number = int(value) if isinstance(value, (str, int)) else -1
+        number = int_of(value) if isinstance(value, str) else value
     except ValueError:
-        number = -1
-    if isinstance(value, bool) or not 0 <= number < 2**63:
+        number = None
+    if not isinstance(number, int) or isinstance(value, bool) or not 0 <= number < 2**63:
         raise InvalidTickError(field, f"{shown(value)} is not a whole number", "id")
     return None if absent_zero and number == 0 else number

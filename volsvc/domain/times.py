@@ -17,7 +17,9 @@ EARLIEST_NS = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp()) * NS
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9})\d*)?\s*(Z|z|UTC|[+-]\d\d:?\d\d)?"
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9})\d*)?\s*(Z|z|UTC|[+-]\d\d:?\d\d)?",
+    # Digits of other scripts are no part of a time.
+    re.ASCII,
 )
 
 

@@ -133,7 +133,9 @@ def summarise(
 
     NaN stands for a value that is not known. Raises DriftReferenceError if there are too few rows.
     """
-    whole = np.concatenate([np.asarray(stream, dtype=np.float64) for stream in streams])
+    whole = np.concatenate(
+        [np.empty((0, len(names))), *(np.asarray(stream, dtype=np.float64) for stream in streams)]
+    )
     if len(whole) < MIN_LENGTH * MIN_BLOCKS:
         raise DriftReferenceError(
             f"{len(whole)} rows are too few for a reference; it takes {MIN_LENGTH * MIN_BLOCKS}"

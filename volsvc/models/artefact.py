@@ -173,6 +173,9 @@ def _check(name: str, model: MlModel, arrays: Mapping[str, NDArray[np.generic]])
     if faults:
         raise ArtefactError(f"{name}: {'; '.join(faults)}")
     expected = arrays["golden_variances"]
+    # Without a golden row nothing would be proved.
+    if not len(arrays["golden"]):
+        raise ArtefactError(f"{name}: holds no golden rows to check it by")
     found = model.variances(np.asarray(arrays["golden"], dtype=np.float64), HORIZONS_S)
     if not np.allclose(found, expected, rtol=GOLDEN_TOLERANCE, atol=0.0):
         raise ArtefactError(f"{name}: its golden rows do not give their golden forecasts")

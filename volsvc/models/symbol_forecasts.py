@@ -208,8 +208,9 @@ def _log_limits(
     Between HORIZONS_S its ln per second is linear in ln horizon.
     """
     prior = np.column_stack([model.log_threshold(matrix, horizon) for horizon in HORIZONS_S])
-    counts = np.array([point.counts for point in points])
-    trailing = np.array([point.log_thresholds for point in points])
+    # Without points the arrays would have no second dimension.
+    counts = np.array([point.counts for point in points]).reshape(prior.shape)
+    trailing = np.array([point.log_thresholds for point in points]).reshape(prior.shape)
     share = counts / (counts + PRIOR_MINUTES)
     # Without a past the symbol's quantile is NaN, which a weight of 0 does not remove.
     limits = np.where(counts == 0, prior, (1 - share) * prior + share * trailing)

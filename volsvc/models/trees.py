@@ -76,7 +76,9 @@ class Forest:
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums for each row of a matrix without NaN, of shape (rows, groups)."""
         leaves = self._splits.leaves(features)
-        sums = leaves.reshape(len(features), len(self.offsets), -1).sum(axis=2)
+        # The size of a group is given, because it does not follow from a matrix without rows.
+        groups = len(self.offsets)
+        sums = leaves.reshape(len(features), groups, leaves.shape[1] // groups).sum(axis=2)
         return np.asarray(np.exp(sums + self.offsets))
 
     @classmethod
@@ -164,7 +166,7 @@ class _Splits:
     def leaves(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the value of the leaf that each row reaches in each tree, shape (rows, trees)."""
         if len(features) <= MAX_UNRANKED_ROWS:
-            removed = np.array([self.removed_of(row) for row in features])
+            removed = np.array([self.removed_of(row) for row in features], dtype=np.uint16)
             return self._reached(removed.reshape(len(features), len(self.values)))
         ranks = self.ranks(features)
         parts = [

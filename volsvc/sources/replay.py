@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import msgspec
 
 from volsvc.config.settings import ReplaySettings
-from volsvc.domain import NS, InvalidTickError, NotATickError, SourceRow, Tick
+from volsvc.domain import NS, InvalidTickError, NotATickError, SourceError, SourceRow, Tick
 from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
@@ -30,7 +30,8 @@ class FileSource:
 
     `symbols` selects symbols, all if empty. The first event time is shifted to `start_ns`; None
     keeps event times. A pipe is read once, however often `batches` is called: the next call goes on
-    after the last batch that was taken.
+    after the last batch that was taken. Reading raises SourceError at the end of a file without a
+    selected tick.
     """
 
     def __init__(
@@ -95,6 +96,10 @@ class FileSource:
                 last = max(last, tick.time_ns)
                 yield SourceRow(position, _repeated(tick, offset_ns, lap) if lap else tick)
                 position += 1
+            if position == 0:
+                selection = ",".join(sorted(self._symbols))
+                of = f" of source.symbols = {selection}" if selection else ""
+                raise SourceError(f"{self.label}: holds no tick{of}")
             if not self._loop or position == start:
                 return
             lap += 1

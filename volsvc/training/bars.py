@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from volsvc.domain import SourceError
+from volsvc.domain import SourceError, float_of
 from volsvc.domain.records import ALIASES
 from volsvc.domain.texts import plain_text
 from volsvc.features import MINUTE_NS, MinuteBar, Ohlcv, bar_of_prices
 from volsvc.sources.files import file_format, open_raw, text_of
+from volsvc.sources.lines import DAMAGE
 
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 TIME_COLUMNS: Final = ("ts", "time", "timestamp", "start", "open_time")
@@ -40,6 +41,9 @@ def read_bars(path: Path) -> Mapping[str, list[MinuteBar]]:
     column = next((name for name in ALIASES["symbol"] if name in frame.columns), None)
     if column is None:
         return {symbol_of(path): _bars_of(frame, path)}
+    # No row has a symbol, or there is no row.
+    if frame[column].isna().all():
+        raise SourceError(f"{path}: holds no bar")
     return {
         plain_text(str(symbol), MAX_SYMBOL): _bars_of(rows, path)
         for symbol, rows in frame.groupby(column)
@@ -54,9 +58,11 @@ def _bars_of(frame: Any, path: Path) -> list[MinuteBar]:
         raise SourceError(f"{path}: bars need the columns {what}")
     columns = [*PRICE_COLUMNS, "volume"]
     frame = frame[[times, *columns]].dropna()
+    if frame.empty:
+        raise SourceError(f"{path}: holds no bar")
     minutes = _minutes(frame[times], path)
     try:
-        values = frame[columns].to_numpy(dtype=np.float64)
+        values = frame[columns].apply(_plain).to_numpy(dtype=np.float64)
     except ValueError as error:
         raise SourceError(f"{path}: a price or volume is not a number: {error}") from error
     wrong = ~(np.isfinite(values).all(axis=1) & (values[:, :4] > 0).all(axis=1))
@@ -64,8 +70,6 @@ def _bars_of(frame: Any, path: Path) -> list[MinuteBar]:
         row = int(np.argmax(wrong))
         raise SourceError(f"{path}: bar {row + 1} has a price that is not above 0: {values[row]}")
     order = np.unique(minutes, return_index=True)[1]
-    if not len(order):
-        raise SourceError(f"{path}: holds no bar")
     # Some minutes may be missing, but a common step above one means bars of another length.
     step = int(np.gcd.reduce(np.diff(minutes[order]))) if len(order) > 1 else 1
     if step != 1:
@@ -89,8 +93,15 @@ def _read(path: Path, rows: int | None = None) -> Any:
             if style == "csv":
                 return pd.read_csv(text, nrows=rows, float_precision="round_trip")
             return pd.read_json(text, lines=True, nrows=rows, precise_float=True)
-    except (OSError, ValueError) as error:
+    except (*DAMAGE, ValueError) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
+
+
+def _plain(column: Any) -> Any:
+    """Return a column with its texts as numbers; raises ValueError if one is not plain."""
+    if column.dtype.kind in "iuf":
+        return column
+    return column.map(lambda cell: float_of(cell) if isinstance(cell, str) else cell)
 
 
 def _minutes(times: Any, path: Path) -> Any:

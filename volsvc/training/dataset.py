@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import SourceError, Tick
+from volsvc.domain import SourceError, Tick, VolsvcError
 from volsvc.features import (
     FLOOR_PER_MINUTE,
     SCALE_NAMES,
@@ -39,6 +39,10 @@ ARRAYS: Final = ("scales", "young", "variance", "range")
 # Minutes after which the second engine is restarted. 53 hours and a day have no common divisor, so
 # that the restarts fall on every hour of the day.
 YOUNG_MINUTES: Final = 53 * 60
+
+
+class TrainingError(VolsvcError):
+    """The given recordings do not suffice for training or evaluation."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from volsvc.models.heads import (
     weighted_sum,
 )
 from volsvc.models.trees import MAX_LEAVES, Forest
-from volsvc.training.dataset import Array, Minutes
+from volsvc.training.dataset import Array, Minutes, TrainingError
 
 # Least target: gamma losses need positive ones.
 MIN_RATIO = 1e-6
@@ -120,7 +120,14 @@ def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldO
     """Fit the members on all rows, and the blend's weights on members of the earlier rows.
 
     Weights fitted to rows that the members have seen would favour the member that overfits most.
+    Raises TrainingError if there are too few rows.
     """
+    # Length in time says little: a recording of ticks may be silent for most of its minutes.
+    if len(rows.minute) < 2 * spec.least_leaf:
+        raise TrainingError(
+            f"the recordings have {len(rows.minute)} minutes to fit {horizon_s:g} s on, one in "
+            f"{spec.step_minutes}; it takes {2 * spec.least_leaf}"
+        )
     # By rows, not by years: recordings may lie years apart.
     cut = float(np.quantile(rows.minute, 1 - spec.held_out))
     # Purged: the horizon of an earlier row ends before the first later one.

@@ -75,7 +75,9 @@ def folds(start: int, end: int, refit_minutes: int) -> list[Fold]:
 def model_variances(model: Model, symbol: Minutes, index: NDArray[np.intp]) -> Array:
     """Return a model's forecasts at the ends of minutes, shape (minutes, len(HORIZONS_S))."""
     model = model if symbol.ticks else BarAdapter(model)
-    chunks = (index[first : first + CHUNK_ROWS] for first in range(0, len(index), CHUNK_ROWS))
+    # A span in which the symbol has no minute is one empty chunk.
+    starts = range(0, max(len(index), 1), CHUNK_ROWS)
+    chunks = (index[first : first + CHUNK_ROWS] for first in starts)
     parts = [model.variances(matrix_of_scales(symbol.scales[c]), HORIZONS_S) for c in chunks]
     return np.concatenate(parts)
 
@@ -188,7 +190,10 @@ def _anchor(
         # A week before the first training row, for the longest window; less if there is less.
         train = np.arange(min(7 * DAY, last // 2), last, step)
         rows = _within(symbol, span)
+        # A span before the symbol began has nothing to fit on.
+        if not len(rows):
+            continue
         # The same least forecast as ours: without it a single quiet hour decides an anchor's loss.
         least = MIN_LEVEL_SHARE * level_variance(symbol.scales[rows], horizon_s)
         parts.append(np.maximum(ANCHORS[name](symbol, horizon_s, train)[rows], least))
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -129,6 +129,11 @@ def two_faults(parts: Entries) -> None:
     parts["1.window.npy"] = bytes_of(array_of(parts["0.window.npy"]))
 
 
+def without_golden(parts: Entries) -> None:
+    for name in ("golden.npy", "golden_variances.npy"):
+        parts[name] = bytes_of(array_of(parts[name])[:0])
+
+
 FAULTS: dict[str, tuple[Callable[[Entries], None], str]] = {
     "cut": (cut, "not a model artefact"),
     "lost": (lose, "not a model artefact"),
@@ -137,6 +142,7 @@ FAULTS: dict[str, tuple[Callable[[Entries], None], str]] = {
     "nan": (poison, "not finite"),
     "golden": (nudge, r"^m\.npz: its golden rows do not give their golden forecasts$"),
     "hardly": (nudge_hardly, r"^m\.npz: its golden rows do not give their golden forecasts$"),
+    "no golden": (without_golden, r"^m\.npz: holds no golden rows to check it by$"),
     "pickle": (pickled, "not a model artefact: .*Object arrays cannot be loaded"),
     "falling": (falling, "^m.npz: the window line of 60 s falls with ret_std$"),
     "two": (two_faults, "60 s falls with ret_std; the window line of 300 s falls with ret_std$"),

@@ -55,6 +55,14 @@ class TestModelContract:
         assert len(model.digest) == 64
         assert model.schema == FEATURES
 
+    @pytest.mark.parametrize("horizon", HORIZONS)
+    def test_no_row(self, model: Model, horizon: float) -> None:
+        """A matrix without rows has forecasts without rows."""
+        for thresholds in (None, np.empty(0)):
+            forecast = model.predict(matrix_of([]), horizon, thresholds)
+            for name in ("sigma2", "p_spike", "lo", "hi", "threshold"):
+                assert getattr(forecast, name).shape == (0,), name
+
     @given(rows=rows, horizon=st.sampled_from(HORIZONS), given_threshold=st.booleans())
     def test_any_row(self, model: Model, rows: Rows, horizon: float, given_threshold: bool) -> None:
         """Forecasts of any rows are finite, positive, ordered, and of the shape of the rows."""

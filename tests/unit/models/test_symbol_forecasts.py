@@ -17,12 +17,16 @@ from volsvc.domain import HORIZON_MINUTES, Prediction
 from volsvc.features import SCALE_NAMES, SymbolState
 from volsvc.models import (
     HORIZONS_S,
+    BarAdapter,
+    Baseline,
     ForecastPoint,
     MinuteScoring,
+    Model,
     Point,
     SymbolForecasts,
     forecast_point,
     minute_closes,
+    packaged,
 )
 from volsvc.models.drift_inputs import DRIFT_INPUTS, bar_inputs, is_warm, snapshot_inputs
 from volsvc.models.symbol_forecasts import matrix_of, named_scales
@@ -189,6 +193,15 @@ def test_the_matrix_has_the_window_of_forecast_points_alone() -> None:
     assert np.isnan(matrix[[0, 2], :4]).all()
     assert matrix[1, :4].tolist() == [row.ret_mean, row.ret_std, row.n, row.span_s]
     assert (matrix[:, 4:] == [close.scales, at_tick.scales, at_tick.scales]).all()
+
+
+@pytest.mark.parametrize("model", [MODEL, BarAdapter(MODEL), packaged().model, Baseline()])
+def test_no_points_give_no_forecasts(model: Model) -> None:
+    """A batch without points is one like any other."""
+    forecasts = SymbolForecasts(model, [], HORIZONS)
+    assert MinuteScoring(forecasts, model, []).outcomes == []
+    with pytest.raises(IndexError):
+        forecasts.predictions(0)
 
 
 def test_points_of_the_wrong_kind_are_refused() -> None:

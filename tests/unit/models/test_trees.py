@@ -107,9 +107,10 @@ def test_trees_of_all_shapes_are_followed(seed: int) -> None:
     arrays = grown(np.random.default_rng(seed), 30, 4)
     forest, expected = Forest(arrays, OFFSETS), followed(arrays, OFFSETS, ROWS)
     assert set(forest.leaves.below[:, 0]) == set(range(1, 17))
-    for rows in (1, 4, 5, 32, 33, 70):
+    for rows in (0, 1, 4, 5, 32, 33, 70):
         found = forest.predict(ROWS[:rows])
         np.testing.assert_allclose(found, expected[:rows], rtol=1e-12)
+        assert found.shape == (rows, len(OFFSETS))
         for groups in (1, 2):
             assert (forest.leading(groups).predict(ROWS[:rows]) == found[:, :groups]).all()
     wide = Forest({name: array.astype(np.float64) for name, array in arrays.items()}, OFFSETS)
