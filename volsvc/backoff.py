@@ -1,10 +1,15 @@
-"""Exponential backoff with jitter, and the origin of a cancellation."""
+"""Waits before another attempt, and the origin of a cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
+import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+_SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -29,6 +34,19 @@ class Backoff:
     def reset(self) -> None:
         """Start again from the base, after the first sign of success."""
         self._attempts = 0
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Return the seconds of a `Retry-After` header, a number or a date; None if not valid."""
+    if header is None:
+        return None
+    text = header.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def asked_to_end() -> bool:

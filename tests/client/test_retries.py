@@ -18,6 +18,7 @@ from tests.kafka.broker import free_port
 from tests.kafka.proxy import proxy_to
 from tests.web.serving import ROW, serving
 from tests.web.test_auth import READER, entry
+from volsvc.backoff import retry_after_s
 from volsvc.client import (
     AsyncClient,
     BusyError,
@@ -28,7 +29,7 @@ from volsvc.client import (
     UnreachableError,
 )
 from volsvc.client.errors import error_of
-from volsvc.client.retries import RetryState, retry_after_s
+from volsvc.client.retries import RetryState
 
 QUICK = Retries(attempts=4, base_s=0.01, max_s=0.05)
 OK = Reply(body=b'{"status": "ok", "checks": {}}')
@@ -91,7 +92,9 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert 55 < (retry_after_s(soon) or 0) <= 60
     assert retry_after_s(formatdate(0, usegmt=True)) == 0.0
-    assert [retry_after_s(text) for text in (None, "", "-1", "soon", "1.5", "²")] == [None] * 6
+    assert retry_after_s("1.5") == 1.5
+    wrong = (None, "", "-1", "soon", "1_0", "²", "nan", "inf", "1e3")
+    assert [retry_after_s(text) for text in wrong] == [None] * len(wrong)
 
 
 @pytest.mark.usefixtures("loop_clock")

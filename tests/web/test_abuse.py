@@ -64,6 +64,16 @@ HEADS: dict[str, tuple[bytes, int]] = {
     "smuggled": (POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "strange encoding": (POST + b"Transfer-Encoding: cow\r\n\r\n{}", 400),
     "broken chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
+    "no version": (b"GET /latest\r\n\r\n", 400),
+    "no version, with headers": (b"GET /latest\r\nHost: x\r\n\r\n", 400),
+    "unknown coding": (POST + b"Content-Encoding: cow\r\nContent-Length: 2\r\n\r\n{}", 415),
+    "coded twice": (POST + b"Content-Encoding: gzip, gzip\r\nContent-Length: 1\r\n\r\nx", 415),
+    "two codings": (
+        POST + b"Content-Encoding: gzip\r\n" * 2 + b"Content-Length: 2\r\n\r\n{}",
+        415,
+    ),
+    "miracle": (b"GET /latest HTTP/1.1\r\nHost: x\r\nExpect: a-miracle\r\n\r\n", 417),
+    "miracle elsewhere": (b"GET /none HTTP/1.1\r\nHost: x\r\nExpect: a-miracle\r\n\r\n", 417),
     "broken gzip": (POST + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", 400),
 }
 
@@ -166,7 +176,8 @@ BOMBS: dict[str, tuple[bytes, int]] = {
     "no UTF-8": (b'{"rows":[{"ret_mean":0,"ret_std":1,"n":5,"symbol":"\xff"}]}', 400),
     "half a surrogate": (b'{"rows":[{"ret_mean":0,"ret_std":1,"n":5,"symbol":"\\ud800"}]}', 400),
     "other encoding": ('{"rows":[]}'.encode("utf-16"), 400),
-    "byte order mark": (b'\xef\xbb\xbf{"rows":[]}', 400),
+    "byte order mark": (b'\xef\xbb\xbf{"rows":[]}', 422),
+    "two byte order marks": (b'\xef\xbb\xbf\xef\xbb\xbf{"rows":[]}', 400),
     "two documents": (b'{"rows":[]}{"rows":[]}', 400),
     "comment": (b'{"rows":[]/*x*/}', 400),
 }
@@ -200,6 +211,72 @@ async def test_types_of_bodies(served: Served) -> None:
         headers = {"Content-Type": kind}
         async with served[0].post("/predict", data=body, headers=headers) as response:
             assert response.status == status, kind
+
+
+async def test_codings_of_bodies(served: Served) -> None:
+    """A known coding is undone, whatever its case; the refusal of another names those."""
+    body = json.dumps({"rows": [ROW]}).encode()
+    for coding, sent in (("gzip", gzip.compress(body)), ("GZIP", gzip.compress(body))):
+        headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+        async with served[0].post("/predict", data=sent, headers=headers) as response:
+            assert response.status == 200, coding
+    for method, path in (("POST", "/predict"), ("PUT", "/models/active")):
+        headers = {"Content-Encoding": "cow", "Content-Type": "application/json"}
+        async with served[0].request(method, path, data=body, headers=headers) as response:
+            problem = await response.json(content_type=None)
+            assert (response.status, problem["type"]) == (415, "/problems/unsupported-coding")
+            assert response.headers["Accept-Encoding"] == "gzip, deflate, zstd"
+            assert "gzip, deflate, zstd" in problem["detail"]
+
+
+async def test_a_byte_order_mark_is_ignored(served: Served) -> None:
+    """JSON in UTF-8 with a mark in front is read as without it, on every way."""
+    body = b"\xef\xbb\xbf" + json.dumps({"rows": [ROW]}).encode()
+    for _ in range(2):
+        async with served[0].post("/predict", data=body) as response:
+            assert response.status == 200
+    mark = b'\xef\xbb\xbf{"variant": "baseline"}'
+    async with served[0].put("/models/active", data=mark) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02", b"hello\r\n\r\n", b"GET /\r\n\r\n"])
+async def test_a_request_before_garbage_is_answered(garbage: bytes, served: Served) -> None:
+    """Requests in the bytes in front of it are answered in their order, then comes the 400."""
+    asked = [
+        request("GET", "/health/live"),
+        request("POST", "/predict", {"rows": [ROW]}),
+        request("GET", "/latest/NONE"),
+    ]
+    base = served[0]._base_url
+    assert base is not None
+    for count in (1, 2, 3):
+        raw = RawClient(*await asyncio.open_connection(base.host, base.port))
+        raw.writer.write(b"".join(asked[:count]) + garbage)
+        statuses = [(await raw.receive()).status for _ in range(count + 1)]
+        assert statuses == [*[200, 200, 404][:count], 400]
+        assert await raw.closed()
+        raw.writer.close()
+
+
+async def test_an_unmet_expectation_occupies_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays, and the request does not count as in flight for ever."""
+    monkeypatch.chdir(tmp_path)
+    async with serving({"http": {"max_inflight": 1}}) as (client, _):
+        base = client._base_url
+        assert base is not None
+        raw = RawClient(*await asyncio.open_connection(base.host, base.port))
+        answer = await raw.exchange(request("GET", "/latest", Expect="a-miracle"))
+        assert (answer.status, json.loads(answer.body)["type"]) == (
+            417,
+            "/problems/expectation-failed",
+        )
+        async with client.get("/latest") as response:
+            assert response.status == 200
+        assert (await raw.exchange(request("GET", "/latest"))).status == 200
+        raw.writer.close()
 
 
 @pytest.mark.usefixtures("loop_clock")
@@ -298,3 +375,18 @@ async def test_a_reader_that_does_not_read(served: Served) -> None:
         await eventually(cut, 20, "the connection is cut")
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
+
+
+async def test_a_body_that_breaks_off_is_refused_at_once(served: Served) -> None:
+    """A chunk that is none is 400 although the head came before it, and not 408 after a while."""
+    base = served[0]._base_url
+    assert base is not None
+    raw = RawClient(*await asyncio.open_connection(base.host, base.port))
+    raw.writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    async with served[0].get("/health/live") as response:
+        assert response.status == 200
+    raw.writer.write(b"zz\r\n{}\r\n0\r\n\r\n")
+    answer = await raw.receive()
+    assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/bad-request")
+    assert await raw.closed()
+    raw.writer.close()

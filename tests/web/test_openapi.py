@@ -82,6 +82,20 @@ def test_every_operation_is_whole(path: str, method: str) -> None:
             checked(content["schema"], content["example"])
 
 
+def test_times_are_declared() -> None:
+    """Every field that holds an RFC 3339 time says so, for the code that is generated from it."""
+    schemas = DOCUMENT["components"]["schemas"]
+    fields = {
+        f"{model}.{name}": field.get("format")
+        for model, schema in schemas.items()
+        for name, field in schema.get("properties", {}).items()
+        if field.get("description") == "RFC 3339, UTC"
+    }
+    assert len(fields) > 8
+    assert set(fields.values()) == {"date-time"}
+    assert schemas["LatestResponse"]["properties"]["as_of"]["format"] == "date-time"
+
+
 async def test_examples_work(service: aiohttp.ClientSession) -> None:
     """Every example request gets an answer that matches the document."""
     # A model to roll back to.

@@ -182,7 +182,27 @@ async def test_unknown_places(service: Client) -> None:
         assert response.status == 405
         assert response.headers["Allow"] == "POST"
         assert (await response.json(content_type=None))["detail"] == "supported methods: POST"
-    for limit in ("0", "-1", "x", "1e3", "99999999999", "²"):
+    for path, meant in (
+        ("/latest/", "/latest"),
+        ("/predict/", "/predict"),
+        ("/health/live//", "/health/live"),
+        ("/latest/BTC-USD/", "/latest/BTC-USD"),
+        ("/latest/BTC/USDT", "/latest/BTC%2FUSDT"),
+        ("/history/BTC/USDT:USDT/", "/history/BTC%2FUSDT%3AUSDT"),
+    ):
+        status, problem = await get(service, path)
+        assert (status, problem["type"]) == (404, "/problems/not-found")
+        assert f"did you mean {meant}? " in problem["detail"], path
+        assert "%2F" in problem["detail"]
+    status, problem = await get(service, "/latest/BTC%2FUSDT")
+    assert problem["type"] == "/problems/unknown-symbol"
+    for path in ("/nowhere/", "/latest/a b/c", "/latest/" + "x/" * 60):
+        status, problem = await get(service, path)
+        assert (status, "did you mean" in problem["detail"]) == (404, False), path
+    async with service.get("/latest/NONE") as response:
+        assert response.headers["Cache-Control"] == "no-store"
+    odd = ("0000000019999999", "1_0", "\uff11\uff10", "9" * 5_000)
+    for limit in ("0", "-1", "x", "1e3", "99999999999", "²", *odd):
         status, problem = await get(service, "/history/BTC-USD", params={"limit": limit})
         assert (status, problem["errors"][0]["pointer"]) == (422, "#/limit")
 

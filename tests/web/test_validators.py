@@ -214,7 +214,8 @@ async def test_only_answers_with_a_tag_are_confirmed(service: aiohttp.ClientSess
             control = response.headers.get("Cache-Control")
         if path not in UNCHANGING:
             assert control == ("no-cache" if tagged else "no-store"), path
-        for given, status in (('"other"', 200), (tag, 304) if tagged else ("*", 200)):
+        current = ((tag, 304), ("*", 304)) if tagged else (("*", 200),)
+        for given, status in (('"other"', 200), *current):
             async with service.get(path, headers={"If-None-Match": given}) as response:
                 assert response.status == status, (path, given)
 

@@ -12,9 +12,9 @@ import aiohttp
 from yarl import URL
 
 from volsvc import __version__
+from volsvc.backoff import retry_after_s
 from volsvc.client.calls import ApiCall
 from volsvc.client.errors import ClientError, UnexpectedAnswerError, UnreachableError, error_of
-from volsvc.client.retries import retry_after_s
 
 _JSON: Final = {"Content-Type": "application/json"}
 # A stream without a byte for so long is dead: the service sends at least a comment every 15 s.

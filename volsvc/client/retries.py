@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from volsvc.backoff import Backoff
 from volsvc.client.errors import AnswerError, BusyError, ClientError, UnreachableError
@@ -63,16 +61,3 @@ def _may_succeed_later(error: ClientError, idempotent: bool) -> bool:
         isinstance(error, AnswerError) and error.status in _TRANSIENT_STATUSES
     )
     return transient and idempotent
-
-
-def retry_after_s(header: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header, a number or a date; None if not valid."""
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -121,7 +121,9 @@ async def _check_broker(settings: Settings) -> list[Finding]:
     findings = []
     for server in settings.kafka.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
-        findings.append(await _connect(host, int(port) if port.isdigit() else 9092))
+        findings.append(
+            await _connect(host, int(port) if port.isascii() and port.isdigit() else 9092)
+        )
     return findings
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 
@@ -24,3 +24,16 @@ class Section(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_odd_digits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse the underscores and digits of other scripts that Python takes for a number."""
+        odd = isinstance(value, str) and ("_" in value or not value.isascii())
+        if odd and _is_number(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("must be a number in plain digits")
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))

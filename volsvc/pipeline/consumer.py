@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -62,7 +63,7 @@ class Consumer:
         self._uncommitted: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._pending_records = 0
-        self._flushed_at = 0.0
+        self._flushed_at = time.monotonic()
 
     async def run(self) -> None:
         """Consume until the bus closes; what was processed is committed when this returns."""
@@ -72,6 +73,8 @@ class Consumer:
         self._committed.clear()
         self._applier.take_dirty()
         self._state_recovery.reset()
+        # Nothing waits for a commit yet, whatever the clock says or an earlier run has left.
+        self._pending_records, self._flushed_at = 0, time.monotonic()
         subscription = self._bus.subscribe(self._topics.topic, self._topics.group_id, self)
         self._subscription = subscription
         batches = subscription.batches()
@@ -171,4 +174,4 @@ class Consumer:
         self._metrics.kafka.rewrites.inc()
         self._applier.mark_dirty(state)
         # Makes the next flush due at once, before compaction may remove the newer record.
-        self._flushed_at = 0.0
+        self._flushed_at = -math.inf

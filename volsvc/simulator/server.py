@@ -12,7 +12,7 @@ from typing import Any, Self
 import msgspec
 from aiohttp import WSMsgType, web
 
-from volsvc.domain import NS, StartupError, parse_time
+from volsvc.domain import NS, StartupError, int_of, parse_time
 from volsvc.simulator import coinbase_messages as messages
 from volsvc.simulator.playback import Playback
 from volsvc.simulator.script import Script
@@ -142,14 +142,14 @@ class Simulator:
 
     async def _trades(self, request: web.Request) -> web.Response:
         with self._checked(request) as query:
-            count = min(MAX_TRADES, int(query.get("limit", MAX_TRADES)))
-            after = int(query["after"]) if "after" in query else None
+            count = min(MAX_TRADES, int_of(query.get("limit", str(MAX_TRADES))))
+            after = int_of(query["after"]) if "after" in query else None
             trades = self.playback.steps.before(request.match_info["symbol"], after, count)
             return _json([messages.rest_trade(tick) for tick in trades[::-1]])
 
     async def _candles(self, request: web.Request) -> web.Response:
         with self._checked(request) as query:
-            size_s = int(query.get("granularity", 60))
+            size_s = int_of(query.get("granularity", "60"))
             start_s, end_s = (parse_time(query[name]) // NS for name in ("start", "end"))
             if (end_s - start_s) // size_s >= MAX_CANDLES:
                 raise ValueError("granularity too small for the requested time range")

@@ -66,6 +66,18 @@ UNSUPPORTED_MEDIA_TYPE = ProblemType(
     "The request body is not declared as JSON",
     "Send `Content-Type: application/json`.",
 )
+UNSUPPORTED_CODING = ProblemType(
+    "unsupported-coding",
+    415,
+    "The request body has an unknown content coding",
+    "Send the body as it is, or with a coding that the header `Accept-Encoding` names.",
+)
+EXPECTATION_FAILED = ProblemType(
+    "expectation-failed",
+    417,
+    "The expectation cannot be met",
+    "Send `Expect: 100-continue`, or leave the header out.",
+)
 MODEL_REFUSED = ProblemType(
     "model-refused",
     409,
@@ -146,6 +158,8 @@ PROBLEM_TYPES = {
         MODEL_REFUSED,
         PAYLOAD_TOO_LARGE,
         UNSUPPORTED_MEDIA_TYPE,
+        UNSUPPORTED_CODING,
+        EXPECTATION_FAILED,
         VALIDATION_FAILED,
         RATE_LIMITED,
         OVERLOADED,

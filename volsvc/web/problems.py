@@ -21,6 +21,7 @@ from volsvc.serving.registry_client import RegistryAwayError
 from volsvc.telemetry.logs import get_logger
 from volsvc.web.problem_types import (
     BAD_REQUEST,
+    EXPECTATION_FAILED,
     INTERNAL_ERROR,
     INVALID_JSON,
     JOURNAL_BROKEN,
@@ -48,6 +49,7 @@ _BY_STATUS = {
         METHOD_NOT_ALLOWED,
         PAYLOAD_TOO_LARGE,
         REQUEST_TIMEOUT,
+        EXPECTATION_FAILED,
     )
 }
 
@@ -125,6 +127,9 @@ def _detail_of(error: web.HTTPException, problem_type: ProblemType) -> str:
     """Return aiohttp's text, or the remedy where that text only repeats the status."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         return f"supported methods: {', '.join(sorted(error.allowed_methods))}"
+    if isinstance(error, web.HTTPExpectationFailed):
+        # aiohttp's text repeats the header.
+        return "the only expectation that can be met is 100-continue"
     if error.text not in (None, f"{error.status}: {error.reason}"):
         return str(error.text)
     return problem_type.remedy or error.reason
@@ -157,7 +162,8 @@ def problem_response(problem: ProblemError, request_id: str) -> web.Response:
         body=msgspec.json.encode(body),
         status=problem.type.status,
         content_type="application/problem+json",
-        headers=problem.headers,
+        # A passing error must not stay in a cache.
+        headers={"Cache-Control": "no-store", **problem.headers},
     )
 
 

@@ -38,6 +38,21 @@ def test_speeds(given: object, speed: float) -> None:
     assert load_settings(None, {"replay": {"speed": given}}).replay.speed == speed
 
 
+@pytest.mark.parametrize("odd", ["1_0", "\uff11\uff10", "1_0.5"])
+@pytest.mark.parametrize(
+    "key", ["http.port", "http.request_timeout_s", "replay.speed", "features.window_size"]
+)
+def test_numbers_have_plain_digits(key: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Underscores and digits of other scripts are refused in a number, and stay in a text."""
+    section, name = key.split(".")
+    monkeypatch.setenv(f"VOLSVC_{section}__{name}".upper(), odd)
+    with pytest.raises(SettingsError, match=f"^{key} = '{odd}': must be a number in plain digits"):
+        load_settings(None)
+    monkeypatch.delenv(f"VOLSVC_{section}__{name}".upper())
+    monkeypatch.setenv("VOLSVC_SOURCE__PATH", odd)
+    assert load_settings(None).source.path == odd
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "fast", "", True])
 def test_invalid_speeds(given: object) -> None:
     """Other values are refused, and the error names the key."""

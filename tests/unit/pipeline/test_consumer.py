@@ -234,6 +234,15 @@ async def test_a_bus_that_was_away_is_counted() -> None:
     assert bus.commits == [{0: 3}]
 
 
+async def test_the_first_commit_waits_for_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interval begins with the run, however long the machine is up."""
+    clock = SimpleNamespace(monotonic=lambda: 1e12)
+    monkeypatch.setattr("volsvc.pipeline.consumer.time", clock)
+    bus = ScriptedBus([seconds(0, 3), seconds(3, 5)])
+    await Consuming(bus).run()
+    assert bus.commits == []
+
+
 async def test_a_new_run_trusts_nothing_in_memory() -> None:
     """Work that a run had not committed is neither published nor committed by the next."""
     bus = ScriptedBus([seconds(0, 3)])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import aiohttp
 
-from volsvc.backoff import Backoff
+from volsvc.backoff import Backoff, retry_after_s
 from volsvc.domain import FeedError
 
 REQUEST_TIMEOUT_S = 10.0
@@ -99,23 +97,9 @@ async def rest_client(base_url: str, per_s: float) -> AsyncIterator[RestClient]:
 
 def _failure(response: aiohttp.ClientResponse, body: bytes) -> _Failure:
     detail = f"{response.url.path}: {response.status} {body[:120].decode(errors='replace')}"
-    pause_s = _pause_s(response.headers.get("Retry-After"))
+    pause_s = retry_after_s(response.headers.get("Retry-After")) or 0.0
     if response.status == 429:
         return _Failure(FeedError("throttled", detail), pause_s)
     if response.status >= 500:
         return _Failure(FeedError("busy", detail), pause_s)
     return _Failure(FeedError("rest", detail))
-
-
-def _pause_s(header: str | None) -> float:
-    """Return the seconds of a Retry-After header, a number or a date; 0 without one."""
-    if header is None:
-        return 0.0
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return 0.0

@@ -29,7 +29,7 @@ _DESCRIPTIONS = {
     408: "The request took too long",
     409: "Refused; the active model stays in service",
     413: "The request body is too large",
-    415: "The request body is not declared as JSON",
+    415: "The request body is not declared as JSON, or has an unknown content coding",
     422: "The request is not valid; `errors` points to each error",
     429: "Quota exhausted (`rate-limited`), or service busy (`overloaded`)",
     500: "Internal error",

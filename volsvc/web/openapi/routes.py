@@ -7,10 +7,12 @@ one row here. Handlers must not import this module: it imports all of them.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
 from volsvc.config.http import Scope
+from volsvc.domain import is_symbol
 from volsvc.web.openapi import examples, parameters
 from volsvc.web.openapi.document import build
 from volsvc.web.openapi.route import Handler, Route
@@ -189,7 +191,7 @@ MODEL_ROUTES = (
         "Activate a variant or a version of it",
         ModelsResponse,
         request=ActivateRequest,
-        problems=(400, 408, 409, 413, 422, 503),
+        problems=(400, 408, 409, 413, 415, 422, 503),
         scope="admin",
         request_examples={"baseline": {"variant": "baseline"}},
     ),
@@ -278,6 +280,10 @@ ROUTES = (
 )
 
 _SCOPES = {(route.method.upper(), route.path): route.scope for route in ROUTES}
+_PATHS = frozenset(route.path for route in ROUTES)
+_OF_SYMBOL = tuple(path.removesuffix("{symbol}") for path in _PATHS if path.endswith("{symbol}"))
+# Of the mistakes that `nearest_path` finds.
+PATH_RULES = "Paths have no slash at the end, and one inside a symbol is written as %2F."
 _STREAMS = frozenset(route.path for route in ROUTES if route.response == "text/event-stream")
 
 
@@ -290,6 +296,18 @@ def scope_of(request: web.Request) -> Scope | None:
     method = "GET" if request.method == "HEAD" else request.method
     # A route that is missing from the table is closed, not open.
     return _SCOPES.get((method, resource.canonical), "admin")
+
+
+def nearest_path(path: str) -> str | None:
+    """Return the path that was meant by one that no route has; None if there is none so near."""
+    trimmed = path.rstrip("/")
+    if trimmed in _PATHS:
+        return trimmed
+    for prefix in _OF_SYMBOL:
+        symbol = trimmed.removeprefix(prefix)
+        if symbol != trimmed and is_symbol(symbol):
+            return prefix + quote(symbol, safe="")
+    return None
 
 
 def is_stream(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""JSON responses."""
+"""JSON responses, and the comparison with a caller's copy of an answer."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def json_response(value: Any, **options: Any) -> web.Response:
     }
     body = msgspec.json.encode(value)
     return web.Response(body=body, headers=headers, zlib_executor_size=GZIP_ELSEWHERE, **options)
+
+
+def matches(request: web.Request, etag: str) -> bool:
+    """Return True if If-None-Match names the answer with this tag, or any."""
+    return any(tag.value in (etag, "*") for tag in request.if_none_match or ())

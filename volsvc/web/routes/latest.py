@@ -13,7 +13,7 @@ from volsvc.pipeline.latest_store import LatestEntry
 from volsvc.web.admission import TURNS
 from volsvc.web.problem_types import STALE_DATA
 from volsvc.web.problems import ProblemError
-from volsvc.web.routes.answers import json_response
+from volsvc.web.routes.answers import json_response, matches
 from volsvc.web.routes.query import integer_parameter, seconds_parameter
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import FreshnessPolicy, latest_json, now_text
@@ -70,18 +70,13 @@ def _respond(
     _check_max_age(request, entries, now_s, freshness)
     etag = _etag(entries, now_s, freshness)
     headers = _cache_headers(etag)
-    if "If-None-Match" in request.headers and _matches(request, etag):
+    if "If-None-Match" in request.headers and matches(request, etag):
         return web.Response(status=304, headers=headers)
     return json_response(body(now_s), headers=headers)
 
 
 def _cache_headers(etag: str) -> dict[str, str]:
     return {"Cache-Control": "no-cache", "ETag": f'W/"{etag}"'}
-
-
-def _matches(request: web.Request, etag: str) -> bool:
-    """Return True if If-None-Match names this answer."""
-    return any(tag.value in (etag, "*") for tag in request.if_none_match or ())
 
 
 def _etag(entries: Sequence[LatestEntry], now_s: float, freshness: FreshnessPolicy) -> str:

@@ -13,6 +13,7 @@ from volsvc.models import Model
 from volsvc.serving.audit_log import AuditLog
 from volsvc.serving.model_choice import BASELINE, Serving
 from volsvc.web.problems import invalid_value
+from volsvc.web.request_body import read_body, without_mark
 from volsvc.web.routes.answers import json_response
 from volsvc.web.routes.query import integer_parameter, text_parameter
 from volsvc.web.schemas.models import ActivateRequest
@@ -31,7 +32,7 @@ async def models(request: web.Request) -> web.Response:
 async def activate(request: web.Request) -> web.Response:
     """PUT /models/active: activate a variant or one of its versions, from the next request on."""
     services = request.app[SERVICES]
-    desired = ActivateRequest.model_validate_json(await request.read())
+    desired = ActivateRequest.model_validate_json(without_mark(await read_body(request)))
     version = None if desired.version is None else str(desired.version)
     await services.controller.activate(desired.variant, version, "route")
     return json_response(_models_state(services))

@@ -16,6 +16,7 @@ from volsvc.web.auth.browser import PAGE_HEADERS
 from volsvc.web.compression import accepts_gzip
 from volsvc.web.problem_types import NOT_FOUND
 from volsvc.web.problems import ProblemError
+from volsvc.web.routes.answers import matches
 
 STATIC = Path(str(files("volsvc.web") / "static"))
 INDEX = "index.html"
@@ -96,7 +97,7 @@ def _respond(request: web.Request, folder: Mapping[str, _File], name: str) -> we
     # The tag is weak, because the plain and the compressed body share it.
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache", "ETag": f'W/"{file.etag}"'}
     headers["Vary"] = "Accept-Encoding"
-    if any(tag.value == file.etag for tag in request.if_none_match or ()):
+    if matches(request, file.etag):
         return web.Response(status=304, headers=headers)
     if file.gzipped is None or not accepts_gzip(request.headers):
         return web.Response(body=file.body, content_type=file.content_type, headers=headers)

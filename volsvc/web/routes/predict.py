@@ -25,6 +25,7 @@ from volsvc.web.admission import WORKERS
 from volsvc.web.compression import GZIP_ELSEWHERE
 from volsvc.web.problem_types import UNSUPPORTED_MEDIA_TYPE
 from volsvc.web.problems import ProblemError
+from volsvc.web.request_body import read_body
 from volsvc.web.routes.predict_body import ParsedRequest, PostedRow, read_request
 from volsvc.web.schemas.predict import RowPrediction
 from volsvc.web.services import SERVICES, Services
@@ -75,7 +76,7 @@ async def predict(request: web.Request) -> web.Response:
     _check_type(request)
     services = request.app[SERVICES]
     lenient = is_lenient(request.headers)
-    job = PredictJob(await request.read(), lenient, services.holder.current, services)
+    job = PredictJob(await read_body(request), lenient, services.holder.current, services)
     with services.tracer.span("predict"):
         if len(job.body) > inline_bytes(lenient=job.lenient):
             body, headers = await request.app[WORKERS].run(partial(answer, job))

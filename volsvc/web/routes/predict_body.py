@@ -32,6 +32,7 @@ from volsvc.web.problems import (
     invalid_value,
     validation_failed,
 )
+from volsvc.web.request_body import without_mark
 from volsvc.web.schemas.predict import LONGEST_HORIZON_S, PredictEnvelope, Row
 
 # Members of one object. The largest valid object, a map of features, has far fewer.
@@ -125,6 +126,7 @@ def read_request(body: bytes, max_rows: int, *, lenient: bool) -> ParsedRequest:
 
     Raises ProblemError or ValidationError; if `lenient`, errors of single rows are collected.
     """
+    body = without_mark(body)
     request = _read_fast(body)
     if request is not None:
         count = len(request.rows)

@@ -6,7 +6,11 @@ import math
 
 from aiohttp import web
 
+from volsvc.domain import float_of
 from volsvc.web.problems import invalid_value
+
+# Digits of a whole number; more than any maximum has, for those with zeros in front.
+MAX_DIGITS = 18
 
 
 def text_parameter(request: web.Request, name: str) -> str | None:
@@ -26,7 +30,8 @@ def integer_parameter(request: web.Request, name: str, default: int, maximum: in
     if text is None:
         return default
     # `isdigit` accepts digits like "²", and `int` takes a quadratic time for very long texts.
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
+    plain = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not (plain and 1 <= int(text) <= maximum):
         raise invalid_value(f"#/{name}", f"must be a whole number from 1 to {maximum}")
     return int(text)
 
@@ -37,7 +42,7 @@ def seconds_parameter(request: web.Request, name: str) -> float | None:
     if text is None:
         return None
     try:
-        value = float(text)
+        value = float_of(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):

@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-04-06T15:02:34.590Z"])]
+Time = Annotated[
+    str,
+    Field(
+        description="RFC 3339, UTC",
+        examples=["2026-04-06T15:02:34.590Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
 
 
 def integral_to_int(value: Any) -> Any:

@@ -12,16 +12,18 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.http import HttpVersion10, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from volsvc.config.http import HttpSettings
 from volsvc.web.admission import Gate, overloaded
 from volsvc.web.problem_types import BAD_REQUEST, HEADERS_TOO_LARGE, REQUEST_TIMEOUT
-from volsvc.web.problems import ProblemError, new_request_id, problem_response
+from volsvc.web.problems import ProblemError, as_problem, new_request_id, problem_response
+from volsvc.web.request_body import unsupported_coding
 from volsvc.web.server.fast_path import FastPath
+from volsvc.web.server.read_progress import ReadProgress, acknowledged_bytes
 from volsvc.web.server.wire import END_OF_HEAD, encode_response, plain_head
 
 Answer = TypeVar("Answer")
@@ -39,23 +41,11 @@ class ConnectionContext:
     gate: Gate
     fast_path: FastPath
     settings: HttpSettings
+    max_connections: int
 
 
-@dataclass(slots=True)
-class ReadProgress:
-    """Progress of a client in reading its answers, judged by the bytes that wait to be sent."""
-
-    _unread: int = 0
-    _since_s: float = 0.0  # Monotonic time since which the client has read nothing.
-
-    def stalled_s(self, unread: int, now_s: float) -> float:
-        """Return for how long the client has read nothing, given the bytes that wait now."""
-        # Any progress starts the time anew: a slow reader is served, a stopped one is not. So does
-        # the first byte that waits: on a new connection no time has passed yet.
-        if unread == 0 or unread < self._unread or self._unread == 0:
-            self._since_s = now_s
-        self._unread = unread
-        return now_s - self._since_s
+class UnversionedRequestError(BadHttpMessage):
+    """A request of HTTP/0.9, whose answer would have neither status nor headers."""
 
 
 # Longer than other classes: aiohttp calls one protocol object for all that happens on a connection.
@@ -88,30 +78,56 @@ class Connection(RequestHandler):
         self._overdue = False
         self._closing = False
         self._reading = ReadProgress()
+        # Until it is lost: aiohttp's own goes with the decision to close, but the client may still
+        # have to read an answer.
+        self._open_transport: asyncio.Transport | None = None
         # Bytes until the next head begins. None once that is not known: the fast path is then
         # closed to this connection for good, since it would take a body for a head.
         self._to_next_head: int | None = 0
         # The body of the last answered request, while another may come. aiohttp's handler begins to
         # wait a turn of the loop later, and a quick client has sent its next request by then.
         self._answered_body: StreamReader | None = None
+        self._newest_body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline of the first head; refuse a connection over the limit."""
         super().connection_made(transport)
+        self._open_transport = self.transport
         self._head_since_s = time.monotonic()
-        if len(self._context.server.connections) > self._context.settings.max_connections:
+        if len(self._context.server.connections) > self._context.max_connections:
             self._hang_up(overloaded("too many connections are open", 1))
 
     def data_received(self, data: bytes) -> None:
-        """Answer by the fast path, or parse; notes when a head begins and when it is complete."""
+        """Answer by the fast path, or parse message by message."""
         if self._to_next_head == 0 and self._answer_fast(data):
             return
+        # Bytes that are no HTTP make the parser forget the requests that it was given with them.
+        start = 0
+        while True:
+            end = self._end_of_part(data, start)
+            self._parse(data[start:end])
+            start = end
+            if start == len(data):
+                return
+
+    def _end_of_part(self, data: bytes, start: int) -> int:
+        """Return the end of the head or the body that begins or goes on at `start`, if known."""
+        if self._to_next_head is None:
+            return len(data)
+        if self._to_next_head:
+            return min(start + self._to_next_head, len(data))
+        end = data.find(END_OF_HEAD, start)
+        return len(data) if end < 0 else end + len(END_OF_HEAD)
+
+    def _parse(self, data: bytes) -> None:
+        """Give data to the parser; notes when a head begins and when it is complete."""
         idle, before = self._is_idle(), len(self._messages)
         super().data_received(data)
         heads = len(self._messages) - before
         if self._to_next_head is not None:
             self._to_next_head = self._bytes_to_next_head(data, self._to_next_head, heads)
         if heads:
+            self._review(before)
             self._head_since_s = None
             self._answered_body = None
             self.arrived_s = time.perf_counter()
@@ -160,6 +176,19 @@ class Connection(RequestHandler):
         rest = len(data) - len(head)
         return length - rest if rest <= length else None
 
+    def _review(self, first: int) -> None:
+        """Refuse requests of HTTP/0.9, and end a body that an error has cut, from a message on."""
+        for index in range(first, len(self._messages)):
+            message, body = self._messages[index]
+            if not isinstance(message, RawRequestMessage):
+                # The parser has forgotten the body that it was reading: its request would wait.
+                if not self._newest_body.is_eof():
+                    self._newest_body.set_exception(web.RequestPayloadError())
+            elif message.version < HttpVersion10:
+                error = UnversionedRequestError("the request line names no version of HTTP")
+                self._messages[index] = (_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
+            self._newest_body = body
+
     def close(self) -> None:
         """Close after the request in hand; requests that wait behind it are not answered."""
         self._closing = True
@@ -168,12 +197,19 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Free the place of a request in flight."""
         self._context.gate.leave(self)
+        self._open_transport = None
         super().connection_lost(exc)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Write the answer; with that the connection is free for the next request."""
+        if isinstance(resp, web.HTTPException) and resp.status >= 400:
+            # Of aiohttp itself, before the middleware was asked: of a header `Expect`.
+            self._context.gate.leave(self)
+            problem = as_problem(resp)
+            assert problem is not None, "every error of HTTP is a problem"
+            resp = problem_response(problem, new_request_id())
         resp, reset = await super().finish_response(request, resp, start_time)
         if not reset and resp.keep_alive and not self._messages:
             self._answered_body = request.content
@@ -211,11 +247,12 @@ class Connection(RequestHandler):
                 ProblemError(REQUEST_TIMEOUT, "the head of the request was not complete in time")
             )
             return
-        transport = self.transport
+        transport = self._open_transport
         if transport is None:
             return
         unread = transport.get_write_buffer_size()
-        if self._reading.stalled_s(unread, now_s) > settings.request_timeout_s:
+        acknowledged = acknowledged_bytes(transport) if unread else 0
+        if self._reading.stalled_s(unread, acknowledged, now_s) > settings.request_timeout_s:
             transport.abort()
 
     def _hang_up(self, problem: ProblemError) -> None:
@@ -240,16 +277,19 @@ class Connection(RequestHandler):
         self._context.gate.leave(self)
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        kind = HEADERS_TOO_LARGE if isinstance(exc, LineTooLong) else BAD_REQUEST
-        response = problem_response(ProblemError(kind, _reason(exc)), new_request_id())
+        response = problem_response(_problem_of(exc), new_request_id())
         response.force_close()
         return response
 
 
-def _reason(error: BaseException | None) -> str:
+def _problem_of(error: BaseException | None) -> ProblemError:
     """Return what is wrong, without what was sent: that may hold a key."""
     if isinstance(error, LineTooLong):
-        return "a line of the request's head is too long"
+        return ProblemError(HEADERS_TOO_LARGE, "a line of the request's head is too long")
+    if isinstance(error, ContentEncodingError):
+        return unsupported_coding()
+    if isinstance(error, UnversionedRequestError):
+        return ProblemError(BAD_REQUEST, str(error.args[0]))
     if isinstance(error, BadHttpMessage):
-        return "the request is not valid HTTP/1.1"
-    return "the request cannot be read"
+        return ProblemError(BAD_REQUEST, "the request is not valid HTTP/1.1")
+    return ProblemError(BAD_REQUEST, "the request cannot be read")

@@ -15,8 +15,9 @@ from volsvc.telemetry.tracing import OFF, TRACEPARENT
 from volsvc.web.auth.browser import preflight, refuse_forgery
 from volsvc.web.compression import compress_response
 from volsvc.web.headers import ANSWER_HEADERS, REQUEST_ID, add_headers, base_headers
-from volsvc.web.openapi.routes import is_stream, scope_of
-from volsvc.web.problems import new_request_id
+from volsvc.web.openapi.routes import PATH_RULES, is_stream, nearest_path, scope_of
+from volsvc.web.problem_types import NOT_FOUND
+from volsvc.web.problems import ProblemError, new_request_id
 from volsvc.web.server.connection import Connection
 from volsvc.web.server.rules import RequestRules
 from volsvc.web.services import Services
@@ -102,6 +103,8 @@ class Middleware:
         except Exception as error:
             if isinstance(error, web.HTTPException) and error.status < 400:
                 raise  # A redirect is an answer, not a failure.
+            if isinstance(error, web.HTTPNotFound) and (meant := nearest_path(request.path)):
+                error = ProblemError(NOT_FOUND, f"did you mean {meant}? {PATH_RULES}")
             return self._rules.answer_error(error, request.method, route, context.request_id)
 
     def _admit(self, request: web.Request, context: _RequestContext) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import ssl
@@ -13,18 +12,18 @@ from aiohttp import web
 
 from volsvc.config.http import HttpSettings
 from volsvc.domain import StartupError
+from volsvc.telemetry.logs import get_logger
 from volsvc.web.admission import GATE
+from volsvc.web.server.acceptor import BACKLOG, Acceptor
 from volsvc.web.server.connection import CHECK_S, Connection, ConnectionContext
 from volsvc.web.server.fast_path import FAST_PATH
+from volsvc.web.server.open_files import most_connections
 from volsvc.web.services import SERVICES
 
 # How long a drained server waits for idle connections to be used once more or closed.
 IDLE_DRAIN_S = 0.5
-BACKLOG = 4_096
-# Listeners on the one socket. libuv, and so uvloop, takes one connection a listener in a turn of
-# the loop: with one listener and hundreds of busy clients, the last of a crowd waited for
-# seconds.
-LISTENERS = 32
+
+log = get_logger(__name__)
 
 
 class Server:
@@ -37,10 +36,11 @@ class Server:
         self._gate = app[GATE]
         self._fast_path = app[FAST_PATH]
         self._metrics = app[SERVICES].metrics
+        self._health = app[SERVICES].health
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if settings.tls else None
         self.reload_certificate(settings)
-        self._socket: socket.socket | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._acceptor: Acceptor | None = None
+        self._max_connections = settings.max_connections
         self._checking: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=grace_s
@@ -68,29 +68,30 @@ class Server:
 
     async def start(self) -> str:
         """Bind, and return the base URL; raises StartupError if the address cannot be bound."""
-        self._socket = _listen(self._settings.host, self._settings.port)
+        listening = _listen(self._settings.host, self._settings.port)
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        for _ in range(LISTENERS):
-            # A listener closes the socket that it is given; ours stays open for the backlog.
-            listener = await loop.create_server(
-                self._connection, sock=self._socket.dup(), ssl=self._tls, backlog=BACKLOG
-            )
-            self._listeners.append(listener)
+        self._limit_connections()
+        self._acceptor = Acceptor(
+            listening,
+            self._connection,
+            lambda handshakes: len(self._connections()) + handshakes < self._max_connections,
+            self._tls,
+            self._settings.header_timeout_s,
+        )
+        self._acceptor.start()
         self._checking = asyncio.create_task(self._check_connections(), name="connections")
-        host, port = self._socket.getsockname()[:2]
+        host, port = listening.getsockname()[:2]
         scheme = "https" if self._tls else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def close(self) -> None:
         """Stop accepting connections, finish requests in flight, and close."""
-        for listener in self._listeners:
-            listener.close()
-        if self._socket is not None:
-            await self._accept_backlog(self._socket)
+        drain_s = min(IDLE_DRAIN_S, self._grace_s)
+        if self._acceptor is not None:
+            await self._acceptor.close(drain_s)
         # A kept-alive connection is told to close by its next answer. It gets a moment for that:
         # closed at once, it might be with a request on its way.
-        deadline = time.monotonic() + min(IDLE_DRAIN_S, self._grace_s)
+        deadline = time.monotonic() + drain_s
         while self._connections() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await self._runner.cleanup()
@@ -101,36 +102,36 @@ class Server:
     def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None, "set up before it listens"
-        return Connection(ConnectionContext(server, self._gate, self._fast_path, self._settings))
+        return Connection(
+            ConnectionContext(
+                server, self._gate, self._fast_path, self._settings, self._max_connections
+            )
+        )
+
+    def _limit_connections(self) -> None:
+        """Allow no more connections than files: beyond, new clients would wait for nothing."""
+        wanted = self._settings.max_connections
+        self._max_connections = most_connections(wanted)
+        if self._max_connections == wanted:
+            self._health.report("connections", "ok")
+            return
+        detail = (
+            f"http.max_connections = {wanted}: lowered to {self._max_connections} by the limit on "
+            "open files; raise it (ulimit -n, LimitNOFILE) or set fewer"
+        )
+        self._health.report("connections", "degraded", detail)
+        log.warning("max_connections_lowered", wanted=wanted, allowed=self._max_connections)
 
     async def _check_connections(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
             connections = self._connections()
-            self._metrics.http.connections.set(len(connections))
+            handshakes = self._acceptor.handshakes if self._acceptor is not None else 0
+            self._metrics.http.connections.set(len(connections) + handshakes)
             for connection in connections:
                 if isinstance(connection, Connection):
                     connection.check(now_s)
-
-    async def _accept_backlog(self, listening: socket.socket) -> None:
-        """Accept connections that wait in the backlog; closing the socket would reset them."""
-        loop = asyncio.get_running_loop()
-        listening.setblocking(False)
-        with listening, contextlib.suppress(BlockingIOError):
-            waiting = []
-            try:
-                while True:
-                    waiting.append(listening.accept()[0])
-            finally:
-                listening.close()
-                for connection_socket in waiting:
-                    connection_socket.setblocking(False)
-                    # Close connections that do not complete the handshake.
-                    with contextlib.suppress(OSError):
-                        await loop.connect_accepted_socket(
-                            self._connection, connection_socket, ssl=self._tls
-                        )
 
     def _connections(self) -> list[object]:
         server = self._runner.server
