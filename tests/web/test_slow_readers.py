@@ -66,13 +66,12 @@ def connections(daemon: Daemon) -> list[Connection]:
     return [one for one in daemon._server._connections() if isinstance(one, Connection)]
 
 
-@pytest.mark.parametrize("path", [SCRIPT, "/latest", "/stream?limit=1"])
+@pytest.mark.parametrize("path", [SCRIPT, "/latest"])
 async def test_a_slow_reader_on_a_new_connection(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets the whole answer, however many checks see the rest of it wait."""
     monkeypatch.setattr(server, "CHECK_S", CHECK_S)
-    monkeypatch.setattr(stream, "HEARTBEAT_S", CHECK_S)
     async with small_buffers() as (_, caller):
         # Before the loop runs again: the answer waits when the first check sees the connection.
         caller.sendall(request("GET", path, Connection="close"))
@@ -87,11 +86,28 @@ async def test_a_slow_reader_on_a_new_connection(
     assert head.startswith(b"HTTP/1.1 200 ")
     if path == SCRIPT:
         assert len(body) == int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1_000_000
-    elif path == "/latest":
-        assert len(json.loads(body)["symbols"]) == SYMBOLS
     else:
-        assert body.count(b'"symbol":') == SYMBOLS
-        assert body.endswith(b"\r\n0\r\n\r\n")
+        assert len(json.loads(body)["symbols"]) == SYMBOLS
+
+
+async def test_a_slow_reader_of_a_first_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream goes on after its snapshot, however many heartbeats that has taken."""
+    monkeypatch.setattr(server, "CHECK_S", CHECK_S)
+    monkeypatch.setattr(stream, "HEARTBEAT_S", CHECK_S)
+    async with small_buffers() as (daemon, caller):
+        caller.sendall(request("GET", "/stream"))
+        caller.setblocking(False)
+        answer = bytearray()
+        for _ in range(20):
+            answer += await read(caller, 512)
+            await asyncio.sleep(CHECK_S)
+        while answer.count(b'"symbol":') < SYMBOLS:
+            answer += await read(caller, 65_536)
+        daemon.services.latest_store.put(SNAPSHOT, time.time())
+        while b"event: forecast" not in answer:
+            more = await read(caller, 65_536)
+            assert more, "the stream has ended"
+            answer += more
 
 
 async def test_a_reader_that_is_slower_than_events_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,21 +141,23 @@ async def test_a_reader_that_is_slower_than_events_come(monkeypatch: pytest.Monk
         assert transport.is_closing(), "it has read nothing for longer than the limit"
 
 
-@pytest.mark.parametrize("symbols", [20, SYMBOLS])
-@pytest.mark.parametrize("keep", ["keep-alive", "close"])
+@pytest.mark.parametrize("symbols", [50, SYMBOLS])
+@pytest.mark.parametrize("more", [b"", b"GET /"], ids=["nothing", "half a head"])
 async def test_a_reader_that_stops_holds_no_connection(
-    symbols: int, keep: str, monkeypatch: pytest.MonkeyPatch
+    symbols: int, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither does one whose answer is written and whose connection is about to be closed."""
+    """Neither does one that was hung up on, and would have to read that too."""
     monkeypatch.setattr(server, "CHECK_S", CHECK_S)
-    async with small_buffers(request_timeout_s=0.2) as (daemon, caller):
+    async with small_buffers(request_timeout_s=1, header_timeout_s=0.3) as (daemon, caller):
         for number in range(symbols, SYMBOLS):
             daemon.services.latest_store.drop(f"S{number}-USD")
         before = len(connections(daemon))
-        caller.sendall(request("GET", "/latest", Connection=keep))
+        caller.sendall(request("GET", "/latest"))
         caller.setblocking(False)
         assert b" 200 OK" in await read(caller, 64)
-        assert len(connections(daemon)) == before + 1
+        transports = [one._open_transport for one in connections(daemon)[before:]]
+        assert all(one.get_write_buffer_size() for one in transports if one), "some of it waits"
+        await asyncio.get_running_loop().sock_sendall(caller, more)
 
         async def cut() -> bool:
             return len(connections(daemon)) == before
