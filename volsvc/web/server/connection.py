@@ -243,10 +243,10 @@ class Connection(RequestHandler):
             self._answering.cancel()
         since_s = self._head_since_s
         if since_s is not None and now_s - since_s > settings.header_timeout_s:
+            self._head_since_s = None
             self._hang_up(
                 ProblemError(REQUEST_TIMEOUT, "the head of the request was not complete in time")
             )
-            return
         transport = self._open_transport
         if transport is None:
             return
