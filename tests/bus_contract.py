@@ -28,6 +28,10 @@ class RecordingListener:
         """Fail: no test of the contract loses records."""
         raise AssertionError(f"{records} records of partition {partition} are lost")
 
+    def topic_recreated(self, topic: str) -> None:
+        """Fail: no test of the contract deletes a topic."""
+        raise AssertionError(f"{topic} is a new one")
+
 
 class Topics(Protocol):
     """The names of a test's topics."""
@@ -140,3 +144,14 @@ class BusContract:
                 if len(taken) == 10:
                     await bus.close()
         assert len(taken) == 10
+
+    async def test_ends_are_those_of_the_log(self, bus: Bus, topics: Topics) -> None:
+        """The end of a partition is the offset of the next record, 0 if it has none."""
+        await bus.ready()
+        await bus.publish(topics.ticks, [OutRecord(b"K", b"v", (), 1)] * 3)
+        assert await bus.ends(topics.ticks, [0, 1]) == {0: 0, 1: 3}
+
+    async def test_a_log_is_named_by_topic_and_partitions(self, bus: Bus, topics: Topics) -> None:
+        """The name tells logs apart whose offsets do not compare."""
+        await bus.ready()
+        assert bus.log_name(topics.ticks) == f"{topics.ticks}/3"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+
+from tests.daemon import eventually
 
 
 class LogRecord(NamedTuple):
@@ -70,28 +74,48 @@ async def write(servers: str, topic: str, values: list[tuple[bytes | None, bytes
         await producer.stop()
 
 
+@asynccontextmanager
+async def administration(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a connected client of an operator."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def create_topic(
     servers: str, topic: str, partitions: int, configs: dict[str, str] | None = None
 ) -> None:
     """Create a topic with given settings, before the service does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
+    async with administration(servers) as admin:
         await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs or {})])
-    finally:
-        await admin.close()
+
+
+async def delete_topic(servers: str, topic: str) -> None:
+    """Delete a topic, and wait until the broker no longer has it."""
+    async with administration(servers) as admin:
+        await admin.delete_topics([topic])
+
+        async def gone() -> bool:
+            return topic not in await admin.list_topics()
+
+        await eventually(gone, 10, f"{topic} is deleted")
+
+
+async def add_partitions(servers: str, topic: str, partitions: int) -> None:
+    """Enlarge a topic to a number of partitions."""
+    async with administration(servers) as admin:
+        await admin.create_partitions({topic: NewPartitions(partitions)})
 
 
 async def delete_records(servers: str, topic: str, before: dict[int, int]) -> None:
     """Delete the records before these offsets, as retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
+    async with administration(servers) as admin:
         await admin.delete_records(
             {TopicPartition(topic, p): RecordsToDelete(at) for p, at in before.items()}
         )
-    finally:
-        await admin.close()
 
 
 async def write_to(servers: str, topic: str, partition: int, key: bytes, value: bytes) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
 from volsvc.config.base import Section
+
+TICKS_TOPIC: Final = "ticks.raw"
 
 
 class KafkaSecurity(Section):
@@ -23,7 +26,7 @@ class KafkaSettings(Section):
     """The broker, our topics, and the timing of the consumer group."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
-    topic: str = Field("ticks.raw", min_length=1)
+    topic: str = Field(TICKS_TOPIC, min_length=1)
     features_topic: str = Field("ticks.features", min_length=1)
     dead_letter_topic: str = Field("ticks.dlq", min_length=1)
     outcomes_topic: str = Field("ticks.outcomes", min_length=1)
@@ -45,3 +48,22 @@ class KafkaSettings(Section):
     retry_backoff_max_ms: PositiveInt = 5_000
     request_timeout_ms: Annotated[int, Field(ge=1_000)] = 5_000
     security: KafkaSecurity = KafkaSecurity()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_topic(cls, data: Any) -> Any:
+        """Derive the names that are not set from that of the ticks topic.
+
+        They go together: states count in one topic of ticks, and so do the offsets of a group.
+        """
+        topic = data.get("topic") if isinstance(data, Mapping) else None
+        if not isinstance(topic, str) or topic == TICKS_TOPIC:
+            return data
+        stem = topic.removesuffix(".raw")
+        derived = {
+            "features_topic": f"{stem}.features",
+            "dead_letter_topic": f"{stem}.dlq",
+            "outcomes_topic": f"{stem}.outcomes",
+            "group_id": f"volsvc.{stem}",
+        }
+        return {**derived, **data}

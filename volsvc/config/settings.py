@@ -191,9 +191,21 @@ class Settings(BaseSettings):
                 f"kafka.heartbeat_interval_ms = {kafka.heartbeat_interval_ms}: must be at most "
                 f"half of kafka.session_timeout_ms = {kafka.session_timeout_ms}, better a third"
             )
+        self._check_topics()
         if "api" in roles:
             self._check_server()
         return self
+
+    def _check_topics(self) -> None:
+        names: dict[str, str] = {}
+        for key in ("topic", "features_topic", "dead_letter_topic", "outcomes_topic"):
+            name = getattr(self.kafka, key)
+            if name in names:
+                raise ValueError(
+                    f"kafka.{key} = {name!r}: is also kafka.{names[name]}; give each topic a name "
+                    "of its own"
+                )
+            names[name] = key
 
     def _check_server(self) -> None:
         http, auth = self.http, self.auth

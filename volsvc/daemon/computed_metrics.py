@@ -34,8 +34,8 @@ class ComputedMetrics(Collector):
         now_s = time.time()
         for posted in self._latest_store:
             age.add_metric((posted.snapshot.row.symbol,), posted.age_s(now_s))
-        ready = self._health.ready and not self._health.draining
         yield age
+        ready = not self._health.unready
         yield GaugeMetricFamily("volsvc_ready", "1 while /health/ready says so", ready)
         yield GaugeMetricFamily(
             "volsvc_health_status",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from volsvc.backoff import Backoff
 from volsvc.config.settings import Settings
 from volsvc.daemon.parts import CONSUMER_SHARE, build_parts
-from volsvc.daemon.supervisor import finish, supervise
+from volsvc.daemon.supervisor import Part, finish, supervise
 from volsvc.domain import BusError
 from volsvc.models import PACKAGED
 from volsvc.serving.publish_packaged import register_packaged
@@ -89,7 +89,10 @@ class Daemon:
         if parts.consumer:
             started["consumer"] = self._supervise("consumer", parts.consumer.run)
         if parts.producer:
-            started["producer"] = self._supervise("producer", parts.producer.run)
+            produce = parts.producer.run
+            started["producer"] = self._supervise(
+                "producer", lambda worked: produce(lambda ticks: worked())
+            )
         if parts.follower:
             started["replica"] = self._supervise("replica", parts.follower.run)
         started["models"] = services.controller.run()
@@ -131,7 +134,7 @@ class Daemon:
         for wait in waits:
             wait.cancel()
 
-    async def _supervise(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+    async def _supervise(self, name: str, part: Part) -> None:
         kafka, health = self.settings.kafka, self.services.health
         backoff = Backoff(kafka.retry_backoff_ms / 1000, kafka.retry_backoff_max_ms / 1000)
         health.report(name, "ok")

@@ -78,4 +78,12 @@ class PartsListener:
     def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
         """Report a part that failed and will run again."""
         self._metrics.process.restarts.labels(part).inc()
+        self._metrics.process.working.labels(part).set(0)
+        self._health.report(part, "degraded", f"restarts after: {error}")
         log.warning("part_restarts", part=part, error=str(error), delay_s=round(delay_s, 3))
+
+    def working(self, part: str) -> None:
+        """Report a part that works again."""
+        self._metrics.process.working.labels(part).set(1)
+        self._health.report(part, "ok")
+        log.info("part_works", part=part)

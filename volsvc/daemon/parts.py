@@ -167,8 +167,8 @@ def _build_follower(
     # On the in-process bus there is no other instance to follow.
     if services.settings.bus.transport == "memory" or not (consumer or server):
         return None
-    topic = services.settings.kafka.features_topic
+    topics = services.settings.kafka
     latest_store = services.latest_store if server else None
     if consumer is None:
-        return FeaturesFollower(bus, topic, latest_store)
-    return FeaturesFollower(bus, topic, latest_store, consumer.check_remote_write)
+        return FeaturesFollower(bus, topics, latest_store)
+    return FeaturesFollower(bus, topics, latest_store, consumer.check_remote_write)

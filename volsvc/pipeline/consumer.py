@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from volsvc.config.kafka import KafkaSettings
@@ -64,9 +64,13 @@ class Consumer:
         self._committed: dict[int, int] = {}
         self._pending_records = 0
         self._flushed_at = time.monotonic()
+        self._restored = False
 
-    async def run(self) -> None:
-        """Consume until the bus closes; what was processed is committed when this returns."""
+    async def run(self, worked: Callable[[], None] = lambda: None) -> None:
+        """Consume until the bus closes; what was processed is committed when this returns.
+
+        `worked` is called after each batch, though not before the first state is restored.
+        """
         # After a failure nothing in memory is trusted: another process may own the partitions by
         # now, and the log holds everything that was committed.
         self._uncommitted.clear()
@@ -75,6 +79,7 @@ class Consumer:
         self._state_recovery.reset()
         # Nothing waits for a commit yet, whatever the clock says or an earlier run has left.
         self._pending_records, self._flushed_at = 0, time.monotonic()
+        self._restored = False
         subscription = self._bus.subscribe(self._topics.topic, self._topics.group_id, self)
         self._subscription = subscription
         batches = subscription.batches()
@@ -86,6 +91,8 @@ class Consumer:
                 # An empty batch means that nothing waits, so a commit now delays no tick.
                 if not batch or self._flush_due():
                     await self.flush()
+                if self._restored:
+                    worked()
 
     async def _process(self, batch: Sequence[Record]) -> None:
         outputs = Outputs()
@@ -118,7 +125,9 @@ class Consumer:
         """
         # Publish outcomes, publish states, commit offsets: never another order. A crash between
         # two of them repeats work, which offsets inside the states detect, and loses nothing.
-        await self._publisher.publish(await self._changed_states())
+        # More than once if the topic of the states turns out to be a new one (`topic_recreated`).
+        while (changed := await self._changed_states()).features:
+            await self._publisher.publish(changed)
         committed = True
         if self._uncommitted and self._subscription is not None:
             failpoint("before_commit")
@@ -151,6 +160,7 @@ class Consumer:
         self._committed = {p: at.next for p, at in positions.items() if not at.fresh}
         for state in overwritten:
             self._publish_again(state)
+        self._restored = True
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Flush, commit, and release the states of these partitions."""
@@ -163,6 +173,15 @@ class Consumer:
         self._metrics.kafka.lost.inc(records)
         log.error("ticks_lost", partition=partition, records=records, reason="retention")
         self._applier.note_loss(partition)
+
+    def topic_recreated(self, topic: str) -> None:
+        """Publish all of our states again if the topic in which they were is a new one."""
+        if topic != self._topics.features_topic:
+            return
+        states = self._state_recovery.defend_all()
+        log.error("states_lost", topic=topic, published_again=len(states), reason="recreated")
+        for state in states:
+            self._publish_again(state)
 
     def check_remote_write(self, header: RecordHeader) -> None:
         """Publish our state again if another process's record has put an older one over it."""

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
+from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import NS, InvalidTickError
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.telemetry.logs import get_logger
@@ -29,7 +30,7 @@ class FeaturesFollower:
     def __init__(
         self,
         bus: Bus,
-        topic: str,
+        topics: KafkaSettings,
         latest_store: LatestStore | None,
         on_remote_write: Callable[[RecordHeader], None] = lambda header: None,
     ) -> None:
@@ -39,27 +40,29 @@ class FeaturesFollower:
         the topic for `on_remote_write` only.
         """
         self._bus = bus
-        self._topic = topic
+        self._topics = topics
         self._latest_store = latest_store
         self._on_remote_write = on_remote_write
         self.caught_up = asyncio.Event()
 
-    async def run(self) -> None:
-        """Follow the topic until the bus closes."""
-        batches = self._bus.follow(self._topic)
+    async def run(self, worked: Callable[[], None] = lambda: None) -> None:
+        """Follow the topic until the bus closes; `worked` is called after each batch."""
+        batches = self._bus.follow(self._topics.features_topic)
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
                 await self._apply(batch)
                 if not batch and not self.caught_up.is_set():
                     self.caught_up.set()
-                    log.info("replica_caught_up", topic=self._topic)
+                    log.info("replica_caught_up", topic=self._topics.features_topic)
+                worked()
 
     async def _apply(self, batch: Sequence[Record]) -> None:
-        """Report the records of other processes, and store the newest of each symbol."""
+        """Report other processes' records on our ticks, and store the newest of each symbol."""
+        ticks = self._bus.log_name(self._topics.topic)
         newest: dict[str, tuple[int, Record]] = {}
         for record in batch:
             header = read_header(record)
-            if header is None or header.writer == self._bus.identity:
+            if header is None or header.writer == self._bus.identity or not header.counts_in(ticks):
                 continue
             self._on_remote_write(header)
             if header.symbol not in newest or header.offset >= newest[header.symbol][0]:

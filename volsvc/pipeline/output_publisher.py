@@ -12,6 +12,7 @@ from volsvc.domain import BusUnavailableError
 from volsvc.failpoints import failpoint
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import Bus, OutRecord
+from volsvc.transport.features_record import of_log
 
 
 @dataclass(slots=True)
@@ -46,7 +47,9 @@ class OutputPublisher:
             await self._publish_until_delivered(self._topics.outcomes_topic, outputs.outcomes)
             failpoint("outcomes_published")
         if outputs.features:
-            await self._publish_until_delivered(self._topics.features_topic, outputs.features)
+            ticks = self._bus.log_name(self._topics.topic)
+            states = [of_log(record, ticks) for record in outputs.features]
+            await self._publish_until_delivered(self._topics.features_topic, states)
             failpoint("states_published")
 
     async def _publish_until_delivered(self, topic: str, records: Sequence[OutRecord]) -> None:

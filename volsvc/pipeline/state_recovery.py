@@ -10,7 +10,8 @@ before compaction may look at either (`min.compaction.lag.ms` of the features to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from volsvc.telemetry.logs import get_logger
 from volsvc.transport import Bus, Position, Record
 from volsvc.transport.codec import decode_state
 from volsvc.transport.features_record import RecordHeader, read_header
+from volsvc.transport.partitions import changed_partitions
 
 # States restored in a row: a few milliseconds of work, after which requests are served.
 YIELD_EVERY = 8
@@ -56,7 +58,8 @@ class StateRecovery:
         """Bring the newest state of every symbol in these partitions into the table.
 
         Returns the states over which an older one was written, which have to be published again.
-        Raises BusError if the states belong to another log of ticks than the present one.
+        States that name another topic of ticks are left where they are. Raises BusError if states
+        belong to another log of the present name.
         """
         # A committed offset that is still ours proves that nobody owned the partition since: what
         # we have kept is then the newest, and the sticky assignor's round trips cost no restore.
@@ -67,7 +70,7 @@ class StateRecovery:
         released.clear()
         to_restore = [p for p in positions if p not in kept]
         overwritten = await self._restore(to_restore) if to_restore else []
-        self._check(positions)
+        await self._check(positions)
         if to_restore:
             log.info("state_restored", partitions=sorted(to_restore), symbols=len(self._table))
         return overwritten
@@ -80,18 +83,11 @@ class StateRecovery:
     async def _restore(self, partitions: list[int]) -> list[SymbolState]:
         newest: dict[str, tuple[RecordHeader, Record]] = {}
         last_offsets: dict[str, int] = {}
-        batches = self._bus.read_all(self._topics.features_topic, partitions)
-        async with aclosing(batches):  # type: ignore[type-var]
-            async for batch in batches:
-                for record in batch:
-                    header = read_header(record)
-                    self._features_end[record.partition] = record.offset + 1
-                    if header is None:
-                        continue
-                    symbol, offset = header.symbol, header.offset
-                    last_offsets[symbol] = offset
-                    if symbol not in newest or offset >= newest[symbol][0].offset:
-                        newest[symbol] = header, record
+        async for header, record in self._states(partitions):
+            symbol, offset = header.symbol, header.offset
+            last_offsets[symbol] = offset
+            if symbol not in newest or offset >= newest[symbol][0].offset:
+                newest[symbol] = header, record
         # Decoded only now: of a symbol's many records the newest alone is needed.
         overwritten = []
         for done, (header, record) in enumerate(newest.values(), 1):
@@ -101,6 +97,26 @@ class StateRecovery:
             if done % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return overwritten
+
+    async def _states(self, partitions: list[int]) -> AsyncIterator[tuple[RecordHeader, Record]]:
+        """Yield the records of states in partitions, but for those of another log of ticks."""
+        ticks = self._bus.log_name(self._topics.topic)
+        foreign: dict[str, set[str]] = defaultdict(set)
+        batches = self._bus.read_all(self._topics.features_topic, partitions)
+        async with aclosing(batches):  # type: ignore[type-var]
+            async for batch in batches:
+                for record in batch:
+                    header = read_header(record)
+                    self._features_end[record.partition] = record.offset + 1
+                    if header is not None and header.counts_in(ticks):
+                        yield header, record
+                    elif header is not None:
+                        foreign[header.ticks].add(header.symbol)
+        for other, symbols in foreign.items():
+            if other.rpartition("/")[0] == self._topics.topic:
+                states = f"{self._topics.features_topic} has states of {other}"
+                raise changed_partitions(self._topics, f"{states}, which is {ticks} now")
+            log.warning("states_not_restored", symbols=len(symbols), of=other, ticks=ticks)
 
     def _restore_state(self, record: Record) -> SymbolState | None:
         try:
@@ -113,15 +129,22 @@ class StateRecovery:
             log.warning("state_not_restored", **record.place, error=str(error))
             return None
 
-    def _check(self, positions: Mapping[int, Position]) -> None:
+    async def _check(self, positions: Mapping[int, Position]) -> None:
         # With nothing committed and a state beyond the log's end, the ticks are another log's, and
         # every new tick up to the state's offset would be skipped as one that is inside it.
-        for state in self._table:
-            at = positions.get(state.partition)
-            if at is not None and at.fresh and state.offset >= at.end:
+        beyond = [state for state in self._table if _is_beyond(state, positions)]
+        if not beyond:
+            return
+        # The end was measured before the restore. If this process was paused in between, another
+        # owner may have gone on, and its states are of ticks after that end; of none after this.
+        partitions = sorted({state.partition for state in beyond})
+        ends = await self._bus.ends(self._topics.topic, partitions)
+        for state in beyond:
+            end = ends[state.partition]
+            if state.offset >= end:
                 raise BusError(
                     f"the state of {state.symbol} is of offset {state.offset}, but "
-                    f"{self._topics.topic}/{state.partition} ends at {at.end}: the topic was "
+                    f"{self._topics.topic}/{state.partition} ends at {end}: the topic was "
                     f"recreated; delete {self._topics.features_topic} too, or use other topics"
                 )
 
@@ -151,3 +174,14 @@ class StateRecovery:
         except UnknownSymbolError:
             return None
         return state if header.offset < state.offset else None
+
+    def defend_all(self) -> list[SymbolState]:
+        """Return the states of the assigned partitions, of which the log has lost all records."""
+        self._features_end = dict.fromkeys(self._features_end, 0)
+        self._released.clear()
+        return [state for state in self._table if state.partition in self._features_end]
+
+
+def _is_beyond(state: SymbolState, positions: Mapping[int, Position]) -> bool:
+    at = positions.get(state.partition)
+    return at is not None and at.fresh and state.offset >= at.end

@@ -31,6 +31,17 @@ class Health:
     draining: bool = False
     silent: set[str] = field(default_factory=set)
 
+    @property
+    def unready(self) -> str:
+        """The reason for which it should get no requests; empty while it is ready."""
+        if self.draining:
+            return "draining"
+        if not self.ready:
+            return "starting"
+        # A copy, because the metrics ask from a thread while the event loop adds checks.
+        checks = list(self.checks.items())
+        return "; ".join(f"{name}: {c.detail}" for name, c in checks if c.status == "fail")
+
     def report(self, part: str, status: Status, detail: str = "") -> bool:
         """Set the check of a part; return true if its status changed."""
         before = self.checks.get(part)

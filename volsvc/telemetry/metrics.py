@@ -7,6 +7,7 @@ but for those by symbol or by part.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -16,6 +17,9 @@ from prometheus_client.process_collector import ProcessCollector
 from volsvc.telemetry.feed_metrics import FeedMetrics, KafkaMetrics, TickMetrics
 from volsvc.telemetry.series import start_at_zero
 from volsvc.telemetry.serving_metrics import HttpMetrics, ModelMetrics
+
+# Parts of a daemon that are restarted after a transient error.
+PARTS: Final = ("producer", "consumer", "replica")
 
 
 class Metrics:
@@ -55,4 +59,11 @@ class ProcessMetrics:
             ("part",),
             registry=registry,
         )
-        start_at_zero(self.restarts, ("producer", "consumer", "replica"))
+        start_at_zero(self.restarts, PARTS)
+        self.working = gauge(
+            "volsvc_part_working",
+            "0 from a restart of a part until it has done some of its work again",
+            ("part",),
+        )
+        for part in PARTS:
+            self.working.labels(part).set(1)

@@ -1,8 +1,9 @@
 """The interface of a bus: keyed records in partitions with offsets, subscriptions, and commits.
 
 Two implementations, `memory` and `kafka`, pass the same contract tests. Delivery to a subscriber is
-at-least-once. Processing is exactly-once, because every state carries the offset that it is valid
-for, and because a publisher can read from the log's end what has arrived.
+at-least-once, and so is publication: a publisher reads from the log's end what has arrived, and one
+that was killed may miss a request that was still on its way. Processing is exactly-once for every
+record of the log, because every state carries the offset that it is valid for.
 """
 
 from __future__ import annotations
@@ -99,6 +100,10 @@ class RebalanceListener(Protocol):
         """Report records that the log's retention deleted before they were read."""
         ...
 
+    def topic_recreated(self, topic: str) -> None:
+        """Report a topic that was deleted with what was published to it, and created again."""
+        ...
+
 
 class Subscription(Protocol):
     """A group member's subscription to a topic."""
@@ -115,7 +120,8 @@ class Subscription(Protocol):
     async def commit(self, offsets: Offsets) -> bool:
         """Record that everything before `offsets` is processed, state included.
 
-        Returns False if one of the partitions is no longer assigned to this member.
+        Returns False if one of the partitions is no longer assigned to this member, for which
+        nothing is recorded then.
         """
         ...
 
@@ -140,6 +146,10 @@ class Bus(Protocol):
         """Return the newest record of each partition that has one."""
         ...
 
+    async def ends(self, topic: str, partitions: Sequence[int]) -> Offsets:
+        """Return the end of each partition; raises BusUnavailableError without an answer."""
+        ...
+
     def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records of `partitions`, up to the end that they have now."""
         ...
@@ -159,12 +169,16 @@ class Bus(Protocol):
     async def ready(self) -> None:
         """Wait until the topics exist, which `partition_for` requires.
 
-        Raises BusError if they cannot come to exist.
+        Raises BusError if they cannot come to exist, or are no longer those that they were.
         """
         ...
 
     def partition_for(self, topic: str, key: bytes) -> int:
         """Return the partition to which records of `key` go."""
+        ...
+
+    def log_name(self, topic: str) -> str:
+        """Return the name of a topic and its number of partitions, in which offsets are valid."""
         ...
 
     async def close(self) -> None:

@@ -13,8 +13,12 @@ def build_bus(settings: Settings, events: BusEvents, instance: str) -> Bus:
     `instance` is the name of this process in its consumer group.
     """
     if settings.bus.transport == "memory":
+        kafka = settings.kafka
+        consumed = "consumer" in settings.service.roles
         return MemoryBus(
-            partitions=settings.kafka.partitions, queue_max_records=settings.bus.queue_max_records
+            partitions=kafka.partitions,
+            queue_max_records=settings.bus.queue_max_records,
+            groups={kafka.topic: kafka.group_id} if consumed else {},
         )
     # Imported here: aiokafka takes a fifth of a second, which the in-process bus need not pay.
     from volsvc.transport.kafka.bus import KafkaBus

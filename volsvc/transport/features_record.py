@@ -1,7 +1,7 @@
 """Records of `ticks.features` as other processes read them: their headers, and their snapshots.
 
-Offset and writer stand in headers, so that of a symbol's thousand records only the newest has to be
-decoded.
+Offset, log and writer stand in headers, so that of a symbol's thousand records only the newest has
+to be decoded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from volsvc.domain import FeatureRow, InvalidTickError, Prediction, Quality, Snapshot, parse_time
-from volsvc.transport.bus import Headers, Record
+from volsvc.transport.bus import Headers, OutRecord, Record
 
 OFFSET_HEADER = "volsvc-offset"
 WRITER_HEADER = "volsvc-writer"
+TICKS_HEADER = "volsvc-ticks"
 # Digits of the largest offset. Of thousands, as anybody may write, `int` raises ValueError.
 MAX_OFFSET_DIGITS = 19
 
@@ -23,7 +24,8 @@ class RecordHeader(NamedTuple):
     """The header of a record of `ticks.features`, which holds the state after the tick at `offset`.
 
     `position` is the record's own offset in the features topic; `writer` is the bus identity of
-    the process that wrote it.
+    the process that wrote it. `ticks` is the name of the log in which `offset` is, empty in records
+    of earlier versions.
     """
 
     symbol: str
@@ -31,11 +33,21 @@ class RecordHeader(NamedTuple):
     position: int
     offset: int
     writer: str
+    ticks: str = ""
+
+    def counts_in(self, ticks: str) -> bool:
+        """Return True if the offset is one of this log, as far as the record says."""
+        return self.ticks in ("", ticks)
 
 
 def state_headers(offset: int, writer: str) -> Headers:
     """Return the headers that `read_header` reads."""
     return (OFFSET_HEADER, b"%d" % offset), (WRITER_HEADER, writer.encode())
+
+
+def of_log(record: OutRecord, ticks: str) -> OutRecord:
+    """Return a record with the name of the log of ticks in which its offset is, as a header."""
+    return record._replace(headers=(*record.headers, (TICKS_HEADER, ticks.encode())))
 
 
 def read_header(record: Record) -> RecordHeader | None:
@@ -48,7 +60,12 @@ def read_header(record: Record) -> RecordHeader | None:
         return None
     symbol = record.key.decode(errors="replace")
     return RecordHeader(
-        symbol, record.partition, record.offset, int(offset), writer.decode(errors="replace")
+        symbol,
+        record.partition,
+        record.offset,
+        int(offset),
+        writer.decode(errors="replace"),
+        headers.get(TICKS_HEADER, b"").decode(errors="replace"),
     )
 
 

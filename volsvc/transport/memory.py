@@ -12,11 +12,12 @@ import contextlib
 import time
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from volsvc.domain import BusError
 from volsvc.transport.bus import Offsets, OutRecord, Position, RebalanceListener, Record
+from volsvc.transport.partitions import log_name
 
 # Records of a batch: enough to spread its fixed cost, few enough to be processed promptly.
 BATCH_RECORDS = 500
@@ -67,6 +68,8 @@ class _Topic:
         self.partitions = [_Partition() for _ in range(partitions)]
         # By group; a partition in which a group has committed nothing is not there.
         self.committed: dict[str, dict[int, int]] = {}
+        # By group: its only member, the one that subscribed last.
+        self.members: dict[str, MemorySubscription] = {}
         self.blocked_publishers = 0
         self.records = 0
         self.size_bytes = 0
@@ -114,12 +117,24 @@ class _Topic:
 class MemoryBus:
     """A `Bus` inside one process, for one event loop."""
 
-    def __init__(self, *, partitions: int = 6, queue_max_records: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        partitions: int = 6,
+        queue_max_records: int = 10_000,
+        groups: Mapping[str, str] | None = None,
+    ) -> None:
+        """`groups` has the group of each topic that keeps its records until that group commits.
+
+        It need not have joined yet: what is published before is kept for it.
+        """
         self._partition_count = partitions
         self._max_records = queue_max_records
         self._topics: dict[str, _Topic] = {}
         self._changed = _Signal()
         self.closed = False
+        for topic, group in (groups or {}).items():
+            self._topic(topic).committed[group] = {}
 
     @property
     def identity(self) -> str:
@@ -135,6 +150,10 @@ class MemoryBus:
     def partition_for(self, topic: str, key: bytes) -> int:
         """Return the partition of a key, by CRC-32."""
         return zlib.crc32(key) % self._partition_count
+
+    def log_name(self, topic: str) -> str:
+        """Return the name of a topic with its number of partitions."""
+        return log_name(topic, self._partition_count)
 
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Append; waits while the topic is full of records that a group has yet to commit."""
@@ -174,6 +193,10 @@ class MemoryBus:
         """Return the newest record of each partition that has one."""
         return [p.records[-1] for p in self._topic(topic).partitions if p.records]
 
+    async def ends(self, topic: str, partitions: Sequence[int]) -> Offsets:
+        """Return the end of each partition."""
+        return {number: self._topic(topic).partitions[number].end for number in partitions}
+
     async def read_all(
         self, topic: str, partitions: Sequence[int]
     ) -> AsyncIterator[Sequence[Record]]:
@@ -200,10 +223,11 @@ class MemoryBus:
                 yield []
 
     def subscribe(self, topic: str, group: str, listener: RebalanceListener) -> MemorySubscription:
-        """Join `group`, whose only member is assigned every partition."""
+        """Join `group` in the place of its former member; it is assigned every partition."""
         log = self._topic(topic)
         log.committed.setdefault(group, {})
-        return MemorySubscription(self, log, group, listener, self._changed)
+        log.members[group] = MemorySubscription(self, log, group, listener, self._changed)
+        return log.members[group]
 
     async def close(self) -> None:
         """End subscriptions after what was published; then `publish` to their topics raises."""
@@ -228,6 +252,7 @@ class MemorySubscription:
     ) -> None:
         self._bus = bus
         self._log = log
+        self._group = group
         self._committed = log.committed[group]
         self._position = [self._committed.get(n, p.start) for n, p in enumerate(log.partitions)]
         self._listener = listener
@@ -269,6 +294,9 @@ class MemorySubscription:
 
     async def commit(self, offsets: Offsets) -> bool:
         """Drop what was processed, so that blocked publishers may go on."""
+        # A former member would take records away that its successor has yet to read.
+        if self._log.members[self._group] is not self:
+            return False
         self._committed.update(offsets)
         self._log.trim()
         await self._changed.wake_all()

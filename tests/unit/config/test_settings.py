@@ -74,14 +74,45 @@ SHORT_VALUES = {
 }
 
 
+# Names that follow that of the topic of ticks.
+FOLLOWERS = ("features_topic", "dead_letter_topic", "outcomes_topic", "group_id")
+
+
 @pytest.mark.parametrize("name", SHORT_NAMES)
 def test_every_short_name_sets_its_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable with a short name sets its key, and no other."""
+    """A variable with a short name sets its key, and no other but those that follow a topic."""
     monkeypatch.setenv(name, SHORT_VALUES[name])
     found, default = load_settings(None).model_dump(), Settings().model_dump()
     section, key = SHORT_NAMES[name]
     assert str(found[section].pop(key)) == SHORT_VALUES[name] != str(default[section].pop(key))
+    for follower in FOLLOWERS if name == "KAFKA_TOPIC" else ():
+        assert found[section].pop(follower) != default[section].pop(follower)
     assert found == default
+
+
+@pytest.mark.parametrize(
+    ("topic", "names"),
+    [
+        ("ticks.raw", ["ticks.features", "ticks.dlq", "ticks.outcomes", "volsvc"]),
+        ("X.raw", ["X.features", "X.dlq", "X.outcomes", "volsvc.X"]),
+        ("raw.X", ["raw.X.features", "raw.X.dlq", "raw.X.outcomes", "volsvc.raw.X"]),
+    ],
+)
+def test_names_follow_the_topic_of_ticks(topic: str, names: list[str]) -> None:
+    """Another topic of ticks has topics and a group of its own; a name that is set is kept."""
+    config = Path(__file__).parents[3] / "config.toml"
+    for file in (None, config):
+        kafka = load_settings(file, {"kafka": {"topic": topic}}).kafka
+        assert [getattr(kafka, name) for name in FOLLOWERS] == names
+    set_too = {"topic": topic, "group_id": "mine", "outcomes_topic": "o"}
+    kafka = load_settings(None, {"kafka": set_too}).kafka
+    assert [getattr(kafka, name) for name in FOLLOWERS] == [*names[:2], "o", "mine"]
+
+
+def test_topics_have_different_names() -> None:
+    """One topic for two kinds of records would mix them; the error names both keys."""
+    with pytest.raises(SettingsError, match=r"kafka\.features_topic = 'T': is also kafka\.topic"):
+        load_settings(None, {"kafka": {"topic": "T", "features_topic": "T"}})
 
 
 def test_unknown_variable(monkeypatch: pytest.MonkeyPatch) -> None:

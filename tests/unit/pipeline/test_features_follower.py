@@ -12,15 +12,17 @@ from structlog.testing import capture_logs
 
 from tests.daemon import eventually
 from tests.unit.pipeline.logged import ScriptedBus
+from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import NS, FeatureRow, Quality, Snapshot
 from volsvc.pipeline.features_follower import FeaturesFollower
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import encode_features
-from volsvc.transport.features_record import RecordHeader
+from volsvc.transport.features_record import RecordHeader, of_log
 from volsvc.transport.memory import MemoryBus
 
-TOPIC = "ticks.features"
+TOPICS = KafkaSettings()
+TOPIC = TOPICS.features_topic
 
 
 def snapshot(price: float, symbol: str = "BTC-USD") -> Snapshot:
@@ -48,7 +50,7 @@ async def test_the_follower_stores_records_of_others() -> None:
     """Newer records of others are stored with their time; older, own and broken ones are not."""
     bus, latest_store = MemoryBus(), LatestStore()
     headers: list[RecordHeader] = []
-    follower = FeaturesFollower(bus, TOPIC, latest_store, headers.append)
+    follower = FeaturesFollower(bus, TOPICS, latest_store, headers.append)
     task = asyncio.create_task(follower.run())
     broken = record(1.0, 9, "other#1", "BROKEN")._replace(value=b"{}")
     await bus.publish(
@@ -85,7 +87,7 @@ async def follow(
     """Return a follower that has read these records and the end of the topic."""
     bus, headers = MemoryBus(partitions=1), list[RecordHeader]()
     await bus.publish(TOPIC, records)
-    follower = FeaturesFollower(bus, TOPIC, latest_store, headers.append)
+    follower = FeaturesFollower(bus, TOPICS, latest_store, headers.append)
     task = asyncio.create_task(follower.run())
     async with asyncio.timeout(5):
         await follower.caught_up.wait()
@@ -103,7 +105,7 @@ async def test_a_follower_has_caught_up_after_the_first_quiet_time() -> None:
             yield [received(record(1.0, 3, "other#1", symbol)) for symbol in batch]
             caught_up.append(follower.caught_up.is_set())
 
-    follower = FeaturesFollower(ScriptedBus(script()), TOPIC, LatestStore())
+    follower = FeaturesFollower(ScriptedBus(script()), TOPICS, LatestStore())
     await follower.run()
     assert caught_up == [False, False, True, True]
 
@@ -118,7 +120,7 @@ async def test_a_record_that_cannot_be_read_is_named() -> None:
     broken = record(1.0, 3, "other#1")._replace(value=b"{}")
     bus = ScriptedBus([[received(broken)]])
     with capture_logs() as logs:
-        await FeaturesFollower(bus, TOPIC, LatestStore()).run()
+        await FeaturesFollower(bus, TOPICS, LatestStore()).run()
     (entry,) = logs
     assert "is not a features record" in entry.pop("error")
     place = {"topic": TOPIC, "partition": 1, "offset": 40}
@@ -131,7 +133,7 @@ async def test_an_old_record_is_not_even_decoded() -> None:
     latest_store.put(snapshot(1.0), 0.0, 4)
     broken = record(1.0, 3, "other#1")._replace(value=b"{}")
     with capture_logs() as logs:
-        await FeaturesFollower(ScriptedBus([[received(broken)]]), TOPIC, latest_store).run()
+        await FeaturesFollower(ScriptedBus([[received(broken)]]), TOPICS, latest_store).run()
     assert logs == []
 
 
@@ -156,7 +158,7 @@ async def test_nobody_need_hear_of_the_records_of_others() -> None:
     """The store is updated although nobody is told."""
     bus, latest_store = MemoryBus(partitions=1), LatestStore()
     await bus.publish(TOPIC, [record(5.0, 3, "other#1")])
-    follower = FeaturesFollower(bus, TOPIC, latest_store)
+    follower = FeaturesFollower(bus, TOPICS, latest_store)
     task = asyncio.create_task(follower.run())
     assert not follower.caught_up.is_set()
     async with asyncio.timeout(5):
@@ -164,6 +166,19 @@ async def test_nobody_need_hear_of_the_records_of_others() -> None:
         await bus.close()
         await task
     assert latest_store.offset("BTC-USD") == 3
+
+
+@pytest.mark.usefixtures("soon_quiet")
+async def test_records_of_another_log_of_ticks_are_passed_over() -> None:
+    """Neither the store nor the owner of a symbol hears of offsets in other ticks."""
+    latest_store = LatestStore()
+    others = [
+        of_log(record(1.0, 99, "other#1", symbol), ticks)
+        for symbol, ticks in (("A", "else.raw/1"), ("B", "ticks.raw/3"), ("C", "ticks.raw/1"))
+    ]
+    _, headers = await follow(latest_store, others)
+    assert [header.symbol for header in headers] == ["C"]
+    assert [entry.snapshot.row.symbol for entry in latest_store] == ["C"]
 
 
 @pytest.mark.usefixtures("soon_quiet")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.pipeline.recorded import TOPICS
 from tests.unit.pipeline.unsteady import UnsteadyBus, ceilings
+from volsvc.config.kafka import KafkaSettings
 from volsvc.pipeline.output_publisher import OutputPublisher, Outputs
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
@@ -50,3 +51,14 @@ async def test_topics_without_records_are_left_alone() -> None:
     assert bus.calls == []
     await publisher.publish(Outputs(outcomes=outputs().outcomes))
     assert bus.calls == [(TOPICS.outcomes_topic, 3)]
+
+
+async def test_states_name_the_log_of_their_offsets() -> None:
+    """Each features record, and no other, has the topic of ticks and its number of partitions."""
+    bus = UnsteadyBus(0)
+    await OutputPublisher(bus, KafkaSettings(topic="X.raw"), Metrics()).publish(outputs())
+    names = {
+        topic: [record.headers async for batch in bus.read_all(topic, range(2)) for record in batch]
+        for topic in ("X.features", "X.outcomes")
+    }
+    assert names == {"X.features": [(("volsvc-ticks", b"X.raw/2"),)], "X.outcomes": [()] * 3}

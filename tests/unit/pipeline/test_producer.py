@@ -70,7 +70,7 @@ async def test_every_tick_is_published_with_its_position() -> None:
     assert [decode_tick(record) for record in records] == [row.tick for row in source.rows]
     assert [position(record) for record in records] == [b"list@1:%d" % n for n in range(10)]
     assert [len(record.headers) for record in records] == [1] * 10
-    assert sizes == [4, 4, 2]
+    assert sizes == [0, 4, 4, 2]
     assert metrics.registry.get_sample_value("volsvc_ticks_published_total") == 10
 
 

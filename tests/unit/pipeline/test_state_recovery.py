@@ -22,7 +22,7 @@ from volsvc.features import SymbolState, SymbolTable
 from volsvc.pipeline.state_recovery import StateRecovery
 from volsvc.transport import OutRecord, Position
 from volsvc.transport.codec import encode_features
-from volsvc.transport.features_record import RecordHeader
+from volsvc.transport.features_record import RecordHeader, of_log
 from volsvc.transport.memory import MemoryBus
 
 SETTINGS = FeatureSettings()
@@ -59,6 +59,10 @@ class Recovered:
     async def publish(self, *records: OutRecord) -> None:
         """Append records of the features topic."""
         await self.bus.publish(TOPIC, records)
+
+    async def ticks(self, partition: int, count: int) -> None:
+        """Append ticks to a partition of the ticks topic."""
+        await self.bus.publish(TOPICS.topic, [OutRecord(b"A", b"", (), partition)] * count)
 
     async def acquire(self, *partitions: int, at: int = 50) -> list[tuple[str, int]]:
         """Acquire partitions whose next ticks are at an offset; return what was overwritten."""
@@ -249,6 +253,7 @@ async def test_a_reset_keeps_nothing() -> None:
 async def test_states_of_another_log_are_refused(position: Position, refused: bool) -> None:
     """A state beyond the end of ticks of which none is committed stops the consumer."""
     recovered = Recovered()
+    await recovered.ticks(0, position.end)
     await recovered.publish(stored("A", 7))
     if not refused:
         await recovered.recovery.acquire({0: position})
@@ -268,6 +273,43 @@ async def test_the_check_passes_over_other_partitions() -> None:
     await recovered.recovery.acquire({0: Position(0, 8), 1: Position(0, 9)})
     with pytest.raises(BusError, match="B is of offset 7"):
         await recovered.recovery.acquire({0: Position(0, 8), 1: Position(0, 7)})
+
+
+async def test_an_owner_that_was_paused_in_its_takeover_is_not_told_to_delete_anything() -> None:
+    """A state of ticks that came after the position was measured is of the same log."""
+    recovered = Recovered()
+    await recovered.ticks(0, 8)
+    await recovered.publish(stored("A", 7))
+    await recovered.recovery.acquire({0: Position(0, 0)})
+    assert recovered.offsets == {"A": 7}
+
+
+async def test_states_of_another_topic_are_not_restored() -> None:
+    """They are counted in the log, and neither adopted nor written over; old ones name no log."""
+    recovered = Recovered()
+    await recovered.publish(
+        of_log(stored("A", 3), "ticks.raw/2"),
+        of_log(stored("A", 9), "else.raw/2"),
+        of_log(stored("B", 9), "else.raw/2"),
+        stored("C", 4),
+    )
+    with capture_logs() as logs:
+        assert await recovered.acquire(0) == []
+    assert recovered.offsets == {"A": 3, "C": 4}
+    of = {"of": "else.raw/2", "ticks": "ticks.raw/2"}
+    event = {"event": "states_not_restored", "log_level": "warning"}
+    assert {**event, "symbols": 2, **of} in logs
+
+
+async def test_states_of_another_number_of_partitions_are_refused() -> None:
+    """Symbols have other partitions now; the error says what to do, and what not."""
+    recovered = Recovered()
+    await recovered.publish(of_log(stored("A", 3), "ticks.raw/1"))
+    with pytest.raises(BusError) as caught:
+        await recovered.acquire(0)
+    text = str(caught.value)
+    assert text.startswith(f"{TOPIC} has states of ticks.raw/1, which is ticks.raw/2 now")
+    assert "Set kafka.topic to a new topic" in text
 
 
 HEADER = RecordHeader("A", 0, 2, 6, "other#1")

@@ -8,8 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bus_contract import BusContract, RecordingListener, records
+from volsvc.config.settings import BusSettings, Settings
+from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import BusError
+from volsvc.telemetry.health import Health
+from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord, Position, Record
+from volsvc.transport.factory import build_bus
 from volsvc.transport.memory import UNREAD_BYTES, MemoryBus
 
 
@@ -222,3 +227,37 @@ async def test_batches_are_bounded_over_all_partitions(monkeypatch: pytest.Monke
     await bus.publish("ticks", [OutRecord(b"K", b"v", (), n % 3) for n in range(9)])
     batches = bus.subscribe("ticks", "g", RecordingListener()).batches()
     assert [len(await anext(batches)) for _ in range(3)] == [4, 4, 1]
+
+
+async def test_a_former_member_commits_no_more() -> None:
+    """Its late commit takes no records away from its successor."""
+    bus = MemoryBus(partitions=1)
+    await bus.publish("ticks", records(6))
+    former = bus.subscribe("ticks", "g", RecordingListener())
+    await anext(former.batches())
+    assert await former.commit({0: 2})
+    present = bus.subscribe("ticks", "g", RecordingListener())
+    assert not await former.commit({0: 1})
+    assert not await former.commit({0: 6})
+    assert [record.offset for record in await anext(present.batches())] == [2, 3, 4, 5]
+    assert await present.commit({0: 3})
+
+
+async def test_ticks_wait_for_a_consumer_that_starts_late() -> None:
+    """Whichever of producer and consumer runs first, a full topic waits for the group."""
+    settings = Settings(bus=BusSettings(queue_max_records=10))
+    bus = build_bus(settings, PartsListener(Metrics(), Health()), "here")
+    publishing = asyncio.create_task(bus.publish("ticks.raw", records(25)))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not publishing.done()
+    taken: list[Record] = []
+    async with asyncio.timeout(10):
+        subscription = bus.subscribe("ticks.raw", "volsvc", RecordingListener())
+        async for batch in subscription.batches():
+            taken += batch
+            await subscription.commit({r.partition: r.offset + 1 for r in taken})
+            if len(taken) == 25:
+                break
+        await publishing
+    assert sorted(int(record.value or b"") for record in taken) == list(range(25))

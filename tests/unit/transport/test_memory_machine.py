@@ -125,6 +125,7 @@ class BusMachine(SteppingMachine):
         self.logs = {topic: Log() for topic in TOPICS}
         self.consumers: dict[str, Reader] = {}
         self.followers: list[Reader] = []
+        self.former: list[Reader] = []
         self.published = 0
         self.closed = self.quiet = False
         if joined:
@@ -172,6 +173,8 @@ class BusMachine(SteppingMachine):
         at = log.committed.setdefault(group, list(log.starts))
         reader = Reader(log, subscription.batches(), list(at), subscription)
         reader.pending = self.begin(reader.next_batch())
+        if former is not None:
+            self.former.append(former)
         self.consumers[group] = reader
         assert listener.positions == {
             number: Position(at[number], end, (group, number) not in log.has_committed)
@@ -206,6 +209,14 @@ class BusMachine(SteppingMachine):
         assert subscription is not None
         self.logs["ticks"].commit(group, offsets)
         assert self.result(subscription.commit(offsets)) is True
+
+    @precondition(lambda self: self.former)
+    @rule(offsets=st.dictionaries(st.integers(0, PARTITIONS - 1), st.integers(0, MAX_RECORDS)))
+    def a_former_member_commits_late(self, offsets: Mapping[int, int]) -> None:
+        """It is refused, and what the group has committed stays."""
+        subscription = self.former[-1].subscription
+        assert subscription is not None
+        assert self.result(subscription.commit(offsets)) is False
 
     @precondition(lambda self: len(self.followers) < MAX_FOLLOWERS)
     @rule(topic=topics)

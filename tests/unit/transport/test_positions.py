@@ -144,3 +144,13 @@ def test_a_header_without_a_value_is_an_empty_one() -> None:
     headers: Any = (("volsvc-position", None), ("a", b"1"))
     message = ConsumerRecord("t", 1, 2, 3, 0, b"k", b"v", None, 1, 1, headers)
     assert to_record(message).headers == (("volsvc-position", b""), ("a", b"1"))
+
+
+async def test_a_log_that_goes_back_is_another_one() -> None:
+    """Records before the position are of a topic that was created again, and are not processed."""
+    log = Log(0, 100, 50)
+    tracker = PositionTracker(lambda *_: None, 5.0)
+    await tracker.start(log, [TP])
+    await tracker.advance(log, TP, log.poll(50, 3))
+    with pytest.raises(BusError, match=r"ticks\.raw/0 goes on at 0 after 53: .*recreated"):
+        await tracker.advance(log, TP, log.poll(0, 3))

@@ -22,7 +22,7 @@ from volsvc.transport.codec import (
     encode_outcome,
     encode_tick,
 )
-from volsvc.transport.features_record import RecordHeader, decode_snapshot, read_header
+from volsvc.transport.features_record import RecordHeader, decode_snapshot, of_log, read_header
 
 START_NS = 1_767_571_200 * NS
 START = "2026-01-05T00:00:00.000Z"
@@ -274,12 +274,16 @@ HEADERS = (("volsvc-offset", b"7"), ("volsvc-writer", b"w#1"))
 
 
 def test_the_header_of_a_features_record() -> None:
-    """Symbol, place, offset and writer; bytes that are no text do no harm."""
+    """Symbol, place, offset, writer and log; bytes that are no text do no harm."""
     found = read_header(in_log(b"{}", headers=HEADERS))
     assert found == RecordHeader("BTC-USD", 2, 40, 7, "w#1")
     odd = (HEADERS[0], ("volsvc-writer", b"w\xff"))
     found = read_header(in_log(b"{}", b"A\xff", headers=odd))
     assert found == RecordHeader("A\ufffd", 2, 40, 7, "w\ufffd")
+    named = of_log(OutRecord(b"BTC-USD", b"{}", HEADERS, 2), "ticks.raw/6")
+    found = read_header(in_log(b"{}", headers=named.headers))
+    assert found == RecordHeader("BTC-USD", 2, 40, 7, "w#1", "ticks.raw/6")
+    assert [found.counts_in(f"ticks.raw/{count}") for count in (3, 6)] == [False, True]
 
 
 @pytest.mark.parametrize(

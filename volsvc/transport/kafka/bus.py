@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache
-
-from aiokafka.partitioner import murmur2
 
 from volsvc.config.kafka import KafkaSettings
+from volsvc.domain import BusUnavailableError
 from volsvc.transport.bus import BusEvents, OutRecord, RebalanceListener, Record
-from volsvc.transport.kafka.client import ensure_topics, with_retries
+from volsvc.transport.kafka.client import with_retries
 from volsvc.transport.kafka.log_reader import KafkaLogReader
-from volsvc.transport.kafka.publisher import KafkaPublisher
+from volsvc.transport.kafka.publisher import KafkaPublisher, partition_of
 from volsvc.transport.kafka.subscription import GroupMember, KafkaSubscription
+from volsvc.transport.kafka.topics import ensure_topics
+from volsvc.transport.partitions import log_name
 
 
 class KafkaBus:
@@ -27,9 +27,14 @@ class KafkaBus:
         self._identity = f"{instance}#{secrets.token_hex(4)}"
         self._settings = settings
         self._events = events
-        self._publisher = KafkaPublisher(settings, events, self.partition_for)
+        self._publisher = KafkaPublisher(settings, events)
+        # By topic: its number of partitions, which is looked up again after a failure.
         self._partitions: dict[str, int] = {}
+        self._doubtful = True
         self._setup = asyncio.Lock()
+        self._listener: RebalanceListener | None = None
+        # By topic and partition: the offset of the newest record that was published here.
+        self._published: dict[tuple[str, int], int] = {}
         self._closing = asyncio.Event()
 
     @property
@@ -40,27 +45,63 @@ class KafkaBus:
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Append `records` in order, and wait until all are acknowledged."""
         await self.ready()
-        await self._publisher.publish(topic, records)
+        try:
+            offsets = await self._publisher.publish(topic, records, self._partitions[topic])
+        except BusUnavailableError:
+            self._doubtful = True
+            raise
+        self._check_offsets(topic, offsets)
+
+    def _check_offsets(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Notice that a topic was deleted and created again, whoever did so."""
+        newest = {(topic, p): offset for p, offset in offsets.items() if offset >= 0}
+        recreated = any(offset <= self._published.get(at, -1) for at, offset in newest.items())
+        self._published |= newest
+        if recreated and self._listener is not None:
+            self._listener.topic_recreated(topic)
 
     async def ready(self) -> None:
         """Wait for the broker and for our topics, and create those that are missing if allowed."""
         async with self._setup:
-            if not self._partitions:
-                self._partitions = await with_retries(
-                    "topics", lambda: ensure_topics(self._settings), self._settings, self._events
-                )
+            if self._doubtful:
+                await self._look_up()
+
+    async def _ready_anew(self) -> None:
+        """Wait for our topics as they are now."""
+        async with self._setup:
+            await self._look_up()
+
+    async def _look_up(self) -> None:
+        self._partitions = await with_retries(
+            "topics",
+            lambda: ensure_topics(self._settings, self._partitions),
+            self._settings,
+            self._events,
+        )
+        self._doubtful = False
+        self._events.connected("topics", True, "")
 
     def partition_for(self, topic: str, key: bytes) -> int:
         """Return the partition of a key as Kafka's default partitioner chooses it (murmur2)."""
-        return _murmur_partition(key, self._partitions[topic])
+        return partition_of(key, self._partitions[topic])
+
+    def log_name(self, topic: str) -> str:
+        """Return the name of a topic with its number of partitions."""
+        return log_name(topic, self._partitions[topic])
 
     async def tail(self, topic: str) -> Sequence[Record]:
         """Return the newest record of each partition that has one."""
         await self.ready()
         reader, partitions = KafkaLogReader(self._settings, self._events), self._partitions[topic]
-        return await with_retries(
+        newest = await with_retries(
             "reader", lambda: reader.tail(topic, partitions), self._settings, self._events
         )
+        self._events.connected("reader", True, "")
+        return newest
+
+    async def ends(self, topic: str, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Return the end of each partition; raises BusUnavailableError without an answer."""
+        return await KafkaLogReader(self._settings, self._events).ends(topic, partitions)
 
     def read_all(self, topic: str, partitions: Sequence[int]) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records; raises BusUnavailableError after `restore_timeout_s`."""
@@ -68,7 +109,7 @@ class KafkaBus:
 
     async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records and all that follow; raises BusUnavailableError on a stall."""
-        await self.ready()
+        await self._ready_anew()
         reader, partitions = KafkaLogReader(self._settings, self._events), self._partitions[topic]
         consumer = await with_retries("replica", reader.open, self._settings, self._events)
         batches = reader.follow(consumer, topic, partitions, self._closing)
@@ -78,13 +119,14 @@ class KafkaBus:
 
     def subscribe(self, topic: str, group: str, listener: RebalanceListener) -> KafkaSubscription:
         """Join the consumer group `group` on `topic`."""
+        self._listener = listener
         return KafkaSubscription(
             topic,
             GroupMember(group, self._instance),
             listener,
             settings=self._settings,
             events=self._events,
-            ready=self.ready,
+            ready=self._ready_anew,
             closing=self._closing,
         )
 
@@ -96,9 +138,3 @@ class KafkaBus:
         """Close the bus and its connections; what was acknowledged is safe."""
         await self.close()
         await self._publisher.stop()
-
-
-# Cached, because aiokafka's murmur2 is pure Python and the keys, the symbols, are few.
-@lru_cache(maxsize=65_536)
-def _murmur_partition(key: bytes, partitions: int) -> int:
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions

@@ -81,6 +81,17 @@ class KafkaLogReader:
                 back *= STEP_BACK
         return list(newest.values())
 
+    async def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Return the end of each partition; raises BusUnavailableError without an answer."""
+        try:
+            async with self._consumer() as consumer:
+                _, ends = await self._watermarks(
+                    consumer, [TopicPartition(topic, p) for p in partitions]
+                )
+        except TRANSIENT_ERRORS as error:
+            raise BusUnavailableError(f"the ends of {topic} are unknown: {error!r}") from error
+        return {tp.partition: end for tp, end in ends.items()}
+
     async def read_all(
         self, topic: str, partitions: Sequence[int]
     ) -> AsyncIterator[Sequence[Record]]:
@@ -118,8 +129,10 @@ class KafkaLogReader:
                 else:
                     stall_detector.stalled("the end of the topic is not reached")
             yield []
+            self._events.connected("replica", True, "")
             while not closing.is_set():
                 batch = await _poll(consumer)
+                _check_partitions(consumer, topic, partitions)
                 yield batch
                 if batch:
                     stall_detector.progressed()
@@ -173,6 +186,14 @@ class KafkaLogReader:
                 await consumer.beginning_offsets(partitions),
                 await consumer.end_offsets(partitions),
             )
+
+
+def _check_partitions(consumer: AIOKafkaConsumer, topic: str, partitions: int) -> None:
+    # Of the metadata that the client refreshes by itself. Records of a new partition would be
+    # missed without a word; a new start looks the partitions up.
+    known = consumer.partitions_for_topic(topic) or ()
+    if len(known) > partitions:
+        raise BusUnavailableError(f"{topic} has more partitions than {partitions}")
 
 
 def _check_time(deadline: float) -> None:

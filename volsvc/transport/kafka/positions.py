@@ -45,11 +45,7 @@ class PositionTracker:
 
     def _start(self, tp: TopicPartition, committed: int | None, low: int, high: int) -> Position:
         if committed is not None and committed > high:
-            raise BusError(
-                f"{tp.topic}/{tp.partition} ends at {high}, but offset {committed} is committed: "
-                "the topic was recreated or truncated; delete the features topic and the group's "
-                "offsets too, or use other topics"
-            )
+            raise _recreated(tp, f"ends at {high}, but offset {committed} is committed")
         if committed is not None and committed < low:
             self._on_lost(tp.partition, low - committed)
         position = Position(max(low, committed or 0), high, fresh=committed is None)
@@ -59,11 +55,17 @@ class PositionTracker:
     async def advance(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, messages: Sequence[Any]
     ) -> None:
-        """Move past polled messages, and report a loss if retention overtook the position."""
+        """Move past polled messages, and report a loss if retention overtook the position.
+
+        Raises BusError if they are before the position: they are of another topic.
+        """
         expected = self._expected.get(tp.partition)
         self._expected[tp.partition] = messages[-1].offset + 1
-        if expected is None or messages[0].offset <= expected:
+        if expected is None or messages[0].offset == expected:
             return
+        if messages[0].offset < expected:
+            # The client starts again by itself where a log has become shorter than its position.
+            raise _recreated(tp, f"goes on at {messages[0].offset} after {expected}")
         # Offsets are missing. Control records of transactions use offsets too, so only the low
         # watermark shows that records were deleted.
         with contextlib.suppress(*TRANSIENT_ERRORS):
@@ -73,3 +75,10 @@ class PositionTracker:
             lost = min(low, messages[0].offset) - expected
             if lost > 0:
                 self._on_lost(tp.partition, lost)
+
+
+def _recreated(tp: TopicPartition, detail: str) -> BusError:
+    return BusError(
+        f"{tp.topic}/{tp.partition} {detail}: the topic was recreated or truncated; delete the "
+        "features topic and the group's offsets too, or use other topics"
+    )

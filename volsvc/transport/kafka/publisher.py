@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from volsvc.config.kafka import KafkaSettings
@@ -29,28 +31,26 @@ GIVE_UP_S = 60.0
 class KafkaPublisher:
     """Appends records to topics, and waits for their acknowledgement."""
 
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        events: BusEvents,
-        partition_for: Callable[[str, bytes], int],
-    ) -> None:
-        """`partition_for(topic, key)` is the partition of a record that names none."""
+    def __init__(self, settings: KafkaSettings, events: BusEvents) -> None:
         self._settings = settings
         self._events = events
-        self._partition_for = partition_for
         self._producers: dict[str, AIOKafkaProducer] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
-        """Append `records` in order, and wait until all are acknowledged.
+    async def publish(
+        self, topic: str, records: Sequence[OutRecord], partitions: int
+    ) -> Mapping[int, int]:
+        """Append `records` in order to a topic, and wait until all are acknowledged.
 
-        Raises BusUnavailableError if it is unknown whether all have arrived.
+        Returns the offset of the newest batch by partition, -1 where the broker did not tell it.
+        Raises BusUnavailableError if it is unknown whether all have arrived, or if the topic has
+        more than `partitions`.
         """
         async with self._locks.setdefault(topic, asyncio.Lock()):
             producer = await self._producer(topic)
             try:
-                await self._send(producer, topic, records)
+                await _check_partitions(producer, topic, partitions)
+                return await self._send(producer, topic, records, partitions)
             except TRANSIENT_ERRORS as error:
                 # This producer might still deliver what the caller finds missing and sends again,
                 # so the next attempt has a new one.
@@ -88,39 +88,18 @@ class KafkaPublisher:
         return producer
 
     async def _send(
-        self, producer: AIOKafkaProducer, topic: str, records: Sequence[OutRecord]
-    ) -> None:
-        await self._wait_delivered(
+        self, producer: AIOKafkaProducer, topic: str, records: Sequence[OutRecord], partitions: int
+    ) -> Mapping[int, int]:
+        delivered = await self._wait_delivered(
             [
                 await producer.send_batch(batch, topic, partition=partition)
-                for partition, batch in self._batches(producer, topic, records)
+                for partition, batch in _batches(producer, topic, records, partitions)
             ]
         )
+        return {metadata.partition: metadata.offset for metadata in delivered}
 
-    def _batches(
-        self, producer: AIOKafkaProducer, topic: str, records: Sequence[OutRecord]
-    ) -> Iterable[tuple[int, BatchBuilder]]:
-        by_partition: dict[int, list[OutRecord]] = {}
-        for record in records:
-            partition = record.partition
-            if partition is None:
-                partition = self._partition_for(topic, record.key)
-            by_partition.setdefault(partition, []).append(record)
-        for partition, group in by_partition.items():
-            batch = producer.create_batch()
-            for record in group:
-                if not _append(batch, record):
-                    yield partition, batch
-                    batch = producer.create_batch()
-                    if not _append(batch, record):
-                        raise BusError(
-                            f"a record of {len(record.value or b'')} bytes for {topic} is larger "
-                            f"than a batch may be ({MAX_BATCH_BYTES} bytes)"
-                        )
-            yield partition, batch
-
-    async def _wait_delivered(self, futures: Sequence[asyncio.Future[Any]]) -> None:
-        """Wait for every acknowledgement, while the client retries by itself."""
+    async def _wait_delivered(self, futures: Sequence[asyncio.Future[Any]]) -> Sequence[Any]:
+        """Return every acknowledgement, while the client retries by itself."""
         deadline = asyncio.get_running_loop().time() + GIVE_UP_S
         pending: set[asyncio.Future[Any]] = set(futures)
         while pending:
@@ -129,15 +108,53 @@ class KafkaPublisher:
                 self._events.connected("producer", False, f"no answer for {STALL_S:g} s")
                 if asyncio.get_running_loop().time() > deadline:
                     raise TimeoutError(f"no acknowledgement within {GIVE_UP_S:g} s")
-        for future in futures:
-            future.result()
+        acknowledged = [future.result() for future in futures]
         self._events.connected("producer", True, "")
+        return acknowledged
 
     async def stop(self) -> None:
         """Close every producer without waiting; what was acknowledged is safe."""
         producers = list(self._producers.values())
         self._producers.clear()
         await asyncio.gather(*map(_abort, producers))
+
+
+async def _check_partitions(producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
+    """Raise BusUnavailableError if the topic has more partitions, so that they are looked up."""
+    # Of the metadata that the client refreshes by itself, so this costs no request. They may be
+    # older than `partitions`, hence only more of them are news.
+    if len(await producer.partitions_for(topic)) > partitions:
+        raise BusUnavailableError(f"{topic} has more partitions than {partitions}")
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key as Kafka's default partitioner chooses it (murmur2)."""
+    # Cached, because aiokafka's murmur2 is pure Python and the keys, the symbols, are few.
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _batches(
+    producer: AIOKafkaProducer, topic: str, records: Sequence[OutRecord], partitions: int
+) -> Iterable[tuple[int, BatchBuilder]]:
+    by_partition: dict[int, list[OutRecord]] = {}
+    for record in records:
+        partition = record.partition
+        if partition is None:
+            partition = partition_of(record.key, partitions)
+        by_partition.setdefault(partition, []).append(record)
+    for partition, group in by_partition.items():
+        batch = producer.create_batch()
+        for record in group:
+            if not _append(batch, record):
+                yield partition, batch
+                batch = producer.create_batch()
+                if not _append(batch, record):
+                    raise BusError(
+                        f"a record of {len(record.value or b'')} bytes for {topic} is larger "
+                        f"than a batch may be ({MAX_BATCH_BYTES} bytes)"
+                    )
+        yield partition, batch
 
 
 def _append(batch: BatchBuilder, record: OutRecord) -> bool:

@@ -54,7 +54,7 @@ class KafkaSubscription:
         ready: Callable[[], Awaitable[None]],
         closing: asyncio.Event,
     ) -> None:
-        """`ready` waits for the topics; `closing` ends the subscription when it is set."""
+        """`ready` waits for the topics as they are now; `closing` ends the subscription if set."""
         self._topic = topic
         self._member = member
         self._listener = listener
@@ -87,6 +87,9 @@ class KafkaSubscription:
             while not self._closing.is_set():
                 polled = await cancel_on(self._closing, self._poll(consumer))
                 async with self._batch_lock:
+                    if await self._restore_assigned(consumer):
+                        # Not even an empty batch, which would say that nothing waits.
+                        continue
                     batch = await self._assigned_records(consumer, polled or {})
                     yield batch
                     self._progress.processed(batch)
@@ -122,14 +125,7 @@ class KafkaSubscription:
     async def _assigned_records(
         self, consumer: AIOKafkaConsumer, polled: Mapping[TopicPartition, Sequence[Any]]
     ) -> list[Record]:
-        """Return the polled records of partitions that are still assigned, restored ones only."""
-        if self._revoke_error is not None:
-            error, self._revoke_error = self._revoke_error, None
-            raise error
-        if self._to_restore is not None:
-            partitions, self._to_restore = self._to_restore, None
-            await self._restore(consumer, partitions)
-            return []
+        """Return the polled records of partitions that are still assigned."""
         if self._rebalancing:
             # Polled before the revocation; the next owner starts at the commit before them.
             return []
@@ -142,12 +138,28 @@ class KafkaSubscription:
 
     # --- assignment -----------------------------------------------------------------------
 
+    async def _restore_assigned(self, consumer: AIOKafkaConsumer) -> bool:
+        """Restore what was assigned since the last batch; return False if nothing was.
+
+        Raises the error of a revocation that failed.
+        """
+        if self._revoke_error is not None:
+            error, self._revoke_error = self._revoke_error, None
+            raise error
+        if self._to_restore is None:
+            return False
+        partitions, self._to_restore = self._to_restore, None
+        await self._restore(consumer, partitions)
+        return True
+
     async def _restore(self, consumer: AIOKafkaConsumer, partitions: set[TopicPartition]) -> None:
         """Have the state of new partitions restored, then read on from their positions."""
         # Not in the client's callback: aiokafka sends no heartbeat during it, so a restore longer
         # than the session would cost the partitions. What was polled meanwhile is read again.
         try:
             async with asyncio.timeout(self._timeout_s * 2):
+                # Partitions may have been added, or the topic deleted.
+                await self._ready()
                 positions = await self._positions.start(consumer, partitions)
             await self._listener.assigned({tp.partition: at for tp, at in positions.items()})
             for tp, at in positions.items():

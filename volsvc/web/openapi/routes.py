@@ -150,7 +150,7 @@ SERVICE_ROUTES = (
             "get",
             path,
             health.ready,
-            "Readiness: started and not draining",
+            "Readiness: started, not draining, and no part has failed for good",
             HealthResponse,
             problems=(503,),
             scope=None,

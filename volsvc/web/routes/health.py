@@ -24,11 +24,11 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /health/ready: 503 while starting or draining."""
+    """GET /health/ready: 503 while starting or draining, and if a part has failed for good."""
     state = request.app[SERVICES].health
-    if not state.ready or state.draining:
-        raise _not_ready("draining" if state.draining else "starting")
-    return json_response({"status": "ok", "checks": {}})
+    if state.unready:
+        raise _not_ready(state.unready)
+    return json_response({"status": state.status, "checks": state.checks})
 
 
 async def startup(request: web.Request) -> web.Response:
