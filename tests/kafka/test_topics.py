@@ -110,6 +110,7 @@ async def test_states_of_fewer_partitions_are_refused(broker: Broker, tmp_path: 
     assert f"states of {name}.raw/1, which is {name}.raw/2 now" in await refused(env, tmp_path)
 
 
+@pytest.mark.long
 async def test_a_deleted_features_topic_gets_every_state_again(
     broker: Broker, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ async def test_a_deleted_features_topic_gets_every_state_again(
         assert await daemon.stop() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("topic", ["raw", "features"])
 async def test_a_deleted_topic_that_stays_deleted_ends_the_service(
     topic: str, broker: Broker, recording: Path, tmp_path: Path
