@@ -330,7 +330,6 @@ async def test_the_rest_of_a_refused_body_begins_no_head(served: Served) -> None
     raw.writer.close()
 
 
-@pytest.mark.usefixtures("loop_clock")
 async def test_too_many_connections(served: Served) -> None:
     """Over the limit a new client is refused; connected clients are served."""
     client, _ = served
