@@ -191,6 +191,22 @@ async def test_a_newer_service() -> None:
             await client.health()
 
 
+async def test_an_answer_without_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too long is not read to its end, and text has to be text."""
+    monkeypatch.setattr("volsvc.client.http_session.MAX_ANSWER_BYTES", 1_000)
+    deep = Reply(body=b'{"status": ' + b"[" * 400 + b"]" * 400 + b"}")
+    async with (
+        scripted(Reply(body=b" " * 1_001), deep, Reply(body=b"\xff")) as script,
+        AsyncClient(script.url) as client,
+    ):
+        with pytest.raises(UnexpectedAnswerError, match="larger than 1000 bytes"):
+            await client.health()
+        with pytest.raises(UnexpectedAnswerError, match="/health: unexpected answer"):
+            await client.health()
+        with pytest.raises(UnexpectedAnswerError, match="/metrics: unexpected answer"):
+            await client.metrics()
+
+
 async def test_names_are_quoted() -> None:
     """A symbol is quoted in the path, so that it cannot lead to another route."""
     async with scripted(Reply(404, b"")) as script, AsyncClient(script.url) as client:

@@ -96,6 +96,10 @@ def test_errors_of_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "MAX_LINE_BYTES", 100)
     with pytest.raises(UnexpectedAnswerError, match="longer than 100 bytes"):
         EventParser().feed(b"data: " + b"x" * 100)
+    with pytest.raises(UnexpectedAnswerError, match="an event is longer than 100 bytes"):
+        EventParser().feed(b"data: x\n" * 60)
+    with pytest.raises(UnexpectedAnswerError, match="not UTF-8"):
+        EventParser().feed(b"data: \xff\n")
 
 
 async def test_every_event_has_a_schema() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.client.scripted import Reply, scripted
 from tests.daemon import command, running
 from tests.kafka.broker import free_port
 
@@ -41,3 +44,12 @@ async def test_a_broken_config_is_the_first_fault(tmp_path: Path) -> None:
     assert code == 1
     assert out.startswith("fail  config: http.porrt: unknown key")
     assert out.count("\n") == 2
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"checks": []}', b'{"checks": {"a": 1}}'])
+async def test_another_program_at_the_address_is_a_finding(body: bytes, tmp_path: Path) -> None:
+    """Whatever it answers."""
+    async with scripted(Reply(body=body)) as script:
+        code, out, error = await command("doctor", "--url", script.url, cwd=tmp_path)
+    assert (code, error) == (1, "")
+    assert "fail  service: the answer is not one of volsvc" in out

@@ -60,7 +60,10 @@ class Exposition(Answer):
 
 class _MetricsCall(ApiCall[Exposition]):
     def parse(self, body: bytes) -> Exposition:
-        return Exposition(text=body.decode())
+        try:
+            return Exposition(text=body.decode())
+        except UnicodeDecodeError as error:
+            raise UnexpectedAnswerError(f"{self.path}: unexpected answer: {error}") from error
 
 
 def predict(

@@ -40,7 +40,10 @@ class EventParser:
             raise UnexpectedAnswerError(
                 f"a line of the stream is longer than {MAX_LINE_BYTES} bytes"
             )
-        events = (self._parse_line(line.decode().removesuffix("\r")) for line in lines)
+        try:
+            events = [self._parse_line(line.decode().removesuffix("\r")) for line in lines]
+        except UnicodeDecodeError as error:
+            raise UnexpectedAnswerError(f"the stream is not UTF-8: {error}") from error
         return [event for event in events if event is not None]
 
     def _parse_line(self, line: str) -> Event | None:
@@ -58,7 +61,10 @@ class EventParser:
             self.retry_s = int(value[:9]) / 1000
         elif name == "data" and name in self._fields:
             self._fields[name] += f"\n{value}"
-        else:
+            if len(self._fields[name]) > MAX_LINE_BYTES:
+                raise UnexpectedAnswerError(f"an event is longer than {MAX_LINE_BYTES} bytes")
+        # Others have no meaning, and without an end would fill the memory.
+        elif name in ("id", "event", "data"):
             self._fields[name] = value
 
     def _event(self, fields: dict[str, str]) -> Event | None:

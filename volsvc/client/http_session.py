@@ -15,10 +15,13 @@ from volsvc import __version__
 from volsvc.backoff import retry_after_s
 from volsvc.client.calls import ApiCall
 from volsvc.client.errors import ClientError, UnexpectedAnswerError, UnreachableError, error_of
+from volsvc.safe_io.bodies import UnreadableAnswerError, read_bounded
 
 _JSON: Final = {"Content-Type": "application/json"}
 # A stream without a byte for so long is dead: the service sends at least a comment every 15 s.
 STREAM_SILENCE_S: Final = 45.0
+# Bytes; the newest forecasts of ten thousand symbols take a third of it.
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
 class HttpSession:
@@ -98,7 +101,9 @@ class HttpSession:
 
 async def _read_body(response: aiohttp.ClientResponse, url: str) -> bytes:
     try:
-        return await response.read()
+        return await read_bounded(response.content.iter_any(), MAX_ANSWER_BYTES)
+    except UnreadableAnswerError as error:
+        raise UnexpectedAnswerError(f"{url}: {error}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise _unreachable(url, error) from error
 

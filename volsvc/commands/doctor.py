@@ -15,11 +15,13 @@ from typing import Final, Literal, NamedTuple
 import aiohttp
 import msgspec
 
+from volsvc.client.http_session import MAX_ANSWER_BYTES
 from volsvc.config.settings import Settings, SettingsError, load_settings
 from volsvc.domain import VolsvcError
 from volsvc.drift import DriftReferenceError
 from volsvc.drift.monitor import PACKAGED_REFERENCE, read_reference
 from volsvc.models import ArtefactError, packaged
+from volsvc.safe_io.bodies import UnreadableAnswerError, decode_json, read_bounded
 from volsvc.serving.factory import build_registry_client
 
 MIN_FREE_BYTES: Final = 1024**3
@@ -42,6 +44,15 @@ class Finding(NamedTuple):
     part: str
     detail: str
     remedy: str = ""
+
+
+class _Check(msgspec.Struct):
+    status: str
+    detail: str = ""
+
+
+class _Health(msgspec.Struct):
+    checks: dict[str, _Check]
 
 
 def run_doctor(config: Path | None, url: str | None) -> bool:
@@ -171,9 +182,9 @@ async def _get(url: str) -> _Response | None:
     timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as response:
-            body = await response.read()
+            body = await read_bounded(response.content.iter_any(), MAX_ANSWER_BYTES)
             return _Response(response.status, body, response.headers.get("Date", ""))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnreadableAnswerError):
         return None
 
 
@@ -191,16 +202,16 @@ async def _check_service(settings: Settings, url: str | None) -> list[Finding]:
 
 def _read_health(response: _Response) -> Iterator[Finding]:
     try:
-        checks = msgspec.json.decode(response.body)["checks"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+        checks = decode_json(response.body, _Health).checks
+    except UnreadableAnswerError:
         yield Finding("fail", "service", "the answer is not one of volsvc", "check --url")
         return
-    bad = {name: check for name, check in checks.items() if check["status"] != "ok"}
+    bad = {name: check for name, check in checks.items() if check.status != "ok"}
     if not bad:
         yield Finding("ok", "service", f"all {len(checks)} parts are ok")
     for name, check in bad.items():
-        status: Status = "fail" if check["status"] == "fail" else "warn"
-        yield Finding(status, name, check["detail"] or check["status"], "see docs/runbook.md")
+        status: Status = "fail" if check.status == "fail" else "warn"
+        yield Finding(status, name, check.detail or check.status, "see docs/runbook.md")
 
 
 def _check_clock(response: _Response) -> Finding:

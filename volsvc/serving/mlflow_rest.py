@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Annotated, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+from msgspec import Meta, Struct
 
 from volsvc.models.artefact import MAX_BYTES, ArtefactError
+from volsvc.safe_io.bodies import UnreadableAnswerError, decode_json, read_bounded
 from volsvc.serving.registry_client import (
     CALL_TIMEOUT_S,
     RegisteredVersion,
@@ -22,7 +26,64 @@ from volsvc.serving.registry_client import (
 
 _CHUNK_BYTES: Final = 256 * 1024
 _MAX_LISTED: Final = 50
+# Bytes of an answer: a hundred times what a page of versions takes, and decoded in milliseconds.
+_MAX_ANSWER: Final = 4 * 1024 * 1024
+# Versions of a page, and pages; MLflow allows larger ones, but descriptions may be long.
+_PAGE: Final = 100
+_MAX_PAGES: Final = 100
 _NOT_FOUND: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+
+# --- the forms of MLflow's answers; every list and text may be missing --------------------
+
+T = TypeVar("T")
+
+
+Number = Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")] | Annotated[int, Meta(ge=0)]
+
+
+class _Refusal(Struct):
+    error_code: str = ""
+
+
+class _Alias(Struct):
+    alias: str
+    version: Number
+
+
+class _Model(Struct, frozen=True):
+    aliases: list[_Alias] = []
+
+
+class _ModelAnswer(Struct):
+    registered_model: _Model = _Model()
+
+
+class _Tag(Struct):
+    key: str
+    value: str = ""
+
+
+class _Version(Struct):
+    version: Number
+    tags: list[_Tag] = []
+
+
+class _Page(Struct):
+    model_versions: list[_Version] = []
+    next_page_token: str | None = None
+
+
+class _Place(Struct):
+    artifact_uri: str = ""
+
+
+class _File(Struct):
+    path: str
+    is_dir: bool = False
+
+
+class _Files(Struct):
+    files: list[_File] = []
 
 
 class RestRegistryClient:
@@ -40,49 +101,51 @@ class RestRegistryClient:
             self._open = aiohttp.ClientSession(timeout=timeout, headers=_credentials())
         return self._open
 
-    async def _get(self, route: str, **query: str) -> Mapping[str, Any] | None:
-        """Return the JSON answer of a route, or None if the registry has no such entity."""
+    async def _get(self, route: str, form: type[T], **query: str) -> T:
+        """Return the answer of a route, or an empty one if the registry has no such entity."""
         url = f"{self._base}/api/2.0/{route}"
         try:
             async with self._session().get(url, params=query) as response:
-                body = await response.json(content_type=None)
-                if response.status < 400 and isinstance(body, dict):
-                    return body
-                code = body.get("error_code") if isinstance(body, dict) else None
+                body = await read_bounded(response.content.iter_any(), _MAX_ANSWER)
+                if response.status < 400:
+                    return decode_json(body, form)
+                code = _error_code(body)
                 if code in _NOT_FOUND:
-                    return None
-                raise RegistryAwayError(f"the registry answers {response.status} {code or ''}")
+                    return form()
+                raise RegistryAwayError(f"the registry answers {response.status} {code}")
+        except UnreadableAnswerError as error:
+            raise RegistryAwayError(f"the registry is not MLflow's: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise RegistryAwayError(_reason(error)) from error
 
     async def aliases(self) -> Mapping[str, str]:
         """Return versions by alias, in one call."""
-        answer = await self._get("mlflow/registered-models/get", name=self._name) or {}
-        listed = answer.get("registered_model", {}).get("aliases", [])
-        return {item["alias"]: str(item["version"]) for item in listed}
+        answer = await self._get("mlflow/registered-models/get", _ModelAnswer, name=self._name)
+        return {item.alias: str(item.version) for item in answer.registered_model.aliases}
 
     async def versions(self) -> list[RegisteredVersion]:
         """Return every version, newest first."""
-        found: list[Mapping[str, Any]] = []
-        query = {"filter": f"name='{self._name}'", "max_results": "1000"}
-        while True:
-            page = await self._get("mlflow/model-versions/search", **query) or {}
-            found += page.get("model_versions", [])
-            if not page.get("next_page_token"):
+        found: list[_Version] = []
+        query = {"filter": f"name='{self._name}'", "max_results": str(_PAGE)}
+        for _ in range(_MAX_PAGES):
+            page = await self._get("mlflow/model-versions/search", _Page, **query)
+            found += page.model_versions
+            if not page.next_page_token:
                 break
-            query["page_token"] = page["next_page_token"]
+            query["page_token"] = page.next_page_token
+        else:
+            raise RegistryAwayError(f"the registry lists more than {_MAX_PAGES} pages of versions")
         return newest_first(
-            (str(item["version"]), {t["key"]: t["value"] for t in item.get("tags", [])}, "")
-            for item in found
+            (str(item.version), {tag.key: tag.value for tag in item.tags}, "") for item in found
         )
 
     async def download(self, version: RegisteredVersion, folder: Path) -> Path | None:
         """Download through the server, or copy if it names a folder of this machine."""
         path = "mlflow/model-versions/get-download-uri"
-        answer = await self._get(path, name=self._name, version=version.version) or {}
-        location = urlsplit(str(answer.get("artifact_uri", "")))
+        answer = await self._get(path, _Place, name=self._name, version=version.version)
+        location = urlsplit(answer.artifact_uri)
         if location.scheme in ("", "file"):
-            return copy_artefact(Path(unquote(location.path)), folder)
+            return await asyncio.to_thread(copy_artefact, Path(unquote(location.path)), folder)
         if location.scheme != "mlflow-artifacts":
             raise RegistryAwayError(
                 f"artefacts in {location.scheme}:// are not read; let the MLflow server serve them "
@@ -94,9 +157,8 @@ class RestRegistryClient:
         return await self._stream(name, folder) if name else None
 
     async def _list(self, folder: str) -> list[str]:
-        answer = await self._get("mlflow-artifacts/artifacts", path=folder) or {}
-        files = answer.get("files", [])[:_MAX_LISTED]
-        return [f"{folder}/{item['path']}" for item in files if not item.get("is_dir")]
+        answer = await self._get("mlflow-artifacts/artifacts", _Files, path=folder)
+        return [f"{folder}/{file.path}" for file in answer.files[:_MAX_LISTED] if not file.is_dir]
 
     async def _stream(self, name: str, folder: Path) -> Path:
         """Download a file in chunks; raises ArtefactError as soon as it is too large."""
@@ -113,7 +175,8 @@ class RestRegistryClient:
                         if size > MAX_BYTES:
                             raise ArtefactError(f"the artefact is larger than {MAX_BYTES} bytes")
                         file.write(chunk)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # Not OSError: a full disk is no fault of the registry.
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise RegistryAwayError(_reason(error)) from error
         return target
 
@@ -121,6 +184,13 @@ class RestRegistryClient:
         """Close the connections to the server."""
         if self._open is not None:
             await self._open.close()
+
+
+def _error_code(body: bytes) -> str:
+    # A proxy in between answers with a page of its own.
+    with contextlib.suppress(UnreadableAnswerError):
+        return decode_json(body, _Refusal).error_code
+    return ""
 
 
 def _credentials() -> dict[str, str]:

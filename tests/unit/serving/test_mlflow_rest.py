@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.daemon import eventually
+from tests.full_disk import files_end_at
 from tests.unit.serving.mlflow_server import NAME, MlflowServer
 from volsvc.models import ArtefactError
 from volsvc.serving import mlflow_rest as module
@@ -19,6 +20,8 @@ from volsvc.serving.mlflow_rest import RestRegistryClient
 from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
 
 VERSION = RegisteredVersion("1", None, None, "")
+PLACE = "`$.model_versions[0].version`"
+FOREIGN = "the registry is not MLflow's: the answer cannot be read: "
 
 
 @pytest.fixture(autouse=True)
@@ -273,8 +276,13 @@ async def test_a_version_that_is_gone_has_no_files(
         (web.json_response({"error_code": "X_Y"}, status=400), "the registry answers 400 X_Y"),
         (web.json_response({}, status=503), "the registry answers 503 "),
         (web.json_response([], status=502), "the registry answers 502 "),
-        (web.json_response([]), "the registry answers 200 "),
-        (web.Response(text="<html>"), "the registry cannot be reached: JSONDecodeError"),
+        (web.Response(text="<html>", status=502), "the registry answers 502 "),
+        (web.json_response([]), f"{FOREIGN}Expected `object`, got `array`"),
+        (web.Response(text="<html>"), f"{FOREIGN}JSON is malformed: invalid character (byte 0)"),
+        (
+            web.json_response({"model_versions": [{"version": "x"}]}),
+            f"{FOREIGN}Expected `str` matching regex '^[0-9]{{1,9}}$' - at {PLACE}",
+        ),
     ],
 )
 async def test_an_answer_that_is_not_mlflows(
@@ -285,6 +293,50 @@ async def test_an_answer_that_is_not_mlflows(
     with pytest.raises(RegistryAwayError) as raised:
         await client.versions()
     assert str(raised.value) == expected
+
+
+def listing(count: int, description: str = "") -> web.Response:
+    versions = [{"version": "1", "description": description} for _ in range(count)]
+    return web.json_response({"model_versions": versions})
+
+
+DEEP = '{"model_versions": [], "more": ' + "[" * 50_000 + "]" * 50_000 + "}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (web.Response(text=DEEP), "the registry is not MLflow's: the answer cannot be read: "),
+        (listing(1, "x" * 5_000_000), "the registry is not MLflow's: the answer is larger than "),
+    ],
+    ids=["deep", "long"],
+)
+async def test_an_answer_without_measure(
+    answer: web.Response, expected: str, server: MlflowServer, client: RestRegistryClient
+) -> None:
+    """A deeply nested answer, and a long one, are those of a registry that is away."""
+    server.answer = answer
+    with pytest.raises(RegistryAwayError) as raised:
+        await client.versions()
+    assert str(raised.value).startswith(expected)
+
+
+async def test_a_list_without_end(server: MlflowServer, client: RestRegistryClient) -> None:
+    """Pages that each name a next one are read up to a bound."""
+    server.page = 1
+    for number in range(101):
+        server.register(str(number))
+    with pytest.raises(RegistryAwayError, match="more than 100 pages"):
+        await client.versions()
+
+
+async def test_a_full_disk_is_no_fault_of_the_registry(
+    server: MlflowServer, client: RestRegistryClient, folder: Path
+) -> None:
+    """The error of the system comes out, and the registry is not left alone for it."""
+    server.store("ml.npz", bytes(1000))
+    with files_end_at(100), pytest.raises(OSError, match="File too large"):
+        await client.download(VERSION, folder)
 
 
 async def test_json_of_any_content_type_is_read(

@@ -10,7 +10,7 @@ from volsvc.domain import FeedError, InvalidTickError, Tick
 from volsvc.sources.base import FeedEvents
 from volsvc.sources.live.rest import RestClient
 from volsvc.sources.live.trade_sequencer import TradeSequencer
-from volsvc.sources.live.venue import TradeGap, Venue
+from volsvc.sources.live.venue import TradeGap, Venue, parsed
 from volsvc.telemetry.logs import get_logger
 
 # A message that was merely overtaken may still arrive by itself.
@@ -91,6 +91,6 @@ class Backfill:
 
     async def _fetch(self, gap: TradeGap) -> list[Tick]:
         body = await self._rest.get(self._venue.trades_url(gap))
-        trades = self._venue.parse_trades(gap.symbol, body)
+        trades = parsed(self._venue.parse_trades, gap.symbol, body)
         # Kraken pages by time, so a page begins before the gap and ends beyond it.
         return [t for t in trades if gap.first <= (t.trade_id or 0) <= gap.last]

@@ -23,6 +23,7 @@ from volsvc.sources.live.venue import (
     Subscription,
     SubscriptionAck,
     Venue,
+    parsed,
 )
 from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
 
@@ -181,7 +182,7 @@ class _MessageReader:
         Raises FeedError after many malformed messages in a row.
         """
         try:
-            message = self._options.venue.parse(raw, received_ns)
+            message = parsed(self._options.venue.parse, raw, received_ns)
         except InvalidTickError as error:
             self._reject(error)
             return None

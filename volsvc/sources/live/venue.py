@@ -6,8 +6,8 @@ and rate limits are the same for all venues.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,13 @@ from volsvc.domain import InvalidTickError, Tick, tick_from_fields
 FeedKind = Literal["trades", "ticker"]
 
 _decode = msgspec.json.Decoder().decode
+# Errors of code that meets a list for a text, or an object of a thousand levels.
+_FOREIGN_FORM = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    msgspec.MsgspecError,
+)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Subscription(NamedTuple):
@@ -117,6 +124,17 @@ class Venue(Protocol):
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """Parse a REST page of trades, oldest first; raises InvalidTickError."""
         ...
+
+
+def parsed(parse: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Call a parser; raises InvalidTickError for whatever it raises on a foreign form.
+
+    Nothing that a venue sends may end the process.
+    """
+    try:
+        return parse(*args, **options)
+    except _FOREIGN_FORM as error:
+        raise InvalidTickError("message", f"has another form: {error!r}"[:200], "json") from error
 
 
 def decode_object(raw: str | bytes) -> Mapping[str, Any]:
