@@ -26,10 +26,12 @@ from volsvc.serving.registry_client import (
 # and columns were checked for it:
 #   alembic_version           version_num
 #   registered_models         name
-#   registered_model_aliases  name, alias, version
-#   model_versions            name, version, source, storage_location, current_stage
-#   model_version_tags        name, version, key, value
-# Check them again, and change this line, together with the bound on mlflow in pyproject.toml.
+#   registered_model_aliases  workspace, name, alias, version
+#   model_versions            workspace, name, version, source, storage_location, current_stage
+#   model_version_tags        workspace, name, version, key, value
+# Check them again, and change the revision, together with the bound on mlflow in pyproject.toml.
+# Only the workspace `default` is read, as MLflow itself does without a server, which may keep
+# others in the same tables.
 SCHEMA_REVISION: Final = "dc11669786a5"
 
 T = TypeVar("T")
@@ -88,7 +90,10 @@ class SqliteRegistryClient:
 
     async def aliases(self) -> Mapping[str, str]:
         """Return versions by alias; empty while there is no store or no model."""
-        sql = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+        sql = (
+            "SELECT alias, version FROM registered_model_aliases "
+            "WHERE workspace = 'default' AND name = ?"
+        )
         return await self._read(
             lambda store: {alias: str(v) for alias, v in store.execute(sql, (self._name,))}, {}
         )
@@ -99,14 +104,17 @@ class SqliteRegistryClient:
 
     def _versions(self, store: sqlite3.Connection) -> list[RegisteredVersion]:
         tags: dict[int, dict[str, str]] = {}
-        sql = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
+        sql = (
+            "SELECT version, key, value FROM model_version_tags "
+            "WHERE workspace = 'default' AND name = ?"
+        )
         for version, key, value in store.execute(sql, (self._name,)):
             tags.setdefault(version, {})[key] = value
         # MLflow keeps the row of a deleted version, under this stage. `source` is `models:/...` for
         # models logged by MLflow 3, and `storage_location` the folder then.
         sql = (
             "SELECT version, COALESCE(storage_location, source) FROM model_versions "
-            "WHERE name = ? AND current_stage != 'Deleted_Internal'"
+            "WHERE workspace = 'default' AND name = ? AND current_stage != 'Deleted_Internal'"
         )
         return newest_first(
             (str(version), tags.get(version, {}), location or "")

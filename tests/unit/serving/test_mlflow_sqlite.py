@@ -84,6 +84,20 @@ async def test_versions_have_their_tags_and_places(store: Store) -> None:
     ]
 
 
+async def test_other_workspaces_are_left_alone(store: Store) -> None:
+    """A server may keep models of one name in several workspaces of a store."""
+    store.register(1, tags={"volsvc.digest": "ours"})
+    other = {"name": "volsvc", "workspace": "research"}
+    store.insert("registered_models", **other)
+    store.insert("registered_model_aliases", alias="ml", version=2, **other)
+    for version in (1, 2):
+        store.insert("model_versions", version=version, current_stage="None", **other)
+        tag = {"key": "volsvc.digest", "value": "theirs"}
+        store.insert("model_version_tags", version=version, **tag, **other)
+    assert await store.client().aliases() == {}
+    assert await store.client().versions() == [RegisteredVersion("1", "ours", None, "")]
+
+
 async def test_the_store_is_not_changed(store: Store) -> None:
     """A read leaves file and folder as they were, and makes no store where there is none."""
     store.register(1)
