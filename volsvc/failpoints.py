@@ -29,10 +29,8 @@ Point = Literal[
     "audit_log_rotated",
     # The audit log's file is open, and new if there was none; the entry is not written.
     "audit_log_opened",
-    # The new record of the last good model is written beside the old one.
-    "last_good_written",
-    # The new version of a Parquet recording is written beside the old one.
-    "parquet_written",
+    # The new contents of a file are written beside the old ones.
+    "file_written",
 ]
 POINTS: Final[frozenset[str]] = frozenset(get_args(Point))
 

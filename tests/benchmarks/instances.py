@@ -18,7 +18,7 @@ from tests.benchmarks.figures import Curve, Results
 from tests.benchmarks.rounds import Bench
 from tests.benchmarks.stream import fill
 from tests.daemon import eventually, metric_sum
-from tests.kafka.fleet import PARTITIONS, environment
+from tests.kafka.fleet import PARTITIONS, environment, of_instance
 from tests.load.tools import LOAD_CPU, SERVER_CPU
 
 EVERY = f"{SERVER_CPU},{LOAD_CPU}"
@@ -64,8 +64,7 @@ async def together(bench: Bench, number: int) -> tuple[float, float]:
         client = await stack.enter_async_context(aiohttp.ClientSession())
         urls = []
         for at in range(number):
-            instance = {"VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{at}"}
-            env = environment(bench.servers, name, **instance)
+            env = of_instance(environment(bench.servers, name), f"{name}-{at}")
             command = (sys.executable, "-m", "volsvc", "run", "--port", "0", "--source", "none")
             roles = ("--roles", "consumer,api")
             started = server(*command, *roles, cwd=bench.folder, cpu=EVERY, **env)

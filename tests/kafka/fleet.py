@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.daemon import RunningDaemon, command, eventually
@@ -26,6 +27,15 @@ def environment(servers: str, name: str, **more: str) -> dict[str, str]:
         "VOLSVC_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_MS),
         "VOLSVC_KAFKA__HEARTBEAT_INTERVAL_MS": "300",
         **more,
+    }
+
+
+def of_instance(env: Mapping[str, str], instance: str) -> dict[str, str]:
+    """Return the environment of one instance of several: its name, and a folder of its own."""
+    return {
+        **env,
+        "VOLSVC_SERVICE__INSTANCE_ID": instance,
+        "VOLSVC_SERVICE__DATA_DIR": f"var-{instance}",
     }
 
 

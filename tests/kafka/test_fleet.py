@@ -20,6 +20,7 @@ from tests.kafka.fleet import (
     assert_identical,
     caught_up,
     environment,
+    of_instance,
     undisturbed,
 )
 from tests.made import generated
@@ -93,7 +94,7 @@ async def test_added_killed_paused(broker: Broker, eight_markets: Path, tmp_path
     async with AsyncExitStack() as stack:
 
         async def start(instance: str) -> RunningDaemon:
-            own_env = {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
+            own_env = of_instance(env, f"{name}-{instance}")
             daemon = await stack.enter_async_context(running(*ROLES, env=own_env, cwd=tmp_path))
             await ready(daemon)
             return daemon

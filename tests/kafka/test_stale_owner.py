@@ -16,6 +16,7 @@ from tests.kafka.fleet import (
     assert_identical,
     caught_up,
     environment,
+    of_instance,
     published,
     undisturbed,
 )
@@ -79,14 +80,11 @@ async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_
     digests, newest = undisturbed(recording)
     env = environment(servers, name)
 
-    def environment_of(instance: str) -> dict[str, str]:
-        return {**env, "VOLSVC_SERVICE__INSTANCE_ID": f"{name}-{instance}"}
-
-    async with running(*INSTANCE, env=environment_of("a"), cwd=tmp_path) as a:
+    async with running(*INSTANCE, env=of_instance(env, f"{name}-a"), cwd=tmp_path) as a:
         replay = await launch("replay", str(first), "--speed", "100", env=env, cwd=tmp_path)
         await processed(a, 2_000)
         a.process.send_signal(signal.SIGSTOP)
-        async with running(*INSTANCE, env=environment_of("b"), cwd=tmp_path) as b:
+        async with running(*INSTANCE, env=of_instance(env, f"{name}-b"), cwd=tmp_path) as b:
             assert await replay.wait() == 0
             await caught_up(b, newest_of_first, 30)
             assert not went_back(await published(servers, name))
@@ -110,7 +108,7 @@ async def test_paused_owner_and_compaction(broker: Broker, recording: Path, tmp_
     assert last_of(await published(servers, name)) == truth
     code, _, err = await command("replay", str(second), "--speed", "max", env=env, cwd=tmp_path)
     assert code == 0, err
-    async with running(*INSTANCE, env=environment_of("c"), cwd=tmp_path) as c:
+    async with running(*INSTANCE, env=of_instance(env, f"{name}-c"), cwd=tmp_path) as c:
         await caught_up(c, newest, 60)
         assert await c.stop() == 0
     await assert_identical(servers, name, digests, tmp_path)

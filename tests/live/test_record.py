@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import command, eventually, launch
+from tests.full_disk import files_end_at
 from tests.live.feed import SYMBOL, exchange, trades
 from volsvc.domain import SourceError, SourceRow, Tick
 from volsvc.simulator import Simulator
@@ -36,6 +37,22 @@ def good_ticks(path: Path) -> list[Tick]:
     rows = list(Recording(path, None).rows())
     assert all(isinstance(row.tick, Tick) for row in rows[:-1])
     return [row.tick for row in rows if isinstance(row.tick, Tick)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_full_disk_takes_whole_batches(name: str, tmp_path: Path) -> None:
+    """A batch that the disk refuses leaves nothing behind, and the next one is whole again."""
+    path = tmp_path / name
+    recorder = Recorder(path, RotationLimits())
+    recorder.write(ROWS[:20])
+    before = path.read_bytes()
+    with files_end_at(len(before) + 30), pytest.raises(SourceError, match="File too large"):
+        recorder.write(ROWS[20:40])
+    assert path.read_bytes() == before
+    recorder.write(ROWS[40:])
+    recorder.close()
+    assert good_ticks(path) == [row.tick for row in Recording(path, None).rows()]
+    assert len(good_ticks(path)) == len(ROWS) - 20
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -59,7 +59,7 @@ def test_the_last_good_model_stays(tmp_path: Path) -> None:
     cache = ModelCache(tmp_path, "uri", "name")
     first, second = cached(cache, "1"), cached(cache, "2")
     cache.remember(first, "1")
-    with pytest.raises(Crash), armed("last_good_written", crash):
+    with pytest.raises(Crash), armed("file_written", crash):
         cache.remember(second, "2")
     restarted = ModelCache(tmp_path, "uri", "name")
     note = restarted.last_good()
@@ -79,6 +79,6 @@ def test_a_parquet_recording_keeps_its_rows(tmp_path: Path) -> None:
     recorder = Recorder(path, RotationLimits())
     recorder.write(rows[:10])
     recorder.write(rows[10:20])
-    with pytest.raises(Crash), armed("parquet_written", crash):
+    with pytest.raises(Crash), armed("file_written", crash):
         recorder.write(rows[20:])
     assert [row.tick for row in Recording(path, "BTC-USD").rows()] == ticks[:20]

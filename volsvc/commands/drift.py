@@ -25,6 +25,7 @@ from volsvc.drift.monitor import read_reference
 from volsvc.drift.report import HTML, JSON, ReportError, available, make_report
 from volsvc.models import Model, packaged
 from volsvc.models.drift_inputs import DRIFT_INPUTS
+from volsvc.safe_io.disk import replace_file
 from volsvc.sources.factory import file_source
 from volsvc.sources.files import recordings_in
 from volsvc.telemetry.health import Health
@@ -157,7 +158,7 @@ async def _report(out: Path, reference: Reference, rows: Array, result: DriftRes
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(data)
+        replace_file(path, data)
     except OSError as error:
         raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
 

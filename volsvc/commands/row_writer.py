@@ -12,6 +12,7 @@ import msgspec
 
 from volsvc.domain import SourceError
 from volsvc.domain.extras import needs_extra
+from volsvc.safe_io.disk import replacing
 from volsvc.sources.files import file_format, open_raw, text_of
 
 # Rows of one row group: bounds the memory, since rows come from an iterator of any length.
@@ -32,17 +33,12 @@ def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, An
     if first is None:
         raise SourceError(f"{out}: is not written, because the input gives no row for it")
     rows = itertools.chain((first,), rows)
-    # The extension selects the compression, so the hidden name must end as the final one does.
-    part = out.with_name(f".{out.name}")
+    write = {"csv": _write_csv, "ndjson": _write_json, "parquet": _write_parquet}[style]
     try:
-        {"csv": _write_csv, "ndjson": _write_json, "parquet": _write_parquet}[style](
-            part, columns, rows
-        )
-        part.replace(out)
+        with replacing(out) as part:
+            write(part, columns, rows)
     except OSError as error:
         raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:

@@ -33,6 +33,7 @@ from volsvc.models import (
     write_artefact,
 )
 from volsvc.models.base import SCALES_FROM, Array
+from volsvc.safe_io.disk import replacing
 from volsvc.serving.factory import registered_model
 from volsvc.serving.publish_packaged import tracking_uri
 from volsvc.serving.registry_client import RegistryAwayError
@@ -109,7 +110,9 @@ def train_model(settings: Settings, options: TrainOptions) -> None:
     fitted = fit_with_progress("fitting", panel, end, spec)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {**_facts(panel, min(end, last), spec), "metrics": fitted.metrics}
-    write_artefact(options.out, fitted.parameters, options.version, _golden(panel, end), facts)
+    golden = _golden(panel, end)
+    with replacing(options.out) as part:
+        write_artefact(part, fitted.parameters, options.version, golden, facts)
     artefact = read_artefact(options.out)
     size = options.out.stat().st_size
     print(f"{options.out}: {artefact.model.digest[:12]}, {size / 1e6:.1f} MB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,7 +11,7 @@ from volsvc.config.settings import Settings
 from volsvc.daemon.parts import CONSUMER_SHARE, build_parts
 from volsvc.daemon.supervisor import Part, finish, supervise
 from volsvc.domain import BusError
-from volsvc.models import PACKAGED
+from volsvc.models.artefact import packaged_digest
 from volsvc.serving.publish_packaged import register_packaged
 from volsvc.telemetry.logs import get_logger
 
@@ -55,6 +54,12 @@ class Daemon:
         `on_ready` is called with the base URL once the server is bound, empty without the role
         `api`. Raises the error of the part that failed.
         """
+        try:
+            await self._serve(stop, on_ready)
+        finally:
+            self._parts.data_folder.release()
+
+    async def _serve(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         services, instance_name = self.services, self._parts.instance_name
         # Bound first: a port that is taken ends the process before anything else has begun.
         url = await self._server.start() if self._server else ""
@@ -102,8 +107,9 @@ class Daemon:
             started["drift"] = services.drift.run()
         model = self.settings.model
         if model.import_packaged and model.variant == "ml":
-            digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
-            started["registration"] = register_packaged(self.settings, digest, services.health)
+            started["registration"] = register_packaged(
+                self.settings, packaged_digest(), services.health
+            )
         return {name: group.create_task(task, name=name) for name, task in started.items()}
 
     async def _drain(self, tasks: dict[str, asyncio.Task[None]]) -> None:

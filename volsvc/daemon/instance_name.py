@@ -6,13 +6,13 @@ back. Two processes of one name would take them from each other for ever.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import tempfile
 from pathlib import Path
 
 from volsvc.domain import StartupError
+from volsvc.safe_io.disk import take_lock
 
 # Instances on one host; far more than it can run.
 MAX_INSTANCES = 1_000
@@ -45,13 +45,7 @@ def _first_free(place: Path, stem: str) -> tuple[str, int]:
     """Return the first free name and the file descriptor that holds its lock."""
     for number in range(1, MAX_INSTANCES + 1):
         name = stem if number == 1 else f"{stem}-{number}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(place / f"{name}.lock", flags, 0o600)
-        try:
-            # The kernel releases the lock however the process ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-        else:
+        lock = take_lock(place / f"{name}.lock")
+        if lock is not None:
             return name, lock
     raise StartupError(f"{place}: {MAX_INSTANCES} instances named {stem} run on this host")

@@ -5,12 +5,14 @@ Only this module, and the factories that it calls, name concrete implementations
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import volsvc
 from volsvc.config.settings import Settings
 from volsvc.daemon.computed_metrics import ComputedMetrics
+from volsvc.daemon.data_folder import DataFolder
 from volsvc.daemon.instance_name import InstanceName
 from volsvc.daemon.listeners import PartsListener
 from volsvc.daemon.stream_events import publish_drift, publish_gap, publish_model_event
@@ -51,6 +53,7 @@ class Parts:
     services: Services
     listener: PartsListener
     bus: Bus
+    data_folder: DataFolder
     instance_name: InstanceName | None
     producer: Producer | None
     consumer: Consumer | None
@@ -67,25 +70,31 @@ def build_parts(settings: Settings) -> Parts:
     metrics, health, hub = Metrics(), Health(), EventHub(settings.http.stream_ring)
     listener = PartsListener(metrics, health, partial(publish_gap, hub))
     roles = settings.service.roles
-    # Before the audit log, so that a daemon that cannot start leaves nothing on disk.
+    # Before the folder, so that a daemon that cannot start leaves nothing on disk.
     source = build_source(settings, listener, listener.feed) if "producer" in roles else None
-    services = _build_services(settings, keyring, tracer, metrics, health, hub)
-    on_kafka = settings.bus.transport == "kafka"
-    name = InstanceName(settings.service.instance_id) if on_kafka else None
-    bus = build_bus(settings, listener, name.name if name else "")
-    topic = settings.kafka.topic
-    consumer = _build_consumer(services, bus) if "consumer" in roles else None
-    server = _build_server(services) if "api" in roles else None
-    return Parts(
-        services,
-        listener,
-        bus,
-        name,
-        producer=Producer(source, bus, topic, metrics, tracer) if source else None,
-        consumer=consumer,
-        server=server,
-        follower=_build_follower(services, bus, consumer, server),
-    )
+    folder = DataFolder(settings.service.data_dir)
+    with ExitStack() as undo:
+        undo.callback(folder.release)
+        services = _build_services(settings, keyring, tracer, metrics, health, hub, folder)
+        on_kafka = settings.bus.transport == "kafka"
+        name = InstanceName(settings.service.instance_id) if on_kafka else None
+        bus = build_bus(settings, listener, name.name if name else "")
+        topic = settings.kafka.topic
+        consumer = _build_consumer(services, bus) if "consumer" in roles else None
+        server = _build_server(services) if "api" in roles else None
+        parts = Parts(
+            services,
+            listener,
+            bus,
+            folder,
+            name,
+            producer=Producer(source, bus, topic, metrics, tracer) if source else None,
+            consumer=consumer,
+            server=server,
+            follower=_build_follower(services, bus, consumer, server),
+        )
+        undo.pop_all()
+    return parts
 
 
 def _build_services(
@@ -95,10 +104,12 @@ def _build_services(
     metrics: Metrics,
     health: Health,
     hub: EventHub,
+    folder: DataFolder,
 ) -> Services:
     registry = metrics.registry
     latest_store = LatestStore(hub.publish)
-    audit_log, fault = open_audit_log(settings)
+    # Whoever does not own the folder does not write to the log in it.
+    audit_log, fault = (None, folder.fault) if folder.fault else open_audit_log(settings)
     health.report("journal", "degraded" if fault else "ok", fault)
     model_listener = ModelListener(metrics, health, audit_log)
     holder = build_holder(settings, (model_listener, partial(publish_model_event, hub)))

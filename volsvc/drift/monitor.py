@@ -28,6 +28,7 @@ from volsvc.drift.distance import Array
 from volsvc.drift.report import HTML, ReportError, available, make_report
 from volsvc.models import PACKAGED
 from volsvc.models.drift_inputs import DRIFT_INPUTS, is_warm, snapshot_inputs
+from volsvc.safe_io.disk import replace_file
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 
@@ -209,7 +210,8 @@ class DriftMonitor:
         folder = self._folder / format_time(end_ns).replace(":", "")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "result.json").write_text(json.dumps(self.last, indent=1))
+            result = json.dumps(self.last, indent=1).encode()
+            await asyncio.to_thread(replace_file, folder / "result.json", result)
             for old in self._folders()[:-MAX_REPORTS]:
                 shutil.rmtree(old, ignore_errors=True)
             if available():

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from volsvc.domain import VolsvcError
+from volsvc.safe_io.disk import replace_file
 
 TIMEOUT_S: Final = 120.0
 MAX_BYTES: Final = 24 * 1024 * 1024
@@ -194,10 +195,8 @@ def main(folder: Path) -> None:
     if len(page.encode()) > MAX_BYTES:
         raise ReportError(f"the report would be larger than {MAX_BYTES} bytes")
     for name, text in ((JSON, values), (HTML, page)):
-        # Renamed when complete, since a request may read the folder at any time.
-        part = folder / f".{name}"
-        part.write_text(text)
-        part.replace(folder / name)
+        # In one step, since a request may read the folder at any time.
+        replace_file(folder / name, text.encode())
 
 
 if __name__ == "__main__":

@@ -125,6 +125,15 @@ def packaged() -> Artefact:
     return read_artefact(PACKAGED)
 
 
+@cache
+def packaged_digest() -> str:
+    """Return the SHA-256 of the packaged model's file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 def _unzip(data: bytes) -> tuple[Mapping[str, Any], dict[str, NDArray[np.generic]]]:
     arrays: dict[str, NDArray[np.generic]] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as file:

@@ -10,6 +10,7 @@ from volsvc.monitoring.alertmanager import alertmanager_config
 from volsvc.monitoring.dashboards import Dashboard, dashboard_files, provisioning
 from volsvc.monitoring.rules import prometheus_config, prometheus_rule, rules
 from volsvc.monitoring.spec import Spec
+from volsvc.safe_io.disk import replace_file
 
 RULES: Final = "rules.yml"
 HEAD: Final = "# Made by `volsvc monitoring` from slo.yaml; edit that file instead.\n"
@@ -34,7 +35,7 @@ def write(spec: Spec, dashboards: Sequence[Dashboard], folder: Path) -> list[Pat
     for relative, text in contents(spec, dashboards).items():
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        replace_file(path, text.encode())
         paths.append(path)
     return paths
 

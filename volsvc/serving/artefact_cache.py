@@ -6,18 +6,20 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from volsvc.failpoints import failpoint
-from volsvc.models.artefact import ArtefactError
+from volsvc.models.artefact import PACKAGED, ArtefactError, packaged_digest
 from volsvc.models.base import Model
+from volsvc.safe_io.disk import put_in_place, replace_file
 
 # The active artefact, and some for rollbacks.
 MAX_ARTEFACTS: Final = 5
+_DIGEST_NAME: Final = re.compile(r"[0-9a-f]{64}\.(npz|pkl)")
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,10 @@ class ModelCache:
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[Path]:
-        """Yield a folder for a download, deleted at the end; raises ArtefactError."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # On the cache's own file system, so that `keep` moves a file instead of copying it.
-            place = tempfile.TemporaryDirectory(prefix="incoming-", dir=self._folder)
-        except OSError as error:
-            raise ArtefactError(f"{self._folder}: {error.strerror or error}") from error
-        with place as folder:
+        """Yield a folder for a download, deleted at the end; raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # On the cache's own file system, so that `keep` moves a file instead of copying it.
+        with tempfile.TemporaryDirectory(prefix="incoming-", dir=self._folder) as folder:
             yield Path(folder)
 
     def find(self, digest: str) -> Path | None:
@@ -65,26 +63,35 @@ class ModelCache:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         target = self._folder / f"{digest}{path.suffix}"
         if path != target:
-            path.replace(target)
+            put_in_place(path, target)
         # Times of modification give the order of use.
         os.utime(target)
-        files = [p for p in self._folder.iterdir() if p.suffix in (".npz", ".pkl")]
+        # `volsvc train` writes into this folder too, under names that are no digests.
+        files = [p for p in self._folder.iterdir() if _DIGEST_NAME.fullmatch(p.name)]
         for old in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)[MAX_ARTEFACTS:]:
             old.unlink(missing_ok=True)
         return target
 
     def remember(self, model: Model, seen: str) -> None:
         """Record the model that the next start serves before the registry has answered."""
-        path = self.find(model.digest)
-        if path is None:
-            return
-        note = LastGood(*self._place, model.version, model.digest, path.name, seen)
-        fresh = self._note.with_suffix(".new")
         # A full disk costs the next start its last good model; it must not stop this one.
         with contextlib.suppress(OSError):
-            fresh.write_text(json.dumps(asdict(note)))
-            failpoint("last_good_written")
-            fresh.replace(self._note)
+            path = self.find(model.digest) or self._copy_of_packaged(model.digest)
+            if path is not None:
+                note = LastGood(*self._place, model.version, model.digest, path.name, seen)
+                replace_file(self._note, json.dumps(asdict(note)).encode())
+
+    def _copy_of_packaged(self, digest: str) -> Path | None:
+        """Return a copy of the packaged model in the cache, if it is the one of this digest.
+
+        Another version of the package brings another model, and the active one must not change.
+        """
+        if digest != packaged_digest():
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{digest}{PACKAGED.suffix}"
+        replace_file(path, PACKAGED.read_bytes())
+        return path
 
     def last_good(self) -> LastGood | None:
         """Return the record, if it is of this registry and its artefact exists."""

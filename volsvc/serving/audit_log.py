@@ -7,21 +7,27 @@ the oldest one left. Folder, health check and metric have the name `journal`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from operator import index
 from pathlib import Path
 from typing import Any, Final
 
 from volsvc.domain import VolsvcError, format_time, parse_time
 from volsvc.failpoints import failpoint
+from volsvc.safe_io.disk import append_whole
 
 FILE: Final = "models.jsonl"
 # Size of a file at which the next one is begun.
 MAX_BYTES: Final = 256 * 1024
 MAX_FILES: Final = 20
+# Entries that wait for a disk that refuses them; far more than an outage brings about.
+MAX_WAITING: Final = 1_000
 GENESIS: Final = "0" * 64
 
 
@@ -30,7 +36,11 @@ class AuditLogError(VolsvcError):
 
 
 class AuditLog:
-    """The audit log of one daemon, in a folder of its own."""
+    """The audit log of one daemon, in a folder that it owns.
+
+    `waiting` is the number of entries that could not be written yet, `lost` of those for which
+    there was no room.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Continue after the last complete line.
@@ -41,7 +51,9 @@ class AuditLog:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE
-        self._cut_torn_line()
+        self._waiting: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=MAX_WAITING)
+        self.lost = 0
+        self._size = self._cut_torn_line()
         try:
             last = next(reversed(list(entries(folder))), None)
         except AuditLogError as error:
@@ -49,17 +61,20 @@ class AuditLog:
             aside.mkdir()
             for path in _files(folder):
                 path.rename(aside / path.name)
-            self._seq, self._hash = 0, GENESIS
+            self._seq, self._hash, self._size = 0, GENESIS, 0
             self.note = f"{error}; put aside in {aside.name}"
             return
         self._seq = last["seq"] if last else 0
         self._hash = last["hash"] if last else GENESIS
         self.note = ""
 
-    def _cut_torn_line(self) -> None:
-        """Remove an incomplete last line, which a write that did not end leaves."""
+    def _cut_torn_line(self) -> int:
+        """Remove an incomplete last line, which a write that did not end leaves.
+
+        Returns the size of the file then.
+        """
         if not self._path.exists():
-            return
+            return 0
         data = self._path.read_bytes()
         complete = data.rfind(b"\n") + 1
         if complete == 0:
@@ -67,29 +82,50 @@ class AuditLog:
             self._path.unlink()
         elif complete < len(data):
             os.truncate(self._path, complete)
+        return complete
+
+    @property
+    def waiting(self) -> int:
+        """The number of entries that could not be written yet."""
+        return len(self._waiting)
 
     def append(self, time_ns: int, facts: Mapping[str, Any]) -> None:
-        """Add an entry; raises OSError if it cannot be written."""
+        """Add an entry; raises OSError if it cannot be written yet, and then keeps it."""
+        self.lost += len(self._waiting) == MAX_WAITING
+        self._waiting.append((time_ns, facts))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the entries that wait; raises OSError if they still cannot be written."""
+        while self._waiting:
+            self._write(*self._waiting[0])
+            self._waiting.popleft()
+
+    def _write(self, time_ns: int, facts: Mapping[str, Any]) -> None:
         entry = {"seq": self._seq + 1, "time": format_time(time_ns), **facts, "prev": self._hash}
         entry["hash"] = _hash(entry)
-        line = json.dumps(entry, separators=(",", ":")) + "\n"
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         self._rotate(len(line))
         try:
-            with self._path.open("a") as file:
+            with FileIO(self._path, "r+" if self._path.exists() else "x") as file:
                 failpoint("audit_log_opened")
-                file.write(line)
+                size = append_whole(file, self._size, line)
         except OSError:
-            # A full disk takes a part of a line, to which the next entry would be added.
-            self._cut_torn_line()
+            # Removes a new file without a line. The error that counts is the first one.
+            with contextlib.suppress(OSError):
+                self._cut_torn_line()
             raise
         # Only after the write, so that an entry that could not be written leaves no hole.
-        self._seq, self._hash = entry["seq"], entry["hash"]
+        self._seq, self._hash, self._size = entry["seq"], entry["hash"], size
 
     def _rotate(self, added_bytes: int) -> None:
-        if not self._path.exists() or self._path.stat().st_size + added_bytes <= MAX_BYTES:
+        if self._size == 0 or self._size + added_bytes <= MAX_BYTES:
             return
+        # A part of a line may be left, if the disk refused to cut it too.
+        os.truncate(self._path, self._size)
         # Padded, so that names sort in the order of the chain.
         self._path.rename(self._folder / f"models-{self._seq:012d}.jsonl")
+        self._size = 0
         failpoint("audit_log_rotated")
         for path in _files(self._folder)[: 1 - MAX_FILES]:
             path.unlink()

@@ -71,20 +71,47 @@ class ModelListener:
             self._audit_log.append(time.time_ns(), facts)
         except OSError as error:
             # Serving goes on without the record.
-            self._unwritten = True
             self._metrics.model.journal_errors.inc()
-            self._health.report("journal", "degraded", f"cannot be written: {error.strerror}")
             log.warning("journal_not_written", reason=str(error))
-            return
+            self._report_unwritten(self._audit_log, error)
+        else:
+            self._report_written(self._audit_log)
+
+    def _report_unwritten(self, audit_log: AuditLog, error: OSError) -> None:
+        self._unwritten = True
+        detail = f"cannot be written: {error.strerror}; entries waiting: {audit_log.waiting}"
+        self._health.report("journal", "degraded", detail + _lost(audit_log))
+
+    def _report_written(self, audit_log: AuditLog) -> None:
         if self._unwritten:
             self._unwritten = False
-            self._health.report("journal", "ok", "is written again")
+            self._health.report("journal", "ok", f"is written again{_lost(audit_log)}")
+
+    def postponed(self, trigger: str, reason: str, delay_s: float) -> None:
+        """Report a version without a verdict, which is tried again after the delay."""
+        self._metrics.model.swaps.labels(trigger, "postponed").inc()
+        log.warning("model_postponed", trigger=trigger, reason=reason, delay_s=round(delay_s, 1))
 
     def polled(self, reason: str, *, is_open: bool) -> None:
-        """Report the end of a poll; `reason` is not empty if the registry did not answer."""
+        """Report the end of a poll; `reason` is not empty if the registry did not answer.
+
+        Entries of the audit log that wait for the disk are tried again, since polls go on for as
+        long as the daemon runs.
+        """
+        if self._unwritten and self._audit_log is not None:
+            try:
+                self._audit_log.flush()
+            except OSError as error:
+                self._report_unwritten(self._audit_log, error)
+            else:
+                self._report_written(self._audit_log)
         self._metrics.model.registry_polls.labels("failed" if reason else "ok").inc()
         self._metrics.model.registry_open.set(is_open)
         if not reason:
             self._health.report("registry:poll", "ok", "the registry answers")
         elif self._health.report("registry:poll", "degraded", reason):
             log.warning("registry_away", reason=reason)
+
+
+def _lost(audit_log: AuditLog) -> str:
+    return f"; entries lost: {audit_log.lost}" if audit_log.lost else ""

@@ -9,9 +9,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from volsvc.config.settings import Settings
+from volsvc.domain import VolsvcError
 from volsvc.domain.extras import needs_extra
+from volsvc.safe_io.disk import replace_file
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 
@@ -21,6 +24,10 @@ TIMEOUT_S = 300.0
 END_S = 2.0
 
 log = get_logger(__name__)
+
+
+class RegistrationError(VolsvcError):
+    """The process that registers the packaged models has failed; the text is its reason."""
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -46,22 +53,35 @@ async def register_packaged(settings: Settings, digest: str, health: Health) -> 
     if _read(done) == entry:
         health.report(CHECK, "ok", f"the packaged models are in {name}")
         return
-    settings.service.data_dir.mkdir(parents=True, exist_ok=True)
-    code, text = await _run(uri, name)
-    if code != 0:
-        reason = text.strip().splitlines()[-1] if text.strip() else f"exit code {code}"
-        health.report(CHECK, "degraded", reason)
-        log.warning("registry_unreachable", reason=reason)
+    try:
+        settings.service.data_dir.mkdir(parents=True, exist_ok=True)
+        versions = await _register(uri, name)
+        await asyncio.to_thread(replace_file, done, json.dumps(entry).encode())
+    # A full disk, or a machine that can start no process, is no reason to end the service.
+    except (RegistrationError, OSError) as error:
+        health.report(CHECK, "degraded", str(error))
+        log.warning("registry_unreachable", reason=str(error))
         return
-    done.write_text(json.dumps(entry))
     health.report(CHECK, "ok", f"the packaged models are in {name}")
-    log.info("registered", name=name, versions=json.loads(text.strip().splitlines()[-1]))
+    log.info("registered", name=name, versions=versions)
 
 
 def _read(path: Path) -> object:
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text())
     return None
+
+
+async def _register(uri: str, name: str) -> Any:
+    """Run `mlflow_registry`; return the versions that it prints, or raise RegistrationError."""
+    code, text = await _run(uri, name)
+    last = text.strip().splitlines()[-1] if text.strip() else ""
+    if code != 0:
+        raise RegistrationError(last or f"exit code {code}")
+    try:
+        return json.loads(last)
+    except ValueError as error:
+        raise RegistrationError(f"its answer is not JSON: {last[:80]}") from error
 
 
 async def _run(uri: str, name: str) -> tuple[int, str]:

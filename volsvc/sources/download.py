@@ -8,15 +8,17 @@ requested again. Complete part files become the output.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from volsvc.domain import NS, SourceError, Tick, format_time
+from volsvc.safe_io.disk import append_whole
 from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Candle, Coinbase
 from volsvc.sources.live.rest import RestClient
-from volsvc.sources.live.venue import TradeGap
+from volsvc.sources.live.venue import TradeGap, parsed
 
 # Attempts for one page before the download stops; with backoff about half a minute.
 ATTEMPTS = 8
@@ -92,13 +94,11 @@ class PartFile:
 
     def _write_line(self, line: bytes) -> None:
         try:
-            with self._path.open("r+b" if self._path.exists() else "xb") as file:
-                file.truncate(self._size)
-                file.seek(self._size)
-                file.write(line + b"\n")
-                self._size = file.tell()
+            with FileIO(self._path, "r+" if self._path.exists() else "x") as file:
+                size = append_whole(file, self._size, line + b"\n")
         except OSError as error:
             raise SourceError(f"{self._path}: cannot be written: {error.strerror}") from error
+        self._size = size
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of all pages in order of time."""
@@ -141,7 +141,7 @@ class Downloader:
         # The venue may return candles outside the range that was requested.
         return [
             {"symbol": symbol, "ts": format_time(candle.start_s * NS), **_without_start(candle)}
-            for candle in self._venue.parse_candles(body)
+            for candle in parsed(self._venue.parse_candles, body)
             if start <= candle.start_s < start + 60 * count
         ]
 
@@ -174,19 +174,22 @@ class Downloader:
         return low
 
     async def _newest(self, symbol: str) -> Tick | None:
-        trades = self._venue.parse_trades(symbol, await self._get(self._venue.newest_url(symbol)))
+        trades = await self._trades_of(symbol, self._venue.newest_url(symbol))
         return trades[-1] if trades else None
 
     async def _at_or_before(self, symbol: str, trade_id: int) -> Tick | None:
         # One trade below the next id: the trade itself, or the one before it if it is missing.
         url = self._venue.trades_url(TradeGap(symbol, trade_id, trade_id, 0))
-        trades = self._venue.parse_trades(symbol, await self._get(url))
+        trades = await self._trades_of(symbol, url)
         return trades[-1] if trades else None
 
     async def _between(self, symbol: str, first: int, last: int) -> list[Tick]:
         url = self._venue.trades_url(TradeGap(symbol, first, last, 0))
-        trades = self._venue.parse_trades(symbol, await self._get(url))
+        trades = await self._trades_of(symbol, url)
         return [t for t in trades if first <= (t.trade_id or 0) <= last]
+
+    async def _trades_of(self, symbol: str, url: str) -> list[Tick]:
+        return parsed(self._venue.parse_trades, symbol, await self._get(url))
 
     async def _get(self, path: str) -> bytes:
         return await self._rest.get(path, ATTEMPTS)

@@ -13,6 +13,7 @@ import io
 import os
 import time
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ import msgspec
 
 from volsvc.domain import SourceError, SourceRow, format_time
 from volsvc.domain.extras import needs_extra
-from volsvc.failpoints import failpoint
+from volsvc.safe_io.disk import append_whole, replacing
 from volsvc.sources.files import file_format
 from volsvc.sources.lines import COMPRESSIONS, zstd
 
@@ -143,7 +144,8 @@ class TextWriter:
 
     def __init__(self, path: Path, kind: str) -> None:
         # Unbuffered, so that a kill loses no rows which `append` has taken.
-        self._file = path.open("xb", buffering=0)
+        self._file = FileIO(path, "x")
+        self._size = 0
         self._suffix = path.suffix
         self._csv = kind == "csv"
         self._needs_header = self._csv
@@ -151,17 +153,15 @@ class TextWriter:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Write rows as one chunk."""
         data = self._compressed(self._csv_text(rows) if self._csv else _json_text(rows))
-        # An unbuffered write may take only a part of the data.
-        while data:
-            data = data[self._file.write(data) :]
-        return self._file.tell()
+        self._size = append_whole(self._file, self._size, data)
+        self._needs_header = False
+        return self._size
 
     def _csv_text(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         if self._needs_header:
             writer.writeheader()
-            self._needs_header = False
         writer.writerows(rows)
         return text.getvalue().encode()
 
@@ -188,7 +188,6 @@ class ParquetWriter:
         if path.exists():
             raise FileExistsError(path)
         self._path = path
-        self._part = path.with_name(f".{path.name}.part")
         self._schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in COLUMN_TYPES.items()])
         self._table = self._schema.empty_table()
         self._save()
@@ -209,9 +208,8 @@ class ParquetWriter:
     def _save(self) -> int:
         from pyarrow import parquet
 
-        parquet.write_table(self._table, self._part)
-        failpoint("parquet_written")
-        self._part.replace(self._path)
+        with replacing(self._path) as part:
+            parquet.write_table(self._table, part)
         return self._path.stat().st_size
 
     def close(self) -> None:

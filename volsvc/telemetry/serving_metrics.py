@@ -72,7 +72,7 @@ class ModelMetrics:
             "volsvc_model_swaps", "Changes of the model that serves", ("trigger", "result")
         )
         for trigger in TRIGGERS:
-            for result in ("ok", "refused"):
+            for result in ("ok", "postponed", "refused"):
                 self.swaps.labels(trigger, result)
         self.registry_polls = counter(
             "volsvc_registry_polls", "Looks at the model registry", ("result",)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from volsvc.failpoints import armed
-from volsvc.models import ArtefactError, Baseline, Model
+from volsvc.models import PACKAGED, ArtefactError, Baseline, Model, packaged
 from volsvc.serving.artefact_cache import MAX_ARTEFACTS, LastGood, ModelCache
 
 PLACE = ("http://registry", "volsvc")
@@ -73,14 +73,32 @@ def test_the_least_recently_used_artefacts_are_dropped(cache: ModelCache, tmp_pa
     assert set(folder.iterdir()) == {*expected, folder / "notes.txt"}
 
 
-def test_a_folder_that_cannot_be_made_is_the_artefacts_fault(tmp_path: Path) -> None:
-    """A download into it is refused with the reason of the system."""
+def test_files_of_others_stay(cache: ModelCache, tmp_path: Path) -> None:
+    """`volsvc train` writes its artefact into the same folder."""
+    fitted = tmp_path / "models" / "ml-1.npz"
+    keep(cache, "first")
+    fitted.touch()
+    os.utime(fitted, (0, 0))
+    for index in range(MAX_ARTEFACTS + 1):
+        keep(cache, str(index))
+    assert fitted.exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The reason of the system is raised: it says nothing about an artefact."""
     (tmp_path / "models").touch()
-    with (
-        pytest.raises(ArtefactError, match=r"/models: File exists$"),
-        ModelCache(tmp_path, *PLACE).incoming(),
-    ):
+    with pytest.raises(FileExistsError), ModelCache(tmp_path, *PLACE).incoming():
         pass
+
+
+def test_the_packaged_model_is_recorded_with_a_copy(tmp_path: Path) -> None:
+    """It serves without a download; another version of the package brings another one."""
+    cache, model = ModelCache(tmp_path, *PLACE), packaged().model
+    cache.remember(model, "2")
+    note = cache.last_good()
+    assert note is not None
+    assert (note.version, note.digest, note.seen) == (model.version, model.digest, "2")
+    assert cache.path_of(note).read_bytes() == PACKAGED.read_bytes()
 
 
 def test_the_last_good_model_is_recorded(cache: ModelCache, tmp_path: Path) -> None:
@@ -143,7 +161,7 @@ def test_a_full_disk_costs_the_record_only(cache: ModelCache) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    with armed("last_good_written", full):
+    with armed("file_written", full):
         cache.remember(model_of("b"), "8")
     note = cache.last_good()
     assert note is not None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.full_disk import files_end_at
 from volsvc.domain import NS
 from volsvc.failpoints import Point, armed
 from volsvc.serving import audit_log as module
@@ -126,37 +124,26 @@ def test_a_torn_first_line_leaves_an_empty_log(tmp_path: Path, torn: str) -> Non
     assert verify(tmp_path) == (1, 1)
 
 
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    """Let the system refuse to make files longer, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("entries_before", [0, 2])
 @pytest.mark.parametrize("written", [0, 1, 50])
 def test_a_line_that_was_written_in_part_is_cut(
     written: int, entries_before: int, tmp_path: Path
 ) -> None:
-    """A full disk costs the entry and no other; the log can be read meanwhile."""
+    """A full disk delays the entry; the log can be read meanwhile."""
     fill(tmp_path, entries_before)
     log, path = AuditLog(tmp_path), tmp_path / FILE
     size = path.stat().st_size if entries_before else 0
     with files_end_at(size + written), pytest.raises(OSError, match="File too large"):
         log.append(START, {"kind": "swap"})
-    assert len(log.newest(9)) == entries_before
+    assert (len(log.newest(9)), log.waiting) == (entries_before, 1)
     log.append(START, {"kind": "swap"})
-    assert verify(tmp_path) == (1, entries_before + 1)
+    assert (verify(tmp_path), log.waiting) == ((1, entries_before + 2), 0)
 
 
 def test_an_entry_that_could_not_be_written_leaves_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next one has its number, also after a file that was full."""
+    """It is written before the next one, also after a file that was full."""
     points: tuple[Point, ...] = ("audit_log_opened", "audit_log_rotated")
 
     def full() -> None:
@@ -169,7 +156,21 @@ def test_an_entry_that_could_not_be_written_leaves_no_hole(
         with armed(point, full), pytest.raises(OSError, match="No space"):
             log.append(START, {"kind": "swap"})
         log.append(START, {"kind": "swap"})
-    assert verify(tmp_path) == (1, 3)
+    assert verify(tmp_path) == (1, 5)
+
+
+def test_a_line_that_could_not_be_cut_is_cut_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next entry is not added to it, and it does not get into a full file."""
+    fill(tmp_path, 2)
+    log, path = AuditLog(tmp_path), tmp_path / FILE
+    for limit in (module.MAX_BYTES, path.stat().st_size):
+        monkeypatch.setattr(module, "MAX_BYTES", limit)
+        with path.open("a") as file:
+            file.write('{"seq":3,"ti')
+        log.append(START, {"kind": "swap"})
+    assert verify(tmp_path) == (1, 4)
 
 
 def test_a_torn_line_is_cut(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def test_an_audit_log_that_cannot_be_written(daemon: Daemon) -> None:
     with capture_logs() as logs:
         daemon.listener(EVENTS["swap"])
     assert daemon.counted("journal_errors") == {(): 1.0}
-    assert daemon.health.checks["journal"] == Check("degraded", "cannot be written: Is a directory")
+    detail = "cannot be written: Is a directory; entries waiting: 1"
+    assert daemon.health.checks["journal"] == Check("degraded", detail)
     assert daemon.health.checks["model"] == Check("ok", "ml-2 serves")
     (warning,) = (entry for entry in logs if entry["event"] == "journal_not_written")
     assert warning["log_level"] == "warning"
@@ -139,7 +140,54 @@ def test_an_audit_log_that_cannot_be_written(daemon: Daemon) -> None:
     daemon.listener(EVENTS["rollback"])
     assert daemon.health.checks["journal"] == Check("ok", "is written again")
     assert daemon.counted("journal_errors") == {(): 1.0}
-    assert verify(daemon.folder) == (1, 1)
+    kinds = [entry["kind"] for entry in daemon.audit_log.newest(9)]
+    assert kinds == ["rollback", "swap"], "the entry that was refused is written first"
+    assert verify(daemon.folder) == (1, 2)
+
+
+def test_refused_entries_are_written_at_the_next_poll(daemon: Daemon) -> None:
+    """Nothing else may happen for weeks; until then health tells that they wait."""
+    daemon.break_log()
+    for kind in ("swap", "rollback"):
+        daemon.listener(EVENTS[kind])
+    daemon.listener.polled("", is_open=False)
+    detail = "cannot be written: Is a directory; entries waiting: 2"
+    assert daemon.health.checks["journal"] == Check("degraded", detail)
+    daemon.mend_log()
+    daemon.listener.polled("away", is_open=False)
+    assert daemon.health.checks["journal"] == Check("ok", "is written again")
+    assert verify(daemon.folder) == (1, 2)
+
+
+def test_entries_that_were_lost_are_counted(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many wait; the check says how many were lost, also when the log is written again."""
+    monkeypatch.setattr("volsvc.serving.audit_log.MAX_WAITING", 2)
+    daemon = Daemon(daemon.folder)
+    daemon.break_log()
+    for kind in ("swap", "rollback", "fallback"):
+        daemon.listener(EVENTS[kind])
+    assert daemon.health.checks["journal"].detail.endswith("; entries waiting: 2; entries lost: 1")
+    daemon.mend_log()
+    daemon.listener(EVENTS["return"])
+    assert daemon.health.checks["journal"] == Check("ok", "is written again; entries lost: 2")
+
+
+def test_a_version_without_a_verdict(daemon: Daemon) -> None:
+    """An attempt that is tried again is counted apart from refusals, and logged."""
+    with capture_logs() as logs:
+        daemon.listener.postponed("alias", "version 3 could not be judged", 12.34)
+    assert daemon.counted("swaps") == {("alias", "postponed"): 1.0}
+    assert logs == [
+        {
+            "event": "model_postponed",
+            "log_level": "warning",
+            "trigger": "alias",
+            "reason": "version 3 could not be judged",
+            "delay_s": 12.3,
+        }
+    ]
 
 
 def test_health_is_told_once_that_the_log_is_written_again(daemon: Daemon) -> None:

@@ -15,6 +15,7 @@ from tests.daemon import eventually
 from tests.unit.serving.interpreter import Interpreter
 from volsvc.config.settings import Settings, load_settings
 from volsvc.domain.extras import needs_extra
+from volsvc.failpoints import armed
 from volsvc.serving import publish_packaged as module
 from volsvc.serving.publish_packaged import register_packaged, tracking_uri
 from volsvc.telemetry.health import Check, Health
@@ -122,6 +123,34 @@ async def test_a_failure_is_told_and_tried_again_at_the_next_start(
     assert logs == [{"event": "registry_unreachable", "log_level": "warning", "reason": reason}]
     assert await register(settings) == Check("degraded", reason)
     assert interpreter.runs == 2
+
+
+async def test_a_machine_that_refuses_is_no_end_of_the_service(
+    interpreter: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a folder without rights, and a process that cannot be started are told."""
+    settings = settings_of(tmp_path)
+    with armed("file_written", full):
+        assert await register(settings) == Check("degraded", "[Errno 28] No space left on device")
+    assert not (settings.service.data_dir / "registered.json").exists()
+    (tmp_path / "file").touch()
+    blocked = settings_of(tmp_path / "file")
+    assert (await register(blocked)).status == "degraded"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    assert "No such file" in (await register(settings)).detail
+
+
+def full() -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_an_answer_that_is_no_list_of_versions(
+    interpreter: Interpreter, tmp_path: Path
+) -> None:
+    """Something else was printed last."""
+    interpreter.does("echo not json")
+    expected = Check("degraded", "its answer is not JSON: not json")
+    assert await register(settings_of(tmp_path)) == expected
 
 
 async def test_a_process_that_takes_too_long_is_ended(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk import files_end_at
 from volsvc.config.http import SCOPES, AuthSettings, KeyFile, KeySettings, Scope
 from volsvc.config.settings import SettingsError
 from volsvc.web.auth.api_keys import (
@@ -185,3 +186,18 @@ def test_a_key_file_is_not_spoilt(tmp_path: Path) -> None:
     for nowhere in (folder / "keys.toml", tmp_path):
         problem = refusal(lambda path=nowhere: add_to_file(path, text))  # type: ignore[misc]
         assert re.match(rf"--file {re.escape(str(nowhere))}: cannot be \w+: \w+", problem)
+
+
+def test_a_full_disk_costs_no_key(tmp_path: Path) -> None:
+    """The file keeps its keys and permissions when it cannot grow, and when it can."""
+    file = tmp_path / "keys.toml"
+    add_to_file(file, new_key("a", ("read",))[1])
+    file.chmod(0o640)
+    text = file.read_text()
+    with files_end_at(len(text) + 10):
+        problem = refusal(lambda: add_to_file(file, new_key("b", ("read",))[1]))
+    assert problem == f"--file {file}: cannot be written: File too large"
+    assert (file.read_text(), list(tmp_path.iterdir())) == (text, [file])
+    add_to_file(file, new_key("b", ("read",))[1])
+    assert Keyring(AuthSettings(keys_file=file)).names == ("a", "b")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640

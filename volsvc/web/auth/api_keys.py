@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from volsvc.config.http import SCOPES, AuthSettings, KeyFile, KeySettings, Scope
 from volsvc.config.settings import SettingsError
+from volsvc.safe_io.disk import replace_file
 
 # A fixed prefix lets scanners for leaked secrets recognise a key.
 PREFIX = "vsk_"
@@ -170,7 +171,6 @@ def add_to_file(path: Path, entry: str) -> None:
     if len({known.name for known in entries}) < len(entries):
         raise SettingsError(f"--name: {path} already has a key of this name; choose another")
     try:
-        path.touch(mode=0o600)
-        path.write_text(text + entry)
+        replace_file(path, (text + entry).encode(), mode=0o600)
     except OSError as error:
         raise SettingsError(f"--file {path}: cannot be written: {error.strerror}") from error
