@@ -101,14 +101,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     simulate = ("simulate", "--port", venue.rpartition(":")[2])
     path = ("--path", RECORDINGS[1], "--speed", "max", "--transport", "kafka")
     try:
-        # The models get their numbers in the registry before the recording is replayed with them.
-        with server(made, folder / "first.log", b"alias", "run", "--source", "none"):
-            pass
         with (
             server(made, folder / "venue.log", b"exchange at", *simulate),
             server(made, folder / "service.log", b"source_ended", "run", *path),
         ):
             wait_published(made)
+            log = folder / "service.log"
+            until(lambda: b"registered" in log.read_bytes(), READY_S, "the models are registered")
             yield made
     finally:
         broker.kill()

@@ -46,7 +46,7 @@ def test_mlflow_loads_it(variant: str, tmp_path: Path) -> None:
 async def test_the_loader_loads_it(settings: Settings) -> None:
     """The alias resolves to the version of 1.0.0, which is verified, and forecasts as packaged."""
     loaded, model, rows = await registered_model(settings, None), packaged().model, golden()
-    assert (loaded.variant, loaded.version, loaded.digest) == ("ml", "2", model.digest)
+    assert (loaded.variant, loaded.version, loaded.digest) == ("ml", model.version, model.digest)
     for horizon_s in HORIZONS_S:
         theirs, ours = loaded.predict(rows, horizon_s), model.predict(rows, horizon_s)
         assert theirs.sigma2.tobytes() == ours.sigma2.tobytes()

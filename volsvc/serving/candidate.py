@@ -19,7 +19,13 @@ from typing import Final
 import numpy as np
 
 from volsvc.config.model import ModelSettings
-from volsvc.models.artefact import MAX_BYTES, ArtefactError, read_artefact
+from volsvc.models.artefact import (
+    MAX_BYTES,
+    ArtefactError,
+    packaged,
+    packaged_digest,
+    read_artefact,
+)
 from volsvc.models.base import (
     FEATURES,
     HORIZONS_S,
@@ -30,6 +36,8 @@ from volsvc.models.base import (
     ModelError,
 )
 
+# The exit code of a process that has judged a file. Python itself ends with 1 and 2.
+REFUSED: Final = 3
 _WINDOWS: Final = ((0.0, 3e-5, 49.0, 10.0), (0.05, 0.01, 50.0, np.nan), (0.0, 0.0, 1.0, 0.0))
 # Calls of rising size, so that a slow model is found before it has held a thread for long.
 _ROWS: Final = (1, 10, 100, 1000)
@@ -43,18 +51,35 @@ def load_model(
     """Read, verify and warm up a candidate; it blocks, so call it in a thread.
 
     A candidate that was `verified` elsewhere is tried with few rows. Raises ArtefactError with the
-    reason for which it must not serve.
+    reason for which it must not serve; OSError or MemoryError say nothing about the candidate.
     """
     if path.suffix == ".pkl":
         model = _unpickle(path, digest, settings.allowed_pickles)
     else:
-        model = read_artefact(path, digest).model
-    model.version = version
+        model = _read(path, digest)
+    model.version = _version(model.digest, version)
     try:
         _try_out(model, settings.time_budget_ms / 1000, _WARM_ROWS if verified else _ROWS)
     except ModelError as error:
         raise ArtefactError(str(error)) from error
     return model
+
+
+def _read(path: Path, digest: str | None) -> Model:
+    try:
+        return read_artefact(path, digest).model
+    except ArtefactError as error:
+        if isinstance(error.__cause__, OSError | MemoryError):
+            raise error.__cause__ from None
+        raise
+
+
+def _version(digest: str, registered: str) -> str:
+    """Return the version of a model: that of its file if it is the packaged one.
+
+    That one serves before a registry has given it a number, and stays the same model with one.
+    """
+    return packaged().model.version if digest == packaged_digest() else registered
 
 
 def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model:
@@ -72,6 +97,8 @@ def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model
         raise ArtefactError(f"its digest {found[:12]} is not {digest[:12]}")
     try:
         model = pickle.loads(data)  # noqa: S301 - the operator has allowed this digest
+    except MemoryError:
+        raise
     except Exception as error:
         # Code of the file runs, and classes may have moved since: any error is the candidate's.
         raise ArtefactError(f"the pickle cannot be read: {error!r}") from error
@@ -119,7 +146,11 @@ def _check_finite(arrays: Sequence[Array]) -> None:
 
 
 def main() -> None:
-    """Verify a file; the arguments are its path, its digest or empty, and settings as JSON."""
+    """Verify a file; the arguments are its path, its digest or empty, and settings as JSON.
+
+    The exit code is 0, or REFUSED with the reason as the last line of the errors. Any other one is
+    no verdict.
+    """
     # The daemon that waits for the result serves requests meanwhile.
     os.nice(10)
     path, digest, settings = sys.argv[1:]
@@ -128,7 +159,7 @@ def main() -> None:
         load_model(Path(path), digest or None, "candidate", model_settings)
     except ArtefactError as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

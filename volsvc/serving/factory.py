@@ -50,7 +50,7 @@ def _last_good(settings: Settings) -> Model | None:
         return None
     try:
         return load_model(cache.path_of(note), note.digest, note.version, settings.model)
-    except ArtefactError as error:
+    except (ArtefactError, OSError, MemoryError) as error:
         log.warning("last_good_not_loaded", reason=str(error))
         return None
 

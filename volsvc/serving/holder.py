@@ -102,6 +102,9 @@ class ModelHolder:
             return
         if after.fallback != before.fallback and kind != "rollback":
             kind = "fallback" if after.fallback else "return"
+        elif kind == "swap" and after.fallback and after.model is before.model:
+            # The same fallback for another reason.
+            kind = "fallback"
         self._publish(ModelEvent(kind, trigger, after.fallback_reason or reason, before, after))
 
     def _publish(self, event: ModelEvent) -> None:

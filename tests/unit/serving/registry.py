@@ -12,7 +12,7 @@ from volsvc.config.model import ModelSettings
 from volsvc.models import ArtefactError, Model
 from volsvc.serving.artefact_cache import LastGood, ModelCache
 from volsvc.serving.model_choice import BASELINE
-from volsvc.serving.model_loader import ModelLoader
+from volsvc.serving.model_loader import ModelLoader, UnjudgedError
 from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
 
 PACKAGED: Final = fitted("packaged")
@@ -30,6 +30,8 @@ class Registry:
         self.alias: str | None = None
         self.away = False
         self.failures = 0
+        # True if versions have the tag with their digest.
+        self.tagged = False
 
     def _answer(self) -> None:
         if self.away:
@@ -45,7 +47,12 @@ class Registry:
         """Return the versions, newest first."""
         self._answer()
         return [
-            RegisteredVersion(v, None, "baseline" if v == REGISTERED_BASELINE else "ml", "")
+            RegisteredVersion(
+                v,
+                MODELS[v].digest if self.tagged and v in MODELS else None,
+                "baseline" if v == REGISTERED_BASELINE else "ml",
+                "",
+            )
             for v in reversed(REGISTERED)
         ]
 
@@ -66,6 +73,10 @@ class HeldLoader(ModelLoader):
         self.open.set()
         self.resolved: str | None = None
         self.note = note
+        self.reason = "is not finite"
+        # The reason for which no load gives a verdict.
+        self.busy = ""
+        self.loads = 0
 
     async def resolve(self, wanted: str) -> str | None:
         """Return the number of a wanted version, and record it."""
@@ -76,10 +87,13 @@ class HeldLoader(ModelLoader):
         """Return a model or refuse it, once loads are open."""
         await self.open.wait()
         if version.version == REFUSED:
-            raise ArtefactError("is not finite")
+            raise ArtefactError(self.reason)
+        if self.busy:
+            raise UnjudgedError(self.busy)
+        self.loads += 1
         return BASELINE if version.version == REGISTERED_BASELINE else MODELS[version.version]
 
-    def remember(self, model: Model, alias_version: str) -> None:
+    async def remember(self, model: Model, alias_version: str) -> None:
         """Record the model in memory."""
         self.note = LastGood("", "", model.version, model.digest, "", alias_version)
 

@@ -23,7 +23,7 @@ from volsvc.models import FEATURES, PACKAGED, Baseline, Model, packaged
 from volsvc.models.artefact import ArtefactError
 from volsvc.models.base import Array
 from volsvc.serving import candidate as module
-from volsvc.serving.candidate import load_model, main, probe_rows
+from volsvc.serving.candidate import REFUSED, load_model, main, probe_rows
 
 BUDGET_MS = 40.0
 
@@ -160,12 +160,32 @@ def test_a_model_that_fails_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_artefact_is_read_by_its_digest(tmp_path: Path) -> None:
-    """A file of arrays becomes the model of a version; another digest is another file."""
-    digest = packaged().model.digest
+    """The packaged model keeps its version under any number; another digest is another file."""
+    known = packaged().model
+    digest = known.digest
     model = load_model(PACKAGED, digest, "12", ModelSettings(), verified=True)
-    assert (model.variant, model.version, model.digest) == ("ml", "12", digest)
+    assert (model.variant, model.version, model.digest) == ("ml", known.version, digest)
     with pytest.raises(ArtefactError, match=f"digest {digest[:12]} is not {'0' * 12}"):
         load_model(PACKAGED, "0" * 64, "12", ModelSettings())
+
+
+def test_a_fault_of_the_machine_is_none_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that cannot be read now, and a lack of memory, are no verdicts."""
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "none.npz", None, "7", ModelSettings())
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("numpy.lib.format.read_array", exhausted)
+    with pytest.raises(MemoryError):
+        load_model(PACKAGED, None, "7", ModelSettings())
+    monkeypatch.setattr("pickle.loads", exhausted)
+    path, digest = pickled(Baseline(), tmp_path)
+    with pytest.raises(MemoryError):
+        load_model(path, None, "7", ModelSettings(allowed_pickles=(digest,)))
 
 
 # --- pickles ------------------------------------------------------------------------------
@@ -254,7 +274,7 @@ def test_a_bad_file_ends_the_process_with_a_reason(
         path.write_bytes(path.read_bytes()[:-1000])
     code, _ = verify(str(path), given, ModelSettings().model_dump_json())
     out, err = capsys.readouterr()
-    assert (code, out) == (1, "")
+    assert (code, out) == (REFUSED, "")
     expected = "is not 000000000000" if given else "new.npz: is not a model artefact"
     assert expected in err
 
@@ -269,5 +289,5 @@ def test_a_model_that_fails_is_named_as_a_candidate(
         ((), f"is a pickle, and model.allowed_pickles does not name {digest}\n"),
     ):
         settings = ModelSettings(allowed_pickles=allowed).model_dump_json()
-        assert verify(str(path), digest, settings)[0] == 1
+        assert verify(str(path), digest, settings)[0] == REFUSED
         assert capsys.readouterr().err == expected

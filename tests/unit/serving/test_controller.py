@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import pytest
 
 from tests.daemon import eventually
+from tests.unit.serving.controlled import POLL_S, Controlled
 from tests.unit.serving.registry import (
     MODELS,
     PACKAGED,
@@ -21,14 +21,12 @@ from tests.unit.serving.registry import (
     Registry,
 )
 from tests.unit.serving.test_holder import fitted
-from tests.unit.stepping import StillLoop
 from volsvc.config.model import ModelSettings
-from volsvc.models import Model
 from volsvc.serving.artefact_cache import LastGood
 from volsvc.serving.controller import ModelController, ModelRefusedError
-from volsvc.serving.holder import ModelEvent, ModelHolder
+from volsvc.serving.holder import ModelHolder
 from volsvc.serving.listeners import ModelListener
-from volsvc.serving.model_choice import DesiredModel, Serving
+from volsvc.serving.model_choice import DesiredModel
 from volsvc.serving.registry_client import RegistryAwayError
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -57,65 +55,6 @@ async def test_a_reload_in_the_middle_of_a_poll_is_followed_at_once() -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-
-
-POLL_S = 60.0
-T = TypeVar("T")
-Event = tuple[str, str, str, str]
-
-
-class Controlled:
-    """A controller on a loop whose time the test sets, with all that it has reported."""
-
-    def __init__(self, loop: StillLoop) -> None:
-        self.loop = loop
-        self.registry = Registry()
-        self.events: list[ModelEvent] = []
-        self.polls: list[tuple[str, bool]] = []
-        self.read = 0
-
-    def start(self, note: LastGood | None = None, model: Model = PACKAGED, **chosen: Any) -> None:
-        """Start as the daemon does, and poll once."""
-        settings = ModelSettings(poll_s=POLL_S, **chosen)
-        self.loader = HeldLoader(self.registry, note)
-        self.holder = ModelHolder(DesiredModel(settings.variant, model), [self.events.append])
-        self.controller = ModelController(settings, self.holder, self.loader, self)
-        self.running = self.loop.create_task(self.controller.run())
-        self.loop.settle()
-
-    def polled(self, reason: str, *, is_open: bool) -> None:
-        """Note the end of a poll. Implements `RegistryListener`."""
-        self.polls.append((reason, is_open))
-
-    def poll(self) -> None:
-        """Let the time until the next poll pass, whatever it is."""
-        self.loop.advance(100 * POLL_S)
-
-    def told(self) -> list[Event]:
-        """Return what was published since the last call, and what serves after each."""
-        new, self.read = self.events[self.read :], len(self.events)
-        return [(e.kind, e.trigger, e.reason, e.after.name) for e in new]
-
-    def result(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of work that waits for nothing."""
-        task = self.loop.create_task(work)
-        self.loop.settle()
-        return task.result()
-
-    def activate(self, variant: str, version: str | None) -> Serving:
-        return self.result(self.controller.activate(variant, version, "route"))
-
-    def reload(self, **chosen: Any) -> None:
-        self.controller.reload(ModelSettings(poll_s=POLL_S, **chosen))
-
-
-@pytest.fixture
-def controlled() -> Iterator[Controlled]:
-    """A controller that was not started yet."""
-    with asyncio.Runner(loop_factory=StillLoop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, StillLoop)
-        yield Controlled(loop)
 
 
 def note_of(seen: str) -> LastGood:
@@ -214,10 +153,34 @@ def test_the_guards_verdict_stays_with_an_artefact(controlled: Controlled) -> No
     controlled.poll()
     current = controlled.holder.current
     assert (current.name, current.fallback_reason) == ("baseline-2", "is worse")
-    assert controlled.holder.desired.fitted is MODELS["1"]
+    assert controlled.holder.desired.fitted is again
     controlled.registry.alias = "2"
     controlled.poll()
     assert (controlled.holder.current.name, controlled.holder.current.fallback) == ("ml-2", False)
+
+
+def test_equal_bytes_are_never_a_swap(controlled: Controlled) -> None:
+    """A registered packaged model keeps its name; what is recorded is the version of the alias."""
+    first = fitted("packaged")
+    first.digest = MODELS["1"].digest
+    controlled.registry.alias = "1"
+    controlled.start(model=first)
+    assert (controlled.told(), controlled.holder.current.model) == ([], first)
+    assert controlled.holder.previous is None
+    assert controlled.loader.note is not None
+    assert (controlled.loader.note.version, controlled.loader.note.seen) == (first.version, "1")
+    assert controlled.activate("ml", "1").model is first
+    assert controlled.told() == []
+
+
+def test_a_version_with_the_digest_of_the_held_model_is_not_loaded(controlled: Controlled) -> None:
+    """It was verified before, whatever the machine is busy with."""
+    controlled.registry.alias = "1"
+    controlled.registry.tagged = True
+    controlled.start(model=MODELS["1"])
+    assert controlled.loader.loads == 0
+    assert controlled.loader.note is not None
+    assert controlled.loader.note.seen == "1"
 
 
 # --- operators ----------------------------------------------------------------------------
@@ -236,7 +199,7 @@ def test_what_is_told_of_an_operators_choices(controlled: Controlled) -> None:
         ("swap", "route", "", name)
         for name in ("ml-1", "baseline-2", "ml-1", "baseline-2", "ml-2", "baseline-2")
     ]
-    assert controlled.controller.rollback("undo").name == "ml-2"
+    assert controlled.rollback().name == "ml-2"
     assert controlled.told() == [("rollback", "undo", "back to ml-2", "ml-2")]
 
 
@@ -267,7 +230,7 @@ def test_without_a_change_there_is_no_rollback(controlled: Controlled) -> None:
     """The reason is told."""
     controlled.start()
     with pytest.raises(ModelRefusedError, match=r"^nothing else has served since the start$"):
-        controlled.controller.rollback("undo")
+        controlled.rollback()
 
 
 def test_a_choice_fails_at_once_while_the_registry_is_left_alone(controlled: Controlled) -> None:
@@ -331,12 +294,19 @@ def test_a_version_of_new_settings_serves_although_it_was_followed_before(
 
 
 def test_a_refused_version_gets_another_chance(controlled: Controlled) -> None:
-    """A reload of the same settings tries it again."""
+    """A reload of the same settings tries it again; a second refusal is no swap."""
     controlled.registry.alias = REFUSED
     controlled.start()
     controlled.reload()
     controlled.loop.settle()
     assert [event[0] for event in controlled.told()] == ["refused", "fallback", "refused"]
+    controlled.loader.reason = "is slow"
+    controlled.reload()
+    controlled.loop.settle()
+    reason = "version 4 is refused: is slow"
+    assert [event[:3] for event in controlled.told()] == [
+        (kind, "alias", reason) for kind in ("refused", "fallback")
+    ]
 
 
 def test_a_choice_right_after_a_reload_is_recorded_as_one_before_any_alias(
@@ -345,7 +315,8 @@ def test_a_choice_right_after_a_reload_is_recorded_as_one_before_any_alias(
     """A restart then follows the alias afresh."""
     controlled.registry.alias = "1"
     controlled.start()
+    controlled.loader.open.clear()
     controlled.reload(version="2")
-    controlled.controller.rollback("undo")
+    controlled.rollback()
     assert controlled.loader.note is not None
     assert controlled.loader.note.seen == ""

@@ -82,6 +82,10 @@ class ControllerMachine(SteppingMachine):
         unreachable = "the last good model serves" in (self.holder.current.fallback_reason or "")
         assert reason or not unreachable
 
+    def postponed(self, trigger: str, reason: str, delay_s: float) -> None:
+        """Fail: every version of this registry gets a verdict."""
+        raise AssertionError(reason)
+
     def follow(self, target: str) -> None:
         """Check what a poll made of another version than the one before."""
         desired = self.holder.desired
@@ -160,7 +164,7 @@ class ControllerMachine(SteppingMachine):
     def rollback(self) -> None:
         before, previous = self.holder.current, self.holder.previous
         try:
-            serving = self.controller.rollback("rollback")
+            serving = self.result(self.controller.rollback("rollback"))
         except ModelRefusedError:
             assert previous is None
             assert self.holder.current == before

@@ -110,6 +110,8 @@ class HolderMachine(RuleBasedStateMachine):
         kind: Kind = "swap"
         if after.fallback != before.fallback:
             kind = "fallback" if after.fallback else "return"
+        elif after.fallback and after.model is before.model:
+            kind = "fallback"
         event = ModelEvent(kind, "route", after.fallback_reason or "asked", before, after)
         assert self.events[told:] == ([event] if after != before else [])
 

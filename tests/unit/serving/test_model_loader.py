@@ -11,18 +11,19 @@ import sys
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.unit.serving.interpreter import Interpreter
+from tests.daemon import eventually
 from tests.unit.serving.test_candidate import Watched
 from volsvc.config.model import ModelSettings
-from volsvc.models import PACKAGED, ArtefactError, Baseline, Model, packaged
+from volsvc.models import ArtefactError, Baseline, Model
 from volsvc.serving.artefact_cache import ModelCache
 from volsvc.serving.model_choice import BASELINE
-from volsvc.serving.model_loader import SWITCH_INTERVAL_S, ModelLoader
+from volsvc.serving.model_loader import SWITCH_INTERVAL_S, ModelLoader, UnjudgedError
 from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
 
 
@@ -93,13 +94,6 @@ class Files:
         self.closed = True
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    """A registry without versions."""
-    (tmp_path / "registry").mkdir()
-    return Files(tmp_path / "registry")
-
-
 def loader_of(files: Files, **settings: Any) -> ModelLoader:
     """Return a loader that a start of the daemon would build."""
     digests = tuple(found.digest for found in files.found.values() if found.digest)
@@ -140,7 +134,7 @@ async def test_a_version_is_found(files: Files) -> None:
 async def test_a_version_that_is_not_there(wanted: str | None, named: str, files: Files) -> None:
     """The error names the model and the version, or the alias."""
     files.register("1", None, None, "baseline")
-    with pytest.raises(ArtefactError, match=f"^ours has no version {named}$"):
+    with pytest.raises(UnjudgedError, match=f"^ours has no version {named}$"):
         await loader_of(files).find(wanted)
 
 
@@ -223,23 +217,60 @@ async def test_a_file_of_another_digest_is_refused_and_not_kept(files: Files) ->
     assert list((files.folder.parent / "models").iterdir()) == []
 
 
-async def test_a_file_that_vanishes_is_the_artefacts_fault(files: Files, tmp_path: Path) -> None:
+async def test_a_fault_of_the_disk_is_no_verdict(files: Files, tmp_path: Path) -> None:
     """The reason of the system is given."""
     version = files.pickle("3")
     loader = loader_of(files)
     kept = tmp_path / "models" / f"{version.digest}.pkl"
     kept.parent.mkdir()
     kept.mkdir()
-    with pytest.raises(ArtefactError, match=rf"^{kept.name}: Is a directory$"):
+    expected = rf"^cannot be loaded: {kept.name}: Is a directory$"
+    with pytest.raises(UnjudgedError, match=expected):
         await loader.load(version)
 
 
-async def test_a_load_that_takes_too_long_is_refused(files: Files) -> None:
+async def test_a_cache_that_cannot_be_written_is_no_verdict(files: Files, tmp_path: Path) -> None:
+    """A full disk, or rights that are missing, say nothing about a version."""
+    version = files.pickle("3")
+    (tmp_path / "models").write_text("no folder")
+    with pytest.raises(UnjudgedError, match=r"^cannot be loaded: models: File exists$"):
+        await loader_of(files).load(version)
+
+
+async def test_a_damaged_copy_is_replaced(files: Files, tmp_path: Path) -> None:
+    """A crash may have cut the file of the cache; the registry's file decides."""
+    version = files.pickle("3")
+    await loader_of(files).load(version)
+    kept = tmp_path / "models" / f"{version.digest}.pkl"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1])
+    model = await loader_of(files).load(version)
+    assert (model.digest, kept.read_bytes()) == (version.digest, whole)
+    assert files.downloads == ["3", "3"]
+
+
+async def test_a_load_that_takes_too_long_is_no_verdict(files: Files) -> None:
     """The setting that limits it is named."""
     version = files.pickle("3", Slow())
-    with pytest.raises(ArtefactError) as raised:
+    with pytest.raises(UnjudgedError) as raised:
         await loader_of(files, load_timeout_s=0.2).load(version)
     assert str(raised.value) == "was not proved within model.load_timeout_s = 0.2"
+
+
+async def test_attempts_pile_up_no_threads(files: Files) -> None:
+    """A thread cannot be ended, so the next attempt waits until it ends by itself."""
+    version = files.pickle("3", Slow())
+    loader = loader_of(files, load_timeout_s=0.2)
+    for expected in ("was not proved", "an earlier attempt has not ended", "an earlier attempt"):
+        with pytest.raises(UnjudgedError, match=expected):
+            await loader.load(version)
+
+    async def ended() -> bool:
+        with suppress(UnjudgedError):
+            await loader.load(version)
+        return len(files.downloads) > 3
+
+    await eventually(ended, 10, "a further attempt is made")
 
 
 async def test_threads_are_switched_often_during_a_load(files: Files) -> None:
@@ -250,81 +281,6 @@ async def test_threads_are_switched_often_during_a_load(files: Files) -> None:
     await loader_of(files, load_timeout_s=60).load(version)
     assert Slow.intervals == [pytest.approx(SWITCH_INTERVAL_S)]
     assert sys.getswitchinterval() == usual_s
-
-
-# --- the process that verifies ------------------------------------------------------------
-
-
-@pytest.fixture
-def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Interpreter:
-    """A process that has nothing to say against a file."""
-    interpreter = Interpreter(tmp_path / "bin", monkeypatch)
-    interpreter.does('test -f "$3"')
-    return interpreter
-
-
-async def test_a_new_file_is_verified_in_a_process(files: Files, interpreter: Interpreter) -> None:
-    """It gets file, digest and settings; a file of the cache is not verified again."""
-    digest = packaged().model.digest
-    version = files.register("3", PACKAGED, digest, "ml")
-    loader = loader_of(files, time_budget_ms=5000)
-    model = await loader.load(version)
-    assert (model.version, model.digest) == ("3", digest)
-    module, path, *rest = interpreter.arguments[1:]
-    assert interpreter.arguments[0] == "-m"
-    assert (module, Path(path).name, rest[0]) == ("volsvc.serving.candidate", "new.npz", digest)
-    settings = ModelSettings.model_validate_json(rest[1])
-    assert (settings.time_budget_ms, settings.name) == (5000, "ours")
-    await loader_of(files, time_budget_ms=5000).load(version)
-    assert interpreter.runs == 1
-
-
-async def test_a_digest_that_is_not_known_is_empty(files: Files, interpreter: Interpreter) -> None:
-    """The process then takes any digest."""
-    await loader_of(files, time_budget_ms=5000).load(files.register("3", PACKAGED))
-    assert interpreter.arguments[3] == ""
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("echo first >&2; echo mid >&2; echo is not finite >&2; exit 1", "is not finite"),
-        ("echo out; exit 3", "its proof ended by 3"),
-        ("kill -9 $$", "its proof ended by -9"),
-        (r"printf 'na\357ve\n' >&2; exit 1", "na\N{REPLACEMENT CHARACTER}ve"),
-    ],
-)
-async def test_a_file_that_the_process_refuses(
-    script: str, reason: str, files: Files, interpreter: Interpreter
-) -> None:
-    """The reason is the last line of its errors, or how it ended; the file is not kept."""
-    interpreter.does(script)
-    with pytest.raises(ArtefactError) as raised:
-        await loader_of(files).load(files.register("3", PACKAGED))
-    assert str(raised.value) == reason
-    assert list((files.folder.parent / "models").iterdir()) == []
-
-
-async def test_a_process_that_takes_too_long_is_ended(
-    files: Files, interpreter: Interpreter
-) -> None:
-    """The setting that limits it is named."""
-    interpreter.does("exec sleep 60")
-    with pytest.raises(ArtefactError, match=r"within model\.load_timeout_s = 0\.3$"):
-        await loader_of(files, load_timeout_s=0.3).load(files.register("3", PACKAGED))
-    interpreter.wait_for_end()
-
-
-async def test_a_pickle_that_is_not_allowed_is_not_opened(
-    files: Files, interpreter: Interpreter
-) -> None:
-    """Neither here nor in a process of its own."""
-    version = files.pickle("3", Slow())
-    loader = ModelLoader(ModelSettings(), files, ModelCache(files.folder.parent, "", ""))
-    Slow.intervals.clear()
-    with pytest.raises(ArtefactError, match="is a pickle"):
-        await loader.load(version)
-    assert (Slow.intervals, interpreter.runs) == ([], 0)
 
 
 # --- the registry -------------------------------------------------------------------------
@@ -358,7 +314,7 @@ async def test_the_last_good_model_is_recorded(files: Files) -> None:
     assert loader.last_good() is None
     files.pickle("3")
     loader = loader_of(files)
-    loader.remember(await loader.load(files.found["3"]), "9")
+    await loader.remember(await loader.load(files.found["3"]), "9")
     note = loader_of(files).last_good()
     assert note is not None
     assert (note.version, note.seen, note.digest) == ("3", "9", files.found["3"].digest)

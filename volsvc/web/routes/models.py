@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from volsvc.domain import format_time, parse_time
 from volsvc.models import Model
-from volsvc.serving.audit_log import AuditLog
+from volsvc.serving.audit_log import AuditLog, AuditLogError
 from volsvc.serving.model_choice import BASELINE, Serving
 from volsvc.web.problems import invalid_value
 from volsvc.web.request_body import read_body, without_mark
@@ -41,21 +42,30 @@ async def activate(request: web.Request) -> web.Response:
 async def rollback(request: web.Request) -> web.Response:
     """POST /models/rollback: activate the previous model."""
     services = request.app[SERVICES]
-    services.controller.rollback("rollback")
+    await services.controller.rollback("rollback")
     return json_response(_models_state(services))
 
 
 async def history(request: web.Request) -> web.Response:
     """GET /models/history: the newest changes; with `at`, the model that was active then."""
-    audit_log = request.app[SERVICES].audit_log
+    services = request.app[SERVICES]
     at = text_parameter(request, "at")
     limit = integer_parameter(request, "limit", DEFAULT_ENTRIES, MAX_ENTRIES)
-    # In a thread: the files are read and hashed as a whole, and may be long.
-    entries = await asyncio.to_thread(audit_log.newest, limit) if audit_log else []
-    answer: dict[str, Any] = {"ts": now_text(), "entries": entries}
-    if at is not None:
-        answer |= await _active_at(audit_log, at)
+    try:
+        entries = await _newest(services.audit_log, limit)
+        answer: dict[str, Any] = {"ts": now_text(), "entries": entries}
+        if at is not None:
+            answer |= await _active_at(services.audit_log, at)
+    except AuditLogError as error:
+        # The daemon itself reads the log at its start only.
+        services.health.report("journal", "degraded", str(error))
+        raise
     return json_response(answer)
+
+
+async def _newest(audit_log: AuditLog | None, limit: int) -> list[Mapping[str, Any]]:
+    # In a thread: the files are read and hashed as a whole, and may be long.
+    return await asyncio.to_thread(audit_log.newest, limit) if audit_log else []
 
 
 async def _active_at(audit_log: AuditLog | None, text: str) -> dict[str, Any]:
