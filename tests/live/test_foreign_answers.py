@@ -42,7 +42,9 @@ def test_a_message_of_another_form(message: Any) -> None:
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("body", [DEEP, b'{"result": ' + DEEP + b"}", b"\xff"])
+@pytest.mark.parametrize(
+    "body", [DEEP, b'{"result": ' + DEEP + b"}", b"\xff"], ids=["deep", "nested", "bytes"]
+)
 @pytest.mark.parametrize("venue", [Coinbase(), Kraken()], ids=["coinbase", "kraken"])
 def test_a_page_of_another_form(body: bytes, venue: Coinbase | Kraken) -> None:
     """Deep nesting exhausts no stack, and bytes need not be text."""

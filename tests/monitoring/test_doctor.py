@@ -46,7 +46,11 @@ async def test_a_broken_config_is_the_first_fault(tmp_path: Path) -> None:
     assert out.count("\n") == 2
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"checks": []}', b'{"checks": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"checks": []}', b'{"checks": {"a": 1}}'],
+    ids=["deep", "list", "number"],
+)
 async def test_another_program_at_the_address_is_a_finding(body: bytes, tmp_path: Path) -> None:
     """Whatever it answers."""
     async with scripted(Reply(body=body)) as script:

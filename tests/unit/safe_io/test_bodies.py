@@ -51,6 +51,7 @@ async def test_a_body_without_end_is_not_read_to_its_end() -> None:
         b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b"[" * 100_000,
     ],
+    ids=["empty", "page", "type", "list", "cut", "bytes", "deep", "deep and cut"],
 )
 def test_what_is_of_no_such_form_is_refused(body: bytes) -> None:
     """Also what is nested so deeply that it exhausts the stack."""
