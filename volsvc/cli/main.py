@@ -57,13 +57,7 @@ cli.add_typer(operations)
 
 def main() -> None:
     """Run a command; exit with 0, or 2 for a usage or configuration error, or 1 for a failure."""
-    # OpenMP's and BLAS's threads spin while they wait for a processor that others use: fits took
-    # fifty times as long. The variable is read when numpy and scikit-learn are imported, which
-    # commands do later, and by child processes.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # A name of a file need not be valid Unicode, and printing it must not fail.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare()
     # Not standalone: typer would print usage errors on several lines, and exit by itself. A number
     # that a command returns is its exit code.
     try:
@@ -88,6 +82,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare() -> None:
+    """Set what libraries read when they are imported, and make printing safe."""
+    # OpenMP's and BLAS's threads spin while they wait for a processor that others use: fits took
+    # fifty times as long. The variable is read when numpy and scikit-learn are imported, which
+    # commands do later, and by child processes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A name of a file need not be valid Unicode, and printing it must not fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(text: str, code: int) -> None:

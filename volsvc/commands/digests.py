@@ -25,7 +25,8 @@ from volsvc.models import (
 )
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
-from volsvc.sources.files import DAMAGE, open_raw, text_of
+from volsvc.sources.files import open_raw, text_of
+from volsvc.sources.lines import DAMAGE
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
