@@ -73,6 +73,9 @@ BROWSER_TESTS := $(BIN)/python -m pytest -q -n auto --dist loadgroup -c tests/br
   --rootdir=. --confcutdir=.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup
 
+.PHONY: install
+install: $(VENV)/.test ## Install the package and what its tests import into .venv
+
 .PHONY: test
 test: $(VENV)/.test kafka chromium prometheus ## Install what is needed, and run all but the long tests
 	$(BROWSER_TESTS) -m 'not long' tests/browser
@@ -128,7 +131,7 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
 .PHONY: demo
-demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in about four minutes, and record it
+demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in four to seven minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_LOGGING_LEVEL=ERROR MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
 	  PYTHONWARNINGS=ignore $(BIN)/python -m tests.demo $(ARGS)

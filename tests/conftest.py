@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.clock import loop_clock, pytest_asyncio_loop_factories
 from tests.made import generated
+from tests.needs import summarise
 from volsvc.config.settings import SHORT_NAMES
 
 __all__ = ["loop_clock", "pytest_asyncio_loop_factories"]
@@ -35,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Name each thing that the machine lacks once."""
+    report = yield
+    summarise(report)
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)

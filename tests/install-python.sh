@@ -25,6 +25,7 @@ with_uv() {
   UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_HTTP_TIMEOUT=180 "$python" -m uv pip install "$@"
 }
 
+echo "installing volsvc with its extras $extras: about a minute" >&2
 with_uv || {
   echo "uv could not install, so pip does" >&2
   "$python" -m pip install -q -c constraints.txt -e ".[$extras]"

@@ -57,14 +57,22 @@ NEEDS = {
 
 
 def need(*names: str) -> None:
-    """Skip the running test if the machine lacks one of these; in CI that fails it.
-
-    Every skip has the same place, so that pytest's summary has one line per thing that is missing.
-    """
+    """Skip the running test if the machine lacks one of these; in CI that fails it."""
     for reason in _missing(names):
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+def summarise(report: pytest.TestReport) -> None:
+    """Give a skip by `need` the same place as others, so that the summary has a line per need.
+
+    pytest says where the test is if a fixture has skipped it.
+    """
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _, _, reason = report.longrepr
+        if any(reason.endswith(_reason(name)) for name in NEEDS):
+            report.longrepr = (__file__, need.__code__.co_firstlineno, reason)
 
 
 def require(*names: str) -> None:
@@ -74,7 +82,11 @@ def require(*names: str) -> None:
 
 
 def _missing(names: Iterable[str]) -> Iterable[str]:
-    return (f"needs {name}: {NEEDS[name].get}" for name in names if not NEEDS[name].met)
+    return (_reason(name) for name in names if not NEEDS[name].met)
+
+
+def _reason(name: str) -> str:
+    return f"needs {name}: {NEEDS[name].get}"
 
 
 def chromium() -> str:

@@ -48,10 +48,15 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Itera
     """A daemon that has replayed a recording of three markets and is now idle."""
     settings = {"source": {"path": str(recording)}, "replay": {"speed": "max"}}
     with in_thread(tmp_path_factory.mktemp("var"), settings) as served:
-        with gzip.open(recording) as file:
-            rows = sum(1 for _ in file)
-        until(lambda: _replayed(served) == rows, 60, "the recording is replayed")
+        until_replayed(served, recording)
         yield served
+
+
+def until_replayed(served: Served, recording: Path) -> None:
+    """Wait until a daemon has replayed the whole of a recording."""
+    with gzip.open(recording) as file:
+        rows = sum(1 for _ in file)
+    until(lambda: _replayed(served) == rows, 60, "the recording is replayed")
 
 
 def _replayed(served: Served) -> float:

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Watched
+from tests.browser.conftest import Watched, until_replayed
 from tests.browser.served import Served, ServedHere, in_thread
 from tests.waiting import until
 from volsvc.web.auth.api_keys import new_key
@@ -365,6 +365,7 @@ def test_it_says_when_it_is_stale(tmp_path: Path, recording: Path, open_page: Op
     with in_thread(tmp_path, settings) as served:
         page = open_page(served.url).page
         ready(page)
+        until_replayed(served, recording)
         expect(page.locator("#connection")).to_have_text("Stale")
         expect(page.locator("#banner")).to_contain_text("quiet")
         expect(row_of(page, "BTC-USD").locator(".c-age")).to_contain_text("stale")

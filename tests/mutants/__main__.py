@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Collection
@@ -25,7 +26,16 @@ LEAST_PERCENT = 90.0
 
 def main() -> int:
     """Test mutants, show what survives, and return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _options()
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("interrupted; the verdicts so far are kept: go on with --survivors", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     failed = [
         package
         for package, modules in _chosen(options.what).items()
@@ -76,6 +86,8 @@ def _judge(package: str, modules: Collection[str], options: argparse.Namespace) 
         test(package, wanted, options.workers)
     listed = equivalents()
     tested = [one for one in verdicts(package) if not modules or one.mutant.module in modules]
+    if all(one.result.verdict == "not tested" for one in tested):
+        print(f"{package}: nothing is tested yet", file=sys.stderr)
     for one in unnoticed(tested, listed):
         print(entry(one) if options.toml else survivor(one))
     found, left = figures(tested, listed), list(needless(tested, listed.values()))

@@ -46,6 +46,7 @@ PACKAGES = {
             "tests/web/test_answers.py",
             "tests/web/test_pages.py",
             "tests/web/test_rate_limit.py",
+            "tests/web/test_validators.py",
         ),
         # It takes a minute to fail, and is about neither keys nor caches.
         ("tests/web/test_answers.py::test_draining_finishes_what_is_in_flight",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,24 @@ def test_what_lacks_skips_a_test_with_the_way_to_get_it(name: str) -> None:
     """A test whose program is missing is skipped; the reason says how to install it."""
     with pytest.raises(pytest.skip.Exception, match="apt-get install"):
         need(name)
+
+
+def test_a_missing_broker_is_one_line_of_the_summary(tmp_path: Path) -> None:
+    """However many tests are skipped for it, and though a fixture skips them."""
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    command = [sys.executable, "-m", "pytest", "-n0", "-m", "not long", "tests/kafka/test_bus.py"]
+    done = subprocess.run(
+        [*command, "tests/kafka/test_restore.py"],
+        cwd=ROOT,
+        env={**environment, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert done.returncode == 0
+    assert len(lines) == 1, done.stdout
+    assert "needs a Kafka broker: apt-get install default-jre-headless maven" in lines[0]
 
 
 @pytest.mark.usefixtures("bare")

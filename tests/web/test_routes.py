@@ -313,14 +313,14 @@ async def test_metrics(service: Client) -> None:
     """Requests are counted by route template and not by path, predictions by outcome."""
     await predict(service, rows=[ROW] * 3)
     await predict(service, rows=[])
-    await get(service, "/no/such/path/4711")
+    await get(service, "/no/such/path-of-mine")
     async with service.get("/metrics") as response:
         assert response.content_type == "text/plain"
         text = await response.text()
     assert 'volsvc_predictions_total{outcome="ok",variant="baseline"} 3.0' in text
     assert 'volsvc_predictions_total{outcome="invalid",variant="baseline"} 1.0' in text
     assert 'http_route="__unmatched__"' in text
-    assert "4711" not in text
+    assert "path-of-mine" not in text
     assert 'volsvc_model_info{variant="baseline",version="2"} 1.0' in text
     assert metric_sum(text, "volsvc_fallback_active") == 0
     for name in ("volsvc_kafka_rebalances_total", "volsvc_ticks_rejected_total"):
