@@ -19,13 +19,11 @@ from volsvc.sources.live.rest import RestClient
 from volsvc.sources.live.venue import parsed
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
-KRAKEN_ROW = ["1", "1", 1762795433.9, {"not": "hashable"}, "l", "", 1]
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        {"type": ["ticker"], "product_id": "BTC-USD"},
         {"type": "subscriptions", "channels": [{"name": "ticker", "product_ids": 5}]},
         {
             "channel": "subscriptions",
@@ -52,13 +50,6 @@ def test_a_page_of_another_form(body: bytes, venue: Coinbase | Kraken) -> None:
         parsed(venue.parse_trades, "BTC-USD", body)
     with pytest.raises(InvalidTickError):
         parsed(Coinbase().parse_candles, body)
-
-
-def test_a_trade_of_another_form() -> None:
-    """Its side may be an object."""
-    body = json.dumps({"error": [], "result": {"XBTUSD": [KRAKEN_ROW]}}).encode()
-    with pytest.raises(InvalidTickError, match="has another form"):
-        parsed(Kraken().parse_trades, "BTC-USD", body)
 
 
 async def test_a_long_page_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

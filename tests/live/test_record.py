@@ -34,7 +34,7 @@ def written(path: Path, rows: list[SourceRow]) -> list[Tick]:
 
 def good_ticks(path: Path) -> list[Tick]:
     """Return the ticks of a file, of which only the last row may be invalid."""
-    rows = list(Recording(path, None).rows())
+    rows = [row for row in Recording(path, None).rows() if row.tick is not None]
     assert all(isinstance(row.tick, Tick) for row in rows[:-1])
     return [row.tick for row in rows if isinstance(row.tick, Tick)]
 
