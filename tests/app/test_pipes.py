@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import signal
 import subprocess
@@ -28,15 +29,17 @@ def cat(path: Path) -> Iterator[IO[bytes]]:
         yield process.stdout
 
 
-async def test_features_and_digests_of_a_pipe(recording: Path, tmp_path: Path) -> None:
+async def test_features_and_digests_of_a_pipe(minutes: Path, tmp_path: Path) -> None:
     """They are those of the file, compressed as it is; digests take a second pass."""
-    rows, digests = features(recording, "csv")
-    with cat(recording) as pipe:
+    rows, digests = features(minutes, "csv")
+    packed = tmp_path / "ticks.ndjson.gz"
+    packed.write_bytes(gzip.compress(minutes.read_bytes()))
+    with cat(packed) as pipe:
         code, _, err = await command("features", "-", "--out", "f.csv", cwd=tmp_path, stdin=pipe)
     assert code == 0, err
     assert (tmp_path / "f.csv").read_bytes() == rows.read_bytes()
     out = ("--out", "g.csv", "--digests", "d.ndjson")
-    with cat(recording) as pipe:
+    with cat(packed) as pipe:
         code, _, err = await command("features", "-", *out, cwd=tmp_path, stdin=pipe)
     assert code == 0, err
     assert (tmp_path / "d.ndjson").read_bytes() == digests.read_bytes()

@@ -54,7 +54,7 @@ async def test_first_run(tmp_path: Path) -> None:
         assert await daemon.stop() == 0
 
 
-@pytest.mark.parametrize("speed", ["max", "30"])
+@pytest.mark.parametrize("speed", ["max", pytest.param("30", marks=pytest.mark.long)])
 @pytest.mark.parametrize("path", TEN_MINUTES)
 async def test_published_features_equal_the_command(path: Path, speed: str, tmp_path: Path) -> None:
     """The daemon publishes the rows that `volsvc features` writes, to the last bit."""

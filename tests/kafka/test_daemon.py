@@ -91,6 +91,7 @@ async def test_same_features_as_the_command(
     assert set(records) <= set(wanted)
 
 
+@pytest.mark.long
 async def test_stop_and_restart(broker: Broker, recording: Path, tmp_path: Path) -> None:
     """A stop at full speed and a restart neither lose nor duplicate a tick."""
     wanted = list(expected(recording).values())
@@ -214,7 +215,9 @@ async def test_the_replay_command(broker: Broker, recording: Path, tmp_path: Pat
     await assert_each_tick_once(broker, name, wanted)
 
 
-@pytest.mark.parametrize("how", ["never there", "killed", "hanging"])
+@pytest.mark.parametrize(
+    "how", ["never there", pytest.param("killed", marks=pytest.mark.long), "hanging"]
+)
 async def test_stop_while_the_broker_is_away(
     how: str, own_broker: Broker, recording: Path, tmp_path: Path
 ) -> None:

@@ -160,7 +160,13 @@ HARMLESS_FAULTS = tuple(
 )
 
 
-@pytest.mark.parametrize("faults", [(), HARMLESS_FAULTS], ids=["good venue", "bad venue"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param((), id="good venue", marks=pytest.mark.long),
+        pytest.param(HARMLESS_FAULTS, id="bad venue"),
+    ],
+)
 async def test_digests(
     faults: Sequence[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ async def test_a_recording_against_the_packaged_reference(ticks: Path, tmp_path:
     assert (code, "--current" in error) == (2, True)
 
 
+@pytest.mark.long
 async def test_a_report_is_self_contained(tmp_path: Path) -> None:
     """The page loads nothing from elsewhere, and its policy forbids it."""
     rng = np.random.default_rng(2)

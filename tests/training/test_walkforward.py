@@ -206,6 +206,7 @@ def test_too_few_rows_are_an_error(panel: list[Minutes], kept: int) -> None:
         fit_head(rows, 60.0, SPEC)
 
 
+@pytest.mark.long
 def test_too_little_data_is_an_error(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
