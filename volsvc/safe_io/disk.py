@@ -26,8 +26,9 @@ def replacing(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     # The name keeps its ending, which selects format and compression.
     part = target.with_name(f".{os.urandom(4).hex()}.{target.name}")
     try:
-        _create(part, mode, target)
+        final = _create(part, mode, target)
         yield part
+        part.chmod(final)
         put_in_place(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -50,7 +51,8 @@ def put_in_place(part: Path, target: Path) -> None:
         _sync(target.parent)
 
 
-def _create(part: Path, mode: int, like: Path) -> None:
+def _create(part: Path, mode: int, like: Path) -> int:
+    """Create a file with the owner of another; return the permissions that it is to have."""
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -58,7 +60,10 @@ def _create(part: Path, mode: int, like: Path) -> None:
             # Refused to all but root: the owner would be locked out of a file that changes hands.
             if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
                 os.fchown(descriptor, old.st_uid, old.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+            # Never more open than the old one, yet its owner has to write it first.
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode) | stat.S_IWUSR)
+            return stat.S_IMODE(old.st_mode)
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
 
