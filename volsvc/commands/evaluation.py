@@ -168,6 +168,13 @@ def _fit_before(start: int, title: str, panel: Sequence[Minutes], spec: FitSpec)
     return MlModel(fitted.parameters, "walk-forward", f"{start}")
 
 
+def _processors() -> int:
+    """Return the number of processors that this process may use; of the machine's on macOS."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _walk(
     panel: Sequence[Minutes],
     spans: Sequence[Fold],
@@ -179,7 +186,7 @@ def _walk(
     done = 0
     with (
         progress_bar("walking forward", lambda: done / len(panel)) as advance,
-        ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(panel))) as pool_of_processes,
+        ProcessPoolExecutor(min(_processors(), len(panel))) as pool_of_processes,
     ):
         walk = partial(walk_forward, spans=spans, models=models, anchors=anchors)
         for of_symbol in pool_of_processes.map(walk, panel):
