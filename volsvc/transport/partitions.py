@@ -1,14 +1,25 @@
-"""The name of a log of ticks, in which states have their offsets, and the error if it changes."""
+"""The name of a log of ticks, in which states have their offsets, and the errors if it changes."""
 
 from __future__ import annotations
 
 from volsvc.config.kafka import KafkaSettings
-from volsvc.domain import BusError
+from volsvc.domain import BusError, BusUnavailableError
 
 
 def log_name(topic: str, partitions: int) -> str:
     """Return the name of a log, such as `ticks.raw/6`: offsets of another one say nothing of it."""
     return f"{topic}/{partitions}"
+
+
+def check_added(topic: str, known: int, partitions: int) -> None:
+    """Raise BusUnavailableError if a client knows of more partitions than were looked up.
+
+    The part then starts again and looks them up. `known` is the number in the metadata that a
+    client refreshes by itself, so that this costs no request; it may be older than `partitions`,
+    hence only more of them are news.
+    """
+    if known > partitions:
+        raise BusUnavailableError(f"{topic} has more partitions than {partitions}")
 
 
 def changed_partitions(settings: KafkaSettings, detail: str) -> BusError:

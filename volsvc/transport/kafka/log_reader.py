@@ -18,6 +18,7 @@ from volsvc.transport.bus import BusEvents, Record
 from volsvc.transport.kafka.client import TRANSIENT_ERRORS, client_options, close_quietly
 from volsvc.transport.kafka.message import to_record
 from volsvc.transport.kafka.progress import StallDetector
+from volsvc.transport.partitions import check_added
 
 POLL_MS = 500
 FETCH_BYTES = 8 * 1024 * 1024
@@ -132,7 +133,8 @@ class KafkaLogReader:
             self._events.connected("replica", True, "")
             while not closing.is_set():
                 batch = await _poll(consumer)
-                _check_partitions(consumer, topic, partitions)
+                # Records of a new partition would be missed without a word.
+                check_added(topic, len(consumer.partitions_for_topic(topic) or ()), partitions)
                 yield batch
                 if batch:
                     stall_detector.progressed()
@@ -186,14 +188,6 @@ class KafkaLogReader:
                 await consumer.beginning_offsets(partitions),
                 await consumer.end_offsets(partitions),
             )
-
-
-def _check_partitions(consumer: AIOKafkaConsumer, topic: str, partitions: int) -> None:
-    # Of the metadata that the client refreshes by itself. Records of a new partition would be
-    # missed without a word; a new start looks the partitions up.
-    known = consumer.partitions_for_topic(topic) or ()
-    if len(known) > partitions:
-        raise BusUnavailableError(f"{topic} has more partitions than {partitions}")
 
 
 def _check_time(deadline: float) -> None:

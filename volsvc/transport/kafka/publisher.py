@@ -20,6 +20,7 @@ from volsvc.transport.kafka.client import (
     close_quietly,
     with_retries,
 )
+from volsvc.transport.partitions import check_added
 
 MAX_BATCH_BYTES = 512 * 1024
 # Without an acknowledgement for this long, the broker counts as away.
@@ -49,7 +50,7 @@ class KafkaPublisher:
         async with self._locks.setdefault(topic, asyncio.Lock()):
             producer = await self._producer(topic)
             try:
-                await _check_partitions(producer, topic, partitions)
+                check_added(topic, len(await producer.partitions_for(topic)), partitions)
                 return await self._send(producer, topic, records, partitions)
             except TRANSIENT_ERRORS as error:
                 # This producer might still deliver what the caller finds missing and sends again,
@@ -117,14 +118,6 @@ class KafkaPublisher:
         producers = list(self._producers.values())
         self._producers.clear()
         await asyncio.gather(*map(_abort, producers))
-
-
-async def _check_partitions(producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
-    """Raise BusUnavailableError if the topic has more partitions, so that they are looked up."""
-    # Of the metadata that the client refreshes by itself, so this costs no request. They may be
-    # older than `partitions`, hence only more of them are news.
-    if len(await producer.partitions_for(topic)) > partitions:
-        raise BusUnavailableError(f"{topic} has more partitions than {partitions}")
 
 
 @lru_cache(maxsize=65_536)
