@@ -67,10 +67,7 @@ linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that
 	sh tests/deploy/tools/install.sh .cache/lint $(BIN)/python
 	@touch $@
 
-# The browser's driver and pytest-asyncio do not share a process. The number of workers, and which
-# tests stay together on one: tests/conftest.py.
-BROWSER_TESTS := $(BIN)/python -m pytest -q -n auto --dist loadgroup -c tests/browser/pytest.ini \
-  --rootdir=. --confcutdir=.
+# The number of workers, and which tests stay together on one: tests/conftest.py.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: install
@@ -78,17 +75,14 @@ install: $(VENV)/.test ## Install the package and what its tests import into .ve
 
 .PHONY: test
 test: $(VENV)/.test kafka chromium prometheus ## Install what is needed, and run all but the long tests
-	$(BROWSER_TESTS) -m 'not long' tests/browser
 	$(TESTS) -m 'not long' $(ARGS)
 
 .PHONY: test-rest
 test-rest: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long tests, which make test leaves out
-	$(BROWSER_TESTS) -m long tests/browser
 	$(TESTS) -m long $(ARGS)
 
 .PHONY: test-all
 test-all: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run every test
-	$(BROWSER_TESTS) tests/browser
 	$(TESTS) $(ARGS)
 
 .PHONY: monitoring

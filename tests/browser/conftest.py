@@ -15,9 +15,7 @@ from tests.daemon import metric_sum
 from tests.made import generated
 from tests.needs import chromium
 from tests.waiting import until
-from volsvc.telemetry.logs import configure_logs
 
-configure_logs("warning", "console")
 # As long as a busy machine may take; what is slow by itself is seen by benchmarks.
 expect.set_options(timeout=120_000)
 
@@ -27,7 +25,9 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(scope="session")
+# For a module: while the driver runs, its event loop is that of the thread, and no asynchronous
+# test of another module could run in this process.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, without a profile."""
     program = chromium()

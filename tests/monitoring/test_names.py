@@ -8,12 +8,13 @@ import subprocess
 from pathlib import Path
 
 import aiohttp
-import pytest
+import pytest_asyncio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.monitoring import metrics_doc
 from tests.needs import need
+from tests.web.conftest import in_its_loop
 from volsvc.monitoring.dashboards import read_dashboards
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -39,7 +40,7 @@ def named(*texts: str) -> set[str]:
     return {SUFFIX.sub("", name) for text in texts for name in NAME.findall(text)}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def scraped(service: aiohttp.ClientSession) -> set[str]:
     """Return the families of a live scrape; a counter has the name of its series."""
     async with service.get("/metrics") as response:
@@ -50,6 +51,7 @@ async def scraped(service: aiohttp.ClientSession) -> set[str]:
     return names
 
 
+@in_its_loop
 async def test_rules_and_dashboards_name_existing_metrics(scraped: set[str]) -> None:
     """Every metric of an alert or a panel is exported."""
     rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
@@ -58,6 +60,7 @@ async def test_rules_and_dashboards_name_existing_metrics(scraped: set[str]) -> 
     assert named(*queries()) - scraped == set()
 
 
+@in_its_loop
 async def test_docs_name_every_metric(scraped: set[str]) -> None:
     """docs/metrics.md has every metric of a live scrape and no other."""
     text = metrics_doc.FILE.read_text()

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,18 +16,26 @@ from volsvc.config.settings import load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.web.server.fast_path import FastPath, KnownHead
 
+in_its_loop = pytest.mark.asyncio(loop_scope="module")
 LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 1, "port": 0}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def service(
-    minutes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    minutes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a daemon that has replayed the recording."""
-    monkeypatch.chdir(tmp_path)
-    replay = {"source": {"path": str(minutes)}, "replay": {"speed": "max"}}
-    model = {"model": {"variant": "baseline"}}
-    daemon = Daemon(load_settings(None, {**replay, **model, "http": LIMITS}))
+    """A client of a daemon that has replayed the recording; the tests of a module share it.
+
+    They run in its event loop: `@in_its_loop`, or `pytestmark = in_its_loop`.
+    """
+    given: dict[str, dict[str, Any]] = {
+        "source": {"path": str(minutes)},
+        "replay": {"speed": "max"},
+        "service": {"data_dir": str(tmp_path_factory.mktemp("var"))},
+        "model": {"variant": "baseline"},
+        "http": LIMITS,
+    }
+    daemon = Daemon(load_settings(None, given))
     stop, url = asyncio.Event(), asyncio.get_running_loop().create_future()
     run = asyncio.create_task(daemon.run(stop, url.set_result))
     async with aiohttp.ClientSession(await url) as client:

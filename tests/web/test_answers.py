@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.daemon import eventually
+from tests.web.conftest import in_its_loop
 from tests.web.serving import ROW, exchange, serving, status_of
 from volsvc.web.admission import MAX_BATCHES, Gate
 from volsvc.web.problem_types import PROBLEM_TYPES
@@ -26,6 +27,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@in_its_loop
 async def test_lenient(service: Client) -> None:
     """A lenient request gets null and an error per invalid row, and forecasts of the others."""
     rows = [ROW, {**ROW, "ret_std": -1}, {**ROW, "n": 49}, {"n": 1}, {**ROW, "features": {"x": 1}}]
@@ -197,6 +199,7 @@ def test_a_flood_does_not_starve_itself() -> None:
     assert served >= 100 * 10
 
 
+@in_its_loop
 async def test_freshness(service: Client) -> None:
     """A matching If-None-Match gets 304 without a body; data older than max_age gets 503."""
     for path in ("/latest/BTC-USD", "/latest"):
@@ -220,6 +223,7 @@ async def test_freshness(service: Client) -> None:
                 assert response.status == 422, text
 
 
+@in_its_loop
 async def test_long_answers_take_turns(service: Client) -> None:
     """Many long answers do not delay a short one."""
     base = service._base_url
@@ -240,6 +244,7 @@ async def test_long_answers_take_turns(service: Client) -> None:
         writer.close()
 
 
+@in_its_loop
 async def test_a_parameter_is_given_once(service: Client) -> None:
     """A query parameter given twice is refused with 422 and a pointer to it."""
     for path, name, value in (
@@ -259,6 +264,7 @@ async def test_a_parameter_is_given_once(service: Client) -> None:
         assert error == {"pointer": f"#/{name}", "detail": "must be given once, not 2 times"}
 
 
+@in_its_loop
 async def test_compression_where_it_pays(service: Client) -> None:
     """Long answers are compressed for clients that accept gzip; short ones never are."""
     plain: dict[str, str] = {}
@@ -303,6 +309,7 @@ async def test_other_sites_may_call_only_when_configured() -> None:
             assert response.status == 405
 
 
+@in_its_loop
 async def test_pages_are_locked_down(service: Client) -> None:
     """Pages allow only their own files, and no framing."""
     for path in ("/docs", "/docs/assets/start.js", "/", "/assets/main.js"):
@@ -316,6 +323,7 @@ async def test_pages_are_locked_down(service: Client) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@in_its_loop
 async def test_each_problem_is_explained(service: Client) -> None:
     """The type of every problem links to its title, status and remedy."""
     for slug, problem_type in PROBLEM_TYPES.items():

@@ -8,7 +8,10 @@ import aiohttp
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.web.conftest import in_its_loop
 from tests.web.test_routes import get, predict
+
+pytestmark = in_its_loop
 
 Client = aiohttp.ClientSession
 ROW = {"ret_mean": 0.0, "ret_std": 3e-5, "n": 49, "span_s": 10.0}

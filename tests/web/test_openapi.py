@@ -18,6 +18,7 @@ from openapi_spec_validator import validate as validate_openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests.web.conftest import in_its_loop
 from tests.web.test_auth import entry
 from volsvc.config.settings import load_settings
 from volsvc.daemon.daemon import Daemon
@@ -96,6 +97,7 @@ def test_times_are_declared() -> None:
     assert schemas["LatestResponse"]["properties"]["as_of"]["format"] == "date-time"
 
 
+@in_its_loop
 async def test_examples_work(service: aiohttp.ClientSession) -> None:
     """Every example request gets an answer that matches the document."""
     # A model to roll back to.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.web.conftest import in_its_loop
 from volsvc.monitoring.spec import read_spec
 from volsvc.web.routes.pages import STATIC
 
@@ -22,6 +23,7 @@ def links_of(text: str) -> set[str]:
     return set(found)
 
 
+@in_its_loop
 async def test_it_is_whole_and_small(service: aiohttp.ClientSession) -> None:
     """Every file is served and used, and together they are below 150 kB compressed."""
     links, sizes, todo = set[str](), dict[str, int](), {"/"}

@@ -13,7 +13,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate as validate_openapi
 
 from tests.daemon import metric_sum
+from tests.web.conftest import in_its_loop
 from volsvc.domain import parse_time
+
+pytestmark = in_its_loop
 
 ROW = {"ret_mean": 0.05, "ret_std": 0.01, "n": 50}
 GETS = (
@@ -311,14 +314,22 @@ async def test_docs_load_nothing_from_elsewhere(service: Client) -> None:
 
 async def test_metrics(service: Client) -> None:
     """Requests are counted by route template and not by path, predictions by outcome."""
+
+    def predictions(text: str, outcome: str) -> float:
+        return metric_sum(
+            text, f'volsvc_predictions_total{{outcome="{outcome}",variant="baseline"}}'
+        )
+
+    async with service.get("/metrics") as response:
+        earlier = await response.text()
     await predict(service, rows=[ROW] * 3)
     await predict(service, rows=[])
     await get(service, "/no/such/path-of-mine")
     async with service.get("/metrics") as response:
         assert response.content_type == "text/plain"
         text = await response.text()
-    assert 'volsvc_predictions_total{outcome="ok",variant="baseline"} 3.0' in text
-    assert 'volsvc_predictions_total{outcome="invalid",variant="baseline"} 1.0' in text
+    for outcome, rows in (("ok", 3), ("invalid", 1)):
+        assert predictions(text, outcome) - predictions(earlier, outcome) == rows
     assert 'http_route="__unmatched__"' in text
     assert "path-of-mine" not in text
     assert 'volsvc_model_info{variant="baseline",version="2"} 1.0' in text

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.sse import Reader, ReceivedEvent
+from tests.web.conftest import in_its_loop
 from tests.web.serving import serving
 from volsvc.domain import FeatureRow, Prediction, Quality, Snapshot
 from volsvc.pipeline import event_hub as streams
@@ -212,6 +213,7 @@ async def test_an_overflow_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not subscriber.take_dropped().total
 
 
+@in_its_loop
 async def test_real_forecasts_stream(service: aiohttp.ClientSession) -> None:
     """The snapshot of a stream equals /latest for a replayed market."""
     (event,) = await read(service, 1, params={"limit": "1", "symbols": "BTC-USD"})

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.variations import SNAPSHOT, variations
+from tests.web.conftest import in_its_loop
 from tests.web.serving import serving
 from tests.web.test_fast_path import RawAnswer, RawClient, parts_of, request, talking
 from volsvc.domain import NS
@@ -199,6 +200,7 @@ async def test_an_answer_that_is_too_old_is_not_confirmed() -> None:
                     assert response.status == status
 
 
+@in_its_loop
 async def test_only_answers_with_a_tag_are_confirmed(service: aiohttp.ClientSession) -> None:
     """Routes whose answers change without a tag are not stored by caches, and never get 304."""
     names = {"symbol": "BTC-USD", "slug": "not-found", "name": "main.js"}
@@ -220,6 +222,7 @@ async def test_only_answers_with_a_tag_are_confirmed(service: aiohttp.ClientSess
                 assert response.status == status, (path, given)
 
 
+@in_its_loop
 async def test_each_file_has_a_tag_of_its_own(service: aiohttp.ClientSession) -> None:
     """Only the tag of the same file gets 304, with gzip or without; no two files share one."""
     tags: dict[str, str] = {}

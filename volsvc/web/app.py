@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 from aiohttp import web
 
 from volsvc.web.admission import GATE, TURNS, WORKERS, Gate, Turns, Workers
 from volsvc.web.openapi.route import Route
 from volsvc.web.openapi.routes import ROUTES, document
-from volsvc.web.routes.pages import OPENAPI_JSON, STATIC_FILES, StaticFiles
+from volsvc.web.routes.pages import OPEN_API, STATIC_FILES, OpenApi, StaticFiles
 from volsvc.web.server.fast_path import FAST_PATH, FastPath
 from volsvc.web.server.middleware import Middleware
 from volsvc.web.server.rules import RequestRules
@@ -30,7 +29,7 @@ def create_app(services: Services) -> web.Application:
     app[TURNS] = Turns()
     app.on_cleanup.append(_close_workers)
     app[STATIC_FILES] = StaticFiles()
-    app[OPENAPI_JSON] = msgspec.json.encode(document())
+    app[OPEN_API] = OpenApi(document)
     app.add_routes([_definition(route) for route in ROUTES])
     return app
 
