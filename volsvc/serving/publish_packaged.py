@@ -102,12 +102,11 @@ async def _run(uri: str, name: str) -> tuple[int, str]:
         return 1, f"no answer within {TIMEOUT_S:g} s"
     finally:
         # Also when the daemon stops meanwhile: a child would outlive it.
-        if process.returncode is None:
-            process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(END_S):
-                    await process.wait()
+        for end in (process.terminate, process.kill):
             if process.returncode is None:
-                process.kill()
+                end()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(END_S):
+                        await process.wait()
     code = process.returncode or 0
     return code, (out if code == 0 else err).decode(errors="replace")
