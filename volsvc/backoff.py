@@ -1,4 +1,4 @@
-"""Waits before another attempt, and the origin of a cancellation."""
+"""Waits before another attempt, the origin of a cancellation, and what is done after one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import random
 import re
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 _SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
@@ -56,3 +58,21 @@ def asked_to_end() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def ends_within(closing: Awaitable[Any], limit_s: float) -> bool:
+    """Await `closing`, and return true; cancel it after `limit_s`, and return false.
+
+    For what a task does at its end, also if it ends cancelled: before Python 3.11.3
+    `asyncio.timeout` raises CancelledError there, and the rest of the end does not take place
+    (https://github.com/python/cpython/issues/102780). Raises what `closing` raises.
+    """
+    task = asyncio.ensure_future(closing)
+    try:
+        await asyncio.wait({task}, timeout=limit_s)
+    finally:
+        # It may take its time to end; nobody waits for that.
+        ended = not task.cancel()
+    if ended and not task.cancelled():
+        task.result()
+    return ended

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from volsvc.backoff import ends_within
 from volsvc.config.settings import Settings
 from volsvc.domain import VolsvcError
 from volsvc.domain.extras import needs_extra
@@ -105,8 +106,6 @@ async def _run(uri: str, name: str) -> tuple[int, str]:
         for end in (process.terminate, process.kill):
             if process.returncode is None:
                 end()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(END_S):
-                        await process.wait()
+                await ends_within(process.wait(), END_S)
     code = process.returncode or 0
     return code, (out if code == 0 else err).decode(errors="replace")

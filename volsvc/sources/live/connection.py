@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import aiohttp
 
-from volsvc.backoff import Backoff
+from volsvc.backoff import Backoff, ends_within
 from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import NS, FeedError, InvalidTickError
 from volsvc.sources.base import FeedEvents
@@ -120,9 +119,7 @@ class Connection:
 async def _close(socket: aiohttp.ClientWebSocketResponse) -> None:
     # aiohttp's own timeout starts anew with every message, so a venue that keeps sending and does
     # not answer the close frame would block us for ever.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await socket.close()
+    await ends_within(socket.close(), CLOSE_TIMEOUT_S)
 
 
 class _MessageReader:

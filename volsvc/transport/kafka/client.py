@@ -15,7 +15,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from volsvc.backoff import Backoff, asked_to_end
+from volsvc.backoff import Backoff, asked_to_end, ends_within
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusError
 from volsvc.telemetry.logs import get_logger
@@ -108,11 +108,9 @@ async def cancel_on(event: asyncio.Event, work: Awaitable[T]) -> T | None:
 async def close_quietly(closing: Awaitable[Any]) -> None:
     """Await the closing of a client, for `CLOSE_S` at most, and log its errors."""
     try:
-        async with asyncio.timeout(CLOSE_S):
-            await closing
-    except asyncio.CancelledError:
-        # The client's own tasks may end cancelled; that is no request to end this one.
-        if asked_to_end():
-            raise
+        ended = await ends_within(closing, CLOSE_S)
     except Exception as error:  # noqa: BLE001
         log.debug("kafka_client_left", error=repr(error))
+    else:
+        if not ended:
+            log.debug("kafka_client_left", error=f"not closed in {CLOSE_S:g} s")
