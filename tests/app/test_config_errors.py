@@ -19,6 +19,7 @@ MISTAKES = {
     "[features]\nwindow_size = 1": "features.window_size = 1",
     "replay = ": "is not valid TOML",
     "[service]\nroles = ['producer']": "bus.transport = 'memory'",
+    "[model]\ntracking_uri = 'http://me:hush@h'": "model.tracking_uri = 'http://(hidden)@h'",
 }
 
 DRIFT = ("drift", "--reference", "a.csv", "--current", "a.csv", "--start", "nonsense")

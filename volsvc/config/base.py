@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 
@@ -15,6 +23,19 @@ def split_list(value: object) -> object:
     return value
 
 
+def has_password(address: str) -> bool:
+    """Return True if an address holds a user or a password."""
+    return "@" in re.split("[/?#]", address.partition("://")[2])[0]
+
+
+def _without_password(address: str) -> str:
+    # Addresses appear in logs, /health and `volsvc config`.
+    if has_password(address):
+        raise ValueError("must hold no user and password")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_password)]
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)]
 
 

@@ -6,12 +6,14 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
+from volsvc.config.base import Address
+
 # Kinds of sources that are venues, not recordings.
 VenueName = Literal["coinbase", "kraken"]
 LIVE_KINDS = frozenset(get_args(VenueName))
 
-WebSocketUrl = Annotated[str, Field(pattern=r"^(wss?://[^/@\s]+.*)?$")]
-RestUrl = Annotated[str, Field(pattern=r"^(https?://[^/@\s]+.*)?$")]
+WebSocketUrl = Annotated[Address, Field(pattern=r"^(wss?://[^/@\s]+.*)?$")]
+RestUrl = Annotated[Address, Field(pattern=r"^(https?://[^/@\s]+.*)?$")]
 
 
 class LiveSourceSettings(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
-from volsvc.config.base import Section, Texts
+from volsvc.config.base import Section, Texts, has_password
 
 
 class ModelSettings(Section):
@@ -54,7 +54,7 @@ class ModelSettings(Section):
     @classmethod
     def _without_password(cls, uri: str) -> str:
         # The address appears in logs, /health and `volsvc config`.
-        if "@" in uri.partition("://")[2].partition("/")[0]:
+        if has_password(uri):
             raise ValueError(
                 "must hold no user and password; set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD in the environment"

@@ -6,6 +6,20 @@ both as text that cannot be encoded, so each is replaced where it comes in.
 
 from __future__ import annotations
 
+import re
+
+# A user and a password in an address, and what a query calls a token, a key or the like.
+_SECRETS = (
+    (re.compile(r"(?<=://)[^\s'\"<>]*@"), "(hidden)@"),
+    (
+        re.compile(
+            r"([?&][\w.-]*(?:auth|credential|key|pass|secret|sig|token)[\w.-]*=)[^&\s'\"<>]+",
+            re.IGNORECASE,
+        ),
+        r"\1(hidden)",
+    ),
+)
+
 
 def shown(value: object, most: int = 60) -> str:
     """Return a value for an error text: printable, on one line, at most `most` characters."""
@@ -22,8 +36,20 @@ def plain_text(value: object, most: int) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def without_secrets(text: str) -> str:
+    """Return a text with the passwords and keys of its addresses hidden."""
+    if "://" in text:
+        for pattern, shown_instead in _SECRETS:
+            text = pattern.sub(shown_instead, text)
+    return text
+
+
 def one_line(text: str, most: int = 2_000) -> str:
-    """Return a text with its control characters escaped, cut to about `most` characters."""
+    """Return a text for logs and terminals, cut to about `most` characters.
+
+    Its control characters are escaped, and the secrets of addresses are hidden.
+    """
+    text = without_secrets(text)
     if len(text) > most:
         text = f"{text[:most]}... ({len(text)} characters)"
     if text.isprintable():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from volsvc.domain.texts import without_secrets
+
 Status = Literal["ok", "degraded", "fail"]
 
 _ORDER: tuple[Status, ...] = ("ok", "degraded", "fail")
@@ -45,7 +47,7 @@ class Health:
     def report(self, part: str, status: Status, detail: str = "") -> bool:
         """Set the check of a part; return true if its status changed."""
         before = self.checks.get(part)
-        self.checks[part] = Check(status, detail)
+        self.checks[part] = Check(status, without_secrets(detail))
         return before is None or before.status != status
 
     @property

@@ -146,3 +146,20 @@ def test_heartbeats_fit_into_the_session() -> None:
     kafka = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 1_500}
     with pytest.raises(SettingsError, match=r"heartbeat_interval_ms = 1500: .*half.*2000"):
         load_settings(None, {"kafka": kafka})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "scheme"),
+    [
+        ("source", "ws_url", "wss"),
+        ("source", "rest_url", "https"),
+        ("model", "tracking_uri", "http"),
+        ("tracing", "endpoint", "http"),
+    ],
+)
+def test_addresses_hold_no_password(section: str, key: str, scheme: str) -> None:
+    """Addresses are printed; `@` in a path is none."""
+    for address in (f"{scheme}://u:hush@host/x", f"{scheme}://hush@host"):
+        with pytest.raises(SettingsError, match=f"{section}.{key}.*no user and password"):
+            load_settings(None, {section: {key: address}})
+    load_settings(None, {section: {key: f"{scheme}://host/x@y"}})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volsvc.domain.texts import one_line, plain_text, shown
+from volsvc.domain.texts import one_line, plain_text, shown, without_secrets
 
 LONE = "\ud800"
 
@@ -51,3 +51,20 @@ def test_one_line() -> None:
     assert one_line("feed é") == "feed é"
     assert one_line("a\nb\x1b[2J\x00" + LONE) == r"a\nb\x1b[2J\x00\ud800"
     assert one_line("x" * 30, 10) == "x" * 10 + "... (30 characters)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://user:pw@host:5000/x: no answer", "http://(hidden)@host:5000/x: no answer"),
+        ("'postgresql://u:p@w/d@db/mlflow'", "'postgresql://(hidden)@db/mlflow'"),
+        ("url='wss://h/ws?id=7&api_key=abc&n=2'", "url='wss://h/ws?id=7&api_key=(hidden)&n=2'"),
+        ("https://b.s3/x?X-Amz-Signature=0f&a=1", "https://b.s3/x?X-Amz-Signature=(hidden)&a=1"),
+        ("https://h/trades?limit=7 failed", "https://h/trades?limit=7 failed"),
+        ("mail a@b.c about ?key=none", "mail a@b.c about ?key=none"),
+    ],
+)
+def test_secrets_of_addresses_are_hidden(text: str, expected: str) -> None:
+    """Users, passwords and keys of queries; what comes with them stays."""
+    assert without_secrets(text) == expected
+    assert one_line(text) == expected
