@@ -16,11 +16,17 @@ NS = 1_000_000_000
 EARLIEST_NS = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp()) * NS
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9})\d*)?\s*(Z|z|UTC|[+-]\d\d:?\d\d)?",
-    # Digits of other scripts are no part of a time.
+# ISO 8601 as venues, databases and programs write it: with a `T`, a blank or BitMEX's `D`, in the
+# basic form, without seconds, with a comma, and with a zone such as `+00`, `GMT` or `+0000 UTC`.
+# In ASCII, because digits of other scripts are no part of a time.
+_ISO = re.compile(
+    r"(?:(\d{4})-(\d\d)-(\d\d)|(\d{4})(\d\d)(\d\d)(?=[Tt]))"
+    r"[TtD ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9})\d*)?)?"
+    r"\s*(Z|z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?(?:\s[A-Z]{3,5})?)?",
     re.ASCII,
 )
+_EPOCH = re.compile(r"(\d{1,20})(?:\.(\d*))?(?:[eE]\+?(\d{1,2}))?", re.ASCII)
+_SLASHES = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b.*", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -37,15 +43,16 @@ def _minute_text(minute: int) -> str:
 
 
 def _parse_text(text: str) -> int:
-    match = _RFC3339.fullmatch(text.strip())
+    match = _ISO.fullmatch(text.strip())
     if match is None:
         return _parse_epoch_text(text)
-    day, minute, second, fraction, zone = match.groups()
-    utc = zone in (None, "Z", "z", "UTC")
-    if int(second) > 59:
+    date, clock = match.groups()[:6], match.groups()[6:10]
+    hour, minute, second, fraction = clock
+    if int(second or 0) > 59:
         raise ValueError(f"{text!r} has a second above 59")
-    start = _minute_ns(day, minute, "+00:00" if utc else zone)
-    return start + int(second) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
+    zone = f"{match[12]}:{match[13] or '00'}" if match[12] else "+00:00"
+    start = _minute_ns("-".join(part for part in date if part), f"{hour}:{minute}", zone)
+    return start + int(second or 0) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 
 @lru_cache(maxsize=4096)
@@ -56,9 +63,17 @@ def _second_ns(text: str) -> int:
 
 
 def _parse_epoch_text(text: str) -> int:
-    whole, _, fraction = text.strip().partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(whole) > 20:
-        raise ValueError(f"{text[:40]!r} is neither an RFC 3339 time nor an epoch number")
+    match = _EPOCH.fullmatch(text.strip())
+    if match is None:
+        hint = ""
+        if _SLASHES.fullmatch(text.strip()):
+            hint = "; day and month cannot be told apart: write the year first, as in 2026-01-31"
+        raise ValueError(f"{text[:40]!r} is neither an ISO 8601 time nor an epoch number{hint}")
+    whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
+    # 1.7356896e+12 is 1735689600000.
+    whole, fraction = whole + fraction[:exponent].ljust(exponent, "0"), fraction[exponent:]
+    if len(whole) > 20:
+        raise ValueError(f"{text[:40]!r} is too large for an epoch number")
     digits = _epoch_digits(int(whole))
     return int(whole + fraction[:digits].ljust(digits, "0"))
 
@@ -71,7 +86,7 @@ def _epoch_digits(value: int) -> int:
 def parse_time(value: str | int | float) -> int:
     """Return the time in nanoseconds since the epoch.
 
-    `value` is an RFC 3339 text (UTC if it has no zone) or an epoch number in s, ms, µs or ns.
+    `value` is an ISO 8601 text (UTC if it has no zone) or an epoch number in s, ms, µs or ns.
     Raises ValueError for anything else, and for a time outside 2009 to 2100, which is nearly
     always in a wrong unit.
     """
