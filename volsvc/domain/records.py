@@ -6,45 +6,83 @@ share one definition of a valid tick.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
-from volsvc.domain.numbers import float_of, int_of
+from volsvc.domain.numbers import float_of
 from volsvc.domain.texts import one_line, plain_text, shown
 from volsvc.domain.tick import Tick
 from volsvc.domain.times import parse_time
 
-# Accepted names of each field, the preferred one first.
+# Accepted names of each field, the preferred one first; letters may have any case.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     # The exchange's own time comes before the collector's.
     "time": (
         "time",
         "ws_timestamp",
         "exchange_time",
+        "transact_time",
+        "transaction_time",
+        "trade_time",
+        "created_time",
+        "event_time",
         "timestamp",
         "ts",
-        "date",
+        "unix",
         "datetime",
+        "date_time",
+        "date",
+        "gmt time",
         "received_at",
+        "receipt_timestamp",
+        "local_timestamp",
         "timestamp_captured",
     ),
-    "symbol": ("symbol", "product_id", "pair", "product", "instrument"),
+    "symbol": (
+        "symbol",
+        "product_id",
+        "pair",
+        "product",
+        "instrument",
+        "instrument_name",
+        "instId",
+        "market",
+    ),
+    "base": ("base", "base_currency", "base_asset"),
+    "quote": ("quote", "quote_currency", "quote_asset"),
     "price": ("price", "last_price", "last", "trade_price"),
-    "best_bid": ("best_bid", "bid", "bid_price"),
-    "best_ask": ("best_ask", "ask", "ask_price"),
+    "best_bid": ("best_bid", "bid", "bid_price", "best_bid_price"),
+    "best_ask": ("best_ask", "ask", "ask_price", "best_ask_price"),
     "size": ("size", "last_size", "volume", "qty", "quantity", "amount"),
     "side": ("side",),
-    "trade_id": ("trade_id", "tradeId", "tid"),
-    "sequence": ("sequence", "sequence_num", "seq"),
+    "trade_id": ("trade_id", "tradeId", "tid", "agg_trade_id", "trdMatchID", "match_id", "id"),
+    "sequence": ("sequence", "sequence_num", "seq", "update_id"),
 }
+_QUOTES = {"best_bid", "best_ask"}
+# Both quotes stand for a price, and base and quote for a symbol.
+_INSTEAD = {"price": ("best_bid", "best_ask"), "symbol": ("base", "quote")}
 
 _NESTED = ("raw", "raw_message")
-_TICK_TYPES = frozenset({"", "ticker", "match", "last_match", "trade", "snapshot", "update"})
+# Messages of feeds that have a time and a price, or nothing, and are no ticks. Any other type may
+# be that of an order (`limit`) or of a trade.
+_CONTROL_TYPES = frozenset(
+    {
+        *("subscribe", "subscribed", "subscription", "subscriptions", "unsubscribe"),
+        *("heartbeat", "ping", "pong", "info", "status", "error", "welcome", "ack"),
+        *("received", "open", "done", "change", "activate", "l2update", "auction", "rfq_match"),
+    }
+)
+# Keys of an object that are worth remembering: more or longer ones are no form that comes again.
+_MAX_KEYS, _MAX_KEY_CHARACTERS = 64, 1_024
+# Digits of a whole number before a fraction of zeros, as in 88000.0.
+_WHOLE = re.compile(r"(\d{1,19})(?:\.0*)?", re.ASCII)
 # A price above this, or below its inverse, is in a wrong unit or from a broken feed.
 MAX_PRICE = 1e15
 # Characters of the name of a source; the rest of a longer one is cut off.
@@ -70,19 +108,15 @@ class Schema:
 
         Raises SourceError if a required column is missing; the text lists the accepted names.
         """
-        known = {name.strip().lower(): name for name in names}
-        columns = {
-            field: known[alias.lower()]
-            for field, aliases in ALIASES.items()
-            # Reversed, because the last one wins and the preferred name stands first.
-            for alias in reversed(aliases)
-            if alias.lower() in known
-        }
+        known = {name.strip().lower(): name for name in reversed(list(names))}
+        columns = {field: keys[0] for field, keys in _keys_of(tuple(known.values())).items()}
         needed = ["time", "price"] + ([] if default_symbol else ["symbol"])
         for field in needed:
-            if field not in columns:
+            instead = _INSTEAD.get(field, ())
+            if field not in columns and not (instead and set(instead) <= set(columns)):
                 raise SourceError(
-                    f"missing column {field!r} (accepted names: {', '.join(ALIASES[field])}; "
+                    f"missing column {field!r} (accepted names: {', '.join(ALIASES[field])}"
+                    f"{f', or {instead[0]} and {instead[1]}' if instead else ''}; "
                     f"found: {one_line(', '.join(known.values()), 200) or 'none'})"
                 )
         return cls(columns, default_symbol)
@@ -103,14 +137,40 @@ def tick_from_record(
     """
     merged = _flatten(record)
     kind = merged.get("type") or ""
-    if not isinstance(kind, str) or kind not in _TICK_TYPES:
-        raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
+    keys = _keys(merged)
     fields = {
-        field: next((merged[a] for a in aliases if merged.get(a) is not None), None)
-        for field, aliases in ALIASES.items()
+        field: next((merged[key] for key in names if merged[key] is not None), None)
+        for field, names in keys.items()
     }
+    if not isinstance(kind, str) or kind.lower() in _CONTROL_TYPES:
+        raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
+    # Without its type such a record would be an invalid tick.
+    if kind and not {"time", "price"} <= fields.keys() and not fields.keys() >= _QUOTES:
+        raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     origin = plain_text(merged.get("source") or source, MAX_SOURCE)
     return tick_from_fields(fields, default_symbol, origin)
+
+
+def _keys(record: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    names = tuple(record)
+    if len(names) <= _MAX_KEYS and sum(map(len, names)) <= _MAX_KEY_CHARACTERS:
+        return _remembered_keys_of(names)
+    return _keys_of(names)
+
+
+def _keys_of(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the names that hold each field, the preferred one first."""
+    known: dict[str, list[str]] = {}
+    for name in names:
+        known.setdefault(name.strip().lower(), []).append(name)
+    found = {
+        field: tuple(name for alias in aliases for name in known.get(alias.lower(), ()))
+        for field, aliases in ALIASES.items()
+    }
+    return {field: held for field, held in found.items() if held}
+
+
+_remembered_keys_of = lru_cache(maxsize=1_024)(_keys_of)
 
 
 def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,20 +189,31 @@ def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
     """Return the tick with the given fields, which have the preferred names.
 
-    Raises InvalidTickError for the first invalid field.
+    Raises InvalidTickError if symbol, time or price is not valid. Another field that is not valid
+    is None. The price of a record with quotes alone is their mid.
     """
+    best_bid, best_ask = _quote(fields.get("best_bid")), _quote(fields.get("best_ask"))
+    trade_id, opaque = _trade_id(fields.get("trade_id"))
     return Tick(
-        symbol=_symbol(fields.get("symbol"), default_symbol),
+        symbol=_symbol(_name(fields), default_symbol),
         time_ns=_time(fields.get("time")),
-        price=_price(fields.get("price")),
-        best_bid=_quote("best_bid", fields.get("best_bid")),
-        best_ask=_quote("best_ask", fields.get("best_ask")),
+        price=_price(fields.get("price"), best_bid, best_ask),
+        best_bid=best_bid,
+        best_ask=best_ask,
         size=_size(fields.get("size")),
         side=_side(fields.get("side")),
-        trade_id=_identifier("trade_id", fields.get("trade_id"), absent_zero=True),
-        sequence=_identifier("sequence", fields.get("sequence"), absent_zero=False),
+        trade_id=trade_id,
+        # It tells trades apart, as a sequence does, and rises no more than that.
+        sequence=_whole(fields.get("sequence")) if opaque is None else opaque,
         source=source,
     )
+
+
+def _name(fields: Mapping[str, Any]) -> object:
+    name, base, quote = (fields.get(key) for key in ("symbol", "base", "quote"))
+    if name is None and isinstance(base, str) and isinstance(quote, str) and base and quote:
+        return f"{base.strip()}-{quote.strip()}"
+    return name
 
 
 def _symbol(value: object, default: str | None) -> str:
@@ -167,54 +238,53 @@ def _time(value: object) -> int:
         raise InvalidTickError("time", str(error)[:120], "time") from error
 
 
-def _reason(field: str) -> str:
-    return "quote" if field in ("best_bid", "best_ask") else field
-
-
 def _number(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field))
+        raise InvalidTickError(field, f"{shown(value)} is not a number", field)
     try:
         number = float_of(value) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError) as error:
-        raise InvalidTickError(field, f"{shown(value)} is not a number", _reason(field)) from error
+        raise InvalidTickError(field, f"{shown(value)} is not a number", field) from error
     if not math.isfinite(number):
-        raise InvalidTickError(field, f"{shown(value)} is not finite", _reason(field))
+        raise InvalidTickError(field, f"{shown(value)} is not finite", field)
     return number
 
 
-def _price(value: object) -> float:
+def _price(value: object, bid: float | None, ask: float | None) -> float:
     if value is None or value == "":
+        if bid is not None and ask is not None:
+            return (bid + ask) / 2
         raise InvalidTickError("price", "is missing", "price")
     number = _number("price", value)
     if number <= 0:
         raise InvalidTickError("price", f"{shown(value)} is not positive", "price")
-    return _in_range("price", number)
+    if not _is_price(number):
+        raise InvalidTickError("price", f"{number!r} is out of range", "price")
+    return number
 
 
-def _in_range(field: str, price: float) -> float:
-    if not 1 / MAX_PRICE <= price <= MAX_PRICE:
-        raise InvalidTickError(field, f"{price!r} is out of range", _reason(field))
-    return price
+def _is_price(number: float) -> bool:
+    return 1 / MAX_PRICE <= number <= MAX_PRICE
 
 
-def _quote(field: str, value: object) -> float | None:
-    # Venues send an empty text or 0 for an empty side of the book.
+def _optional_number(value: object) -> float | None:
     if value is None or value == "":
         return None
-    number = _number(field, value)
-    if number < 0:
-        raise InvalidTickError(field, f"{shown(value)} is negative", "quote")
-    return _in_range(field, number) if number else None
+    try:
+        return _number("", value)
+    except InvalidTickError:
+        return None
+
+
+def _quote(value: object) -> float | None:
+    # Venues send an empty text or 0 for an empty side of the book.
+    number = _optional_number(value)
+    return number if number is not None and _is_price(number) else None
 
 
 def _size(value: object) -> float | None:
-    if value is None or value == "":
-        return None
-    number = _number("size", value)
-    if number < 0:
-        raise InvalidTickError("size", f"{shown(value)} is negative", "size")
-    return number
+    number = _optional_number(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _side(value: object) -> str | None:
@@ -222,15 +292,24 @@ def _side(value: object) -> str | None:
     return side if side in ("buy", "sell") else None
 
 
-def _identifier(field: str, value: object, *, absent_zero: bool) -> int | None:
-    # A trade id of 0 means that the venue sends none; a sequence may start at 0.
-    if value is None or value == "":
+def _whole(value: object) -> int | None:
+    """Return a whole number below 2**63, also of a text such as 88000.0; None for all else."""
+    if isinstance(value, bool):
         return None
-    number: object
-    try:
-        number = int_of(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if not isinstance(number, int) or isinstance(value, bool) or not 0 <= number < 2**63:
-        raise InvalidTickError(field, f"{shown(value)} is not a whole number", "id")
-    return None if absent_zero and number == 0 else number
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    match = _WHOLE.fullmatch(value.strip()) if isinstance(value, str) else None
+    number = int(match[1]) if match else value
+    return number if isinstance(number, int) and 0 <= number < 2**63 else None
+
+
+def _trade_id(value: object) -> tuple[int | None, int | None]:
+    """Return a trade's number, or else a number made of an id that is none, such as a UUID."""
+    # 0 means that the venue sends none.
+    if value is None or value in ("", 0, "0") or isinstance(value, bool | float):
+        return _whole(value) or None, None
+    number = _whole(value)
+    if number is not None or not isinstance(value, str | int):
+        return number or None, None
+    digest = hashlib.blake2b(plain_text(value, 128).encode(), digest_size=8).digest()
+    return None, int.from_bytes(digest) >> 1
