@@ -14,6 +14,7 @@ from tests.docs.settings import CONFIG, PAGE, settings, written
 from tests.monitoring.metrics_doc import FILE, document
 from volsvc.cli.main import cli
 from volsvc.config.settings import SHORT_NAMES, Settings, known_keys
+from volsvc.domain.records import ALIASES
 from volsvc.monitoring.rules import rules
 from volsvc.monitoring.spec import read_spec
 from volsvc.simulator.script import FaultKind
@@ -70,6 +71,14 @@ def test_short_names_are_documented() -> None:
     """Variables that work without the prefix are in the setup page and in config.toml."""
     for text in (PAGE.read_text(), CONFIG.read_text()):
         assert set(SHORT_NAMES) - set(re.findall(r"\w+", text)) == set()
+
+
+def test_every_name_of_a_field_is_in_the_inputs_page() -> None:
+    """The table of docs/inputs.md has the accepted names, in their order."""
+    rows = (DOCS / "inputs.md").read_text().partition("## Names of fields")[2].splitlines()
+    cells = [row.split("|")[1:3] for row in rows if "`" in row and row.startswith("|")]
+    named = {field.strip(): tuple(re.findall("`(.*?)`", names)) for field, names in cells}
+    assert named == ALIASES
 
 
 def test_every_route_is_in_the_api_page() -> None:

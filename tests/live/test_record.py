@@ -51,7 +51,7 @@ def test_a_full_disk_takes_whole_batches(name: str, tmp_path: Path) -> None:
     assert path.read_bytes() == before
     recorder.write(ROWS[40:])
     recorder.close()
-    assert good_ticks(path) == [row.tick for row in Recording(path, None).rows()]
+    assert good_ticks(path) == [row.tick for row in Recording(path, None).rows() if row.tick]
     assert len(good_ticks(path)) == len(ROWS) - 20
 
 

@@ -30,7 +30,7 @@ def test_delays_grow_jitter_and_are_bounded() -> None:
 
 
 async def test_a_cancelled_task_ends_within_its_time() -> None:
-    """What hangs is cancelled, and the rest of the end takes place, also after a cancellation."""
+    """An end that hangs is cancelled, and the rest takes place, also after a cancellation."""
     ended = []
 
     async def hang(name: str) -> None:

@@ -108,23 +108,35 @@ class Schema:
 
         Raises SourceError if a required column is missing; the text lists the accepted names.
         """
-        known = {name.strip().lower(): name for name in reversed(list(names))}
-        columns = {field: keys[0] for field, keys in _keys_of(tuple(known.values())).items()}
-        needed = ["time", "price"] + ([] if default_symbol else ["symbol"])
-        for field in needed:
-            instead = _INSTEAD.get(field, ())
-            if field not in columns and not (instead and set(instead) <= set(columns)):
-                raise SourceError(
-                    f"missing column {field!r} (accepted names: {', '.join(ALIASES[field])}"
-                    f"{f', or {instead[0]} and {instead[1]}' if instead else ''}; "
-                    f"found: {one_line(', '.join(known.values()), 200) or 'none'})"
-                )
+        given = list(names)
+        if lacking := missing_column(given, default_symbol):
+            raise SourceError(lacking)
+        columns = {field: held[0] for field, held in _keys_of(given).items()}
         return cls(columns, default_symbol)
+
+    @staticmethod
+    def knows(names: Sequence[str]) -> bool:
+        """Return True if one of the names is that of a field."""
+        return bool(_keys_of(names))
 
     def tick(self, row: Mapping[str, Any], source: str) -> Tick:
         """Return the tick in a row of the table. Raises InvalidTickError if it is not valid."""
         fields = {f: row.get(c) for f, c in self.columns.items()}
         return tick_from_fields(fields, self.default_symbol, source)
+
+
+def missing_column(names: Sequence[str], default_symbol: str | None = None) -> str:
+    """Return what is wrong if a needed field has no column among the names; else an empty text."""
+    found = _keys_of(names)
+    for field in ("time", "price") if default_symbol else ("time", "price", "symbol"):
+        instead = _INSTEAD.get(field, ())
+        if field in found or (instead and set(instead) <= found.keys()):
+            continue
+        accepted = ", ".join(ALIASES[field]) + (f", or {' and '.join(instead)}" if instead else "")
+        held = one_line(", ".join(name.strip() for name in names), 200) or "none"
+        hint = "; or name one with source.default_symbol" if field == "symbol" else ""
+        return f"missing column {field!r} (accepted names: {accepted}; found: {held}){hint}"
+    return ""
 
 
 def tick_from_record(

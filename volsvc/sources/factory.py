@@ -47,8 +47,8 @@ def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSou
     Raises SourceError if the file holds no tick, and SettingsError if a pipe is to be looped.
     """
     source, replay = settings.source, settings.replay
-    default = source.default_symbol or (source.symbols or DEFAULT_SYMBOLS)[0]
-    recording = Recording(path, default)
+    alone = source.symbols[0] if len(source.symbols) == 1 else None
+    recording = Recording(path, source.default_symbol or alone)
     if source.loop and recording.is_pipe:
         raise SettingsError(f"source.loop = True: {recording.label} can be read only once")
     # A wrong file must fail the start, not leave a daemon that waits for ticks.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import io
@@ -27,9 +26,23 @@ from volsvc.domain import (
 )
 from volsvc.domain.extras import needs_extra
 from volsvc.domain.texts import plain_text
-from volsvc.sources.lines import COMPRESSIONS, DAMAGE, MAX_LINE, chunks_of, inflated, lines_of, zstd
+from volsvc.sources.dialect import CsvLines
+from volsvc.sources.file_names import pair_in_name, symbol_of_name
+from volsvc.sources.lines import (
+    COMPRESSIONS,
+    DAMAGE,
+    MAX_LINE,
+    as_utf8,
+    chunks_of,
+    inflated,
+    lines_of,
+    zstd,
+)
+from volsvc.sources.messages import ticks_of_message
 from volsvc.sources.pipes import STDIN, is_pipe, pipe_chunks, sniffed
+from volsvc.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 T = TypeVar("T")
 
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
@@ -38,11 +51,17 @@ Mode = Literal["r", "w"]
 CHECKED_ROWS = 1_000
 
 
+Parsed = Tick | InvalidTickError | NotATickError | None
+
+
 class FileRow(NamedTuple):
-    """A line of a recording: its number, and the tick or the error; None for an empty line."""
+    """A line of a recording: its number, and the tick or the error.
+
+    None stands for a line that is empty, or above the rows.
+    """
 
     line: int
-    tick: Tick | InvalidTickError | NotATickError | None
+    tick: Parsed
 
 
 FileRows = Iterator[FileRow]
@@ -105,8 +124,9 @@ def text_of(raw: BinaryIO, path: Path, mode: Mode) -> Iterator[TextIO]:
 class Recording:
     """A file or a pipe of ticks; each call of `rows` reads a file from its start.
 
-    `default_symbol` is the symbol of rows without one. The format of a file is that of its
-    extension, the format of a pipe that of its first bytes. A pipe can be read only once.
+    `default_symbol` is the symbol of rows without one, by default that of the file's name; the rows
+    of a pipe need one. The format of a file is that of its extension, the format of a pipe that of
+    its first bytes. A pipe can be read only once.
     """
 
     def __init__(self, path: Path, default_symbol: str | None) -> None:
@@ -115,7 +135,8 @@ class Recording:
         self.path = path
         self.is_pipe = is_pipe(path)
         self.label = "standard input" if path in STDIN else str(path)
-        self._default_symbol = default_symbol
+        self._symbol_of_name = None if self.is_pipe or default_symbol else symbol_of_name(path)
+        self._default_symbol = default_symbol or self._symbol_of_name
         self._opened_ns = time.time_ns()
         # An unknown extension is an error before anything is read.
         self._format = "" if self.is_pipe else file_format(path)
@@ -141,9 +162,18 @@ class Recording:
 
         The rows of a pipe are checked as they come.
         """
-        if not self.is_pipe:
-            for _ in self._until_tick(islice(self.rows(), CHECKED_ROWS)):
-                pass
+        if self.is_pipe:
+            return
+        for row in self._until_tick(islice(self.rows(), CHECKED_ROWS)):
+            named = isinstance(row.tick, Tick) and row.tick.symbol == self._symbol_of_name
+            # A name without a pair of assets was hardly meant as a symbol.
+            if named and pair_in_name(self.path.name) is None:
+                log.warning(
+                    "file_name_as_symbol",
+                    file=self.label,
+                    symbol=self._symbol_of_name,
+                    remedy="set source.default_symbol",
+                )
 
     def _until_tick(self, rows: FileRows) -> FileRows:
         """Yield rows up to the first tick; raises SourceError if it is not among the first."""
@@ -214,36 +244,24 @@ class Recording:
 
     def _text_rows(self, chunks: Iterable[bytes], name: Path) -> FileRows:
         """Yield the rows of CSV or NDJSON, in the format and the compression of a name."""
-        parse: Callable[[bytes], Tick] | None
-        parse = None if file_format(name) == "csv" else self._json_tick
+        csv_lines = CsvLines(self._default_symbol) if file_format(name) == "csv" else None
+        parse = (lambda text: (csv_lines.tick(text),)) if csv_lines else self._json_ticks
         number = 0
-        for line in lines_of(inflated(chunks, name.suffix)):
-            if line is None:
-                yield NO_LINE
-                continue
-            number += 1
-            if parse is None:
-                parse = self._csv_parser(line)
-            elif not line or line.isspace():
-                yield FileRow(number, None)
-            else:
-                yield FileRow(number, _tick_or_error(parse, line))
-        if parse is None:
-            raise SourceError(f"{self.label}: is empty")
-
-    def _csv_parser(self, header: bytes) -> Callable[[bytes], Tick]:
-        """Return the parser of the lines below a header; raises SourceError."""
-        if not header:
-            raise SourceError(f"{self.label}: is empty")
         try:
-            names = [name.strip() for name in _cells(header)]
-            schema = Schema.of_columns(names, self._default_symbol)
-        except (InvalidTickError, SourceError) as error:
+            for line in lines_of(as_utf8(inflated(chunks, name.suffix))):
+                if line is None:
+                    yield NO_LINE
+                    continue
+                number += 1
+                blank = not line or line.isspace()
+                for found in (None,) if blank else _parsed(parse, line):
+                    yield FileRow(number, found)
+            if csv_lines:
+                csv_lines.end()
+        except SourceError as error:
             raise SourceError(f"{self.label}: {error}") from error
-        return partial(_csv_tick, names, schema)
 
-    def _json_tick(self, line: bytes) -> Tick:
-        text = _text(line)
+    def _json_ticks(self, text: str) -> Sequence[Parsed]:
         try:
             record = json.loads(text)
         # A deeply nested line exhausts the stack.
@@ -251,7 +269,10 @@ class Recording:
             raise InvalidTickError("line", f"is not JSON{_hint(text)}", "json") from error
         if not isinstance(record, dict):
             raise InvalidTickError("line", f"is not a JSON object{_hint(text)}", "json")
-        return tick_from_record(record, default_symbol=self._default_symbol, source="ndjson")
+        if (found := ticks_of_message(record)) is not None:
+            # A message without ticks is a line without a row.
+            return found or (None,)
+        return (tick_from_record(record, default_symbol=self._default_symbol, source="ndjson"),)
 
     def _parquet_rows(self) -> FileRows:
         try:
@@ -263,7 +284,11 @@ class Recording:
             schema = Schema.of_columns(file.schema_arrow.names, self._default_symbol)
         except (OSError, lib.ArrowException, SourceError) as error:
             raise SourceError(f"{self.path}: {error}") from error
-        names, parse = list(schema.columns.values()), partial(schema.tick, source="parquet")
+        names = list(schema.columns.values())
+
+        def parse(row: dict[str, Any]) -> Sequence[Parsed]:
+            return (schema.tick(row, "parquet"),)
+
         line, total = 0, max(1, file.metadata.num_rows)
         try:
             for batch in file.iter_batches(batch_size=4_096, columns=names):
@@ -272,42 +297,10 @@ class Recording:
                 for cells in zip(*columns, strict=True):
                     line += 1
                     record = dict(zip(names, cells, strict=True))
-                    yield FileRow(line, _tick_or_error(parse, record))
+                    yield FileRow(line, *_ticks_or_error(parse, record))
         # A damaged page, or a text in it that is not UTF-8.
         except (lib.ArrowException, ValueError) as error:
             raise EOFError(str(error)) from error
-
-
-def _csv_tick(names: Sequence[str], schema: Schema, line: bytes) -> Tick:
-    cells = _cells(line)
-    tick = schema.tick(dict(zip(names, cells, strict=False)), "csv")
-    # A row that a crash cut short may end inside a number, which would be read as a wrong price.
-    if len(cells) < len(names):
-        raise InvalidTickError("row", f"has {len(cells)} cells, not {len(names)}", "row")
-    return tick
-
-
-def _cells(line: bytes) -> list[str]:
-    """Return the cells of a line of CSV.
-
-    A row of ticks never spans lines, so a quote that is not closed spoils its own line alone.
-    """
-    text = _text(line)
-    if '"' not in text:
-        return text.split(",")
-    if text.count('"') % 2:
-        raise InvalidTickError("row", "has a quote that is not closed", "row")
-    try:
-        return next(csv.reader([text]))
-    except csv.Error as error:
-        raise InvalidTickError("row", str(error), "row") from error
-
-
-def _text(line: bytes) -> str:
-    if len(line) > MAX_LINE:
-        raise InvalidTickError("line", f"is longer than {MAX_LINE:,} bytes", "row")
-    # A bad byte spoils its row, not the file.
-    return line.decode("utf-8", "replace")
 
 
 def _hint(line: str) -> str:
@@ -315,11 +308,18 @@ def _hint(line: str) -> str:
     return "; a JSON array is not NDJSON: write one object a line" if array else ""
 
 
-def _tick_or_error(parse: Callable[[T], Tick], row: T) -> Tick | InvalidTickError | NotATickError:
+def _parsed(parse: Callable[[str], Sequence[Parsed]], line: bytes) -> Sequence[Parsed]:
+    if len(line) > MAX_LINE:
+        return (InvalidTickError("line", f"is longer than {MAX_LINE:,} bytes", "row"),)
+    # A bad byte spoils its row, not the file.
+    return _ticks_or_error(parse, line.decode("utf-8", "replace"))
+
+
+def _ticks_or_error(parse: Callable[[T], Sequence[Parsed]], row: T) -> Sequence[Parsed]:
     try:
         return parse(row)
     except (InvalidTickError, NotATickError) as error:
-        return error
+        return (error,)
 
 
 def _python_values(column: Any, compute: Any) -> list[Any]:

@@ -6,10 +6,12 @@ hand: empty bytes while a pipe has nothing, and None inside a line that goes on.
 
 from __future__ import annotations
 
+import codecs
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import BinaryIO, Protocol
 
 # The same interface as the standard library's, which reports a truncated file; the package
@@ -79,6 +81,21 @@ def inflated(chunks: Iterable[bytes], extension: str) -> Iterator[bytes]:
             yield text
     if inside:
         raise EOFError("the compressed data end before their end marker")
+
+
+def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield text without its byte-order mark; UTF-16, which a mark tells, as UTF-8."""
+    head, decoder = b"", None
+    rest = iter(chunks)
+    for chunk in rest:
+        head += chunk
+        if len(head) >= len(codecs.BOM_UTF8):
+            break
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # A half of a surrogate pair spoils its line, not the file.
+        decoder = codecs.getincrementaldecoder("utf-16")("replace")
+    for chunk in chain([head.removeprefix(codecs.BOM_UTF8)], rest):
+        yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes | None]:

@@ -82,8 +82,11 @@ def test_an_optional_field_costs_no_tick(field: str, bad: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [(7, 7), ("7", 7), (" 7 ", 7), ("88000.0", 88000), (88000.0, 88000), (2**63 - 1, 2**63 - 1)]
-    + [(absent, None) for absent in (0, "0", "", None, 1.5, math.nan, True, [], {})],
+    [
+        *((7, 7), ("7", 7), (" 7 ", 7), ("88000.0", 88000), (88000.0, 88000)),
+        *((2**63 - 1, 2**63 - 1), (0, None), ("0", None), ("", None), (None, None)),
+        *((1.5, None), (math.nan, None), (True, None), ([], None), ({}, None)),
+    ],
 )
 @pytest.mark.parametrize("name", ["trade_id", "id", "agg_trade_id", "trdMatchID", "tradeId"])
 def test_ids_that_are_numbers(name: str, value: Any, number: int | None) -> None:

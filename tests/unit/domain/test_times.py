@@ -97,6 +97,6 @@ def test_invalid_times(text: Any) -> None:
 
 @pytest.mark.parametrize("text", ["05/01/2026 00:00:00", "13.01.2026", "1-5-26 10:00"])
 def test_a_day_that_may_be_a_month_is_explained(text: str) -> None:
-    """Which is which cannot be told, and is not guessed."""
+    """The order of day and month cannot be told, and is not guessed."""
     with pytest.raises(ValueError, match="write the year first"):
         parse_time(text)

@@ -1,0 +1,253 @@
+"""Files of many forms that hold the same ticks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from volsvc.domain import NS, InvalidTickError, SourceError, Tick, format_time
+from volsvc.sources.files import Recording
+from volsvc.sources.lines import zstd
+
+START_NS = 1_767_571_200 * NS
+TICKS = [
+    Tick("ETH-USD", START_NS + i * NS // 4, 3_000.5 + i, None, None, 0.25 * i, None, 100 + i)
+    for i in range(8)
+]
+NAMES = {
+    "time": ("time", "Timestamp", "transact_time", "unix", "date"),
+    "symbol": ("symbol", "product_id", "Pair", "instrument_name"),
+    "price": ("price", "Last", "trade_price"),
+    "size": ("size", "qty", "Amount"),
+    "trade_id": ("trade_id", "id", "agg_trade_id", "tradeId"),
+}
+TIMES: dict[str, Callable[[int], str]] = {
+    "rfc 3339": format_time,
+    "blank": lambda ns: format_time(ns).replace("T", " ").removesuffix("Z"),
+    "database": lambda ns: format_time(ns).replace("T", " ").replace("Z", "+00"),
+    "gmt": lambda ns: format_time(ns).replace("T", " ").replace("Z", " GMT"),
+    "bitmex": lambda ns: format_time(ns).replace("T", "D").removesuffix("Z"),
+    "s": lambda ns: f"{ns / NS!r}",
+    "ms": lambda ns: str(ns // 10**6),
+    "us": lambda ns: str(ns // 10**3),
+    "ns": str,
+    "exponent": lambda ns: f"{ns // 10**6:.12e}",
+}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstd.compress,
+}
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
+PREAMBLES = ("", "# made by a collector\n", "https://www.example.com\n", "\n\n")
+
+
+@st.composite
+def dialects(draw: st.DrawFn) -> dict[str, Any]:
+    """Return a form of a file."""
+    return {
+        "separator": draw(st.sampled_from([",", ";", "\t", "|", ", "])),
+        "packing": draw(st.sampled_from(list(PACKED))),
+        "encoding": draw(st.sampled_from(ENCODINGS)),
+        "preamble": draw(st.sampled_from(PREAMBLES)),
+        "times": draw(st.lists(st.sampled_from(list(TIMES)), min_size=1, max_size=3)),
+        "names": {field: draw(st.sampled_from(names)) for field, names in NAMES.items()},
+        "order": draw(st.permutations(list(NAMES))),
+        "quoted": draw(st.booleans()),
+        "ends": draw(st.sampled_from(["\n", "\r\n"])),
+    }
+
+
+def written(dialect: dict[str, Any]) -> bytes:
+    """Return the ticks as a file; a file may have times of several units."""
+    kinds = [TIMES[name] for name in dialect["times"]]
+    quote = '"{}"'.format if dialect["quoted"] else str
+    rows = [[dialect["names"][field] for field in dialect["order"]]]
+    for number, tick in enumerate(TICKS):
+        values = {
+            "time": kinds[number % len(kinds)](tick.time_ns),
+            "symbol": tick.symbol,
+            "price": str(tick.price),
+            "size": str(tick.size),
+            "trade_id": str(tick.trade_id),
+        }
+        if dialect["separator"] == ";":
+            values |= {name: values[name].replace(".", ",") for name in ("price", "size")}
+        rows.append([quote(values[field]) for field in dialect["order"]])
+    lines = [dialect["separator"].join(row) for row in rows]
+    text = dialect["preamble"] + dialect["ends"].join(lines) + dialect["ends"]
+    return PACKED[dialect["packing"]](text.encode(dialect["encoding"]))
+
+
+def ticks_of(path: Path) -> list[Any]:
+    return [row.tick for row in Recording(path, None).rows() if row.tick is not None]
+
+
+def said(ticks: list[Any]) -> list[tuple[Any, ...]]:
+    assert all(isinstance(tick, Tick) for tick in ticks), ticks
+    return [(t.symbol, t.time_ns, t.price, t.size, t.trade_id) for t in ticks]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dialects())
+def test_one_recording_in_many_dialects(tmp_path: Path, dialect: dict[str, Any]) -> None:
+    """Separator, encoding, packing, unit of time, names, their order and quotes change nothing."""
+    path = tmp_path / f"t.csv{dialect['packing']}"
+    path.write_bytes(written(dialect))
+    assert said(ticks_of(path)) == said(TICKS)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1767571200,3000.5,0.1\n1767571201,3001.5,0.1\n",
+        "7,3000.5,0.1,8,9,1767571200000,True,True\n8,3001.5,0.1,8,9,1767571201000,false,true\n",
+        "7,3000.5,0.1,8,9,1767571200000000,true\n8,3001.5,0.1,8,9,1767571201000000,true\n",
+        "7,3000.5,0.1,300,1767571200000,true,true\n8,3001.5,0.1,300,1767571201000,true,true\n",
+        "7,3000.5,0.1,300,1767571200000,true\n8,3001.5,0.1,300,1767571201000,true\n",
+    ],
+    ids=["kraken", "binance aggregated", "its futures", "binance trades", "of its futures"],
+)
+def test_files_of_venues_without_names_of_columns(rows: str, tmp_path: Path) -> None:
+    """The layout is known by its shape, and the symbol by the file's name."""
+    path = tmp_path / "ETHUSDT-trades-2026-01.csv"
+    path.write_text(rows)
+    expected = [("ETHUSDT", START_NS, 3000.5, 0.1), ("ETHUSDT", START_NS + NS, 3001.5, 0.1)]
+    assert [row[:4] for row in said(ticks_of(path))] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("1,2\n3,4\n", "has no names of columns: its first line is 1,2; write the names"),
+        ("1767571200000," + "9," * 10 + "0\n", "are these bars?"),
+        ("time,open,high,low,close,volume\n", "holds bars, not ticks"),
+        ("Name,Price\nx,1\n", "missing column 'time'"),
+        ("title\n" * 40, "missing column 'time'"),
+    ],
+)
+def test_files_that_are_not_understood(content: str, fault: str, tmp_path: Path) -> None:
+    """The error says what is lacking."""
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(SourceError, match=r"t\.csv: ") as raised:
+        ticks_of(path)
+    assert fault in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("coinbase_BTC-USD_1m.csv", "BTC-USD"),
+        ("BTCUSDT-1m-2025-01.csv", "BTCUSDT"),
+        ("ETHUSDT-aggTrades-2025-01-01.csv.gz", "ETHUSDT"),
+        ("XBTUSD.csv", "XBTUSD"),
+        ("Binance_BTCUSDT_minute.csv", "BTCUSDT"),
+        ("BTC-USDT-SWAP-trades-2025-01-01.csv", "BTC-USDT-SWAP"),
+        ("BTC_USDT-1m.csv", "BTC-USDT"),
+        ("BTC_USDT_USDT-1m-futures.csv", "BTC-USDT:USDT"),
+        ("ticks.csv", "ticks"),
+    ],
+)
+def test_symbols_of_files(name: str, symbol: str, tmp_path: Path) -> None:
+    """Rows without a symbol have that of their file's name; one that is given comes first."""
+    path = tmp_path / name
+    content = b"time,price\n1767571200,5\n"
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    assert [tick.symbol for tick in ticks_of(path)] == [symbol]
+    (row,) = (row for row in Recording(path, "Z-USD").rows() if row.tick is not None)
+    assert isinstance(row.tick, Tick)
+    assert row.tick.symbol == "Z-USD"
+
+
+COINBASE = {
+    "channel": "market_trades",
+    "timestamp": "2026-01-05T00:00:00Z",
+    "sequence_num": 3,
+    "events": [
+        {
+            "type": "update",
+            "trades": [
+                {
+                    "trade_id": str(100 + i),
+                    "product_id": "ETH-USD",
+                    "price": str(3000.5 + i),
+                    "size": str(0.25 * i),
+                    "side": "BUY",
+                    "time": format_time(START_NS + i * NS // 4),
+                }
+                for i in range(8)
+            ],
+        }
+    ],
+}
+KRAKEN = {
+    "channel": "trade",
+    "type": "update",
+    "data": [
+        {
+            "symbol": "ETH/USD",
+            "price": 3000.5 + i,
+            "qty": 0.25 * i,
+            "trade_id": 100 + i,
+            "timestamp": format_time(START_NS + i * NS // 4),
+        }
+        for i in range(8)
+    ],
+}
+BINANCE = [
+    {
+        "e": "trade",
+        "E": 1,
+        "s": "ETH-USD",
+        "t": 100 + i,
+        "p": str(3000.5 + i),
+        "q": str(0.25 * i),
+        "T": (START_NS + i * NS // 4) // 10**6,
+        "m": True,
+    }
+    for i in range(8)
+]
+
+
+@pytest.mark.parametrize("messages", [[COINBASE], [KRAKEN], BINANCE], ids=["c", "k", "b"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda message: message,
+        lambda message: {"received_at": "2026-01-05T00:00:09Z", "payload": message},
+        lambda message: {"source": "x", "raw": json.dumps(message)},
+    ],
+    ids=["plain", "inside", "text"],
+)
+def test_messages_of_venues(
+    wrap: Callable[[Any], Any], messages: list[Any], tmp_path: Path
+) -> None:
+    """A line holds any number of ticks; receipts and heartbeats hold none, and are no faults."""
+    path = tmp_path / "t.ndjson"
+    others = [
+        {"channel": "heartbeats", "sequence_num": 1, "events": []},
+        {"channel": "heartbeat"},
+        {"method": "subscribe", "success": False, "error": "no"},
+        {"e": "kline", "s": "ETHUSDT", "k": {}},
+    ]
+    path.write_text("".join(json.dumps(wrap(one)) + "\n" for one in [*others, *messages]))
+    assert said(ticks_of(path)) == said(TICKS)
+
+
+def test_a_bad_trade_of_a_message_costs_itself(tmp_path: Path) -> None:
+    """The others are taken; a message without its parts is one fault."""
+    bad = json.loads(json.dumps(COINBASE))
+    bad["events"][0]["trades"][3]["price"] = "0"
+    path = tmp_path / "t.ndjson"
+    path.write_text(json.dumps(bad) + "\n" + json.dumps({**COINBASE, "events": 7}) + "\n")
+    found = ticks_of(path)
+    assert [isinstance(one, InvalidTickError) for one in found].count(True) == 2
+    assert sum(isinstance(one, Tick) for one in found) == 7

@@ -1,0 +1,40 @@
+"""The symbol in a file's name, as venues and programs name their files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from volsvc.domain import is_symbol
+
+_QUOTES: Final = (
+    "USDT|USDC|FDUSD|BUSD|TUSD|PYUSD|USD|EUR|GBP|JPY|KRW|TRY|BRL|AUD|CAD|CHF|BTC|XBT|ETH|BNB|DAI"
+)
+_BASE: Final = "[A-Z0-9]{2,15}"
+# A name of a pair stands alone between other parts, which letters and digits are not.
+_ALONE: Final = r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])"
+# BTC-USD, BTC-USDT-SWAP.
+_DASHED = re.compile(_ALONE.format(rf"{_BASE}-(?:{_QUOTES})(?:-(?:SWAP|PERP|PERPETUAL))?"))
+# freqtrade's BTC_USDT-1m and, for futures, BTC_USDT_USDT-1m-futures.
+_FREQTRADE = re.compile(rf"({_BASE})_({_QUOTES})(?:_({_QUOTES}))?(?=-)")
+# Binance's BTCUSDT-1m-2025-01, Kraken's XBTUSD.
+_JOINED = re.compile(_ALONE.format(rf"{_BASE}?(?:{_QUOTES})"))
+
+
+def pair_in_name(name: str) -> str | None:
+    """Return the pair of assets in a file's name, as it is written there; None without one.
+
+    freqtrade's names become BTC-USDT and, for futures, BTC-USDT:USDT.
+    """
+    if freqtrade := _FREQTRADE.match(name):
+        base, quote, settled = freqtrade.groups()
+        return f"{base}-{quote}:{settled}" if settled else f"{base}-{quote}"
+    found = _DASHED.search(name) or _JOINED.search(name)
+    return found[0] if found else None
+
+
+def symbol_of_name(path: Path) -> str | None:
+    """Return the pair in a file's name, or else the name; None if it can be no symbol."""
+    name = pair_in_name(path.name) or path.name.split(".")[0]
+    return name if is_symbol(name) else None
