@@ -150,10 +150,10 @@ def tick_from_record(
     merged = _flatten(record)
     kind = merged.get("type") or ""
     keys = _keys(merged)
-    fields = {
-        field: next((merged[key] for key in names if merged[key] is not None), None)
-        for field, names in keys.items()
-    }
+    fields = {field: merged[names[0]] for field, names in keys.items()}
+    for field, value in fields.items():
+        if value is None and len(keys[field]) > 1:
+            fields[field] = next((merged[k] for k in keys[field] if merged[k] is not None), None)
     if not isinstance(kind, str) or kind.lower() in _CONTROL_TYPES:
         raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     # Without its type such a record would be an invalid tick.
@@ -222,9 +222,11 @@ def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, sour
 
 
 def _name(fields: Mapping[str, Any]) -> object:
-    name, base, quote = (fields.get(key) for key in ("symbol", "base", "quote"))
-    if name is None and isinstance(base, str) and isinstance(quote, str) and base and quote:
-        return f"{base.strip()}-{quote.strip()}"
+    name = fields.get("symbol")
+    if name is None and "base" in fields and "quote" in fields:
+        base, quote = fields["base"], fields["quote"]
+        if isinstance(base, str) and isinstance(quote, str) and base and quote:
+            return f"{base.strip()}-{quote.strip()}"
     return name
 
 
@@ -310,8 +312,12 @@ def _whole(value: object) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    match = _WHOLE.fullmatch(value.strip()) if isinstance(value, str) else None
-    number = int(match[1]) if match else value
+    number: object = value
+    if isinstance(value, str):
+        # The second way is that of pandas' columns with gaps, and slower.
+        plain = value.isascii() and value.isdigit() and len(value) < 20
+        match = None if plain else _WHOLE.fullmatch(value.strip())
+        number = int(value) if plain else match and int(match[1])
     return number if isinstance(number, int) and 0 <= number < 2**63 else None
 
 

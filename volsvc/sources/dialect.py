@@ -134,7 +134,8 @@ def cells_of(line: str, separator: str) -> list[str]:
     InvalidTickError is raised.
     """
     if '"' not in line:
-        return [cell.strip() for cell in line.split(separator)]
+        cells = line.split(separator)
+        return [cell.strip() for cell in cells] if " " in line or "\t" in line else cells
     if line.count('"') % 2:
         raise InvalidTickError("row", "has a quote that is not closed", "row")
     try:

@@ -15,6 +15,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TextIO, TypeVar, cast
 
+import msgspec
+
 from volsvc.domain import (
     InvalidTickError,
     NotATickError,
@@ -42,6 +44,7 @@ from volsvc.sources.messages import ticks_of_message
 from volsvc.sources.pipes import STDIN, is_pipe, pipe_chunks, sniffed
 from volsvc.telemetry.logs import get_logger
 
+_decode = msgspec.json.Decoder().decode
 log = get_logger(__name__)
 T = TypeVar("T")
 
@@ -263,7 +266,7 @@ class Recording:
 
     def _json_ticks(self, text: str) -> Sequence[Parsed]:
         try:
-            record = json.loads(text)
+            record = _decoded(text)
         # A deeply nested line exhausts the stack.
         except (ValueError, RecursionError) as error:
             raise InvalidTickError("line", f"is not JSON{_hint(text)}", "json") from error
@@ -306,6 +309,14 @@ class Recording:
 def _hint(line: str) -> str:
     array = line.lstrip().startswith("[")
     return "; a JSON array is not NDJSON: write one object a line" if array else ""
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        # Programs write NaN for nothing, and integers of any size.
+        return json.loads(text)
 
 
 def _parsed(parse: Callable[[str], Sequence[Parsed]], line: bytes) -> Sequence[Parsed]:
