@@ -41,12 +41,20 @@ async def refused(env: dict[str, str], folder: Path) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("killed", [False, True])
 async def test_added_partitions_end_the_service_with_the_remedy(
-    broker: Broker, tmp_path: Path
+    killed: bool, broker: Broker, tmp_path: Path
 ) -> None:
     """No tick is lost in a partition that nobody reads; a restart says the same."""
     servers, name = broker.bootstrap_servers, uuid.uuid4().hex[:8]
     env = environment(servers, name, VOLSVC_KAFKA__PARTITIONS="3")
+    if killed:
+        # A member that comes back within its session is not told that it leads its group, and then
+        # its client does not look at the partitions.
+        env["VOLSVC_KAFKA__SESSION_TIMEOUT_MS"] = "60000"
+        async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
+            await write(servers, f"{name}.raw", ticks(range(10)))
+            await served(daemon, 9)
     async with running(*INSTANCE, env=env, cwd=tmp_path) as daemon:
         await reached(daemon)
         await write(servers, f"{name}.raw", ticks(range(10)))

@@ -66,10 +66,11 @@ class KafkaBus:
             if self._doubtful:
                 await self._look_up()
 
-    async def _ready_anew(self) -> None:
-        """Wait for our topics as they are now."""
+    async def _ready_anew(self) -> Mapping[str, int]:
+        """Wait for our topics as they are now, and return the number of partitions of each."""
         async with self._setup:
             await self._look_up()
+            return self._partitions
 
     async def _look_up(self) -> None:
         self._partitions = await with_retries(

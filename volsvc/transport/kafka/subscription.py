@@ -24,6 +24,7 @@ from volsvc.transport.kafka.client import (
 from volsvc.transport.kafka.message import to_record
 from volsvc.transport.kafka.positions import PositionTracker
 from volsvc.transport.kafka.progress import ProgressMonitor
+from volsvc.transport.partitions import check_added
 
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
@@ -51,10 +52,13 @@ class KafkaSubscription:
         *,
         settings: KafkaSettings,
         events: BusEvents,
-        ready: Callable[[], Awaitable[None]],
+        ready: Callable[[], Awaitable[Mapping[str, int]]],
         closing: asyncio.Event,
     ) -> None:
-        """`ready` waits for the topics as they are now; `closing` ends the subscription if set."""
+        """`ready` waits for the topics as they are now, and returns their numbers of partitions.
+
+        `closing` ends the subscription if set.
+        """
         self._topic = topic
         self._member = member
         self._listener = listener
@@ -74,9 +78,10 @@ class KafkaSubscription:
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         """Yield batches until the bus closes; raises BusUnavailableError on a stall."""
-        await cancel_on(self._closing, self._ready())
-        if self._closing.is_set():
+        counts = await cancel_on(self._closing, self._ready())
+        if counts is None or self._closing.is_set():
             return
+        partitions = counts[self._topic]
         consumer = await cancel_on(
             self._closing, with_retries("consumer", self._join, self._settings, self._events)
         )
@@ -86,6 +91,10 @@ class KafkaSubscription:
         try:
             while not self._closing.is_set():
                 polled = await cancel_on(self._closing, self._poll(consumer))
+                # The client looks only if it is the leader of its group, and an instance that was
+                # killed and comes back under its name is not.
+                known = consumer.partitions_for_topic(self._topic) or ()
+                check_added(self._topic, len(known), partitions)
                 async with self._batch_lock:
                     if await self._restore_assigned(consumer):
                         # Not even an empty batch, which would say that nothing waits.
