@@ -124,6 +124,10 @@ soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may l
 	@sh tests/install-system.sh wrk=wrk hey=hey
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
+.PHONY: soak-faults
+soak-faults: $(VENV)/.dev kafka ## Twenty minutes of ticks with slow readers, kills, a full disk: nothing may be lost
+	$(BIN)/python -m tests.load.hardship $(ARGS)
+
 .PHONY: demo
 demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in four to seven minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg

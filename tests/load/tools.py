@@ -34,6 +34,11 @@ class Service:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def peak_mb(self) -> float:
+        """Return the most resident memory so far in MB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
     def cpu_s(self) -> float:
         """Return the processor seconds used so far, without those of children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
