@@ -43,7 +43,7 @@ SWAP_S, FULL_S, DRAIN_S = 1.0, 30.0, 60.0
 NOTICE_S = 30.0
 # The shortest life, in seconds, that says something about memory.
 LEAST_LIFE_S = 120.0
-# The limit of a container in deploy/.
+# That of a container in deploy/.
 MOST_MB = 1_024
 UNWRITTEN = "degraded: journal"
 # A part that meets the new partitions starts again, and then fails for good.
@@ -269,6 +269,7 @@ def memory(stage: Stage) -> None:
         print("memory: no life was long enough to judge it")
         return
     growth, error = slope(at_s, rss_mb)
+    print("memory, MB:", *(f"{value:.0f}" for value in rss_mb[:: max(1, len(rss_mb) // 10)]))
     early, late = thirds(rss_mb)
     print(
         f"memory in the longest life, from {clock(at_s[0])} to {clock(at_s[-1])}: {growth:+.1f} "

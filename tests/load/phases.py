@@ -71,7 +71,7 @@ class Course:
             "| --- | --- | --- | --: | --: | --: | --: |",
         ]
         for phase in self.phases:
-            seen = ", ".join(f"{text} {n} times" for text, n in phase.health.items()) or "-"
+            seen = "; ".join(f"{text}, {n} seen" for text, n in phase.health.items()) or "-"
             rss = f"{phase.rss_mb[0]:.0f} → {phase.rss_mb[-1]:.0f}" if phase.rss_mb else "-"
             counts = f"{phase.whole} | {phase.cut} | {phase.ended}"
             rows.append(f"| {clock(phase.began_s)} | {phase.name} | {seen} | {counts} | {rss} |")
