@@ -70,6 +70,18 @@ async def test_only_unknown_symbols() -> None:
             await feed.until(lambda: feed.metric(reason) >= 1, "the refusal")
 
 
+async def test_the_venues_own_spelling() -> None:
+    """Each form of a symbol's name is the same symbol, and ticks have ours."""
+    async with kraken(trades(10, 2), frozenset(), drop_at=-1) as server:
+        keys = SourceSettings(**{**server.keys, **WATCHED})
+        async with listening(keys, ("BTC/USD", SYMBOL), Kraken()) as feed:
+            await feed.until(lambda: len(feed.rows) == 20, "all trades")
+            assert {row.tick.symbol for row in feed.rows} == {SYMBOL}
+            check = feed.health.checks["feed:0"]
+            assert (check.status, check.detail) == ("ok", "1 symbols")
+            assert feed.health.silent == set()
+
+
 def parse(message: Any) -> Message:
     return Kraken().parse(json.dumps(message), NOW_NS)
 

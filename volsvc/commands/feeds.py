@@ -18,7 +18,7 @@ from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import SourceError, SourceRow, Tick, is_symbol, parse_time
+from volsvc.domain import SourceError, SourceRow, Tick, parse_time
 from volsvc.sources.download import (
     CANDLE_COLUMNS,
     TRADE_COLUMNS,
@@ -176,12 +176,12 @@ async def download_history(
 
 def _requests(options: DownloadOptions) -> list[DownloadRequest]:
     """Return one request for each symbol; raises SettingsError if an option is not valid."""
-    symbols = options.symbols or DEFAULT_SYMBOLS
     start_ns = time_argument("--start", options.start)
     end_ns = time_argument("--end", options.end)
-    for symbol in symbols:
-        if not is_symbol(symbol):
-            raise SettingsError(f"--symbols: {symbol!r} is not a valid symbol name")
+    try:
+        symbols = [Coinbase().symbol(name) for name in options.symbols or DEFAULT_SYMBOLS]
+    except SourceError as error:
+        raise SettingsError(f"--symbols: {error}") from error
     if not start_ns < end_ns <= time.time_ns():
         raise SettingsError(f"--end: {options.end!r} must be after --start and not in the future")
     return [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import Settings, SettingsError, SourceSettings
+from volsvc.domain import SourceError
 from volsvc.sources.base import FeedEvents, Source, SourceEvents
 from volsvc.sources.files import Recording
 from volsvc.sources.replay import FileSource, GeneratorSource
@@ -17,7 +18,8 @@ DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> Source | None:
     """Return the configured source, None if there is none.
 
-    Raises SourceError if the recording holds no tick, and SettingsError for a pipe in a loop.
+    Raises SourceError if the recording holds no tick, and SettingsError for a pipe in a loop or a
+    symbol that the venue cannot have.
     """
     source, replay = settings.source, settings.replay
     if source.kind == "none":
@@ -32,13 +34,16 @@ def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> 
 
 
 def live_source(source: SourceSettings, events: FeedEvents) -> Source:
-    """Return the live source of a venue; raises SourceError if a symbol is not valid."""
+    """Return the live source of a venue; raises SettingsError if a symbol is not valid."""
     # Imported here, because a replay needs no HTTP client.
     from volsvc.sources.live.source import LiveSource
     from volsvc.sources.live.venue_table import VENUES
 
     venue = VENUES[source.kind](source.feed)
-    return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events)
+    try:
+        return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events)
+    except SourceError as error:
+        raise SettingsError(f"source.symbols: {error}") from error
 
 
 def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:

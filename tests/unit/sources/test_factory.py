@@ -11,7 +11,7 @@ from typer.main import get_command
 from tests.unit.sources.replays import SYMBOLS, Events
 from volsvc.cli.main import cli
 from volsvc.config.live import LIVE_KINDS
-from volsvc.config.settings import SourceSettings, load_settings
+from volsvc.config.settings import SettingsError, SourceSettings, load_settings
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.sources.base import Source
 from volsvc.sources.factory import build_source
@@ -40,6 +40,25 @@ def test_every_venue(kind: str, feed: str) -> None:
     assert source.identity.startswith(f"{kind}@")
     asked = " ".join(source._venue.subscribe_messages(SYMBOLS))
     assert re.findall(r"market_trades|ticker|trade\b", asked) == [CHANNELS[kind][feed]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "remedy"),
+    [
+        ("kraken", "XBT-USD", "write BTC-USD"),
+        ("kraken", "XBT/USD", "write BTC-USD"),
+        ("kraken", "XDG-EUR", "write DOGE-EUR"),
+        ("kraken", "ETH/XBT", "write ETH-BTC"),
+        ("kraken", "BTCUSD", "write it as BTC-USD"),
+        ("kraken", "BTC USD", "not a valid symbol name"),
+        ("coinbase", "BTC USD", "not a valid symbol name"),
+    ],
+)
+def test_a_symbol_that_the_venue_cannot_have(kind: str, name: str, remedy: str) -> None:
+    """It is refused at the start, with the setting, the name, and the name to write instead."""
+    with pytest.raises(SettingsError, match=remedy) as caught:
+        source_of(kind=kind, symbols=["ETH-USD", name])
+    assert str(caught.value).startswith(f"source.symbols: {name!r}")
 
 
 def test_other_kinds() -> None:

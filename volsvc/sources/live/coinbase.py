@@ -32,6 +32,7 @@ from volsvc.sources.live.venue import (
     decode_object,
     market_data,
     object_list,
+    our_symbol,
 )
 
 # The REST API's limits of one page.
@@ -72,6 +73,10 @@ class Coinbase:
 
     def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
+
+    def symbol(self, name: str) -> str:
+        """Return our name of a symbol, `BTC-USD` also for `BTC/USD`; raises SourceError."""
+        return our_symbol(name)
 
     def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
         """Return one message for each channel."""

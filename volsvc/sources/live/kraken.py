@@ -1,6 +1,6 @@
 """Kraken: the WebSocket API v2, and public trades over REST.
 
-Symbols have our form, `BTC-USD`; Kraken writes `BTC/USD`.
+Symbols have our form, `BTC-USD`; Kraken writes `BTC/USD`, and `XBTUSD` over REST.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from volsvc.domain import InvalidTickError, Tick, format_time
+from volsvc.domain import InvalidTickError, SourceError, Tick, format_time
 from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.live.venue import (
     Content,
@@ -27,11 +27,13 @@ from volsvc.sources.live.venue import (
     decode_object,
     market_data,
     object_list,
+    our_symbol,
 )
 
 CHANNELS = {"trades": "trade", "ticker": "ticker"}
 # The REST API has older names than the WebSocket for some assets.
 REST_ASSET_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
+OUR_ASSET_NAMES = {old: new for new, old in REST_ASSET_NAMES.items()}
 SIDES = {"b": "buy", "s": "sell"}
 
 
@@ -44,6 +46,18 @@ class Kraken:
 
     def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
+
+    def symbol(self, name: str) -> str:
+        """Return our name of a symbol; raises SourceError for an older name of an asset."""
+        # Not replaced: the ticks of XBT-USD would be found under another name than was asked for.
+        symbol = our_symbol(name)
+        base, _, quote = symbol.partition("-")
+        if not quote:
+            raise SourceError(f"{name!r} is not a pair of assets: write it as BTC-USD")
+        ours = "-".join(OUR_ASSET_NAMES.get(asset, asset) for asset in (base, quote))
+        if ours != symbol:
+            raise SourceError(f"{name!r} has an older name of an asset: write {ours}")
+        return symbol
 
     def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
         """Return the one message that is needed."""

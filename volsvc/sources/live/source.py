@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from volsvc.config.live import LiveSourceSettings
-from volsvc.domain import SourceError, SourceRow, Tick, is_symbol
+from volsvc.domain import SourceRow, Tick
 from volsvc.sources.base import FeedEvents, Skip
 from volsvc.sources.live.backfill import Backfill
 from volsvc.sources.live.connection import Connection, ConnectionOptions
@@ -33,12 +33,9 @@ class LiveSource:
     def __init__(
         self, venue: Venue, symbols: Sequence[str], settings: LiveSourceSettings, events: FeedEvents
     ) -> None:
-        """Raises SourceError for a name that cannot be a symbol."""
-        for symbol in symbols:
-            if not is_symbol(symbol):
-                raise SourceError(f"{symbol!r} is not a valid symbol name")
+        """Raises SourceError for a name that cannot be a symbol of the venue."""
         self._venue = venue
-        self._symbols = tuple(dict.fromkeys(symbols))
+        self._symbols = tuple(dict.fromkeys(map(venue.symbol, symbols)))
         self._settings = settings
         self._events = events
         self._sequencers = {symbol: TradeSequencer(symbol) for symbol in self._symbols}

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from volsvc.domain import InvalidTickError, Tick, tick_from_fields
+from volsvc.domain import InvalidTickError, SourceError, Tick, is_symbol, tick_from_fields
 
 # The kind of messages that become ticks (`source.feed`).
 FeedKind = Literal["trades", "ticker"]
@@ -106,6 +106,13 @@ class Venue(Protocol):
         """The channel whose messages become ticks."""
         ...
 
+    def symbol(self, name: str) -> str:
+        """Return our name of a symbol, which its ticks have, for a name that a user wrote.
+
+        Raises SourceError, with the name to write instead, if the venue has none of that name.
+        """
+        ...
+
     def subscribe_messages(self, symbols: Sequence[str]) -> list[str]:
         """Return the messages that subscribe to ticks and heartbeats."""
         ...
@@ -124,6 +131,13 @@ class Venue(Protocol):
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """Parse a REST page of trades, oldest first; raises InvalidTickError."""
         ...
+
+
+def our_symbol(name: str) -> str:
+    """Return a symbol in our form, `BTC-USD`, also of the form `BTC/USD`; raises SourceError."""
+    if not is_symbol(name):
+        raise SourceError(f"{name!r} is not a valid symbol name")
+    return name.replace("/", "-")
 
 
 def parsed(parse: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
