@@ -22,7 +22,7 @@ from volsvc.serving import (
     registry_client,
 )
 from volsvc.sources import recorder
-from volsvc.sources.live import connection, source
+from volsvc.sources.live import message_reader, source
 from volsvc.training.fit import FitSpec
 from volsvc.training.walkforward import DAY
 from volsvc.web import admission, compression, problems
@@ -67,7 +67,12 @@ FIGURES = [
     ("docs/drift.md", "30 rows of a symbol", reference.MIN_LENGTH, 30),
     ("docs/drift.md", "40 blocks of the reference", reference.MIN_BLOCKS, 40),
     ("docs/drift.md", "reports of the last 20 windows", monitor.MAX_REPORTS, 20),
-    ("docs/live.md", "twenty in a row end the connection", connection.MAX_MALFORMED_IN_A_ROW, 20),
+    (
+        "docs/live.md",
+        "twenty in a row end the connection",
+        message_reader.MAX_MALFORMED_IN_A_ROW,
+        20,
+    ),
     ("docs/live.md", "after a thousand messages", source.MAX_QUEUED_BATCHES, 1_000),
     ("docs/live.md", "ends at 200,000 rows", recorder.MAX_PARQUET_ROWS, 200_000),
     ("docs/live.md", "rows reach the file once a second", FLUSH_S, 1),
@@ -83,7 +88,7 @@ FIGURES = [
     ("docs/models.md", "a probability of at most 5 %", sequential_test.LEVEL, 0.05),
     ("docs/models.md", "the wealth reaches 20 with", 1 / sequential_test.LEVEL, 20),
     ("docs/page.md", "37 kB in all (compressed)", round(PAGE_BYTES / 1_000), 37),
-    ("docs/runbook.md", "Twenty unreadable messages", connection.MAX_MALFORMED_IN_A_ROW, 20),
+    ("docs/runbook.md", "Twenty unreadable messages", message_reader.MAX_MALFORMED_IN_A_ROW, 20),
     (
         "docs/setup.md",
         "at least 37 days of one-minute bars",

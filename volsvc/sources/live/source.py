@@ -13,7 +13,8 @@ from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import SourceRow, Tick
 from volsvc.sources.base import FeedEvents, Skip
 from volsvc.sources.live.backfill import Backfill
-from volsvc.sources.live.connection import Connection, ConnectionOptions
+from volsvc.sources.live.connection import Connection
+from volsvc.sources.live.message_reader import ConnectionOptions
 from volsvc.sources.live.rest import RestClient
 from volsvc.sources.live.trade_sequencer import TradeSequencer
 from volsvc.sources.live.venue import MarketData, Venue

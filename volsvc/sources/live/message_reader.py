@@ -1,0 +1,189 @@
+"""The messages of one open connection: read, watched, and handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import aiohttp
+
+from volsvc.backoff import Backoff
+from volsvc.config.live import LiveSourceSettings
+from volsvc.domain import NS, FeedError, InvalidTickError
+from volsvc.sources.base import FeedEvents
+from volsvc.sources.live.sequence import MessageStatus, SequenceTracker
+from volsvc.sources.live.venue import (
+    Content,
+    ErrorMessage,
+    Heartbeat,
+    MarketData,
+    Subscription,
+    SubscriptionAck,
+    Venue,
+    parsed,
+)
+from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
+
+# So many unreadable messages in a row are another protocol, not an accident.
+MAX_MALFORMED_IN_A_ROW = 20
+
+# Receives data and the wall-clock time of receipt in ns. It may wait, which makes the venue wait.
+DataHandler = Callable[[MarketData, int], Awaitable[None]]
+
+_TIMEOUT_TEXTS = {
+    UNCONFIRMED: "the venue did not confirm the subscriptions in time",
+    HEARTBEAT: "no message, not even a heartbeat, arrived in time",
+    DATA: "the venue answers, but sends no data",
+}
+
+
+class ConnectionOptions(NamedTuple):
+    """The number of a connection within its source, its venue, its symbols, and its timeouts."""
+
+    number: int
+    venue: Venue
+    symbols: Sequence[str]
+    settings: LiveSourceSettings
+
+    @property
+    def url(self) -> str:
+        """The address of the venue's WebSocket."""
+        return self.settings.ws_url or self.venue.ws_url
+
+    @property
+    def subscriptions(self) -> frozenset[Subscription]:
+        """The subscriptions that the venue has to confirm."""
+        return frozenset(Subscription(self.venue.channel, symbol) for symbol in self.symbols)
+
+
+class MessageReader:
+    """Reads the messages of one open connection."""
+
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        options: ConnectionOptions,
+        events: FeedEvents,
+        handler: DataHandler,
+        backoff: Backoff,
+    ) -> None:
+        self._socket = socket
+        self._options = options
+        self._events = events
+        self._handler = handler
+        self._backoff = backoff
+        self._clock = asyncio.get_running_loop().time
+        self._watchdog = Watchdog(options.settings, self._clock())
+        self._sequence = SequenceTracker()
+        self._subscriptions = set(options.subscriptions)
+        self._unconfirmed = set(options.subscriptions)
+        self._delivering = False
+        self._malformed_in_a_row = 0
+
+    async def run(self) -> None:
+        """Read until the connection ends, which always raises FeedError."""
+        try:
+            while True:
+                raw = await self._receive()
+                received_ns = time.time_ns()
+                self._watchdog.message_received(self._clock())
+                content = self._parse(raw, received_ns)
+                if content is not None:
+                    await self._handle(content, received_ns)
+                self._report_lost(closing=False)
+        finally:
+            self._report_lost(closing=True)
+
+    async def _receive(self) -> str | bytes:
+        deadline_s, reason = self._watchdog.next_deadline()
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                message = await self._socket.receive()
+        except TimeoutError as error:
+            raise FeedError(reason, _TIMEOUT_TEXTS[reason]) from error
+        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            data: str | bytes = message.data
+            return data
+        code = self._socket.close_code
+        raise FeedError("closed", f"the venue closed the connection (code {code})")
+
+    def _parse(self, raw: str | bytes, received_ns: int) -> Content | None:
+        """Parse a message; None if it is malformed or a duplicate.
+
+        Raises FeedError after many malformed messages in a row.
+        """
+        try:
+            message = parsed(self._options.venue.parse, raw, received_ns)
+        except InvalidTickError as error:
+            self._reject(error)
+            return None
+        self._malformed_in_a_row = 0
+        if message.sequence is not None:
+            status = self._sequence.check(message.sequence, message.sent)
+            if status is not MessageStatus.NEW:
+                self._events.message(status.value)
+            if status is MessageStatus.DUPLICATE:
+                return None
+        return message.content
+
+    def _reject(self, error: InvalidTickError) -> None:
+        self._malformed_in_a_row += 1
+        self._events.message("malformed")
+        self._events.rejected_tick(error)
+        if self._malformed_in_a_row >= MAX_MALFORMED_IN_A_ROW:
+            raise FeedError("protocol", f"{error}: is this {self._options.url}?") from error
+
+    async def _handle(self, content: Content, received_ns: int) -> None:
+        if isinstance(content, MarketData):
+            await self._handle_data(content, received_ns)
+        elif isinstance(content, Heartbeat):
+            self._events.message("heartbeat")
+        elif isinstance(content, SubscriptionAck):
+            self._confirm(content.subscriptions)
+        elif isinstance(content, ErrorMessage):
+            self._handle_error(content)
+
+    def _handle_error(self, error: ErrorMessage) -> None:
+        self._events.message("error")
+        subscription = Subscription(self._options.venue.channel, error.symbol)
+        # Without the refused symbol the connection goes on, as long as another symbol is left.
+        if subscription in self._subscriptions and len(self._subscriptions) > 1:
+            self._subscriptions.discard(subscription)
+            self._events.unavailable(error.symbol, error.text)
+            self._confirm(frozenset({subscription}))
+        # An error after the confirmation concerns no subscription of ours.
+        elif self._unconfirmed:
+            raise FeedError("refused", f"the venue refuses to subscribe: {error.text}")
+
+    def _confirm(self, subscriptions: frozenset[Subscription]) -> None:
+        self._unconfirmed -= subscriptions
+        if not self._unconfirmed:
+            self._watchdog.subscriptions_confirmed()
+
+    async def _handle_data(self, data: MarketData, received_ns: int) -> None:
+        self._events.message("data")
+        for error in data.errors:
+            self._events.rejected_tick(error)
+        if not data.ticks:
+            return
+        # A snapshot is from before the subscription, so its age is no delay of the feed.
+        if not data.snapshot:
+            for tick in data.ticks:
+                self._events.delay((received_ns - tick.time_ns) / NS)
+        await self._handler(data, received_ns)
+        # After the handler, because its wait for the bus is no silence of the venue.
+        self._watchdog.data_received(self._clock())
+        self._watchdog.message_received(self._clock())
+        if not self._delivering:
+            # Only data reset the backoff: a venue that accepts connections and then refuses
+            # subscriptions must not be flooded with attempts.
+            self._delivering = True
+            self._backoff.reset()
+            self._events.delivering(self._options.number, self._options.symbols)
+
+    def _report_lost(self, *, closing: bool) -> None:
+        lost = self._sequence.collect_lost(closing=closing)
+        if lost:
+            self._events.gap("", "messages", lost)
