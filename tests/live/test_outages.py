@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -270,6 +271,24 @@ async def test_unconfirmed_subscriptions() -> None:
         reason = 'volsvc_feed_reconnects_total{reason="unconfirmed"}'
         await feed.until(lambda: feed.metric(reason) >= 1, "the wait ends")
         assert feed.health.checks["feed:0"].status == "degraded"
+
+
+async def test_data_of_other_symbols() -> None:
+    """Data that were not asked for are counted, and no sign that the feed works."""
+    trade = {"type": "match", "product_id": "ETH-USD", "price": "1", "time": "2026-04-07T14:30:02Z"}
+    keys = settings(exchange([]), confirm_timeout_s=30, data_timeout_s=0.5)
+    async with (
+        repeating_venue(json.dumps(trade), 1_000, 0.02) as url,
+        listening(keys.model_copy(update={"ws_url": url})) as feed,
+    ):
+        reason = 'volsvc_feed_reconnects_total{reason="data"}'
+        await feed.until(lambda: feed.metric(reason) >= 1, "the wait for data ends")
+        assert feed.metric('volsvc_feed_messages_total{kind="unasked"}') > 1
+        assert feed.health.checks["feed:0"].status == "degraded"
+        assert feed.health.silent == {SYMBOL}
+        assert feed.metric("volsvc_feed_connected") == 0
+        assert feed.metric("volsvc_tick_delay_seconds_count") == 0
+        assert feed.rows == []
 
 
 async def test_backpressure_of_a_slow_bus() -> None:

@@ -79,6 +79,7 @@ class MessageReader:
         self._sequence = SequenceTracker()
         self._subscriptions = set(options.subscriptions)
         self._unconfirmed = set(options.subscriptions)
+        self._asked = frozenset(options.symbols)
         self._delivering = False
         self._malformed_in_a_row = 0
 
@@ -166,6 +167,7 @@ class MessageReader:
         self._events.message("data")
         for error in data.errors:
             self._events.rejected_tick(error)
+        data = self._asked_for(data)
         if not data.ticks:
             return
         # A snapshot is from before the subscription, so its age is no delay of the feed.
@@ -177,11 +179,20 @@ class MessageReader:
         self._watchdog.data_received(self._clock())
         self._watchdog.message_received(self._clock())
         if not self._delivering:
-            # Only data reset the backoff: a venue that accepts connections and then refuses
-            # subscriptions must not be flooded with attempts.
+            # Only data that were asked for reset the backoff: a venue that accepts connections and
+            # then refuses subscriptions must not be flooded with attempts.
             self._delivering = True
             self._backoff.reset()
             self._events.delivering(self._options.number, self._options.symbols)
+
+    def _asked_for(self, data: MarketData) -> MarketData:
+        """Return data without the ticks of other symbols, which are no sign of a working feed."""
+        others = {tick.symbol for tick in data.ticks} - self._asked
+        if not others:
+            return data
+        for _ in others:
+            self._events.message("unasked")
+        return data._replace(ticks=tuple(t for t in data.ticks if t.symbol in self._asked))
 
     def _report_lost(self, *, closing: bool) -> None:
         lost = self._sequence.collect_lost(closing=closing)

@@ -92,10 +92,7 @@ class LiveSource:
         for tick in data.ticks:
             by_symbol.setdefault(tick.symbol, []).append(tick)
         for symbol, ticks in by_symbol.items():
-            sequencer = self._sequencers.get(symbol)
-            if sequencer is None:
-                self._events.message("unasked")
-                continue
+            sequencer = self._sequencers[symbol]
             known = sequencer.duplicates
             self._forward(sequencer.add(ticks), received_ns)
             for _ in range(sequencer.duplicates - known):
