@@ -22,6 +22,8 @@ class KrakenServer:
         self._unsent = unsent
         self._drop_at = drop_at
         self._next = 0
+        # The pairs that it trades.
+        self.known = {"BTC/USD"}
         self.port = 0
 
     @property
@@ -40,7 +42,7 @@ class KrakenServer:
         assert subscribe.type is WSMsgType.TEXT
         params = json.loads(subscribe.data)["params"]
         for symbol in params["symbol"]:
-            known = symbol == "BTC/USD"
+            known = symbol in self.known
             reply = _acknowledgement(params["channel"], symbol) if known else _refusal(symbol)
             await socket.send_json(reply)
         while self._next < len(self._trades):

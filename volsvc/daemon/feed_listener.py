@@ -66,6 +66,13 @@ class FeedListener:
         if self._health.report(f"feed:{symbol}", "degraded", detail):
             log.warning("feed_symbol_refused", symbol=symbol, detail=detail)
 
+    def available(self, symbol: str) -> None:
+        """Report a symbol that is confirmed, if the venue had refused it."""
+        # Without a check until then, because there may be thousands of symbols.
+        check = f"feed:{symbol}"
+        if check in self._health.checks and self._health.report(check, "ok"):
+            log.info("feed_symbol_confirmed", symbol=symbol)
+
     def message(self, kind: str) -> None:
         """Count a message."""
         self._metrics.messages.labels(kind).inc()

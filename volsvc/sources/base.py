@@ -70,6 +70,10 @@ class FeedEvents(Protocol):
         """Handle a symbol that the venue refuses; the other symbols are not affected."""
         ...
 
+    def available(self, symbol: str) -> None:
+        """Handle a symbol whose subscription the venue confirms."""
+        ...
+
     def message(self, kind: str) -> None:
         """Count a message by its kind, such as data, heartbeat, duplicate or malformed."""
         ...

@@ -6,12 +6,12 @@ import asyncio
 
 import aiohttp
 
-from volsvc.backoff import Backoff, ends_within
+from volsvc.backoff import ends_within
 from volsvc.domain import FeedError
 from volsvc.sources.base import FeedEvents
 from volsvc.sources.live.message_reader import ConnectionOptions, DataHandler, MessageReader
+from volsvc.sources.live.reconnect import ReconnectPolicy
 
-RECONNECT_BASE_S = 0.1
 # Time that a venue may take to answer our close frame.
 CLOSE_TIMEOUT_S = 0.5
 # Bytes; aiohttp closes the connection on a longer message.
@@ -32,22 +32,27 @@ class Connection:
         self._options = options
         self._events = events
         self._handler = handler
-        self._backoff = Backoff(RECONNECT_BASE_S, options.settings.reconnect_max_s)
+        clock = asyncio.get_running_loop().time
+        self._policy = ReconnectPolicy(options.settings.reconnect_max_s, clock)
 
     async def run(self) -> None:
         """Connect and read until cancelled; waits longer after each attempt without data."""
         number, _, symbols, _ = self._options
         self._events.connecting(number, symbols)
         while True:
+            # Without the symbols that the venue does not know: it may refuse the others with them.
+            asked = self._policy.refused.without(symbols)
+            if not asked:
+                await asyncio.sleep(self._policy.refused.wait_s())
+                continue
             try:
-                await self._connect_and_read()
+                await self._connect_and_read(self._options._replace(symbols=asked))
             except FeedError as error:
                 self._events.disconnected(number, symbols, error)
-            await asyncio.sleep(self._backoff.delay_s())
+            await asyncio.sleep(self._policy.delay_s())
 
-    async def _connect_and_read(self) -> None:
+    async def _connect_and_read(self, options: ConnectionOptions) -> None:
         """Open a connection and read it until it ends, which always raises FeedError."""
-        options = self._options
         try:
             async with asyncio.timeout(options.settings.connect_timeout_s):
                 socket = await self._session.ws_connect(options.url, max_msg_size=MAX_MESSAGE)
@@ -55,14 +60,16 @@ class Connection:
             detail = f"{options.url}: {error or type(error).__name__}"[:200]
             raise FeedError("connect", detail) from error
         try:
-            await self._subscribe(socket)
-            reader = MessageReader(socket, options, self._events, self._handler, self._backoff)
+            await self._subscribe(socket, options)
+            reader = MessageReader(socket, options, self._events, self._handler, self._policy)
             await reader.run()
         finally:
             await _close(socket)
 
-    async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        _, venue, symbols, settings = self._options
+    async def _subscribe(
+        self, socket: aiohttp.ClientWebSocketResponse, options: ConnectionOptions
+    ) -> None:
+        _, venue, symbols, settings = options
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 for text in venue.subscribe_messages(symbols):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import aiohttp
 
-from volsvc.backoff import Backoff
 from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import NS, FeedError, InvalidTickError
 from volsvc.sources.base import FeedEvents
+from volsvc.sources.live.reconnect import ReconnectPolicy
 from volsvc.sources.live.sequence import MessageStatus, SequenceTracker
 from volsvc.sources.live.venue import (
     Content,
@@ -67,13 +67,13 @@ class MessageReader:
         options: ConnectionOptions,
         events: FeedEvents,
         handler: DataHandler,
-        backoff: Backoff,
+        policy: ReconnectPolicy,
     ) -> None:
         self._socket = socket
         self._options = options
         self._events = events
         self._handler = handler
-        self._backoff = backoff
+        self._policy = policy
         self._clock = asyncio.get_running_loop().time
         self._watchdog = Watchdog(options.settings, self._clock())
         self._sequence = SequenceTracker()
@@ -149,17 +149,28 @@ class MessageReader:
     def _handle_error(self, error: ErrorMessage) -> None:
         self._events.message("error")
         subscription = Subscription(self._options.venue.channel, error.symbol)
-        # Without the refused symbol the connection goes on, as long as another symbol is left.
-        if subscription in self._subscriptions and len(self._subscriptions) > 1:
-            self._subscriptions.discard(subscription)
+        if subscription in self._subscriptions:
+            self._policy.refused.refused(error.symbol)
             self._events.unavailable(error.symbol, error.text)
-            self._confirm(frozenset({subscription}))
+            self._subscriptions.discard(subscription)
+            self._unconfirmed.discard(subscription)
+            self._stop_waiting()
+            # Without the refused symbol the connection goes on, as long as another one is left.
+            if self._subscriptions:
+                return
         # An error after the confirmation concerns no subscription of ours.
-        elif self._unconfirmed:
-            raise FeedError("refused", f"the venue refuses to subscribe: {error.text}")
+        elif error.symbol in self._asked or not self._unconfirmed:
+            return
+        raise FeedError("refused", f"the venue refuses to subscribe: {error.text}")
 
     def _confirm(self, subscriptions: frozenset[Subscription]) -> None:
+        for subscription in subscriptions & self._unconfirmed:
+            self._policy.refused.confirmed(subscription.symbol)
+            self._events.available(subscription.symbol)
         self._unconfirmed -= subscriptions
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
         if not self._unconfirmed:
             self._watchdog.subscriptions_confirmed()
 
@@ -179,11 +190,10 @@ class MessageReader:
         self._watchdog.data_received(self._clock())
         self._watchdog.message_received(self._clock())
         if not self._delivering:
-            # Only data that were asked for reset the backoff: a venue that accepts connections and
-            # then refuses subscriptions must not be flooded with attempts.
             self._delivering = True
-            self._backoff.reset()
-            self._events.delivering(self._options.number, self._options.symbols)
+            self._policy.data_received()
+            served = [s.symbol for s in self._subscriptions]
+            self._events.delivering(self._options.number, served)
 
     def _asked_for(self, data: MarketData) -> MarketData:
         """Return data without the ticks of other symbols, which are no sign of a working feed."""
