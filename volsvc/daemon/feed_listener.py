@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from volsvc.domain import FeedError, InvalidTickError
 from volsvc.telemetry.health import Health
+from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 
@@ -31,6 +32,8 @@ class FeedListener:
         self._health = health
         self._on_gap = on_gap
         self._delivering: dict[int, bool] = {}
+        self._rejections = LimitedWarnings(log, "feed_rejected")
+        self._not_taken = LimitedWarnings(log, "feed_not_taken")
 
     def connecting(self, connection: int, symbols: Sequence[str]) -> None:
         """Report that a connection is being opened for the first time."""
@@ -43,6 +46,11 @@ class FeedListener:
         self._health.silent.difference_update(symbols)
         self._health.report(_check(connection), "ok", f"{len(symbols)} symbols")
         log.info("feed_delivers", connection=connection, symbols=len(symbols))
+
+    def not_taken(self, connection: int, symbols: Sequence[str], detail: str) -> None:
+        """Report messages of a connection of which none gave a tick that could be taken."""
+        self._down(connection, symbols, detail)
+        self._not_taken.add("none taken", connection=connection, detail=detail)
 
     def disconnected(self, connection: int, symbols: Sequence[str], error: FeedError) -> None:
         """Report that a connection broke, was refused or fell silent."""
@@ -80,7 +88,7 @@ class FeedListener:
     def rejected_tick(self, error: InvalidTickError) -> None:
         """Count a message, or an entry of one, that is no valid tick."""
         self._rejected.labels(error.reason).inc()
-        log.debug("feed_rejected", field=error.field, error=error.detail)
+        self._rejections.add(error.reason, field=error.field, error=error.detail)
 
     def gap(self, symbol: str, kind: str, missing: int) -> None:
         """Report messages of a connection or trades of a symbol that are lost."""

@@ -62,6 +62,10 @@ class FeedEvents(Protocol):
         """Handle the first data of a connection."""
         ...
 
+    def not_taken(self, connection: int, symbols: Sequence[str], detail: str) -> None:
+        """Handle messages of a connection of which none gave a tick that could be taken."""
+        ...
+
     def disconnected(self, connection: int, symbols: Sequence[str], error: FeedError) -> None:
         """Handle a connection that broke, was refused or fell silent; it will be reopened."""
         ...

@@ -28,6 +28,8 @@ from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
 
 # So many unreadable messages in a row are another protocol, not an accident.
 MAX_MALFORMED_IN_A_ROW = 20
+# So many messages in a row whose every tick is refused are no accident, either.
+MAX_REFUSED_IN_A_ROW = 20
 
 # Receives data and the wall-clock time of receipt in ns. It may wait, which makes the venue wait.
 DataHandler = Callable[[MarketData, int], Awaitable[None]]
@@ -82,6 +84,8 @@ class MessageReader:
         self._asked = frozenset(options.symbols)
         self._delivering = False
         self._malformed_in_a_row = 0
+        self._refused_in_a_row = 0
+        self._refusal = ""
 
     async def run(self) -> None:
         """Read until the connection ends, which always raises FeedError."""
@@ -103,7 +107,10 @@ class MessageReader:
             async with asyncio.timeout_at(deadline_s):
                 message = await self._socket.receive()
         except TimeoutError as error:
-            raise FeedError(reason, _TIMEOUT_TEXTS[reason]) from error
+            text = _TIMEOUT_TEXTS[reason]
+            if reason == DATA and self._refused_in_a_row:
+                text += f" that can be taken ({self._refusal})"
+            raise FeedError(reason, text) from error
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
@@ -133,6 +140,7 @@ class MessageReader:
         self._malformed_in_a_row += 1
         self._events.message("malformed")
         self._events.rejected_tick(error)
+        self._note_refused(str(error))
         if self._malformed_in_a_row >= MAX_MALFORMED_IN_A_ROW:
             raise FeedError("protocol", f"{error}: is this {self._options.url}?") from error
 
@@ -180,7 +188,10 @@ class MessageReader:
             self._events.rejected_tick(error)
         data = self._asked_for(data)
         if not data.ticks:
+            if data.errors:
+                self._note_refused(str(data.errors[-1]))
             return
+        self._refused_in_a_row = 0
         # A snapshot is from before the subscription, so its age is no delay of the feed.
         if not data.snapshot:
             for tick in data.ticks:
@@ -202,7 +213,20 @@ class MessageReader:
             return data
         for _ in others:
             self._events.message("unasked")
-        return data._replace(ticks=tuple(t for t in data.ticks if t.symbol in self._asked))
+        asked = tuple(tick for tick in data.ticks if tick.symbol in self._asked)
+        if not asked:
+            self._note_refused(f"{min(others)} was not asked for")
+        return data._replace(ticks=asked)
+
+    def _note_refused(self, text: str) -> None:
+        """Note a message of which nothing was taken; reports it if that is the rule."""
+        self._refused_in_a_row += 1
+        self._refusal = text
+        # One bad message after many good ones is no news about the connection.
+        if not self._delivering or self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
+            self._delivering = False
+            of = f"nothing taken of the last {self._refused_in_a_row} messages"
+            self._events.not_taken(self._options.number, self._options.symbols, f"{of}: {text}")
 
     def _report_lost(self, *, closing: bool) -> None:
         lost = self._sequence.collect_lost(closing=closing)
