@@ -13,6 +13,7 @@ from volsvc.domain.forecast import COVERAGE, SECONDS_PER_YEAR
 from volsvc.drift import distance, monitor, reference
 from volsvc.features import forecast_history, tick_check
 from volsvc.models import artefact
+from volsvc.pipeline import refused_ticks
 from volsvc.scoring import sequential_test
 from volsvc.serving import (
     artefact_cache,
@@ -23,6 +24,7 @@ from volsvc.serving import (
 )
 from volsvc.sources import recorder
 from volsvc.sources.live import message_reader, source
+from volsvc.telemetry import limited_warnings
 from volsvc.training.fit import FitSpec
 from volsvc.training.walkforward import DAY
 from volsvc.web import admission, compression, problems
@@ -73,6 +75,10 @@ FIGURES = [
         message_reader.MAX_MALFORMED_IN_A_ROW,
         20,
     ),
+    ("docs/live.md", "once 20 messages in a row", message_reader.MAX_REFUSED_IN_A_ROW, 20),
+    ("docs/live.md", "one a minute with the number since", limited_warnings.EVERY_S, 60),
+    ("docs/live.md", "after three ticks", refused_ticks.LEAST_TICKS, 3),
+    ("docs/live.md", "and five seconds without", refused_ticks.LEAST_S, 5),
     ("docs/live.md", "after a thousand messages", source.MAX_QUEUED_BATCHES, 1_000),
     ("docs/live.md", "ends at 200,000 rows", recorder.MAX_PARQUET_ROWS, 200_000),
     ("docs/live.md", "rows reach the file once a second", FLUSH_S, 1),

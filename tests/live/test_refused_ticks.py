@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.live.feed import SYMBOL, exchange, listening, settings
+from tests.daemon import eventually, running
+from tests.live.feed import SYMBOL, WATCHED, exchange, listening, now_trades, settings
 from tests.live.scripted_venue import (
     TRADE,
     accept,
@@ -17,6 +19,7 @@ from tests.live.scripted_venue import (
     scripted_venue,
     send_until_closed,
 )
+from volsvc.simulator import Fault
 from volsvc.telemetry.health import Check
 
 INVALID = {**TRADE, "price": "0"}
@@ -89,3 +92,26 @@ async def test_a_feed_that_turns_invalid_and_back() -> None:
         await feed.until(lambda: feed.health.checks["feed:0"].status == "ok", "the recovery")
         assert feed.metric("volsvc_feed_reconnects_total") == 0
         assert feed.health.silent == set()
+
+
+async def test_every_tick_is_from_the_future(tmp_path: Path) -> None:
+    """A host's clock that is an hour behind is seen by /health and in the log, and passes."""
+    skew = Fault(kind="clock_skew", at=4, count=250, seconds=3_600)
+    env = {f"VOLSVC_SOURCE__{key.upper()}": str(value) for key, value in WATCHED.items()}
+    async with exchange(now_trades(400), skew, speed=5) as simulator:
+        urls = ("--ws-url", simulator.ws_url, "--rest-url", simulator.rest_url)
+        live = ("--source", "coinbase", "--symbols", SYMBOL, *urls)
+        async with running(*live, env=env, cwd=tmp_path) as daemon:
+
+            async def check_is(status: str) -> bool:
+                checks = (await daemon.get("/health"))["checks"]
+                return bool(checks.get("ticks", {}).get("status") == status)
+
+            await eventually(lambda: check_is("degraded"), 15, "the refusal")
+            health = await daemon.get("/health")
+            assert health["status"] == "degraded"
+            assert "is after its publication" in health["checks"]["ticks"]["detail"]
+            await eventually(lambda: check_is("ok"), 15, "the recovery")
+            assert daemon.log.count("ticks_refused") == 1
+            assert daemon.log.count("no_tick_taken") == 1
+            assert await daemon.stop() == 0

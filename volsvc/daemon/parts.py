@@ -162,7 +162,13 @@ def _build_consumer(services: Services, bus: Bus) -> Consumer:
         observe=services.drift.observe if services.drift is not None else None,
     )
     return Consumer(
-        bus, settings.kafka, services.table, forecaster, services.metrics, services.tracer
+        bus,
+        settings.kafka,
+        services.table,
+        forecaster,
+        services.metrics,
+        services.tracer,
+        services.health,
     )
 
 

@@ -14,8 +14,10 @@ from volsvc.features import SymbolState, SymbolTable
 from volsvc.models import forecast_point
 from volsvc.pipeline.forecaster import DuePoint, Forecaster
 from volsvc.pipeline.output_publisher import OutputPublisher, Outputs
+from volsvc.pipeline.refused_ticks import RefusedTicks
 from volsvc.pipeline.state_recovery import StateRecovery
 from volsvc.pipeline.tick_applier import TickApplier, TickSlice
+from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import OFF, Tracer, parent_of
@@ -46,10 +48,11 @@ class Consumer:
         forecaster: Forecaster,
         metrics: Metrics,
         tracer: Tracer = OFF,
+        health: Health | None = None,
     ) -> None:
         """Each batch is processed in a span of `tracer`, in the trace that its first record names.
 
-        `forecaster` writes features records as `bus.identity`.
+        `forecaster` writes features records as `bus.identity`; `health` gets the check `ticks`.
         """
         self._bus = bus
         self._topics = topics
@@ -57,6 +60,7 @@ class Consumer:
         self._metrics = metrics
         self._tracer = tracer
         self._applier = TickApplier(table, forecaster.latest_store, metrics)
+        self._refused_ticks = RefusedTicks(health or Health())
         self._publisher = OutputPublisher(bus, topics, metrics)
         self._state_recovery = StateRecovery(bus, topics, table)
         self._subscription: Subscription | None = None
@@ -105,6 +109,7 @@ class Consumer:
 
     def _finish(self, tick_slice: TickSlice, outputs: Outputs) -> None:
         """Forecast at a slice's points and for the symbols that it updated."""
+        self._refused_ticks.note(tick_slice)
         outputs.dead_letters += tick_slice.dead_letters
         updated = tick_slice.updated.values()
         newest = [DuePoint(forecast_point(state), None) for state in updated]

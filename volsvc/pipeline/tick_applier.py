@@ -27,13 +27,17 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class TickSlice:
-    """The result of applying a few records: points to forecast in their order, and counts."""
+    """The result of applying a few records: points to forecast in their order, and counts.
+
+    `faults` has the newest error by reason.
+    """
 
     records: int = 0
     due: list[DuePoint] = field(default_factory=list)
     dead_letters: list[OutRecord] = field(default_factory=list)
     updated: dict[str, SymbolState] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, str] = field(default_factory=dict)
     accepted: Counter[str] = field(default_factory=Counter)
     next_offsets: dict[int, int] = field(default_factory=dict)
 
@@ -125,6 +129,7 @@ class TickApplier:
     ) -> None:
         reason = error.reason if isinstance(error, InvalidTickError) else "not_a_tick"
         tick_slice.rejected[reason] += 1
+        tick_slice.faults[reason] = str(error)
         tick_slice.dead_letters.append(dead_letter(record, error))
         self._dead_letters.labels(reason).inc()
         log.debug("dead_letter", **record.place, reason=reason, error=str(error))

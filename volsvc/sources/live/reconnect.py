@@ -13,7 +13,7 @@ REFUSED_LEAST_S, REFUSED_BASE_S, REFUSED_MAX_S = 120.0, 60.0, 1_800.0
 
 
 class ReconnectPolicy:
-    """When a connection is tried again, and for which symbols."""
+    """The waits before a connection is tried again, and the symbols that it leaves out."""
 
     def __init__(self, reconnect_max_s: float, clock: Callable[[], float]) -> None:
         """`clock` counts seconds."""
