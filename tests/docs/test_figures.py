@@ -23,7 +23,7 @@ from volsvc.serving import (
     registry_client,
 )
 from volsvc.sources import recorder
-from volsvc.sources.live import message_reader, source
+from volsvc.sources.live import message_reader, reconnect, source
 from volsvc.telemetry import limited_warnings
 from volsvc.training.fit import FitSpec
 from volsvc.training.walkforward import DAY
@@ -75,6 +75,13 @@ FIGURES = [
         message_reader.MAX_MALFORMED_IN_A_ROW,
         20,
     ),
+    ("docs/live.md", "5 % of the time since data", 100 * reconnect.OUTAGE_SHARE, 5),
+    ("docs/live.md", "at most two minutes", reconnect.OUTAGE_MAX_S, 120),
+    ("docs/live.md", "from 4 s to", reconnect.DECLINED_BASE_S, 4),
+    ("docs/live.md", "to five minutes", reconnect.DECLINED_MAX_S, 300),
+    ("docs/live.md", "an hour at most", reconnect.LONGEST_PAUSE_S, 3_600),
+    ("docs/live.md", "in the next two minutes", reconnect.REFUSED_LEAST_S, 120),
+    ("docs/live.md", "up to half an hour", reconnect.REFUSED_MAX_S, 1_800),
     ("docs/live.md", "once 20 messages in a row", message_reader.MAX_REFUSED_IN_A_ROW, 20),
     ("docs/live.md", "one a minute with the number since", limited_warnings.EVERY_S, 60),
     ("docs/live.md", "after three ticks", refused_ticks.LEAST_TICKS, 3),

@@ -9,6 +9,7 @@ To add a venue, implement the protocol `Venue` in a module of its own and enter 
 - `source`: the source of ticks, made of the parts below.
 - `connection`: one WebSocket connection: subscribe, read, reconnect.
 - `message_reader`: the messages of an open connection.
+- `reconnect`: the waits before a connection is tried again, and the symbols that it leaves out.
 - `watchdog`: the deadlines that find a silent connection.
 - `sequence`: lost, repeated and overtaken messages of a connection.
 - `trade_sequencer`: the trades of a symbol in the order of their ids.

@@ -6,11 +6,11 @@ import asyncio
 
 import aiohttp
 
-from volsvc.backoff import ends_within
+from volsvc.backoff import ends_within, retry_after_s
 from volsvc.domain import FeedError
 from volsvc.sources.base import FeedEvents
 from volsvc.sources.live.message_reader import ConnectionOptions, DataHandler, MessageReader
-from volsvc.sources.live.reconnect import ReconnectPolicy
+from volsvc.sources.live.reconnect import DeclinedError, ReconnectPolicy
 
 # Time that a venue may take to answer our close frame.
 CLOSE_TIMEOUT_S = 0.5
@@ -49,13 +49,16 @@ class Connection:
                 await self._connect_and_read(self._options._replace(symbols=asked))
             except FeedError as error:
                 self._events.disconnected(number, symbols, error)
-            await asyncio.sleep(self._policy.delay_s())
+                delay_s = self._policy.delay_s(error)
+            await asyncio.sleep(delay_s)
 
     async def _connect_and_read(self, options: ConnectionOptions) -> None:
         """Open a connection and read it until it ends, which always raises FeedError."""
         try:
             async with asyncio.timeout(options.settings.connect_timeout_s):
                 socket = await self._session.ws_connect(options.url, max_msg_size=MAX_MESSAGE)
+        except aiohttp.ClientResponseError as error:
+            raise _declined(options.url, error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             detail = f"{options.url}: {error or type(error).__name__}"[:200]
             raise FeedError("connect", detail) from error
@@ -76,6 +79,14 @@ class Connection:
                     await socket.send_str(text)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise FeedError("closed", f"while subscribing: {error}"[:200]) from error
+
+
+def _declined(url: str, error: aiohttp.ClientResponseError) -> DeclinedError:
+    """Return the error of an answer that does not accept the handshake."""
+    header = error.headers.get("Retry-After") if error.headers else None
+    pause_s = retry_after_s(header) or 0.0
+    asks = f", asks for a pause of {pause_s:.0f} s" if pause_s else ""
+    return DeclinedError("connect", f"{url}: {error}"[:200] + asks, pause_s)
 
 
 async def _close(socket: aiohttp.ClientWebSocketResponse) -> None:

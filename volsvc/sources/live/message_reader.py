@@ -12,7 +12,7 @@ import aiohttp
 from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import NS, FeedError, InvalidTickError
 from volsvc.sources.base import FeedEvents
-from volsvc.sources.live.reconnect import ReconnectPolicy
+from volsvc.sources.live.reconnect import DeclinedError, ReconnectPolicy
 from volsvc.sources.live.sequence import MessageStatus, SequenceTracker
 from volsvc.sources.live.venue import (
     Content,
@@ -30,6 +30,9 @@ from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
 MAX_MALFORMED_IN_A_ROW = 20
 # So many messages in a row whose every tick is refused are no accident, either.
 MAX_REFUSED_IN_A_ROW = 20
+
+# WebSocket close codes with which a venue declines (RFC 6455 and IANA's registry).
+DECLINING_CODES = (aiohttp.WSCloseCode.POLICY_VIOLATION, aiohttp.WSCloseCode.TRY_AGAIN_LATER)
 
 # Receives data and the wall-clock time of receipt in ns. It may wait, which makes the venue wait.
 DataHandler = Callable[[MarketData, int], Awaitable[None]]
@@ -115,7 +118,8 @@ class MessageReader:
             data: str | bytes = message.data
             return data
         code = self._socket.close_code
-        raise FeedError("closed", f"the venue closed the connection (code {code})")
+        kind = DeclinedError if code in DECLINING_CODES else FeedError
+        raise kind("closed", f"the venue closed the connection (code {code})")
 
     def _parse(self, raw: str | bytes, received_ns: int) -> Content | None:
         """Parse a message; None if it is malformed or a duplicate.
@@ -142,7 +146,7 @@ class MessageReader:
         self._events.rejected_tick(error)
         self._note_refused(str(error))
         if self._malformed_in_a_row >= MAX_MALFORMED_IN_A_ROW:
-            raise FeedError("protocol", f"{error}: is this {self._options.url}?") from error
+            raise DeclinedError("protocol", f"{error}: is this {self._options.url}?") from error
 
     async def _handle(self, content: Content, received_ns: int) -> None:
         if isinstance(content, MarketData):
@@ -169,7 +173,7 @@ class MessageReader:
         # An error after the confirmation concerns no subscription of ours.
         elif error.symbol in self._asked or not self._unconfirmed:
             return
-        raise FeedError("refused", f"the venue refuses to subscribe: {error.text}")
+        raise DeclinedError("refused", f"the venue refuses to subscribe: {error.text}")
 
     def _confirm(self, subscriptions: frozenset[Subscription]) -> None:
         for subscription in subscriptions & self._unconfirmed:
@@ -200,9 +204,9 @@ class MessageReader:
         # After the handler, because its wait for the bus is no silence of the venue.
         self._watchdog.data_received(self._clock())
         self._watchdog.message_received(self._clock())
+        self._policy.data_received()
         if not self._delivering:
             self._delivering = True
-            self._policy.data_received()
             served = [s.symbol for s in self._subscriptions]
             self._events.delivering(self._options.number, served)
 
