@@ -82,6 +82,7 @@ FIGURES = [
     ("docs/live.md", "an hour at most", reconnect.LONGEST_PAUSE_S, 3_600),
     ("docs/live.md", "in the next two minutes", reconnect.REFUSED_LEAST_S, 120),
     ("docs/live.md", "up to half an hour", reconnect.REFUSED_MAX_S, 1_800),
+    ("docs/live.md", "message of more than 16 MiB", message_reader.MAX_MESSAGE_MIB, 16),
     ("docs/live.md", "once 20 messages in a row", message_reader.MAX_REFUSED_IN_A_ROW, 20),
     ("docs/live.md", "one a minute with the number since", limited_warnings.EVERY_S, 60),
     ("docs/live.md", "after three ticks", refused_ticks.LEAST_TICKS, 3),

@@ -35,6 +35,7 @@ FEED_REASONS: Final = (
     "heartbeat",
     "protocol",
     "refused",
+    "too_large",
     "unconfirmed",
 )
 # Kinds of messages of a venue; a `known_trade` is a trade inside a message that came before.

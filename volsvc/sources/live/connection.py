@@ -9,13 +9,17 @@ import aiohttp
 from volsvc.backoff import ends_within, retry_after_s
 from volsvc.domain import FeedError
 from volsvc.sources.base import FeedEvents
-from volsvc.sources.live.message_reader import ConnectionOptions, DataHandler, MessageReader
+from volsvc.sources.live.message_reader import (
+    MAX_MESSAGE_MIB,
+    MIB,
+    ConnectionOptions,
+    DataHandler,
+    MessageReader,
+)
 from volsvc.sources.live.reconnect import DeclinedError, ReconnectPolicy
 
 # Time that a venue may take to answer our close frame.
 CLOSE_TIMEOUT_S = 0.5
-# Bytes; aiohttp closes the connection on a longer message.
-MAX_MESSAGE = 4 * 1024 * 1024
 
 
 class Connection:
@@ -56,7 +60,9 @@ class Connection:
         """Open a connection and read it until it ends, which always raises FeedError."""
         try:
             async with asyncio.timeout(options.settings.connect_timeout_s):
-                socket = await self._session.ws_connect(options.url, max_msg_size=MAX_MESSAGE)
+                socket = await self._session.ws_connect(
+                    options.url, max_msg_size=MAX_MESSAGE_MIB * MIB
+                )
         except aiohttp.ClientResponseError as error:
             raise _declined(options.url, error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -26,6 +26,11 @@ from volsvc.sources.live.venue import (
 )
 from volsvc.sources.live.watchdog import DATA, HEARTBEAT, UNCONFIRMED, Watchdog
 
+# The longest message that is read; aiohttp ends the connection on a longer one. A first snapshot of
+# many symbols has megabytes. Each connection assembles one message at a time, and one is parsed at
+# a time.
+MAX_MESSAGE_MIB = 16
+MIB = 1024 * 1024
 # So many unreadable messages in a row are another protocol, not an accident.
 MAX_MALFORMED_IN_A_ROW = 20
 # So many messages in a row whose every tick is refused are no accident, either.
@@ -117,6 +122,8 @@ class MessageReader:
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
+        if isinstance(message.data, aiohttp.WebSocketError):
+            raise _unreadable(message.data)
         code = self._socket.close_code
         kind = DeclinedError if code in DECLINING_CODES else FeedError
         raise kind("closed", f"the venue closed the connection (code {code})")
@@ -236,3 +243,11 @@ class MessageReader:
         lost = self._sequence.collect_lost(closing=closing)
         if lost:
             self._events.gap("", "messages", lost)
+
+
+def _unreadable(error: aiohttp.WebSocketError) -> DeclinedError:
+    """Return the error of a message that aiohttp refuses to read."""
+    if error.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+        limit = f"our limit of {MAX_MESSAGE_MIB} MiB"
+        return DeclinedError("too_large", f"a message is larger than {limit}")
+    return DeclinedError("protocol", f"not a valid WebSocket message: {error}"[:200])
