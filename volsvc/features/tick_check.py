@@ -10,7 +10,8 @@ from typing import Any
 
 from volsvc.domain import NS, Tick
 
-# Silence that counts as a gap; in ten minutes of a liquid market the longest is about 10 s.
+# Silence that counts as a gap, unless the next trade id proves that nothing is missing. In ten
+# minutes of a liquid market the longest is about 10 s.
 SILENCE_NS = 60 * NS
 
 # Number of trade ids remembered: far more than a feed repeats after a reconnect.
@@ -78,10 +79,12 @@ class TickValidator:
             self.duplicates += 1
             return TickStatus.DUPLICATE
         if last is not None:
+            self.gaps += self._follows_gap(tick, last)
             if tick.time_ns < last - self._tolerance_ns:
                 self.late += 1
+                # Its id has come, although it changes no feature: the next one follows it.
+                self._note_id(tick)
                 return TickStatus.LATE
-            self.gaps += self._follows_gap(tick, last)
         self._remember(tick)
         self.accepted += 1
         return TickStatus.NEW
@@ -92,19 +95,24 @@ class TickValidator:
         return _identity(tick) in self._same_time
 
     def _follows_gap(self, tick: Tick, last: int) -> bool:
-        # A ticker channel skips trade ids by design; a trade channel, without quotes, does not.
-        skipped = (
-            tick.best_bid is None
-            and tick.trade_id is not None
-            and self.last_trade_id is not None
-            and tick.trade_id > self.last_trade_id + 1
-        )
-        return skipped or tick.time_ns - last > SILENCE_NS
+        if tick.trade_id is not None and self.last_trade_id is not None:
+            more = tick.trade_id - self.last_trade_id
+            if more == 1:
+                # Nothing is missing between two successive ids, however long the silence.
+                return False
+            # A ticker channel skips trade ids by design; a trade channel, without quotes, does not.
+            if more > 1 and tick.best_bid is None:
+                return True
+        return tick.time_ns - last > SILENCE_NS
+
+    def _note_id(self, tick: Tick) -> None:
+        if tick.trade_id is not None:
+            self.last_trade_id = max(tick.trade_id, self.last_trade_id or 0)
 
     def _remember(self, tick: Tick) -> None:
+        self._note_id(tick)
         if tick.trade_id is not None:
             self._recent.append(tick.trade_id)
-            self.last_trade_id = max(tick.trade_id, self.last_trade_id or 0)
         else:
             if self.last_ns is None or tick.time_ns > self.last_ns:
                 self._forget_before(tick.time_ns - self._tolerance_ns)

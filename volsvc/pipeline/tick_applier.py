@@ -95,15 +95,15 @@ class TickApplier:
         status = state.update(tick, record.timestamp_ms * 1_000_000)
         state.partition, state.offset = record.partition, record.offset
         self._dirty[state.symbol] = state
+        if state.validator.gaps > gaps:
+            self._metrics.gaps.labels(tick.symbol).inc()
+            news = {"symbol": tick.symbol, "at": format_time(tick.time_ns)}
+            self._latest_store.notify("gap", tick.symbol, {**news, "gaps": state.validator.gaps})
         if status is not TickStatus.NEW:
             self._reject(status, tick, tick_slice)
             return
         tick_slice.updated[state.symbol] = state
         tick_slice.accepted[tick.source] += 1
-        if state.validator.gaps > gaps:
-            self._metrics.gaps.labels(tick.symbol).inc()
-            news = {"symbol": tick.symbol, "at": format_time(tick.time_ns)}
-            self._latest_store.notify("gap", tick.symbol, {**news, "gaps": state.validator.gaps})
         tick_slice.due += [DuePoint(point, None) for point in minute_closes(state)]
         if state.take_due():
             # Dumped now, because the state belongs to this tick and later ones of the slice move

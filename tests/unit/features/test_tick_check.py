@@ -48,15 +48,43 @@ def test_late_ticks() -> None:
 
 
 def test_gaps() -> None:
-    """Missing trade ids of a trade feed and long silence are gaps; those of a ticker are not."""
+    """Trade ids missing from a trade feed and long silence are gaps; those of a ticker are not."""
     validator = TickValidator(0)
     validator.check(tick(0, trade_id=1))
     validator.check(tick(1, trade_id=4))
     assert validator.gaps == 1
     validator.check(tick(2, trade_id=9, best_bid=99.0, best_ask=101.0))
     assert validator.gaps == 1
-    validator.check(tick(2 + SILENCE_NS / NS + 1, trade_id=10))
+    validator.check(tick(2 + SILENCE_NS / NS + 1, trade_id=8))
     assert validator.gaps == 2
+
+
+@pytest.mark.parametrize("quotes", [{}, {"best_bid": 99.0, "best_ask": 101.0}])
+def test_successive_ids_prove_that_nothing_is_missing(quotes: dict[str, float]) -> None:
+    """Silence between them is a quiet market."""
+    validator = TickValidator(0)
+    for count in range(10):
+        validator.check(tick(90 * count, trade_id=count + 1, **quotes))
+    assert (validator.gaps, validator.accepted) == (0, 10)
+    validator.check(tick(900))
+    assert validator.gaps == 1
+
+
+def test_a_late_trade_is_not_missing() -> None:
+    """The id of a late trade has come; one that it skips has not."""
+    validator = TickValidator(0)
+    for trade_id, at in ((1, 0), (2, 1), (3, 0.5), (4, 1.2)):
+        validator.check(tick(at, trade_id=trade_id))
+    assert (validator.gaps, validator.late) == (0, 1)
+    restored = TickValidator(0)
+    for one, trade_id, at in ((validator, 5, 0.5), (restored, 6, 1.3)):
+        if one is restored:
+            restored.restore(json.loads(json.dumps(validator.dump())))
+        one.check(tick(at, trade_id=trade_id))
+        assert one.gaps == 0
+    restored.check(tick(0.5, trade_id=8))
+    restored.check(tick(1.4, trade_id=9))
+    assert (restored.gaps, restored.late) == (1, 3)
 
 
 @pytest.mark.parametrize(("first", "second", "gaps"), [(1, 2, 0), (1, 3, 1), (0, 1, 0), (0, 2, 1)])

@@ -53,6 +53,8 @@ class Accepted:
     def __init__(self, late_s: float, future_s: float) -> None:
         self.late_ns, self.future_ns = late_s * NS, future_s * NS
         self.ticks: list[Tick] = []
+        # The highest trade id that has come, also that of a late tick.
+        self.highest: int | None = None
         self.gaps = 0
 
     @property
@@ -77,14 +79,18 @@ class Accepted:
             return Repeated if late else {TickStatus.DUPLICATE}
         return {TickStatus.LATE if late else TickStatus.NEW}
 
-    def add(self, tick: Tick) -> None:
-        """Accept a tick."""
-        newest, ids = self.newest_ns, self.ids
+    def add(self, tick: Tick, status: TickStatus) -> None:
+        """Accept a tick that is new; of a late one only its id counts."""
+        newest = self.newest_ns
         silence = newest is not None and tick.time_ns - newest > SILENCE_NS
-        trade = tick.trade_id is not None and tick.best_bid is None
-        skips = trade and bool(ids) and (tick.trade_id or 0) - max(ids, default=0) > 1
-        self.gaps += silence or skips
-        self.ticks.append(tick)
+        if tick.trade_id is not None:
+            more = 0 if self.highest is None else tick.trade_id - self.highest
+            self.gaps += (silence and more != 1) or (more > 1 and tick.best_bid is None)
+            self.highest = max(tick.trade_id, self.highest or 0)
+        else:
+            self.gaps += silence
+        if status is TickStatus.NEW:
+            self.ticks.append(tick)
 
 
 def equal(tick: Tick, other: Tick) -> bool:
@@ -102,7 +108,7 @@ def dumped(state: SymbolState) -> str:
 
 def without_counts(dump: str) -> Mapping[str, Any]:
     state = json.loads(dump)
-    return {**state, "order": {**state["order"], "counts": []}}
+    return {**state, "order": {**state["order"], "counts": [], "last_trade_id": None}}
 
 
 class ValidatorMachine(RuleBasedStateMachine):
@@ -177,9 +183,9 @@ class ValidatorMachine(RuleBasedStateMachine):
         self.counts[status] += 1
         self.log.append((tick, published_ns, status))
         self.states.append(dumped(self.whole))
-        if status is TickStatus.NEW:
-            self.accepted.add(tick)
-        else:
+        if status in (TickStatus.NEW, TickStatus.LATE):
+            self.accepted.add(tick, status)
+        if status is not TickStatus.NEW:
             assert without_counts(self.states[-1]) == without_counts(self.states[-2])
 
     # --- restarts -------------------------------------------------------------------------
@@ -215,7 +221,7 @@ class ValidatorMachine(RuleBasedStateMachine):
         assert found == {status: self.counts[status] for status in TickStatus}
         assert validator.gaps == accepted.gaps
         assert validator.last_ns == accepted.newest_ns
-        assert validator.last_trade_id == max(accepted.ids, default=None)
+        assert validator.last_trade_id == accepted.highest
         assert validator.dump()["recent"] == accepted.ids[-MAX_RECENT_IDS:]
 
 

@@ -204,6 +204,17 @@ def test_a_gap_is_counted_and_told() -> None:
     ]
 
 
+def test_a_gap_before_a_late_trade_is_counted_and_told() -> None:
+    """A late trade shows by its id that others are missing; the next one does not show it again."""
+    applied = Applied()
+    ticks = [tick(9, trade_id=1), tick(1, trade_id=5), tick(10, trade_id=6)]
+    found = applied.one(records(ticks))
+    assert (found.rejected, sum(found.accepted.values())) == ({"late": 1}, 2)
+    assert applied.metric("feed_gaps_total", symbol="A") == 1
+    news = {"symbol": "A", "at": "2026-01-05T00:00:01.000Z", "gaps": 1}
+    assert applied.events == [("gap", "A", news)]
+
+
 def test_old_symbols_make_room_for_new_ones() -> None:
     """In a full table a symbol without a tick for long is dropped, a recent one is not."""
     applied = Applied(max_symbols=1, symbol_ttl_s=1)
