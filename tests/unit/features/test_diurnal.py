@@ -111,3 +111,23 @@ def test_a_damaged_stored_pattern_is_refused() -> None:
     damaged.restore([0, sums, weights, today, pack([0.0] * 47), minutes])
     with pytest.raises(ValueError, match="zip"):
         damaged.advance(DAY_MINUTES)
+
+
+def test_a_flat_pattern_stays_flat_to_the_last_bit() -> None:
+    """Days in which every minute has the variance of the level leave every factor at 1."""
+    diurnal = Diurnal()
+    for minute in range(4 * DAY_MINUTES):
+        diurnal.advance(minute)
+        diurnal.add(minute, 1.0, 0.0)
+    start = 3 * DAY_MINUTES
+    assert {diurnal.factor(start + 30 * b) for b in range(2 * BINS)} == {1.0}
+
+
+def test_the_least_factors_come_out_to_the_last_bit() -> None:
+    """The first factor of a day is the stored one, since nothing is summed before it."""
+    day, sums, weights, _, *rest = Diurnal().dump()
+    for least in (0.052, 0.054, 0.056):
+        diurnal = Diurnal()
+        today = [least, *[1.0] * (BINS - 2), 2 - least]
+        diurnal.restore([day, sums, weights, pack(today), *rest])
+        assert diurnal.factor(0) == least

@@ -104,6 +104,16 @@ def test_rescaled_weights_are_the_same_weights() -> None:
     assert near.dump()[1] < 1.1
 
 
+def test_weights_are_rescaled_above_their_bound() -> None:
+    """A newest weight of just the bound is left as it is, and the next one becomes 1."""
+    quantile = TrailingQuantile()
+    quantile.restore([1, MAX_GAIN * DECAY, [-90], pack([1.0])])
+    quantile.add(-7.0)
+    assert quantile.dump()[1] == MAX_GAIN
+    quantile.add(-7.0)
+    assert quantile.dump()[1] == 1.0
+
+
 def test_thresholds_are_the_quantiles_of_each_horizon() -> None:
     """They are NaN at first, then those of all realised variances so far, as are the counts."""
     realised, rng = RealisedVariances(), np.random.default_rng(1)

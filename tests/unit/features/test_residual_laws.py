@@ -47,7 +47,7 @@ def test_invalid_laws_are_refused() -> None:
     good = normal_laws()[0]
     with pytest.raises(ValueError, match="rising"):
         ResidualLaws(good.quantiles[::-1], good.cumulated)
-    with pytest.raises(ValueError, match="must rise"):
+    with pytest.raises(ValueError, match=r"^probabilities of a residual law must rise$"):
         ResidualLaws(good.quantiles, good.cumulated[:, ::-1])
 
 

@@ -74,6 +74,16 @@ def test_a_flat_window_has_no_deviation() -> None:
     assert (window.mean, window.std, window.n) == (0.0, 0.0, 49)
 
 
+@pytest.mark.parametrize(("low", "high"), [(3.0, 6.0), (35_000.0, 70_000.0), (100.0, 250.0)])
+def test_a_large_move_and_back_is_no_move(low: float, high: float) -> None:
+    """A price that doubles, or more, and falls back has a mean return of exactly 0."""
+    window = ReturnWindow(50)
+    for price in (low, high, low):
+        window.push(price)
+    assert (window.mean, window.n) == (0.0, 2)
+    assert window.std == pytest.approx(math.sqrt(2) * math.log(high / low))
+
+
 def test_first_ticks() -> None:
     """Mean and deviation are 0 while they are not defined."""
     window = ReturnWindow(50)
