@@ -27,6 +27,7 @@ class Controlled:
         self.registry = Registry()
         self.events: list[ModelEvent] = []
         self.polls: list[tuple[str, bool]] = []
+        self.postponements: list[tuple[str, str]] = []
         self.delays_s: list[float] = []
         self.read = 0
 
@@ -45,6 +46,7 @@ class Controlled:
 
     def postponed(self, trigger: str, reason: str, delay_s: float) -> None:
         """Note an attempt without a verdict. Implements `RegistryListener`."""
+        self.postponements.append((trigger, reason))
         self.delays_s.append(delay_s)
 
     def poll(self) -> None:

@@ -18,7 +18,8 @@ _REFUSALS = {400: "INVALID_PARAMETER_VALUE", 404: "RESOURCE_DOES_NOT_EXIST"}
 class MlflowServer:
     """A registered model on a port of this machine.
 
-    `answer` replaces the answer of every route; `asked` are the headers of all requests.
+    `answer` replaces the answer of every route; `asked` are the headers of all requests, and
+    `paths` what they asked for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,6 +30,7 @@ class MlflowServer:
         self.artifact_uri = "mlflow-artifacts:/1/models/m-1/artifacts"
         self.answer: web.Response | None = None
         self.asked: list[Mapping[str, str]] = []
+        self.paths: list[str] = []
         self.peers: set[object] = set()
         app = web.Application(middlewares=[self._watch])
         artifacts = "/api/2.0/mlflow-artifacts/artifacts"
@@ -74,6 +76,7 @@ class MlflowServer:
     @web.middleware
     async def _watch(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.asked.append(request.headers)
+        self.paths.append(request.path)
         assert request.transport is not None
         self.peers.add(request.transport.get_extra_info("peername"))
         answer: web.StreamResponse = self.answer or await handler(request)

@@ -73,6 +73,25 @@ def test_the_least_recently_used_artefacts_are_dropped(cache: ModelCache, tmp_pa
     assert set(folder.iterdir()) == {*expected, folder / "notes.txt"}
 
 
+def test_a_file_that_is_gone_already_needs_no_deletion(
+    cache: ModelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may tidy up at the same time; the new file is kept all the same."""
+    for index in range(MAX_ARTEFACTS):
+        keep(cache, str(index))
+    unlink, deleted = Path.unlink, []
+
+    def too_late(path: Path, missing_ok: bool = False) -> None:
+        deleted.append(path)
+        unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", too_late)
+    path = keep(cache, "newest")
+    assert cache.find(digest("newest")) == path
+    assert len(deleted) == 1
+
+
 def test_files_of_others_stay(cache: ModelCache, tmp_path: Path) -> None:
     """`volsvc train` writes its artefact into the same folder."""
     fitted = tmp_path / "models" / "ml-1.npz"
@@ -98,6 +117,18 @@ def test_the_packaged_model_is_recorded_with_a_copy(tmp_path: Path) -> None:
     note = cache.last_good()
     assert note is not None
     assert (note.version, note.digest, note.seen) == (model.version, model.digest, "2")
+    assert cache.path_of(note).read_bytes() == PACKAGED.read_bytes()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "a folder"])
+def test_the_packaged_model_is_recorded_in_any_folder(there: bool, tmp_path: Path) -> None:
+    """At the very first start there is no folder of data; later there are artefacts in it."""
+    cache = ModelCache(tmp_path / "our" / "data", *PLACE)
+    if there:
+        keep(cache, "a")
+    cache.remember(packaged().model, "2")
+    note = cache.last_good()
+    assert note is not None
     assert cache.path_of(note).read_bytes() == PACKAGED.read_bytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,22 @@ def test_a_file_is_filled_up_to_its_size(tmp_path: Path, monkeypatch: pytest.Mon
         assert verify(folder) == (1, 2)
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["a new log", "after a broken one"])
+def test_a_first_entry_is_written_whatever_its_size(
+    broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry larger than a file may be fills one alone; no empty file precedes it."""
+    if broken:
+        (tmp_path / FILE).write_text("no entry\n")
+    log = AuditLog(tmp_path)
+    assert bool(log.note) == broken
+    monkeypatch.setattr(module, "MAX_BYTES", 1)
+    for files in (1, 2):
+        log.append(START, {"kind": "swap"})
+        assert len(list(tmp_path.glob("*.jsonl"))) == files
+    assert verify(tmp_path) == (1, 2)
+
+
 def test_a_log_without_entries_has_no_numbers(tmp_path: Path) -> None:
     """An empty folder is an unbroken chain."""
     assert verify(tmp_path) == (0, 0)
@@ -188,8 +205,10 @@ def test_a_broken_log_is_put_aside(tmp_path: Path) -> None:
     path = tmp_path / FILE
     path.write_text(path.read_text().replace("ml-1", "ml-9"))
     audit_log = AuditLog(tmp_path)
-    assert "line 2: was changed" in audit_log.note
+    (aside,) = tmp_path.glob("broken-*")
+    assert re.fullmatch("broken-[0-9a-f]{8}", aside.name)
+    fault = "was changed, its hash does not fit"
+    assert audit_log.note == f"{FILE}, line 2: {fault}; put aside in {aside.name}"
     audit_log.append(START, {"kind": "start"})
     assert verify(tmp_path) == (1, 1)
-    (aside,) = tmp_path.glob("broken-*")
     assert json.loads((aside / FILE).read_text().splitlines()[1])["model"] == "ml-9"

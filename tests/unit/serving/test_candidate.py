@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pickle
 import shutil
@@ -107,6 +108,20 @@ def test_a_costly_model_is_refused(tmp_path: Path) -> None:
         ArtefactError, match=r"^takes \d{2,} ms for 1 rows; model\.time_budget_ms is 40$"
     ):
         load(Busy(), tmp_path)
+
+
+def test_the_budget_itself_is_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that takes exactly its budget may serve; the reason of another is in ms."""
+    budget_s = BUDGET_MS / 1000
+    for took_s, reason in ((budget_s, ""), (2.0, "takes 2000 ms for 1 rows; ")):
+        clock = itertools.cycle((0.0, took_s))
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "thread_time", lambda clock=clock: next(clock))
+            if reason:
+                with pytest.raises(ArtefactError, match=f"^{reason}"):
+                    load(Baseline(), tmp_path)
+            else:
+                assert load(Baseline(), tmp_path).version == "7"
 
 
 def test_a_pickle_of_classes_that_have_moved_is_refused(tmp_path: Path) -> None:

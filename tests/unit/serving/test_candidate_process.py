@@ -10,7 +10,10 @@ import pytest
 from tests.unit.serving.interpreter import Interpreter
 from tests.unit.serving.test_model_loader import Files, Slow, loader_of
 from volsvc.config.model import ModelSettings
+from volsvc.domain import Forecast
 from volsvc.models import PACKAGED, ArtefactError, packaged
+from volsvc.models.base import Array
+from volsvc.models.ml import MlModel
 from volsvc.serving.artefact_cache import ModelCache
 from volsvc.serving.model_loader import ModelLoader, UnjudgedError
 
@@ -38,6 +41,23 @@ async def test_a_new_file_is_verified_in_a_process(files: Files, interpreter: In
     assert (settings.time_budget_ms, settings.name) == (5000, "ours")
     await loader_of(files, time_budget_ms=5000).load(version)
     assert interpreter.runs == 1
+
+
+async def test_a_file_that_was_verified_is_tried_with_few_rows(
+    files: Files, interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process has tried it with many; here requests are forecast beside it."""
+    asked: list[int] = []
+    predict = MlModel.predict
+
+    def noted(model: MlModel, features: Array, horizon_s: float) -> Forecast:
+        asked.append(len(features))
+        return predict(model, features, horizon_s)
+
+    monkeypatch.setattr(MlModel, "predict", noted)
+    version = files.register("3", PACKAGED, packaged().model.digest, "ml")
+    await loader_of(files, time_budget_ms=5000).load(version)
+    assert (asked, interpreter.runs) == ([1, 10], 1)
 
 
 async def test_a_digest_that_is_not_known_is_empty(files: Files, interpreter: Interpreter) -> None:

@@ -72,6 +72,16 @@ def test_ladder_and_events() -> None:
     ]
 
 
+def test_the_same_model_under_another_request_is_a_swap() -> None:
+    """The baseline may be asked for by name or by the alias: neither is a fallback."""
+    events = list[ModelEvent]()
+    holder = ModelHolder(DesiredModel("ml", fitted("1"), alias_baseline=True), [events.append])
+    change(holder, "route", variant="baseline")
+    change(holder, "route", variant="ml")
+    found = [(event.kind, event.after.name, event.after.requested) for event in events]
+    assert found == [("swap", "baseline-2", "baseline"), ("swap", "baseline-2", "ml")]
+
+
 def test_rollback_and_back() -> None:
     """A rollback returns to the model before; another one undoes it."""
     holder = ModelHolder(DesiredModel("ml", fitted("1")), shadow=False)

@@ -258,6 +258,26 @@ def test_artefacts_of_a_local_store_lie_beside_it(uri: str, expected: Path | Non
     assert local_artifacts(uri) == expected
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["local", "of a server"])
+def test_artefacts_are_put_into_their_folder(
+    beside: bool,
+    uri: str,
+    client: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of a local store beside it, whatever directory is current, and others as it likes."""
+    folder = tmp_path / "our artefacts"
+    places = {uri: folder if beside else None}
+    # In place of a store with tables, which take seconds to make.
+    monkeypatch.setattr(module, "local_artifacts", places.__getitem__)
+    Registry(uri, NAME).register(candidate(variant="baseline"))
+    experiment = client.get_experiment_by_name("volsvc")
+    assert experiment is not None
+    assert (experiment.artifact_location == folder.as_uri()) == beside
+    assert folder.exists() == beside
+
+
 # --- the process --------------------------------------------------------------------------
 
 

@@ -108,6 +108,16 @@ async def test_the_address_may_end_in_slashes(server: MlflowServer) -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("end", ["", "/", "//"])
+async def test_the_address_may_have_a_path(end: str, server: MlflowServer) -> None:
+    """A proxy may serve the registry below a path, of which nothing is lost but slashes."""
+    server.answer = web.json_response({})
+    client = RestRegistryClient(f"{server.url}/team/X{end}", NAME)
+    assert await client.aliases() == {}
+    assert server.paths == ["/team/X/api/2.0/mlflow/registered-models/get"]
+    await client.close()
+
+
 async def test_calls_share_a_connection_until_the_end(
     server: MlflowServer, client: RestRegistryClient
 ) -> None:
@@ -176,6 +186,19 @@ async def test_an_artefact_comes_through_the_server(
     found = await client.download(VERSION, folder)
     assert found == folder / f"new{Path(path).suffix}"
     assert found.read_bytes() == data
+
+
+async def test_a_folder_of_the_server_may_have_any_name(
+    server: MlflowServer, client: RestRegistryClient, folder: Path
+) -> None:
+    """Only the slashes before it are left out."""
+    server.artifact_uri = "mlflow-artifacts://host:1//X/1"
+    place = server.folder / "X" / "1"
+    place.mkdir(parents=True)
+    (place / "ml.npz").write_bytes(b"arrays")
+    found = await client.download(VERSION, folder)
+    assert found is not None
+    assert found.read_bytes() == b"arrays"
 
 
 async def test_a_version_without_artefact_gives_none(

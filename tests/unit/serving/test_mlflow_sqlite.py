@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from volsvc.serving.mlflow_sqlite import (
     SchemaRevisionError,
     SqliteRegistryClient,
 )
-from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
+from volsvc.serving.registry_client import CALL_TIMEOUT_S, RegisteredVersion, RegistryAwayError
 
 TABLES = Path(__file__).parents[2] / "registry" / "registered_by_1_0_0" / "store.sql"
 FULL = ("model_version_tags", "model_versions", "registered_model_aliases", "registered_models")
@@ -110,6 +111,23 @@ async def test_the_store_is_not_changed(store: Store) -> None:
     assert list(store.path.parent.iterdir()) == [store.path]
 
 
+async def test_how_the_store_is_opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For reading, by any build of sqlite, and with half of the call's time for locks.
+
+    Some builds take every name for an address, and others only where it is asked for.
+    """
+    opened: list[tuple[object, ...]] = []
+    connect = sqlite3.connect
+
+    def noted(place: str, *, timeout: float = -1.0, uri: bool = False) -> sqlite3.Connection:
+        opened.append((place, timeout, uri))
+        return connect(place, timeout=timeout, uri=uri)
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    await store.client().versions()
+    assert opened == [(f"{store.path.as_uri()}?mode=ro", CALL_TIMEOUT_S / 2, True)]
+
+
 async def test_a_relative_path_starts_at_the_working_directory(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +192,25 @@ async def test_a_store_that_stays_locked(store: Store, monkeypatch: pytest.Monke
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RegistryAwayError, match="cannot be read: database is locked"):
             await store.client().versions()
+
+
+async def test_a_disk_that_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call ends after its time, although its thread still waits."""
+    answers = threading.Event()
+    connect = sqlite3.connect
+
+    def hanging(place: str, **how: Any) -> sqlite3.Connection:
+        answers.wait(10)
+        opened: sqlite3.Connection = connect(place, **how)
+        return opened
+
+    monkeypatch.setattr(module, "CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(sqlite3, "connect", hanging)
+    try:
+        with pytest.raises(RegistryAwayError, match=r"^the store mlflow\.db cannot be read: "):
+            await store.client().versions()
+    finally:
+        answers.set()
 
 
 async def test_a_store_that_is_locked_for_a_while(store: Store) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import pickle
 import shutil
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from tests.daemon import eventually
 from tests.unit.serving.test_candidate import Watched
 from volsvc.config.model import ModelSettings
 from volsvc.models import ArtefactError, Baseline, Model
+from volsvc.serving import model_loader as module
 from volsvc.serving.artefact_cache import ModelCache
+from volsvc.serving.candidate import load_model
 from volsvc.serving.model_choice import BASELINE
 from volsvc.serving.model_loader import SWITCH_INTERVAL_S, ModelLoader, UnjudgedError
 from volsvc.serving.registry_client import RegisteredVersion, RegistryAwayError
@@ -36,6 +39,16 @@ class Slow(Baseline):
         self.intervals.append(sys.getswitchinterval())
         time.sleep(0.4)
         self.__dict__.update(state)
+
+
+class Held(Baseline):
+    """A model that waits until it may fail to be read."""
+
+    may_fail: ClassVar = threading.Event()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.may_fail.wait(10)
+        raise ValueError("no state")
 
 
 class Files:
@@ -249,6 +262,49 @@ async def test_a_damaged_copy_is_replaced(files: Files, tmp_path: Path) -> None:
     assert files.downloads == ["3", "3"]
 
 
+async def test_a_damaged_copy_that_is_gone_already(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may delete it at the same time; the registry's file decides as before."""
+    version = files.pickle("3")
+    await loader_of(files).load(version)
+    kept = tmp_path / "models" / f"{version.digest}.pkl"
+
+    def deleted(path: Path, *details: Any, **how: Any) -> Model:
+        if path == kept:
+            path.unlink()
+            raise ArtefactError("is damaged")
+        return load_model(path, *details, **how)
+
+    monkeypatch.setattr(module, "load_model", deleted)
+    assert (await loader_of(files).load(version)).digest == version.digest
+    assert files.downloads == ["3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("no room for arrays"), "no room for arrays"),
+        (OSError("the disk is odd"), "the disk is odd"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(5, "Input/output error", "/data/a.npz"), "a.npz: Input/output error"),
+    ],
+)
+async def test_the_reason_of_a_machine(
+    fault: Exception, reason: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the file, if there is one, and the kind of an error that says nothing."""
+
+    def failing(*_: object, **__: object) -> Model:
+        raise fault
+
+    monkeypatch.setattr(module, "load_model", failing)
+    with pytest.raises(UnjudgedError) as raised:
+        await loader_of(files).load(files.pickle("3"))
+    assert str(raised.value) == f"cannot be loaded: {reason}"
+
+
 async def test_a_load_that_takes_too_long_is_no_verdict(files: Files) -> None:
     """The setting that limits it is named."""
     version = files.pickle("3", Slow())
@@ -261,8 +317,9 @@ async def test_attempts_pile_up_no_threads(files: Files) -> None:
     """A thread cannot be ended, so the next attempt waits until it ends by itself."""
     version = files.pickle("3", Slow())
     loader = loader_of(files, load_timeout_s=0.2)
-    for expected in ("was not proved", "an earlier attempt has not ended", "an earlier attempt"):
-        with pytest.raises(UnjudgedError, match=expected):
+    held = "the thread of an earlier attempt has not ended yet"
+    for expected in ("was not proved within model.load_timeout_s = 0.2", held, held):
+        with pytest.raises(UnjudgedError, match=f"^{expected}$"):
             await loader.load(version)
 
     async def ended() -> bool:
@@ -271,6 +328,27 @@ async def test_attempts_pile_up_no_threads(files: Files) -> None:
         return len(files.downloads) > 3
 
     await eventually(ended, 10, "a further attempt is made")
+
+
+async def test_an_error_that_nobody_waits_for_is_not_logged(files: Files) -> None:
+    """A thread may fail after its time; asyncio would tell of it when it is forgotten."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    version = files.pickle("3", Held())
+    loader = loader_of(files, load_timeout_s=0.2)
+    Held.may_fail.clear()
+    with pytest.raises(UnjudgedError, match="was not proved"):
+        await loader.load(version)
+    Held.may_fail.set()
+
+    async def ended() -> bool:
+        with pytest.raises(ArtefactError) as raised:
+            await loader.load(version)
+        return "no state" in str(raised.value)
+
+    await eventually(ended, 10, "a further attempt is made")
+    gc.collect()
+    assert told == []
 
 
 async def test_threads_are_switched_often_during_a_load(files: Files) -> None:

@@ -147,10 +147,11 @@ def full() -> None:
 async def test_an_answer_that_is_no_list_of_versions(
     interpreter: Interpreter, tmp_path: Path
 ) -> None:
-    """Something else was printed last."""
-    interpreter.does("echo not json")
-    expected = Check("degraded", "its answer is not JSON: not json")
-    assert await register(settings_of(tmp_path)) == expected
+    """Something else was printed last; its beginning is shown."""
+    for text in ("not json", "x" * 80, "x" * 79 + "yz"):
+        interpreter.does(f"echo {text}")
+        expected = Check("degraded", f"its answer is not JSON: {text[:80]}")
+        assert await register(settings_of(tmp_path)) == expected
 
 
 async def test_a_process_that_takes_too_long_is_ended(

@@ -35,6 +35,7 @@ def test_a_timeout_is_no_verdict(controlled: Controlled) -> None:
         controlled.poll()
     assert controlled.told() == [], "the same reason is told once"
     assert len(controlled.delays_s) == 4
+    assert controlled.postponements == [("alias", POSTPONED)] * 4
     controlled.loader.busy = ""
     controlled.poll()
     assert controlled.told() == [("return", "alias", "", "ml-1")]
@@ -79,6 +80,19 @@ def test_an_operators_choice_ends_the_attempts(controlled: Controlled) -> None:
     assert controlled.holder.current.name == "ml-1"
 
 
+@pytest.mark.parametrize("variant", ["ml", "baseline"])
+def test_a_later_choice_holds_as_well(variant: str, controlled: Controlled) -> None:
+    """The version that was left unjudged is not tried again after any further choice."""
+    busy(controlled)
+    controlled.loader.busy = ""
+    controlled.activate("ml", "3")
+    controlled.activate(variant, "1" if variant == "ml" else None)
+    chosen = controlled.holder.current
+    controlled.told()
+    controlled.poll()
+    assert (controlled.told(), controlled.holder.current) == ([], chosen)
+
+
 def test_a_signal_tries_at_once(controlled: Controlled) -> None:
     """Whatever delay is left."""
     busy(controlled)
@@ -91,5 +105,7 @@ def test_a_signal_tries_at_once(controlled: Controlled) -> None:
 def test_a_version_that_is_missing_is_waited_for(controlled: Controlled) -> None:
     """The registry may be restored later."""
     controlled.start(version="9")
-    assert "volsvc has no version '9'" in (controlled.holder.current.fallback_reason or "")
+    reason = controlled.holder.current.fallback_reason or ""
+    assert reason.endswith(": volsvc has no version '9'")
+    assert controlled.postponements == [("settings", reason)]
     assert len(controlled.delays_s) == 1
