@@ -79,6 +79,7 @@ _CONTROL_TYPES = frozenset(
         *("received", "open", "done", "change", "activate", "l2update", "auction", "rfq_match"),
     }
 )
+_TICK_TYPES = frozenset({"ticker", "match", "last_match", "trade", "snapshot", "update"})
 # Keys of an object that are worth remembering: more or longer ones are no form that comes again.
 _MAX_KEYS, _MAX_KEY_CHARACTERS = 64, 1_024
 # Digits of a whole number before a fraction of zeros, as in 88000.0.
@@ -156,8 +157,9 @@ def tick_from_record(
             fields[field] = next((merged[k] for k in keys[field] if merged[k] is not None), None)
     if not isinstance(kind, str) or kind.lower() in _CONTROL_TYPES:
         raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
+    known = not kind or kind in _TICK_TYPES
     # Without its type such a record would be an invalid tick.
-    if kind and not {"time", "price"} <= fields.keys() and not fields.keys() >= _QUOTES:
+    if not known and not {"time", "price"} <= fields.keys() and not fields.keys() >= _QUOTES:
         raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     origin = plain_text(merged.get("source") or source, MAX_SOURCE)
     return tick_from_fields(fields, default_symbol, origin)

@@ -21,8 +21,8 @@ from volsvc.transport.kafka.progress import StallDetector
 from volsvc.transport.partitions import check_added
 
 POLL_MS = 500
-# Of a partition at once. A restart reads with two clients, whose buffers stay with the process: with
-# eight times as much it took half a gigabyte more.
+# Of a partition at once. A restart reads with two clients, whose buffers stay with the process:
+# with eight times as much it took half a gigabyte more.
 FETCH_BYTES = 1024 * 1024
 # Factor by which the search for the newest record goes further back if it found none.
 STEP_BACK = 16
