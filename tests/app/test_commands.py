@@ -79,10 +79,10 @@ async def test_features_in_every_format(minutes: Path, tmp_path: Path) -> None:
         (("simulate", "--port", "70000"), 2, "--port"),
         (("record", "--out", "none/t.csv"), 1, "no folder none"),
         (("record", "--out", "t.xls"), 1, "extension"),
-        (("record", "--out", "t.csv", "--symbols", "a b"), 1, "'a b'"),
+        (("record", "--out", "t.csv", "--symbols", "a b"), 2, "'a b'"),
         (("record", "--out", "t.csv", "--ws-url", "http://x"), 2, "source.ws_url"),
         (("record", "--out", "t.csv", "--source", "binance"), 2, "binance"),
-        (("run", "--source", "coinbase", "--symbols", "a b", "--port", "0"), 1, "'a b'"),
+        (("run", "--source", "coinbase", "--symbols", "a b", "--port", "0"), 2, "'a b'"),
         (("run", "--source", "binance"), 2, "source.kind"),
         (("drift", "--current", "none.csv", "--start", "2026-01-01"), 2, "--start"),
         (
