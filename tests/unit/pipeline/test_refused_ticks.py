@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -14,12 +15,14 @@ from volsvc.domain import NS
 from volsvc.features import SymbolTable
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.refused_ticks import RefusedTicks
-from volsvc.pipeline.tick_applier import TickApplier
+from volsvc.pipeline.tick_applier import TickApplier, TickSlice
 from volsvc.telemetry.health import Check, Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import Record
 
 NOW_S = START_NS / NS
+NO_OBJECT = b"1"
+ERROR = "field 'value': is not a JSON object"
 
 
 class Stream:
@@ -123,7 +126,57 @@ def test_one_warning_for_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(4):
             stream.comes()
             stream.comes(3_600)
-            stream.comes(raw=b"nonsense")
-    lines = [(one["reason"], one["count"]) for one in logs if one["event"] == "ticks_refused"]
-    assert lines == [("future", 1), ("json", 1)]
+            stream.comes(raw=NO_OBJECT)
+    line = {"event": "ticks_refused", "log_level": "warning", "count": 1}
+    future = "field 'time': 2026-01-05T01:00:02.000Z is after its publication"
+    assert [one for one in logs if one["event"] != "dead_letter"] == [
+        {**line, "reason": "future", "error": future},
+        {**line, "reason": "json", "error": ERROR},
+    ]
     assert stream.check is None
+
+
+def test_a_warning_has_the_number_of_ticks() -> None:
+    """Ticks that one slice refused for one reason are all counted."""
+    refused = RefusedTicks(Health())
+    with capture_logs() as logs:
+        refused.note(TickSlice(rejected=Counter(json=3, late=1), faults={"json": "no JSON"}))
+    line = {"event": "ticks_refused", "log_level": "warning", "reason": "json"}
+    assert logs == [{**line, "count": 3, "error": "no JSON"}]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "degraded"),
+    [((5.0,), False), ((2.0, 4.9), False), ((2.0, 5.0), True), ((0.0, 0.0, 4.9), False)],
+)
+def test_the_least_that_counts(
+    after_s: tuple[float, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ticks in five seconds are enough; two are not, nor is any number in less time."""
+    stream = Stream(monkeypatch)
+    for seconds in (0.0, *after_s):
+        assert stream.check is None
+        stream.now_s = NOW_S + seconds
+        stream.comes(3_600)
+    assert (stream.check is not None) is degraded
+
+
+def test_the_log_says_when_it_begins_and_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one line for each change of the check, every time that it changes."""
+    stream = Stream(monkeypatch)
+    with capture_logs() as logs:
+        for _ in range(2):
+            for _ in range(5):
+                stream.comes(raw=NO_OBJECT)
+            for _ in range(2):
+                stream.comes()
+    begin = {"event": "no_tick_taken", "log_level": "warning", "refused": 4}
+    begin["error"] = ERROR
+    end = {"event": "ticks_taken_again", "log_level": "info"}
+    changes = [one for one in logs if one["event"] not in ("dead_letter", "ticks_refused")]
+    assert changes == [
+        {**begin, "since": "00:00:00Z"},
+        end,
+        {**begin, "since": "00:00:14Z"},
+        end,
+    ]

@@ -291,14 +291,18 @@ async def test_states_of_another_topic_are_not_restored() -> None:
         of_log(stored("A", 3), "ticks.raw/2"),
         of_log(stored("A", 9), "else.raw/2"),
         of_log(stored("B", 9), "else.raw/2"),
+        # Of a topic `ticks.raw/old`, and not of ours with another number of partitions.
+        of_log(stored("D", 9), "ticks.raw/old/2"),
         stored("C", 4),
     )
     with capture_logs() as logs:
         assert await recovered.acquire(0) == []
     assert recovered.offsets == {"A": 3, "C": 4}
-    of = {"of": "else.raw/2", "ticks": "ticks.raw/2"}
-    event = {"event": "states_not_restored", "log_level": "warning"}
-    assert {**event, "symbols": 2, **of} in logs
+    line = {"event": "states_not_restored", "log_level": "warning", "ticks": "ticks.raw/2"}
+    assert [one for one in logs if one["event"] == "states_not_restored"] == [
+        {**line, "symbols": 2, "of": "else.raw/2"},
+        {**line, "symbols": 1, "of": "ticks.raw/old/2"},
+    ]
 
 
 async def test_states_of_another_number_of_partitions_are_refused() -> None:

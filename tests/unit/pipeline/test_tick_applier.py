@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.unit.pipeline.logged import START_NS, record, records, tick
 from volsvc.config.settings import FeatureSettings
@@ -189,6 +190,28 @@ def test_dead_letters() -> None:
         assert applied.metric("dlq_records_total", reason=reason) == 1
         assert applied.metric("ticks_rejected_total", reason=reason) == 1
     assert found.next_offsets == {0: 10, 1: 11}
+
+
+def test_the_log_has_each_dead_letter() -> None:
+    """A line for the one who looks for them has its place, its reason and the error."""
+    applied = Applied()
+    with capture_logs() as logs:
+        batch = [record(7, tick(0)), record(8, b"{"), record(9, b'{"type": "beat"}', 1)]
+        letters = applied.one(batch).dead_letters
+    headers = [dict(letter.headers) for letter in letters]
+    line = {"event": "dead_letter", "log_level": "debug", "topic": "ticks.raw"}
+    places = [{"partition": 0, "offset": 8}, {"partition": 1, "offset": 9}]
+    assert logs == [
+        {
+            **line,
+            **place,
+            "reason": header["volsvc-reason"].decode(),
+            "error": header["volsvc-error"].decode(),
+        }
+        for place, header in zip(places, headers, strict=True)
+    ]
+    assert [one["reason"] for one in logs] == ["json", "not_a_tick"]
+    assert "is not JSON" in logs[0]["error"]
 
 
 def test_a_gap_is_counted_and_told() -> None:
