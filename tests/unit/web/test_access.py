@@ -99,6 +99,18 @@ def test_a_refusal_says_why_and_is_counted(
     assert door.refused() == {reason: 1}
 
 
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", f"Basic {SECRET}", "Bearer a b"])
+def test_what_is_no_bearer_token_is_looked_up_as_nothing(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a header presents the empty text, which is no key, whatever it holds."""
+    asked: list[str] = []
+    monkeypatch.setattr(Keyring, "find", lambda _, presented: asked.append(presented))
+    with pytest.raises(ProblemError, match="not known"):
+        Door().access.identify(headers([("Authorization", value)]), "read")
+    assert asked == [""]
+
+
 def test_a_used_up_quota_is_refused() -> None:
     """The request beyond the quota is 429, with the quota in its headers; another key goes on."""
     access = Door().access
