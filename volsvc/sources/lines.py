@@ -91,6 +91,8 @@ def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
         head += chunk
         if len(head) >= len(codecs.BOM_UTF8):
             break
+        # A pipe may have nothing more for long.
+        yield b""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         # A half of a surrogate pair spoils its line, not the file.
         decoder = codecs.getincrementaldecoder("utf-16")("replace")

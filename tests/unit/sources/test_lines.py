@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volsvc.sources.lines import CHUNK, DAMAGE, MAX_LINE, inflated, lines_of, zstd
+from volsvc.sources.lines import CHUNK, DAMAGE, MAX_LINE, as_utf8, inflated, lines_of, zstd
 
 PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd.compress}
 TEXTS = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\xff", b'"', b""])).map(
@@ -68,3 +68,9 @@ def test_a_long_line_is_cut() -> None:
     assert (first, last) == (b"first", b"last")
     assert MAX_LINE < len(long) < 2 * MAX_LINE
     assert steps.count(None) == 40
+
+
+def test_a_mark_is_awaited_in_steps() -> None:
+    """A pipe may say too little for long; a reader can stop after each of its chunks."""
+    steps = as_utf8(iter([b"\xef", b"", b"\xbb\xbfa", b"b"]))
+    assert list(steps) == [b"", b"", b"a", b"b"]
