@@ -43,7 +43,7 @@ async def test_features_in_every_format(minutes: Path, tmp_path: Path) -> None:
         assert code == 0, err
     from pyarrow import parquet
 
-    from volsvc.sources.files import open_raw, text_of
+    from volsvc.sources.recordings.tables.formats import open_raw, text_of
 
     with (tmp_path / "f.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -18,7 +18,7 @@ from volsvc.domain.extras import EXTRAS, needs_extra
 LACKING = {
     "mlflow": ("models", "promote", "1"),
     "opentelemetry": ("run", "--port", "0"),
-    "pandas": ("drift", "--current", "bars.csv"),
+    "pandas": ("drift", "--current", "bars.csv", "--out", "report.html"),
     "pyarrow": ("generate", "--minutes", "0.01", "--out", "a.parquet"),
     "scipy": ("train", "--data", "bars.csv"),
     "sklearn": ("evaluate", "--data", "bars.csv", "--start", "2026-01-05"),

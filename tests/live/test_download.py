@@ -12,9 +12,9 @@ import pytest
 
 from tests.daemon import command, eventually, launch
 from tests.live.feed import START_NS, trades
+from tests.reading import bars_in
 from volsvc.domain import NS, Tick, format_time, parse_time
 from volsvc.simulator import Fault, Script, Simulator, Steps
-from volsvc.training.bars import read_bars
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
 STEPS = 8_000
@@ -80,7 +80,7 @@ async def test_candles(simulator: Simulator, tmp_path: Path) -> None:
     # The start is not a whole minute, so the first bar is that of the next minute.
     assert len(rows) == 2 * 30
     assert START <= rows[0]["ts"] < rows[-1]["ts"] < END
-    for symbol, bars in read_bars(tmp_path / "c.csv").items():
+    for symbol, bars in bars_in(tmp_path / "c.csv").items():
         assert len(bars) == 30
         ticks = trades(STEPS, 2, symbol)
         first = [tick.price for tick in ticks if tick.time_ns // (60 * NS) == bars[0].minute]

@@ -17,15 +17,17 @@ from prometheus_client import generate_latest
 
 from tests.daemon import RunningDaemon, eventually, metric_sum, running
 from tests.live.feed import START_NS, Feed, exchange, listening, settings
+from tests.reading import ticks_in
 from tests.recordings import TEN_MINUTES
 from volsvc.config.settings import FeatureSettings, ReplaySettings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.domain import FeatureRow, InvalidTickError, SourceRow, Tick
 from volsvc.features import SymbolTable, TickStatus
 from volsvc.simulator import Fault
-from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recorder import Recorder, RotationLimits
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.replay import FileSource
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -95,7 +97,7 @@ async def test_generated_markets(feed: str, most: int) -> None:
 @pytest.mark.parametrize("path", TEN_MINUTES)
 async def test_recordings(path: Path) -> None:
     """Recordings of the venue's feeds pass through its protocol unchanged."""
-    ticks = [row.tick for row in Recording(path, "BTC-USD").rows() if isinstance(row.tick, Tick)]
+    ticks = ticks_in(path, symbol="BTC-USD")
     feed = "ticker" if any(tick.best_bid for tick in ticks) else "trades"
     ticks = as_tickers(ticks) if feed == "ticker" else ticks
     symbols = sorted({tick.symbol for tick in ticks})
@@ -141,7 +143,7 @@ async def test_recorded_and_replayed(name: str, tmp_path: Path) -> None:
     for start in range(0, len(live.rows), 300):
         recorder.write(live.rows[start : start + 300])
     recorder.close()
-    recording = Recording(tmp_path / name, None)
+    recording = Recording([tmp_path / name], RowOptions())
     source = FileSource(recording, ReplaySettings(speed=math.inf), _NoEvents())
     again = list(source.ticks())
     assert_same(live, again)

@@ -14,9 +14,9 @@ import pytest
 from tests.daemon import command, eventually, launch
 from tests.full_disk import files_end_at
 from tests.live.feed import SYMBOL, exchange, trades
+from tests.reading import parsed
 from volsvc.domain import SourceError, SourceRow, Tick
 from volsvc.simulator import Simulator
-from volsvc.sources.files import Recording
 from volsvc.sources.recorder import Recorder, RotationLimits
 
 FORMATS = ("t.csv", "t.ndjson", "t.csv.gz", "t.ndjson.gz", "t.csv.zst", "t.ndjson.zst")
@@ -34,9 +34,9 @@ def written(path: Path, rows: list[SourceRow]) -> list[Tick]:
 
 def good_ticks(path: Path) -> list[Tick]:
     """Return the ticks of a file, of which only the last row may be invalid."""
-    rows = [row for row in Recording(path, None).rows() if row.tick is not None]
-    assert all(isinstance(row.tick, Tick) for row in rows[:-1])
-    return [row.tick for row in rows if isinstance(row.tick, Tick)]
+    rows = parsed(path)
+    assert all(isinstance(row, Tick) for row in rows[:-1])
+    return [row for row in rows if isinstance(row, Tick)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -51,7 +51,7 @@ def test_a_full_disk_takes_whole_batches(name: str, tmp_path: Path) -> None:
     assert path.read_bytes() == before
     recorder.write(ROWS[40:])
     recorder.close()
-    assert good_ticks(path) == [row.tick for row in Recording(path, None).rows() if row.tick]
+    assert good_ticks(path) == parsed(path)
     assert len(good_ticks(path)) == len(ROWS) - 20
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from tests.daemon import command
+from tests.reading import bars_in, ticks_in
 from tests.simulated import START, garch, write_bars
 from volsvc.config.settings import load_settings
-from volsvc.domain import Tick, parse_time
+from volsvc.domain import parse_time
 from volsvc.features import MINUTE_NS, SymbolTable
 from volsvc.models import (
     HORIZONS_S,
@@ -23,8 +24,6 @@ from volsvc.models import (
     minute_closes,
     packaged,
 )
-from volsvc.sources.files import Recording
-from volsvc.training.bars import read_bars
 from volsvc.training.batch import COLUMNS, bar_points, forecast_rows
 from volsvc.training.dataset import load_panel
 from volsvc.training.walkforward import model_variances
@@ -66,7 +65,7 @@ async def test_bars_have_the_forecasts_of_the_walk_forward(bars: Path, tmp_path:
         assert float(row["lo"]) < float(row["sigma"]) < float(row["hi"])
         assert 0 <= float(row["p_spike"]) <= 1
         assert (row["symbol"], row["model_variant"], row["version"]) == ("AAA-USD", "ml", "1")
-    (recorded,) = read_bars(bars).values()
+    (recorded,) = bars_in(bars).values()
     ends = {bar.minute + 1 for bar in recorded}
     forecast_at = {parse_time(ts) // MINUTE_NS for ts, _ in keys}
     assert ends <= forecast_at
@@ -88,7 +87,7 @@ async def test_rows_do_not_depend_on_later_bars(bars: Path, tmp_path: Path) -> N
 
 def test_rows_do_not_depend_on_the_chunk(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are the same for any number of points in a call of the model."""
-    recorded = next(iter(read_bars(bars).values()))[:400]
+    recorded = next(iter(bars_in(bars).values()))[:400]
     results = []
     for size in (1, 7, 512):
         monkeypatch.setattr("volsvc.training.batch.CHUNK", size)
@@ -102,7 +101,7 @@ async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path:
     rows = await forecast(tmp_path, "--data", str(recording), "--every", "20", "--horizon", "300")
     model = packaged().model
     settings = load_settings(None)
-    ticks = [r.tick for r in Recording(recording, None).rows() if isinstance(r.tick, Tick)]
+    ticks = ticks_in(recording)
     for row in rows[:: len(rows) // 7]:
         time_ns = parse_time(row["ts"])
         assert time_ns % (20 * 10**9) == 0
@@ -138,7 +137,7 @@ async def test_formats_and_models(bars: Path, tmp_path: Path) -> None:
     ("arguments", "code", "fault"),
     [
         (("--data", "none.csv", "--out", "x.csv"), 1, "none.csv"),
-        (("--data", ".", "--out", "x.csv"), 1, "the folder is empty"),
+        (("--data", ".", "--out", "x.csv"), 1, "the folder holds no recording"),
         (("--data", "a.csv", "--out", "x.csv", "--model", "no.npz"), 1, "no.npz"),
         (("--data", "a.csv", "--out", "x.csv", "--every", "0"), 2, "--every"),
         (("--data", "a.csv", "--out", "x.csv", "--horizon", "0"), 2, "--horizon"),

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.reading import bars_in
 from tests.simulated import bars, constant, write_bars
 from volsvc.domain import NS, SourceError, Tick
 from volsvc.features import FLOOR_PER_MINUTE
-from volsvc.training.bars import is_bars, read_bars, symbol_of
+from volsvc.sources.recordings.bars import is_bars
+from volsvc.sources.recordings.file_names import symbol_of_name
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.dataset import Minutes, load_panel
 
 
@@ -40,10 +43,10 @@ def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
     numbers = frame.assign(ts=stamps.astype("datetime64[ms, UTC]").astype("int64"))
     numbers.rename(columns={"ts": "open_time"}).to_csv(tmp_path / "BTC-USD.csv.gz", index=False)
     frame.to_json(tmp_path / "BTC-USD.ndjson", orient="records", lines=True, double_precision=15)
-    (first,) = read_bars(csv).values()
+    (first,) = bars_in(csv).values()
     for name in ("BTC-USD.parquet", "BTC-USD.csv.gz", "BTC-USD.ndjson"):
-        assert is_bars(tmp_path / name)
-        (other,) = read_bars(tmp_path / name).values()
+        assert is_bars(tmp_path / name, RowOptions())
+        (other,) = bars_in(tmp_path / name).values()
         assert [bar.minute for bar in other] == [bar.minute for bar in first]
         assert np.allclose([b.close for b in other], [b.close for b in first], rtol=1e-15)
 
@@ -53,14 +56,14 @@ def test_symbols_of_a_column(csv: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(csv, float_precision="round_trip")
     both = pd.concat([frame.assign(symbol="AAA-USD"), frame.assign(symbol="BBB-USD")])
     both.sort_values("ts").to_csv(tmp_path / "all.csv", index=False)
-    (alone,) = read_bars(csv).values()
-    assert read_bars(tmp_path / "all.csv") == {"AAA-USD": alone, "BBB-USD": alone}
+    (alone,) = bars_in(csv).values()
+    assert bars_in(tmp_path / "all.csv") == {"AAA-USD": alone, "BBB-USD": alone}
 
 
 def test_symbol_of_a_file() -> None:
     """The symbol is the part of the name with a hyphen."""
-    assert symbol_of(Path("coinbase_BTC-EUR_1m.csv.gz")) == "BTC-EUR"
-    assert symbol_of(Path("XRP-USD.parquet")) == "XRP-USD"
+    assert symbol_of_name(Path("coinbase_BTC-EUR_1m.csv.gz")) == "BTC-EUR"
+    assert symbol_of_name(Path("XRP-USD.parquet")) == "XRP-USD"
 
 
 def test_realised_is_what_follows(csv: Path, tmp_path: Path) -> None:
@@ -102,19 +105,25 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
     assert np.isfinite(symbol.scales).all()
 
 
+HEAD = "ts,open,high,low,close,volume\n"
+MIDNIGHT = "2026-01-01T00:00Z"
 FAULTS = {
-    "no volume": ("ts,open,high,low,close\n2026-01-01,1,1,1,1", "volume"),
-    "no time": ("open,high,low,close,volume\n1,1,1,1,1", "a time"),
-    "bad time": ("ts,open,high,low,close,volume\nsoon,1,1,1,1,1", "ts: is not a time"),
-    "text": ("ts,open,high,low,close,volume\n2026-01-01,1,1,x,1,1", "is not a number"),
-    "underscore": ("ts,open,high,low,close,volume\n2026-01-01,1,1_0,1,1,1", "plain digits"),
-    "full width": ("ts,open,high,low,close,volume\n2026-01-01,1,\uff11,1,1,1", "plain digits"),
-    "price": ("ts,open,high,low,close,volume\n2026-01-01,1,1,-1,1,1", "bar 1 has a price"),
-    "empty": ("ts,open,high,low,close,volume\n", "holds no bar"),
-    "hours": (
-        "ts,open,high,low,close,volume\n2026-01-01T00:00Z,1,1,1,1,1\n2026-01-01T01:00Z,1,1,1,1,1",
-        "every 60 minutes",
-    ),
+    "no volume": (f"ts,open,high,low,close\n{MIDNIGHT},1,1,1,1", "column 'volume'"),
+    "no time": ("open,high,low,close,volume\n1,1,1,1,1", "column 'time'"),
+    "bad time": (f"{HEAD}soon,1,1,1,1,1", "line 2: field 'time': 'soon' is neither"),
+    "day first": (f"{HEAD}13/01/2026,1,1,1,1,1", "write the year first"),
+    "of 1970": (f"{HEAD}1735689,1,1,1,1,1", "is outside 2009 to 2100"),
+    "of tomorrow": (f"{HEAD}2099-01-01T00:00Z,1,1,1,1,1", "is in the future"),
+    "text": (f"{HEAD}{MIDNIGHT},1,1,x,1,1", "field 'low': 'x' is not a price above 0"),
+    "underscore": (f"{HEAD}{MIDNIGHT},1,1_0,1,1,1", "'1_0' is not a price above 0"),
+    "full width": (f"{HEAD}{MIDNIGHT},1,\uff11,1,1,1", "is not a price above 0"),
+    "price": (f"{HEAD}{MIDNIGHT},1,1,-1,1,1", "'-1' is not a price above 0"),
+    "high": (f"{HEAD}{MIDNIGHT},1,1,2,1,1", "field 'high': '1' is below the low, '2'"),
+    "close": (f"{HEAD}{MIDNIGHT},1,2,1,3,1", "field 'close': '3' is outside '1' to '2'"),
+    "volume": (f"{HEAD}{MIDNIGHT},1,1,1,1,-1", "field 'volume': '-1' is not 0 or more"),
+    "nothing": (f"{HEAD}{MIDNIGHT},,,,,", "is missing, as all of the bar"),
+    "empty": (HEAD, "holds no bar"),
+    "hours": (f"{HEAD}{MIDNIGHT},1,1,1,1,1\n2026-01-01T01:00Z,1,1,1,1,1", "every 60 minutes"),
 }
 
 
@@ -125,7 +134,7 @@ def test_faults_are_named(fault: str, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     with pytest.raises(SourceError, match=message):
-        read_bars(path)
+        bars_in(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

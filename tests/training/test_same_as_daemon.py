@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from volsvc.commands.files import generate_file
 from volsvc.config.settings import Settings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import FeatureRow
+from volsvc.domain import FeatureRow, Tick
 from volsvc.domain.float_codec import unpack
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
 from volsvc.models import HORIZONS_S, SymbolForecasts, forecast_point, minute_closes, packaged
@@ -71,14 +72,12 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
     model = packaged().model
 
     # The trainer's path.
-    def ticks_of(path: Path):  # type: ignore[no-untyped-def]
-        return (
-            row for row in file_source(settings, path, PartsListener(Metrics(), Health())).ticks()
-        )
+    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
+        return file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
 
     panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
     table = SymbolTable(settings.features)
-    for tick in ticks_of(recording):
+    for tick in ticks_of([recording]):
         table.state_for(tick.symbol, tick.time_ns).update(tick)
 
     daemon = await run_daemon(settings, {s.symbol: s.row for s in table if s.row is not None})

@@ -18,12 +18,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.reading import parsed
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick, VolsvcError, parse_time
 from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
-from volsvc.sources.files import Recording, recordings_in
 from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.recordings.paths import recordings_in
 from volsvc.training.batch import forecast_rows, tick_points
 from volsvc.training.scores import qlike
 
@@ -65,7 +66,7 @@ class Table:
 
 def real_ticks(path: Path) -> list[tuple[Tick, float]]:
     """Return the ticks of a recording; their true variance is not known (NaN)."""
-    rows = (row.tick for row in Recording(path, "BTC-USD").rows())
+    rows = parsed(path, symbol="BTC-USD")
     return [(tick, math.nan) for tick in rows if isinstance(tick, Tick)]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.crash import Crash, crash
+from tests.reading import parsed
 from volsvc.domain import NS, SourceRow, Tick
 from volsvc.failpoints import Point, armed
 from volsvc.models import Baseline, Model
 from volsvc.serving.artefact_cache import ModelCache
 from volsvc.serving.audit_log import AuditLog, verify
-from volsvc.sources.files import Recording
 from volsvc.sources.recorder import Recorder, RotationLimits
 
 START_NS = 1_767_571_200 * NS
@@ -81,4 +81,4 @@ def test_a_parquet_recording_keeps_its_rows(tmp_path: Path) -> None:
     recorder.write(rows[10:20])
     with pytest.raises(Crash), armed("file_written", crash):
         recorder.write(rows[20:])
-    assert [row.tick for row in Recording(path, "BTC-USD").rows()] == ticks[:20]
+    assert parsed(path, symbol="BTC-USD") == ticks[:20]

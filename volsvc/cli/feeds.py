@@ -104,7 +104,7 @@ def simulate(
     It has the WebSocket and REST interfaces of Coinbase.
     """
     from volsvc.commands.feeds import SimulateOptions, simulate_exchange
-    from volsvc.sources.pipes import seekable
+    from volsvc.sources.recordings.tables.pipes import seekable
 
     settings = settings_of(config, source__symbols=symbols, replay__speed=speed)
     with seekable([file] if file else []) as files:

@@ -20,23 +20,21 @@ from volsvc.cli.feeds import feeds
 from volsvc.cli.models import models
 from volsvc.cli.operations import operations
 from volsvc.cli.options import (
-    MOST_MINUTES,
     ConfigFile,
+    Data,
     RestUrl,
     Speed,
-    Symbol,
     Symbols,
     WsUrl,
     run_until_signal,
     settings_of,
 )
-from volsvc.commands.arguments import split_names
+from volsvc.cli.recordings import recordings
 from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import SettingsError
 from volsvc.domain import VolsvcError
 from volsvc.domain.extras import EXTRAS, needs_extra
 from volsvc.domain.texts import one_line
-from volsvc.telemetry.logs import configure_logs
 
 VENUES = ", ".join(sorted(LIVE_KINDS))
 Source = Annotated[str | None, typer.Option(help=f"replay, {VENUES} or none")]
@@ -50,6 +48,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli.add_typer(recordings)
 cli.add_typer(models)
 cli.add_typer(feeds)
 cli.add_typer(operations)
@@ -142,82 +141,6 @@ def run(
 
 
 @cli.command()
-def replay(
-    file: Annotated[
-        Path, typer.Argument(help="CSV, NDJSON or Parquet recording; - for standard input")
-    ],
-    config: ConfigFile = None,
-    speed: Speed = None,
-    symbol: Symbol = None,
-) -> None:
-    """Publish a recording to Kafka, then exit."""
-    from volsvc.commands.files import replay_file
-
-    # Always to Kafka: a bus in memory would end with this process.
-    settings = settings_of(
-        config,
-        bus__transport="kafka",
-        service__roles="producer",
-        source__kind="replay",
-        source__path=str(file),
-        source__default_symbol=symbol,
-        replay__speed=speed,
-    )
-    run_until_signal(lambda stop: replay_file(settings, file, stop))
-
-
-@cli.command()
-def generate(
-    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
-    minutes: Annotated[
-        float, typer.Option(min=0.001, max=MOST_MINUTES, help="event time to cover")
-    ] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same ticks")] = 7,
-    symbols: Annotated[str, typer.Option(help="comma-separated")] = "BTC-USD,ETH-USD,SOL-USD",
-    start: Annotated[
-        str, typer.Option(help="RFC 3339 time of the first tick")
-    ] = "2026-01-05T00:00:00Z",
-) -> None:
-    """Write sample ticks with a known true volatility."""
-    from volsvc.commands.files import generate_file
-
-    configure_logs("info", "console")
-    names = split_names(symbols)
-    generate_file(out, minutes=minutes, seed=seed, symbols=names, start=start)
-
-
-@cli.command()
-def features(
-    file: Annotated[
-        Path, typer.Argument(help="CSV, NDJSON or Parquet recording; - for standard input")
-    ],
-    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
-    config: ConfigFile = None,
-    symbol: Symbol = None,
-    window_size: Annotated[int | None, typer.Option(help="number of prices in the window")] = None,
-    digests: Annotated[
-        Path | None, typer.Option(help="also write the digest of each minute (.ndjson)")
-    ] = None,
-) -> None:
-    """Write the features of a recording.
-
-    One row per accepted tick, equal to those of the daemon to the last bit.
-    """
-    from volsvc.commands.digests import digests_file
-    from volsvc.commands.files import features_file
-    from volsvc.sources.pipes import seekable
-
-    settings = settings_of(config, source__default_symbol=symbol, features__window_size=window_size)
-    if digests is None:
-        features_file(settings, file, out)
-        return
-    # Two passes over the file: digests cover forecasts, which the features do not need.
-    with seekable([file]) as (whole,):
-        features_file(settings, whole, out)
-        digests_file(settings, whole, digests)
-
-
-@cli.command()
 def verify(
     first: Annotated[Path, typer.Argument(help="digests, or records of ticks.features (NDJSON)")],
     second: Annotated[Path, typer.Argument(help="the same of another run")],
@@ -229,50 +152,6 @@ def verify(
     from volsvc.commands.digests import verify_files
 
     return 0 if verify_files(first, second) else 1
-
-
-# Without a metavar typer shows the type as `<list[Path]>`.
-Data = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        metavar="<path>",
-        help="recording of bars or ticks, or a folder of them; - for standard input",
-    ),
-]
-
-
-@cli.command()
-def forecast(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="file to write; its extension selects the format")],
-    config: ConfigFile = None,
-    every: Annotated[int, typer.Option(min=1, help="seconds of event time between rows")] = 60,
-    horizon: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="<float>",
-            min=1,
-            max=86_400,
-            help="horizon in seconds; repeatable; default: 60 to 3600",
-        ),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(help="ml (packaged), baseline, registry, registry:VERSION, or an artefact"),
-    ] = "ml",
-) -> None:
-    """Write the forecasts of recordings.
-
-    Each is made from the data before its time only, as the service would have made it.
-    """
-    from volsvc.commands.files import ForecastOptions, forecast_file
-    from volsvc.models import HORIZONS_S
-    from volsvc.sources.pipes import seekable
-
-    settings, horizons = settings_of(config), tuple(horizon or HORIZONS_S)
-    with seekable(data) as files:
-        forecast_file(settings, ForecastOptions(files, out, every, horizons, model))
 
 
 @cli.command()
@@ -293,7 +172,7 @@ def train(
     candidate. `volsvc models promote` makes it the champion.
     """
     from volsvc.commands.training import TrainOptions, train_model
-    from volsvc.sources.pipes import seekable
+    from volsvc.sources.recordings.tables.pipes import seekable
 
     settings = settings_of(config)
     target = out or settings.service.data_dir / "models" / f"ml-{model_version}.npz"
@@ -324,7 +203,7 @@ def evaluate(
     Walks forward over recordings and writes a report.
     """
     from volsvc.commands.evaluation import EvaluateOptions, anchor_names, evaluate_models
-    from volsvc.sources.pipes import seekable
+    from volsvc.sources.recordings.tables.pipes import seekable
 
     names = anchor_names(anchors)
     # The report quotes the command: without the folders of this machine.

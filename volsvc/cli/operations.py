@@ -44,7 +44,7 @@ def drift(
     """
     from volsvc.commands.drift import DriftOptions
     from volsvc.commands.drift import drift as compare
-    from volsvc.sources.pipes import seekable
+    from volsvc.sources.recordings.tables.pipes import seekable
 
     if not current and save_reference is None:
         raise SettingsError("--current: is required without --save-reference")

@@ -22,6 +22,22 @@ Url = Annotated[
 ]
 Speed = Annotated[str | None, typer.Option(help="a factor such as 1 or 10, real-time or max")]
 Symbol = Annotated[str | None, typer.Option(help="symbol of a file that has no symbol column")]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="names of the columns of a file that has none, such as time,price,size"),
+]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="form of its times, such as '%d/%m/%Y %H:%M:%S'; UTC")
+]
+# Without a metavar typer shows the type as `<list[Path]>`.
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="<path>",
+        help="recording of bars or ticks, or a folder of them; - for standard input",
+    ),
+]
 Symbols = Annotated[str | None, typer.Option(help="comma-separated, such as BTC-USD,ETH-USD")]
 WsUrl = Annotated[str | None, typer.Option(help="WebSocket to use instead of the venue's")]
 RestUrl = Annotated[str | None, typer.Option(help="REST API to use instead of the venue's")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ from volsvc.models import (
 )
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
-from volsvc.sources.files import open_raw, text_of
-from volsvc.sources.lines import DAMAGE
+from volsvc.sources.recordings.tables.formats import open_raw, text_of
+from volsvc.sources.recordings.tables.lines import DAMAGE
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -35,9 +36,9 @@ from volsvc.telemetry.metrics import Metrics
 WindowHeads = dict[str, str]
 
 
-def digests_file(settings: Settings, file: Path, out: Path) -> None:
+def digests_file(settings: Settings, files: Sequence[Path], out: Path) -> None:
     """Write the digest of every closed window of a recording, equal to those of a daemon's run."""
-    source = file_source(settings, file, PartsListener(Metrics(), Health()))
+    source = file_source(settings, files, PartsListener(Metrics(), Health()))
     model = build_holder(settings).current.model
     with progress_bar(f"digesting {source.label}", lambda: source.fraction) as advance:
         closed = _closed_windows(source, settings, model, advance)
@@ -53,7 +54,7 @@ def _closed_windows(
     horizon_s = settings.model.horizon_s
     # The consumer's horizons: the digest covers each of them.
     horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
-    for state in apply_ticks(source, table, advance):
+    for state in apply_ticks(source, table, advance, Counter()):
         for window in _forecast(state, model, horizons, horizon_s):
             yield state.symbol, window
 

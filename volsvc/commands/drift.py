@@ -26,8 +26,8 @@ from volsvc.drift.report import HTML, JSON, ReportError, available, make_report
 from volsvc.models import Model, packaged
 from volsvc.models.drift_inputs import DRIFT_INPUTS
 from volsvc.safe_io.disk import replace_file
-from volsvc.sources.factory import file_source
-from volsvc.sources.files import recordings_in
+from volsvc.sources.factory import file_source, row_options
+from volsvc.sources.recordings.paths import files_of
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 
@@ -56,13 +56,16 @@ class DriftOptions:
 
 def drift(settings: Settings, options: DriftOptions) -> None:
     """Print the features that drift, and write the files that `options` names."""
+    if options.out is not None:
+        # An hour of reading must not end in a library that is not installed.
+        import pandas as pd  # noqa: F401
     reference = _reference(settings, options)
     if options.save_reference is not None:
         _write(options.save_reference, reference.dump())
         print(f"{options.save_reference}: {reference.facts['rows']} rows")
     if not options.current:
         return
-    by_file = {path: _streams(settings, [path]) for path in _files(options.current)}
+    by_file = {path: _streams(settings, [path]) for path in files_of(options.current)}
     budget = settings.drift.false_alarms_per_week
     if options.summary is not None:
         _write(options.summary, _summary(reference, by_file, budget).encode())
@@ -82,7 +85,7 @@ def _reference(settings: Settings, options: DriftOptions) -> Reference:
         if options.start is not None:
             raise SettingsError("--start: selects bars of recordings; the reference is a saved one")
         return read_reference(*paths)
-    files = _files(options.reference)
+    files = files_of(options.reference)
     start_minute = 0 if options.start is None else minute_argument("--start", options.start)
     streams = _streams(settings, files, start_minute)
     facts = {
@@ -93,28 +96,24 @@ def _reference(settings: Settings, options: DriftOptions) -> Reference:
     return summarise(DRIFT_INPUTS, streams, facts)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    return [file for path in paths for file in recordings_in(path)]
-
-
 def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -> list[Array]:
     """Return the rows of each symbol, scored by the packaged model."""
     from volsvc.training.monitored import drift_streams
 
     model: Model = packaged().model
 
-    def ticks_of(path: Path) -> Iterator[Tick]:
-        yield from file_source(settings, path, PartsListener(Metrics(), Health())).ticks()
+    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
+        yield from file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
 
-    streams: list[Array] = []
-    read = 0
-    with progress_bar(f"reading {len(files)} recordings", lambda: read / len(files)) as advance:
-        for file in files:
-            streams += drift_streams(
-                [file], model, ticks_of, start_minute=start_minute, advance=advance
-            )
-            read += 1
-    return streams
+    with progress_bar(f"reading {len(files)} recordings") as advance:
+        return drift_streams(
+            files,
+            model,
+            ticks_of,
+            start_minute=start_minute,
+            advance=advance,
+            options=row_options(settings.source),
+        )
 
 
 def _print(result: DriftResult) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +25,12 @@ from volsvc.models import (
     read_artefact,
 )
 from volsvc.models.base import Array, matrix_of_scales
-from volsvc.sources.files import recordings_in
+from volsvc.sources.factory import row_options
+from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind
+from volsvc.sources.recordings.paths import files_of
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.anchors import ANCHORS, CASCADE_HARS
-from volsvc.training.bars import is_bars, read_bars
+from volsvc.training.bars import MinuteBars
 from volsvc.training.causality import check_causality
 from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score
@@ -95,7 +99,7 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
     _check_test(panel, start, end, leave_one_out=options.leave_one_out)
     spans = folds(start, end, options.refit_days * DAY)
     models = _models_of_spans(panel, spans, options)
-    _check_causality(options.data, models[0])
+    _check_causality(options.data, models[0], row_options(settings.source))
     results = _walk(panel, spans, models, options.anchors)
     scores = [score(result) for result in results]
     pooled = [
@@ -147,19 +151,21 @@ def _models_of_spans(
     ]
 
 
-def _check_causality(paths: Sequence[Path], model: Model) -> None:
+def _check_causality(paths: Sequence[Path], model: Model, rows: RowOptions) -> None:
     """Raises CausalityError if a forecast changes when the bars after it are cut off."""
 
     def forecasts(bars: Iterator[MinuteBar]) -> Sequence[Array]:
         scales = np.array([row.scales for row in bar_rows(bars)])
         return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
 
-    recordings = [file for path in paths for file in recordings_in(path) if is_bars(file)]
-    for file in recordings:
-        for bars in (bars[:CHECKED_BARS] for bars in read_bars(file).values()):
-            check_causality(forecasts, bars, [round(len(bars) * share) for share in CHECKED_SHARES])
-    if recordings:
-        print(f"causality: no forecast of {len(recordings)} recordings depends on later bars")
+    bars, _ = split_by_kind(files_of(paths), rows)
+    for group in bar_groups(bars, rows):
+        for series in read_bars(group, rows).values():
+            checked = list(islice(MinuteBars(series), CHECKED_BARS))
+            cuts = [round(len(checked) * share) for share in CHECKED_SHARES]
+            check_causality(forecasts, checked, cuts)
+    if bars:
+        print(f"causality: no forecast of {len(bars)} recordings depends on later bars")
 
 
 def _fit_before(start: int, title: str, panel: Sequence[Minutes], spec: FitSpec) -> MlModel:

@@ -28,11 +28,11 @@ from volsvc.sources.download import (
     Row,
 )
 from volsvc.sources.factory import DEFAULT_SYMBOLS, file_source, live_source
-from volsvc.sources.files import file_format
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.live.coinbase import Coinbase
 from volsvc.sources.live.rest import rest_client
 from volsvc.sources.recorder import Recorder, RotationLimits
+from volsvc.sources.recordings.tables.formats import file_format
 from volsvc.sources.replay import shifted
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
@@ -287,7 +287,7 @@ def _market_ticks(settings: Settings, file: Path | None) -> Iterator[Tick]:
         source = settings.source
         spec = GeneratorSpec(source.symbols or DEFAULT_SYMBOLS, source.seed, time.time_ns())
         return (generated.tick for generated in Generator(spec).ticks())
-    ticks = file_source(settings, file, PartsListener(Metrics(), Health())).ticks()
+    ticks = file_source(settings, [file], PartsListener(Metrics(), Health())).ticks()
     rows = itertools.starmap(SourceRow, enumerate(ticks))
     start_ns = None if settings.replay.clock == "original" else time.time_ns()
     return (row.tick for row in shifted(rows, start_ns) if row is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
+from volsvc.commands.reading import SummaryForm, print_summary
 from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
@@ -19,9 +21,12 @@ from volsvc.models import Model, packaged, read_artefact
 from volsvc.pipeline.producer import Producer
 from volsvc.serving.factory import registered_model
 from volsvc.serving.model_choice import BASELINE
-from volsvc.sources.factory import file_source
-from volsvc.sources.files import recordings_in
+from volsvc.sources.factory import file_source, row_options
 from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.paths import files_of
+from volsvc.sources.recordings.summary import ReadCounts
+from volsvc.sources.recordings.tables.table import Table
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -32,11 +37,13 @@ TICK_COLUMNS = ("symbol", "time", "price", "best_bid", "best_ask", "size", "side
 TRUTH_COLUMNS = ("true_sigma", "true_jump")
 
 
-async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> None:
+async def replay_files(
+    settings: Settings, files: Sequence[Path], stop: asyncio.Event, summary: SummaryForm
+) -> None:
     """Publish a recording to the configured topic until it ends or `stop` is set."""
     metrics = Metrics()
     listener = PartsListener(metrics, Health())
-    source = file_source(settings, file, listener)
+    source = file_source(settings, files, listener)
     bus = build_bus(settings, listener, settings.service.instance_id)
     try:
         with progress_bar(f"replaying {source.label}", lambda: source.fraction) as advance:
@@ -51,6 +58,7 @@ async def replay_file(settings: Settings, file: Path, stop: asyncio.Event) -> No
             work.cancel()
     finally:
         await bus.stop()
+    print_summary(source.tables, source.counts, summary)
 
 
 def generate_file(
@@ -86,28 +94,43 @@ def generate_file(
         write_rows(out, (*TICK_COLUMNS, *TRUTH_COLUMNS), rows(advance))
 
 
-def features_file(settings: Settings, file: Path, out: Path) -> None:
+def features_file(
+    settings: Settings, files: Sequence[Path], out: Path, summary: SummaryForm
+) -> None:
     """Write the features of a recording, computed by the engine of the daemon."""
-    source = file_source(settings, file, PartsListener(Metrics(), Health()))
+    source = file_source(settings, files, PartsListener(Metrics(), Health()))
     table = SymbolTable(settings.features)
+    statuses: Counter[str] = Counter()
     with progress_bar(f"reading {source.label}", lambda: source.fraction) as advance:
-        states = apply_ticks(source, table, advance)
+        states = apply_ticks(source, table, advance, statuses)
         rows = (state.row.fields() for state in states if state.row is not None)
         write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
+    source.counts.classify(statuses)
+    source.counts.gaps = sum(state.validator.gaps for state in table)
+    print_summary(source.tables, source.counts, summary)
 
 
 def apply_ticks(
-    source: FileSource, table: SymbolTable, advance: Callable[[int], None]
+    source: FileSource,
+    table: SymbolTable,
+    advance: Callable[[int], None],
+    statuses: Counter[str],
 ) -> Iterator[SymbolState]:
-    """Apply a recording to the table, and yield the symbol's state after each accepted tick."""
+    """Apply a recording to the table, and yield the symbol's state after each accepted tick.
+
+    `statuses` counts the ticks by what became of them.
+    """
     for tick in source.ticks():
         advance(1)
         try:
             state = table.state_for(tick.symbol, tick.time_ns)
-        except InvalidTickError:
+        except InvalidTickError as error:
             # Beyond `features.symbols` or the limit of symbols: the daemon dead-letters these.
+            statuses[error.reason] += 1
             continue
-        if state.update(tick) is TickStatus.NEW:
+        status = state.update(tick)
+        statuses[status.value] += 1
+        if status is TickStatus.NEW:
             yield state
 
 
@@ -120,26 +143,49 @@ class ForecastOptions:
     every_s: int
     horizons_s: Sequence[float]
     model: str
+    summary: SummaryForm
 
 
 def forecast_file(settings: Settings, options: ForecastOptions) -> None:
     """Write the forecasts that the service would have made on recordings of bars or ticks."""
-    from volsvc.training.batch import COLUMNS
+    from volsvc.training.bars import MinuteBars
+    from volsvc.training.batch import COLUMNS, bar_points, forecast_rows, tick_points
 
     model = _named_model(settings, options.model)
-    files = [file for path in options.data for file in recordings_in(path)]
-    done = 0
+    rows = row_options(settings.source)
+    bars, ticks = split_by_kind(files_of(options.data), rows)
+    counts = ReadCounts()
+    tables: list[Table] = []
+    source: FileSource | None = None
 
-    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
-        nonlocal done
-        for file in files:
-            for row in _forecasts(settings, file, model, options):
+    def forecasts(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+        nonlocal source
+        for group in bar_groups(bars, rows):
+            for symbol, series in read_bars(group, rows, counts, tables).items():
+                due = bar_points(symbol, MinuteBars(series), options.every_s)
+                for row in forecast_rows(model, due, options.horizons_s, bars=True):
+                    advance(1)
+                    yield row
+        for group in tick_groups(ticks):
+            source = file_source(settings, group, PartsListener(Metrics(), Health()))
+            statuses: Counter[str] = Counter()
+            # A tick within the last step counts as fresh, however short `stale_after_s` is.
+            fresh_s = max(settings.http.stale_after_s, options.every_s)
+            grid = (options.every_s, fresh_s)
+            due = tick_points(source.ticks(), settings.features, *grid, statuses)
+            for row in forecast_rows(model, due, options.horizons_s, bars=False):
                 advance(1)
                 yield row
-            done += 1
+            source.counts.classify(statuses)
+            counts.add(source.counts)
+            tables.extend(source.tables)
 
-    with progress_bar(f"writing {options.out.name}", lambda: done / len(files)) as advance:
-        write_rows(options.out, COLUMNS, rows(advance))
+    def fraction() -> float:
+        return source.fraction if source else float(not ticks)
+
+    with progress_bar(f"writing {options.out.name}", fraction) as advance:
+        write_rows(options.out, COLUMNS, forecasts(advance))
+    print_summary(tables, counts, options.summary)
 
 
 def _named_model(settings: Settings, name: str) -> Model:
@@ -153,22 +199,3 @@ def _named_model(settings: Settings, name: str) -> Model:
     if source == "registry":
         return asyncio.run(registered_model(settings, version or None))
     return (packaged() if name == "ml" else read_artefact(Path(name))).model
-
-
-def _forecasts(
-    settings: Settings, file: Path, model: Model, options: ForecastOptions
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the forecasts of one recording as rows."""
-    from volsvc.training.bars import is_bars, read_bars
-    from volsvc.training.batch import bar_points, forecast_rows, tick_points
-
-    if is_bars(file):
-        for symbol, bars in read_bars(file).items():
-            due = bar_points(symbol, bars, options.every_s)
-            yield from forecast_rows(model, due, options.horizons_s, bars=True)
-        return
-    ticks = file_source(settings, file, PartsListener(Metrics(), Health())).ticks()
-    # A tick within the last step counts as fresh, however short `stale_after_s` is.
-    fresh_s = max(settings.http.stale_after_s, options.every_s)
-    due = tick_points(ticks, settings.features, options.every_s, fresh_s)
-    yield from forecast_rows(model, due, options.horizons_s, bars=False)

@@ -17,18 +17,19 @@ Fraction = Callable[[], float]
 
 
 @contextmanager
-def progress_bar(title: str, fraction: Fraction) -> Iterator[Callable[[int], None]]:
+def progress_bar(title: str, share: Fraction | None = None) -> Iterator[Callable[[int], None]]:
     """Show rows done, rows per second and the time left on standard error.
 
-    The block calls the function that it gets with the number of rows just done. `fraction` returns
-    the share of the whole that is done, from 0 to 1; rows alone do not give it, because the number
-    of rows of a file is not known before its end.
+    The block calls the function that it gets with the number of rows just done. `share` returns the
+    part of the whole that is done, from 0 to 1; rows alone do not give it, because the number of
+    rows of a file is not known before its end. Without it the end of the block is the whole.
     """
+    fraction: Fraction = share or (lambda: 0.0)
     console = Console(stderr=True)
     if not console.is_terminal:
         counter = _RowCounter(LINE_EVERY_S, lambda done: _log(f"{title}: {done.text(fraction())}"))
         yield counter.advance
-        end = "done" if fraction() >= 1 else "stopped"
+        end = "done" if share is None or share() >= 1 else "stopped"
         _log(f"{title}: {counter.rows:,} rows, {end}, {counter.rate:,.0f}/s")
         return
     columns = (

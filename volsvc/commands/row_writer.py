@@ -13,7 +13,7 @@ import msgspec
 from volsvc.domain import SourceError
 from volsvc.domain.extras import needs_extra
 from volsvc.safe_io.disk import replacing
-from volsvc.sources.files import file_format, open_raw, text_of
+from volsvc.sources.recordings.tables.formats import file_format, open_raw, text_of
 
 # Rows of one row group: bounds the memory, since rows come from an iterator of any length.
 PARQUET_ROWS = 50_000

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import platform
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +36,8 @@ from volsvc.safe_io.disk import replacing
 from volsvc.serving.factory import registered_model
 from volsvc.serving.publish_packaged import tracking_uri
 from volsvc.serving.registry_client import RegistryAwayError
-from volsvc.sources.factory import file_source
-from volsvc.sources.files import recordings_in
+from volsvc.sources.factory import file_source, row_options
+from volsvc.sources.recordings.paths import files_of
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.training.dataset import Minutes, TrainingError, load_panel
@@ -63,26 +62,14 @@ PACKAGES: Final = ("numpy", "scikit-learn", "scipy")
 
 def load_minutes(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
     """Return the data sets of recordings, built by the online engine or read from the cache."""
-    files = [file for path in paths for file in recordings_in(path)]
-    done = 0
+    files = files_of(paths)
 
-    def ticks_of(path: Path) -> Iterator[Tick]:
-        return file_source(settings, path, PartsListener(Metrics(), Health())).ticks()
+    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
+        return file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
 
     cache = settings.service.data_dir / "cache"
-    data_sets: list[tuple[Path, Minutes]] = []
-    with progress_bar("features of minutes", lambda: done / len(files)) as advance:
-        for file in files:
-            data_sets += [(file, one) for one in load_panel([file], cache, ticks_of, advance)]
-            done += 1
-    # The same symbol from two venues, or at two times: the file's name makes it unique.
-    counts = Counter(data.symbol for _, data in data_sets)
-    return [
-        replace(data, symbol=f"{data.symbol} ({file.name.split('.')[0]})")
-        if counts[data.symbol] > 1
-        else data
-        for file, data in data_sets
-    ]
+    with progress_bar("features of minutes") as advance:
+        return load_panel(files, cache, ticks_of, advance, row_options(settings.source))
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ class SourceSettings(Section, LiveSourceSettings):
     path: str = ""
     symbols: Texts = ()
     default_symbol: str = ""
+    columns: Texts = ()
+    time_format: str = ""
     loop: bool = False
     seed: int = 7
 

@@ -14,6 +14,7 @@ from volsvc.domain.errors import (
     UnknownSymbolError,
     VolsvcError,
 )
+from volsvc.domain.fields import is_symbol
 from volsvc.domain.forecast import (
     COVERAGE,
     HORIZON_MINUTES,
@@ -28,7 +29,7 @@ from volsvc.domain.forecast import (
     Verdict,
 )
 from volsvc.domain.numbers import float_of, int_of
-from volsvc.domain.records import Schema, is_symbol, tick_from_fields, tick_from_record
+from volsvc.domain.records import tick_from_fields, tick_from_record
 from volsvc.domain.tick import SourceRow, Tick
 from volsvc.domain.times import NS, format_time, parse_time
 
@@ -48,7 +49,6 @@ __all__ = [
     "Outcome",
     "Prediction",
     "Quality",
-    "Schema",
     "Snapshot",
     "SourceError",
     "SourceRow",

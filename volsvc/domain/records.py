@@ -6,20 +6,24 @@ share one definition of a valid tick.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from volsvc.domain.errors import InvalidTickError, NotATickError, SourceError
-from volsvc.domain.numbers import float_of
+from volsvc.domain.errors import InvalidTickError, NotATickError
+from volsvc.domain.fields import (
+    price_of,
+    quote_of,
+    side_of,
+    size_of,
+    symbol_of,
+    time_of,
+    trade_id_of,
+    whole_of,
+)
 from volsvc.domain.texts import one_line, plain_text, shown
 from volsvc.domain.tick import Tick
-from volsvc.domain.times import parse_time
 
 # Accepted names of each field, the preferred one first; letters may have any case.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -44,6 +48,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "receipt_timestamp",
         "local_timestamp",
         "timestamp_captured",
+        # pandas' name of an index that has none, in Parquet.
+        "__index_level_0__",
     ),
     "symbol": (
         "symbol",
@@ -54,7 +60,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "instrument_name",
         "instId",
         "market",
+        "ticker",
+        "currency_pair",
     ),
+    "exchange": ("exchange", "venue"),
     "base": ("base", "base_currency", "base_asset"),
     "quote": ("quote", "quote_currency", "quote_asset"),
     "price": ("price", "last_price", "last", "trade_price"),
@@ -82,48 +91,13 @@ _CONTROL_TYPES = frozenset(
 _TICK_TYPES = frozenset({"ticker", "match", "last_match", "trade", "snapshot", "update"})
 # Keys of an object that are worth remembering: more or longer ones are no form that comes again.
 _MAX_KEYS, _MAX_KEY_CHARACTERS = 64, 1_024
-# Digits of a whole number before a fraction of zeros, as in 88000.0.
-_WHOLE = re.compile(r"(\d{1,19})(?:\.0*)?", re.ASCII)
-# A price above this, or below its inverse, is in a wrong unit or from a broken feed.
-MAX_PRICE = 1e15
 # Characters of the name of a source; the rest of a longer one is cut off.
 MAX_SOURCE = 64
-_SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 
-def is_symbol(text: str) -> bool:
-    """Return True if the text can be the name of a symbol."""
-    return _SYMBOL.fullmatch(text) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The columns of a table that hold the fields of a tick."""
-
-    columns: Mapping[str, str]
-    default_symbol: str | None = None
-
-    @classmethod
-    def of_columns(cls, names: Iterable[str], default_symbol: str | None = None) -> Schema:
-        """Match column names, regardless of case, with the fields of a tick.
-
-        Raises SourceError if a required column is missing; the text lists the accepted names.
-        """
-        given = list(names)
-        if lacking := missing_column(given, default_symbol):
-            raise SourceError(lacking)
-        columns = {field: held[0] for field, held in _keys_of(given).items()}
-        return cls(columns, default_symbol)
-
-    @staticmethod
-    def knows(names: Sequence[str]) -> bool:
-        """Return True if one of the names is that of a field."""
-        return bool(_keys_of(names))
-
-    def tick(self, row: Mapping[str, Any], source: str) -> Tick:
-        """Return the tick in a row of the table. Raises InvalidTickError if it is not valid."""
-        fields = {f: row.get(c) for f, c in self.columns.items()}
-        return tick_from_fields(fields, self.default_symbol, source)
+def columns_of(names: Sequence[str]) -> Mapping[str, str]:
+    """Return the name that holds each field among the names of a table's columns."""
+    return {field: held[0] for field, held in _keys_of(names).items()}
 
 
 def missing_column(names: Sequence[str], default_symbol: str | None = None) -> str:
@@ -141,11 +115,16 @@ def missing_column(names: Sequence[str], default_symbol: str | None = None) -> s
 
 
 def tick_from_record(
-    record: Mapping[str, Any], *, default_symbol: str | None = None, source: str = ""
+    record: Mapping[str, Any],
+    *,
+    default_symbol: str | None = None,
+    source: str = "",
+    time: Callable[[object], int] = time_of,
 ) -> Tick:
     """Return the tick in a JSON object that has the field names of any supported feed.
 
-    Fields of a message nested under `raw`, as an object or as JSON text, are used as well.
+    Fields of a message nested under `raw`, as an object or as JSON text, are used as well. `time`
+    parses its time.
     Raises NotATickError for a control message and InvalidTickError for an invalid tick.
     """
     merged = _flatten(record)
@@ -162,7 +141,12 @@ def tick_from_record(
     if not known and not {"time", "price"} <= fields.keys() and not fields.keys() >= _QUOTES:
         raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     origin = plain_text(merged.get("source") or source, MAX_SOURCE)
-    return tick_from_fields(fields, default_symbol, origin)
+    return tick_from_fields(fields, default_symbol, origin, time)
+
+
+def field_of(record: Mapping[str, Any], field: str) -> object:
+    """Return what a record of any supported feed holds for a field; None if it has none."""
+    return next((record[name] for name in _keys(record).get(field, ())), None)
 
 
 def _keys(record: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
@@ -200,25 +184,30 @@ def _flatten(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record
 
 
-def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, source: str) -> Tick:
+def tick_from_fields(
+    fields: Mapping[str, Any],
+    default_symbol: str | None,
+    source: str,
+    time: Callable[[object], int] = time_of,
+) -> Tick:
     """Return the tick with the given fields, which have the preferred names.
 
     Raises InvalidTickError if symbol, time or price is not valid. Another field that is not valid
     is None. The price of a record with quotes alone is their mid.
     """
-    best_bid, best_ask = _quote(fields.get("best_bid")), _quote(fields.get("best_ask"))
-    trade_id, opaque = _trade_id(fields.get("trade_id"))
+    best_bid, best_ask = quote_of(fields.get("best_bid")), quote_of(fields.get("best_ask"))
+    trade_id, opaque = trade_id_of(fields.get("trade_id"))
     return Tick(
-        symbol=_symbol(_name(fields), default_symbol),
-        time_ns=_time(fields.get("time")),
-        price=_price(fields.get("price"), best_bid, best_ask),
+        symbol=symbol_of(_name(fields), default_symbol),
+        time_ns=time(fields.get("time")),
+        price=price_of(fields.get("price"), best_bid, best_ask),
         best_bid=best_bid,
         best_ask=best_ask,
-        size=_size(fields.get("size")),
-        side=_side(fields.get("side")),
+        size=size_of(fields.get("size")),
+        side=side_of(fields.get("side")),
         trade_id=trade_id,
         # It tells trades apart, as a sequence does, and rises no more than that.
-        sequence=_whole(fields.get("sequence")) if opaque is None else opaque,
+        sequence=whole_of(fields.get("sequence")) if opaque is None else opaque,
         source=source,
     )
 
@@ -226,110 +215,12 @@ def tick_from_fields(fields: Mapping[str, Any], default_symbol: str | None, sour
 def _name(fields: Mapping[str, Any]) -> object:
     name = fields.get("symbol")
     if name is None and "base" in fields and "quote" in fields:
-        base, quote = fields["base"], fields["quote"]
-        if isinstance(base, str) and isinstance(quote, str) and base and quote:
-            return f"{base.strip()}-{quote.strip()}"
+        return pair_of(fields["base"], fields["quote"])
     return name
 
 
-def _symbol(value: object, default: str | None) -> str:
-    if value is None or value == "":
-        if default is None:
-            raise InvalidTickError("symbol", "is missing", "symbol")
-        return default
-    text = value.strip() if isinstance(value, str) else ""
-    if not is_symbol(text):
-        raise InvalidTickError("symbol", f"{shown(value)} is not a symbol", "symbol")
-    return text
-
-
-def _time(value: object) -> int:
-    if value is None or value == "":
-        raise InvalidTickError("time", "is missing", "time")
-    if not isinstance(value, (str, int, float)):
-        raise InvalidTickError("time", f"{shown(value)} is not a time", "time")
-    try:
-        return parse_time(value)
-    except (ValueError, OverflowError) as error:
-        raise InvalidTickError("time", str(error)[:120], "time") from error
-
-
-def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidTickError(field, f"{shown(value)} is not a number", field)
-    try:
-        number = float_of(value) if isinstance(value, str) else float(value)
-    except (ValueError, OverflowError) as error:
-        raise InvalidTickError(field, f"{shown(value)} is not a number", field) from error
-    if not math.isfinite(number):
-        raise InvalidTickError(field, f"{shown(value)} is not finite", field)
-    return number
-
-
-def _price(value: object, bid: float | None, ask: float | None) -> float:
-    if value is None or value == "":
-        if bid is not None and ask is not None:
-            return (bid + ask) / 2
-        raise InvalidTickError("price", "is missing", "price")
-    number = _number("price", value)
-    if number <= 0:
-        raise InvalidTickError("price", f"{shown(value)} is not positive", "price")
-    if not _is_price(number):
-        raise InvalidTickError("price", f"{number!r} is out of range", "price")
-    return number
-
-
-def _is_price(number: float) -> bool:
-    return 1 / MAX_PRICE <= number <= MAX_PRICE
-
-
-def _optional_number(value: object) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        return _number("", value)
-    except InvalidTickError:
-        return None
-
-
-def _quote(value: object) -> float | None:
-    # Venues send an empty text or 0 for an empty side of the book.
-    number = _optional_number(value)
-    return number if number is not None and _is_price(number) else None
-
-
-def _size(value: object) -> float | None:
-    number = _optional_number(value)
-    return number if number is not None and number >= 0 else None
-
-
-def _side(value: object) -> str | None:
-    side = value.strip().lower() if isinstance(value, str) else None
-    return side if side in ("buy", "sell") else None
-
-
-def _whole(value: object) -> int | None:
-    """Return a whole number below 2**63, also of a text such as 88000.0; None for all else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    number: object = value
-    if isinstance(value, str):
-        # The second way is that of pandas' columns with gaps, and slower.
-        plain = value.isascii() and value.isdigit() and len(value) < 20
-        match = None if plain else _WHOLE.fullmatch(value.strip())
-        number = int(value) if plain else match and int(match[1])
-    return number if isinstance(number, int) and 0 <= number < 2**63 else None
-
-
-def _trade_id(value: object) -> tuple[int | None, int | None]:
-    """Return a trade's number, or else a number made of an id that is none, such as a UUID."""
-    # 0 means that the venue sends none.
-    if value is None or value in ("", 0, "0") or isinstance(value, bool | float):
-        return _whole(value) or None, None
-    number = _whole(value)
-    if number is not None or not isinstance(value, str | int):
-        return number or None, None
-    digest = hashlib.blake2b(plain_text(value, 128).encode(), digest_size=8).digest()
-    return None, int.from_bytes(digest) >> 1
+def pair_of(base: object, quote: object) -> str | None:
+    """Return the symbol of two assets; None if one of them is no name."""
+    if isinstance(base, str) and isinstance(quote, str) and base and quote:
+        return f"{base.strip()}-{quote.strip()}"
+    return None

@@ -6,7 +6,7 @@ They are integers because a float of seconds cannot hold the nanoseconds that ex
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 # Nanoseconds in a second.
@@ -14,6 +14,7 @@ NS = 1_000_000_000
 
 # The first Bitcoin block; an earlier time is in a wrong unit.
 EARLIEST_NS = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp()) * NS
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
 # ISO 8601 as venues, databases and programs write it: with a `T`, a blank or BitMEX's `D`, in the
@@ -26,7 +27,9 @@ _ISO = re.compile(
     re.ASCII,
 )
 _EPOCH = re.compile(r"(\d{1,20})(?:\.(\d*))?(?:[eE]\+?(\d{1,2}))?", re.ASCII)
-_SLASHES = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b.*", re.ASCII)
+_SLASHES = re.compile(
+    r"\d{1,2}([/.-])\d{1,2}[/.-](\d{4}|\d\d)(?:\s(\d\d:\d\d(?::\d\d)?)(\.\d+)?)?.*", re.ASCII
+)
 
 
 @lru_cache(maxsize=4096)
@@ -66,8 +69,14 @@ def _parse_epoch_text(text: str) -> int:
     match = _EPOCH.fullmatch(text.strip())
     if match is None:
         hint = ""
-        if _SLASHES.fullmatch(text.strip()):
-            hint = "; day and month cannot be told apart: write the year first, as in 2026-01-31"
+        if slashes := _SLASHES.fullmatch(text.strip()):
+            mark, year, clock, fraction = slashes.groups()
+            form = f"%d{mark}%m{mark}{'%Y' if len(year) == 4 else '%y'}"
+            form += (" %H:%M" if len(clock or "") == 5 else " %H:%M:%S") if clock else ""
+            hint = (
+                "; day and month cannot be told apart: write the year first, as in 2026-01-31, "
+                f"or give the form, such as --time-format '{form}{'.%f' if fraction else ''}'"
+            )
         raise ValueError(f"{text[:40]!r} is neither an ISO 8601 time nor an epoch number{hint}")
     whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
     # 1.7356896e+12 is 1735689600000.
@@ -83,12 +92,12 @@ def _epoch_digits(value: int) -> int:
     return next((d for limit, d in ((10**11, 9), (10**14, 6), (10**17, 3)) if value < limit), 0)
 
 
-def parse_time(value: str | int | float) -> int:
+def parse_time(value: str | int | float, latest_ns: int = LATEST_NS) -> int:
     """Return the time in nanoseconds since the epoch.
 
     `value` is an ISO 8601 text (UTC if it has no zone) or an epoch number in s, ms, µs or ns.
-    Raises ValueError for anything else, and for a time outside 2009 to 2100, which is nearly
-    always in a wrong unit.
+    Raises ValueError for anything else, and for a time before 2009 or from `latest_ns` on, which is
+    nearly always in a wrong unit.
     """
     if isinstance(value, bool):
         raise ValueError("a boolean is not a time")
@@ -96,15 +105,42 @@ def parse_time(value: str | int | float) -> int:
     if isinstance(value, str) and value[19:20] == "." and value[-1:] == "Z":
         fraction = value[20:-1]
         if fraction.isascii() and fraction.isdigit() and len(fraction) <= 9:
-            return _in_range(_second_ns(value[:19]) + int(fraction.ljust(9, "0")), value)
+            ns = _second_ns(value[:19]) + int(fraction.ljust(9, "0"))
+            return _in_range(ns, value, latest_ns)
     # repr() of a float is its shortest decimal, so 1762932011.609013 has exactly its microseconds.
-    return _in_range(_parse_text(value if isinstance(value, str) else repr(value)), value)
+    text = value if isinstance(value, str) else repr(value)
+    return _in_range(_parse_text(text), value, latest_ns)
 
 
-def _in_range(nanoseconds: int, value: object) -> int:
+def time_in_format(text: str, time_format: str, latest_ns: int = LATEST_NS) -> int:
+    """Return the time of a text in a format of `strptime`, in UTC if it has no zone.
+
+    Raises ValueError as `parse_time` does.
+    """
+    moment = datetime.strptime(text.strip(), time_format)  # noqa: DTZ007 - the form may have one
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # In whole microseconds, which a float of seconds would round.
+    return _in_range((moment - _EPOCH_START) // timedelta(microseconds=1) * 1_000, text, latest_ns)
+
+
+def _in_range(nanoseconds: int, value: object, latest_ns: int) -> int:
     if not EARLIEST_NS <= nanoseconds < LATEST_NS:
         raise ValueError(f"{value!r} is outside 2009 to 2100")
+    if nanoseconds >= latest_ns:
+        raise ValueError(f"{value!r} is in the future: is it in another unit, or of a wrong clock?")
     return nanoseconds
+
+
+def time_form(value: object) -> str:
+    """Return how `parse_time` understands a value: `epoch ms`, `ISO 8601`, or nothing."""
+    text = value.strip() if isinstance(value, str) else repr(value)
+    if _ISO.fullmatch(text):
+        return "ISO 8601"
+    match = _EPOCH.fullmatch(text)
+    if match is None or isinstance(value, bool):
+        return ""
+    unit = {9: "s", 6: "ms", 3: "µs", 0: "ns"}[_epoch_digits(int(float(text)))]
+    return f"epoch {unit}"
 
 
 def format_time(nanoseconds: int) -> str:

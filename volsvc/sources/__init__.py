@@ -3,8 +3,7 @@
 - `base`: the protocols of a source and of the events that it reports.
 - `factory`: makes the configured source.
 - `replay`, `pacing`: replay a recording or the generator at the pace of its event times.
-- `files`: read recordings in CSV, NDJSON or Parquet; `recorder` writes them.
-- `lines`, `pipes`: the lines of text files and of pipes, in steps that never take long.
+- `recordings`: reads files, folders and pipes of ticks or bars; `recorder` writes files.
 - `generator`: simulates markets with a known volatility.
 - `live`: the live venues, Coinbase and Kraken.
 - `download`: fetches historical trades and candles.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import Settings, SettingsError, SourceSettings
 from volsvc.domain import SourceError
 from volsvc.sources.base import FeedEvents, Source, SourceEvents
-from volsvc.sources.files import Recording
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.replay import FileSource, GeneratorSource
 
 DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -30,7 +32,13 @@ def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> 
         return GeneratorSource(
             source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns
         )
-    return file_source(settings, Path(source.path), events)
+    return file_source(settings, [Path(source.path)], events)
+
+
+def row_options(source: SourceSettings) -> RowOptions:
+    """Return how the rows of files are to be understood."""
+    alone = source.symbols[0] if len(source.symbols) == 1 else None
+    return RowOptions(source.default_symbol or alone, source.columns, source.time_format)
 
 
 def live_source(source: SourceSettings, events: FeedEvents) -> Source:
@@ -46,14 +54,13 @@ def live_source(source: SourceSettings, events: FeedEvents) -> Source:
         raise SettingsError(f"source.symbols: {error}") from error
 
 
-def file_source(settings: Settings, path: Path, events: SourceEvents) -> FileSource:
-    """Return a recording, of a file or a pipe, as a source.
+def file_source(settings: Settings, paths: Sequence[Path], events: SourceEvents) -> FileSource:
+    """Return a recording, of files, a folder or a pipe, as a source.
 
     Raises SourceError if the file holds no tick, and SettingsError if a pipe is to be looped.
     """
     source, replay = settings.source, settings.replay
-    alone = source.symbols[0] if len(source.symbols) == 1 else None
-    recording = Recording(path, source.default_symbol or alone)
+    recording = Recording(paths, row_options(source))
     if source.loop and recording.is_pipe:
         raise SettingsError(f"source.loop = True: {recording.label} can be read only once")
     # A wrong file must fail the start, not leave a daemon that waits for ticks.

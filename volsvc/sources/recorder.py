@@ -22,8 +22,8 @@ import msgspec
 from volsvc.domain import SourceError, SourceRow, format_time
 from volsvc.domain.extras import needs_extra
 from volsvc.safe_io.disk import append_whole, replacing
-from volsvc.sources.files import file_format
-from volsvc.sources.lines import COMPRESSIONS, zstd
+from volsvc.sources.recordings.tables.formats import file_format
+from volsvc.sources.recordings.tables.lines import COMPRESSIONS, zstd
 
 # The names of the columns with their types in Parquet. `received_at` is last because no tick needs
 # it: a row of text that is cut short lacks it, and so cannot be taken for a whole one.

@@ -12,9 +12,11 @@ import msgspec
 from volsvc.config.settings import ReplaySettings
 from volsvc.domain import NS, InvalidTickError, NotATickError, SourceError, SourceRow, Tick
 from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
-from volsvc.sources.files import Recording
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.pacing import paced
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.summary import ReadCounts
+from volsvc.sources.recordings.tables.table import Table
 
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
 LOOP_ID_STEP = 10**12
@@ -55,12 +57,19 @@ class FileSource:
         # With shifted times each run is a stream of its own, which must not be resumed.
         shift = "" if start_ns is None else f"@{start_ns}"
         self.identity = recording.identity + selection + shift
+        # What the first reading came to, once it has ended.
+        self.counts = ReadCounts()
         self._pipe = _Kept(self._shifted_rows()) if recording.is_pipe else None
 
     @property
     def label(self) -> str:
         """The recording's name for a reader."""
         return self._recording.label
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """The files of the recording."""
+        return self._recording.tables
 
     @property
     def fraction(self) -> float:
@@ -108,27 +117,36 @@ class FileSource:
 
     def _valid_ticks(self, *, report: bool) -> Iterator[Tick | None]:
         newest: dict[str, int] = {}
-        path, rejected = self._recording.label, 0
-        for line, tick in self._recording.rows():
-            # A feed may contain subscription receipts and heartbeats; a recording should not.
-            if isinstance(tick, NotATickError):
-                tick = InvalidTickError("type", str(tick), "not_a_tick")
-            if isinstance(tick, InvalidTickError):
-                rejected += 1
-                self._events.rejected(path, line, tick)
-            if not isinstance(tick, Tick) or (self._symbols and tick.symbol not in self._symbols):
-                yield None
-                continue
-            # Published all the same: the symbol's state decides, and counts it as late.
-            behind = newest.get(tick.symbol, 0) - tick.time_ns
-            if behind > 0:
-                detail = f"goes back by {behind / NS:g} s for {tick.symbol}"
-                self._events.out_of_order(path, line, InvalidTickError("time", detail, "late"))
-            else:
-                newest[tick.symbol] = tick.time_ns
-            yield tick
+        counts, selected = ReadCounts(), self._symbols
+        for file, lines, found in self._recording.rows():
+            for line, tick in zip(lines, found, strict=True):
+                if isinstance(tick, Tick):
+                    if selected and tick.symbol not in selected:
+                        counts.left_out += 1
+                        continue
+                    counts.valid(tick)
+                    # Published all the same: the symbol's state decides, and counts it as late.
+                    behind = newest.get(tick.symbol, 0) - tick.time_ns
+                    if behind > 0:
+                        detail = f"goes back by {behind / NS:g} s for {tick.symbol}"
+                        error = InvalidTickError("time", detail, "late")
+                        self._events.out_of_order(file, line, error)
+                        counts.late += 1
+                    else:
+                        counts.taken += 1
+                        newest[tick.symbol] = tick.time_ns
+                    yield tick
+                    continue
+                # A feed may contain subscription receipts and heartbeats; a recording should not.
+                if isinstance(tick, NotATickError):
+                    tick = InvalidTickError("type", str(tick), "not_a_tick")
+                counts.refuse(file, line, tick)
+                self._events.rejected(file, line, tick)
+            # A step that has come to no tick, too.
+            yield None
         if report:
-            self._events.ended(path, rejected)
+            self.counts = counts
+            self._events.ended(self._recording.label, counts.refused)
 
 
 class _Kept:

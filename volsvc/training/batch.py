@@ -6,6 +6,7 @@ daemon. A row depends on the data before its time alone, whatever follows in the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -83,25 +84,32 @@ def _end_of(state: SymbolState, minute: int, scales: Array) -> BatchPoint:
 
 
 def tick_points(
-    ticks: Iterable[Tick], settings: FeatureSettings, every_s: int, fresh_s: float
+    ticks: Iterable[Tick],
+    settings: FeatureSettings,
+    every_s: int,
+    fresh_s: float,
+    statuses: Counter[str] | None = None,
 ) -> Iterator[BatchPoint]:
     """Yield the points of recorded ticks, each with the symbol's state just before its time.
 
-    There is no forecast where a symbol's newest tick is older than `fresh_s`.
+    There is no forecast where a symbol's newest tick is older than `fresh_s`. `statuses` counts the
+    ticks by what became of them.
     """
+    statuses = Counter() if statuses is None else statuses
     table = SymbolTable(settings)
     forecast_until: dict[str, int] = {}
     for tick in ticks:
         try:
             state = table.state_for(tick.symbol, tick.time_ns)
-        except InvalidTickError:
+        except InvalidTickError as error:
+            statuses[error.reason] += 1
             continue
         for time_ns in _passed(state, tick.time_ns, every_s * NS, round(fresh_s * NS)):
             # A tick that is not accepted leaves the newest row, so the same times pass again.
             if time_ns > forecast_until.get(tick.symbol, 0):
                 forecast_until[tick.symbol] = time_ns
                 yield BatchPoint(forecast_point(state), time_ns, state.quality().verdict)
-        state.update(tick)
+        statuses[state.update(tick).value] += 1
         yield from map(BatchPoint, minute_closes(state))
 
 

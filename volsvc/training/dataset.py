@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,13 +29,16 @@ from volsvc.features import (
     parkinson,
 )
 from volsvc.models.base import SCHEMA_VERSION
-from volsvc.training.bars import is_bars, read_bars
+from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.training.bars import MinuteBars
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
+TicksOf = Callable[[Sequence[Path]], Iterator[Tick]]
 
 # Version of the features and of the files; data sets of another version are built anew.
-CACHE_VERSION: Final = f"{SCHEMA_VERSION}.4"
+CACHE_VERSION: Final = f"{SCHEMA_VERSION}.5"
 ARRAYS: Final = ("scales", "young", "variance", "range")
 # Minutes after which the second engine is restarted. 53 hours and a day have no common divisor, so
 # that the restarts fall on every hour of the day.
@@ -130,46 +134,73 @@ def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
 
 
 def load_panel(
-    paths: Sequence[Path],
+    files: Sequence[Path],
     cache: Path,
-    ticks_of: Callable[[Path], Iterator[Tick]],
+    ticks_of: TicksOf,
     advance: Advance = lambda count: None,
+    options: RowOptions | None = None,
 ) -> list[Minutes]:
-    """Return the data sets of recordings of bars or ticks, one for each symbol of a file.
+    """Return the data sets of recordings of bars or ticks, one for each symbol.
 
-    `ticks_of` reads a recording of ticks; `advance` is called with the number of new minutes.
-    Raises SourceError if a file cannot be read or holds no complete minute.
+    Files of a symbol are joined in time. `ticks_of` reads files of ticks as one recording;
+    `advance` is called with the number of new minutes. Raises SourceError if a file cannot be read
+    or holds no complete minute.
     """
-    panel = []
-    for path in paths:
-        digest = file_digest(path)
-        folder = cache / f"{digest[:16]}-{CACHE_VERSION}"
+    options = options or RowOptions()
+    bars, ticks = split_by_kind(files, options)
+    groups = [(group, True) for group in bar_groups(bars, options)]
+    groups += [(group, False) for group in tick_groups(ticks)]
+    panel: list[tuple[Path, Minutes]] = []
+    for group, are_bars in groups:
+        digest = files_digest(group)
+        folder = cache / f"{_key(digest, options)[:16]}-{CACHE_VERSION}"
         if not folder.exists():
             # Renamed when complete: a run that was interrupted leaves no half data set.
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            _build(path, part, ticks_of, advance)
+            if are_bars:
+                _build_of_bars(group, part, options, advance)
+            else:
+                _build_of_ticks(group, part, ticks_of, advance)
             part.rename(folder)
-        panel += [_load(one, digest) for one in sorted(folder.iterdir())]
-    return panel
+        panel += [(group[0], _load(one, digest)) for one in sorted(folder.iterdir())]
+    # The same symbol in ticks and in bars, or of two venues: the file's name makes it unique.
+    counts = Counter(data.symbol for _, data in panel)
+    return [
+        replace(data, symbol=f"{data.symbol} ({file.name.split('.')[0]})")
+        if counts[data.symbol] > 1
+        else data
+        for file, data in panel
+    ]
 
 
-def _build(
-    path: Path, folder: Path, ticks_of: Callable[[Path], Iterator[Tick]], advance: Advance
+def _key(digest: str, options: RowOptions) -> str:
+    """Return the name of a cache entry; the same bytes may be read in several ways."""
+    how = (options.symbol, options.columns, options.time_format)
+    if how == (None, (), ""):
+        return digest
+    return hashlib.sha256(f"{digest}{how}".encode()).hexdigest()
+
+
+def _build_of_bars(
+    files: Sequence[Path], folder: Path, options: RowOptions, advance: Advance
 ) -> None:
-    if is_bars(path):
-        for index, (symbol, bars) in enumerate(read_bars(path).items()):
-            count = bars[-1].minute - bars[0].minute + 1
-            _store(folder / str(index), symbol, count, bar_rows(iter(bars)), advance)
-        return
+    for index, (symbol, series) in enumerate(read_bars(files, options).items()):
+        bars = MinuteBars(series)
+        _store(folder / str(index), symbol, bars.span, bar_rows(iter(bars)), advance)
+
+
+def _build_of_ticks(
+    files: Sequence[Path], folder: Path, ticks_of: TicksOf, advance: Advance
+) -> None:
     by_symbol: dict[str, list[MinuteRow]] = {}
-    for symbol, row in tick_rows(ticks_of(path)):
+    for symbol, row in tick_rows(ticks_of(files)):
         by_symbol.setdefault(symbol, []).append(row)
     for index, (symbol, kept) in enumerate(by_symbol.items()):
         count = kept[-1].minute - kept[0].minute + 1
         _store(folder / str(index), symbol, count, iter(kept), advance, ticks=True)
     if not by_symbol:
-        raise SourceError(f"{path}: holds no complete minute of ticks")
+        raise SourceError(f"{files[0]}: holds no complete minute of ticks")
 
 
 def _store(
@@ -212,10 +243,18 @@ def _load(folder: Path, digest: str) -> Minutes:
     return Minutes(digest=digest, **facts, **arrays)
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; raises SourceError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+def files_digest(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file's bytes, or of the digests of several files.
+
+    Raises SourceError if one cannot be read.
+    """
+    digests = []
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import SourceError, Tick
+from volsvc.domain import SourceError
 from volsvc.models import HORIZONS_S, BarAdapter, ForecastPoint, Model, SymbolForecasts
 from volsvc.models.drift_inputs import bar_inputs, is_warm, snapshot_inputs
 from volsvc.models.symbol_forecasts import named_scales
-from volsvc.training.bars import is_bars, read_bars
+from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.training.bars import MinuteBars
 from volsvc.training.batch import CHUNK, BatchPoint, bar_points, tick_points
-from volsvc.training.dataset import Array
+from volsvc.training.dataset import Array, TicksOf
 
 # One row a symbol and minute, as DriftMonitor keeps them.
 EVERY_S = 60
@@ -46,25 +48,33 @@ def drift_rows(
 
 
 def drift_streams(
-    paths: Sequence[Path],
+    files: Sequence[Path],
     model: Model,
-    ticks_of: Callable[[Path], Iterator[Tick]],
+    ticks_of: TicksOf,
     *,
     start_minute: int = 0,
     advance: Callable[[int], Any] = lambda count: None,
+    options: RowOptions | None = None,
 ) -> list[Array]:
-    """Return the rows of each symbol of each recording: shape (rows, len(DRIFT_INPUTS)).
+    """Return the rows of each symbol of recordings: shape (rows, len(DRIFT_INPUTS)).
 
-    They are in order of time. Bars before `start_minute` are left out. `ticks_of` reads a recording
-    of ticks; `advance` is called with the number of new rows. Raises SourceError if no row is left.
+    They are in order of time. Bars before `start_minute` are left out. `ticks_of` reads files of
+    ticks as one recording; `advance` is called with the number of new rows. Raises SourceError if
+    no row is left.
     """
+    options = options or RowOptions()
+    bars, ticks = split_by_kind(files, options)
+    sources = [
+        _rows_of_bars(group, model, start_minute, options) for group in bar_groups(bars, options)
+    ]
+    sources += [_rows_of_ticks(group, model, ticks_of) for group in tick_groups(ticks)]
     streams: list[Array] = []
-    for path in paths:
+    for rows in sources:
         by_symbol: dict[str, list[Sequence[float | None]]] = {}
-        for symbol, values in _rows_of(path, model, ticks_of, start_minute):
+        for symbol, values in rows:
             by_symbol.setdefault(symbol, []).append(values)
             advance(1)
-        streams += [np.array(rows, dtype=np.float64) for rows in by_symbol.values()]
+        streams += [np.array(kept, dtype=np.float64) for kept in by_symbol.values()]
     if not streams:
         raise SourceError(
             "no symbol was seen for more than a day, and before that its features lean on "
@@ -73,13 +83,16 @@ def drift_streams(
     return streams
 
 
-def _rows_of(
-    path: Path, model: Model, ticks_of: Callable[[Path], Iterator[Tick]], start_minute: int
+def _rows_of_ticks(
+    files: Sequence[Path], model: Model, ticks_of: TicksOf
 ) -> Iterator[tuple[str, Sequence[float | None]]]:
-    if not is_bars(path):
-        points = tick_points(ticks_of(path), FeatureSettings(), EVERY_S, FRESH_S)
-        yield from drift_rows(model, points, bars=False)
-        return
-    for symbol, bars in read_bars(path).items():
-        kept = [bar for bar in bars if bar.minute >= start_minute]
+    points = tick_points(ticks_of(files), FeatureSettings(), EVERY_S, FRESH_S)
+    yield from drift_rows(model, points, bars=False)
+
+
+def _rows_of_bars(
+    files: Sequence[Path], model: Model, start_minute: int, options: RowOptions
+) -> Iterator[tuple[str, Sequence[float | None]]]:
+    for symbol, series in read_bars(files, options).items():
+        kept = [bar for bar in MinuteBars(series) if bar.minute >= start_minute]
         yield from drift_rows(model, bar_points(symbol, kept, EVERY_S), bars=True)

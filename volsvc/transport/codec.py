@@ -25,7 +25,8 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
-from volsvc.domain.records import MAX_PRICE, MAX_SOURCE
+from volsvc.domain.fields import MAX_PRICE
+from volsvc.domain.records import MAX_SOURCE
 from volsvc.domain.texts import plain_text, shown
 from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record

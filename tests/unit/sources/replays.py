@@ -9,7 +9,8 @@ from pathlib import Path
 from volsvc.config.settings import ReplaySettings
 from volsvc.domain import NS, InvalidTickError, SourceRow
 from volsvc.sources.base import Skip, Source
-from volsvc.sources.files import Recording
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.replay import FileSource, GeneratorSource
 
 FAST = ReplaySettings(speed=math.inf)
@@ -51,12 +52,12 @@ async def rows_of(source: Source, most: int, skip: Skip = lambda row: False) -> 
 
 def replay(path: Path, events: Events | None = None) -> FileSource:
     """Return a replay of a file without waits."""
-    return FileSource(Recording(path, None), FAST, events or Events())
+    return FileSource(Recording([path], RowOptions()), FAST, events or Events())
 
 
 def _file(name: str, **options: object) -> Callable[[Path], Source]:
     def make(folder: Path) -> Source:
-        return FileSource(Recording(folder / name, "X"), FAST, Events(), **options)  # type: ignore[arg-type]
+        return FileSource(Recording([folder / name], RowOptions("X")), FAST, Events(), **options)  # type: ignore[arg-type]
 
     return make
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.reading import parsed, ticks_in
 from volsvc.domain import NS, InvalidTickError, SourceError, Tick, format_time
-from volsvc.sources.files import Recording
-from volsvc.sources.lines import zstd
+from volsvc.sources.recordings.tables.lines import zstd
 
 START_NS = 1_767_571_200 * NS
 TICKS = [
@@ -86,10 +86,6 @@ def written(dialect: dict[str, Any]) -> bytes:
     return PACKED[dialect["packing"]](text.encode(dialect["encoding"]))
 
 
-def ticks_of(path: Path) -> list[Any]:
-    return [row.tick for row in Recording(path, None).rows() if row.tick is not None]
-
-
 def said(ticks: list[Any]) -> list[tuple[Any, ...]]:
     assert all(isinstance(tick, Tick) for tick in ticks), ticks
     return [(t.symbol, t.time_ns, t.price, t.size, t.trade_id) for t in ticks]
@@ -101,7 +97,7 @@ def test_one_recording_in_many_dialects(tmp_path: Path, dialect: dict[str, Any])
     """Separator, encoding, packing, unit of time, names, their order and quotes change nothing."""
     path = tmp_path / f"t.csv{dialect['packing']}"
     path.write_bytes(written(dialect))
-    assert said(ticks_of(path)) == said(TICKS)
+    assert said(parsed(path)) == said(TICKS)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +116,15 @@ def test_files_of_venues_without_names_of_columns(rows: str, tmp_path: Path) -> 
     path = tmp_path / "ETHUSDT-trades-2026-01.csv"
     path.write_text(rows)
     expected = [("ETHUSDT", START_NS, 3000.5, 0.1), ("ETHUSDT", START_NS + NS, 3001.5, 0.1)]
-    assert [row[:4] for row in said(ticks_of(path))] == expected
+    assert [row[:4] for row in said(parsed(path))] == expected
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ("1,2\n3,4\n", "has no names of columns: its first line is 1,2; write the names"),
-        ("1767571200000," + "9," * 10 + "0\n", "are these bars?"),
-        ("time,open,high,low,close,volume\n", "holds bars, not ticks"),
+        ("1767571200000," + "9," * 9 + "0\n", "give them with --columns"),
+        ("time,open,high,low,close,volume\n1767571200,1,1,1,1,1\n", "holds bars, not ticks"),
         ("Name,Price\nx,1\n", "missing column 'time'"),
         ("title\n" * 40, "missing column 'time'"),
     ],
@@ -138,7 +134,7 @@ def test_files_that_are_not_understood(content: str, fault: str, tmp_path: Path)
     path = tmp_path / "t.csv"
     path.write_text(content)
     with pytest.raises(SourceError, match=r"t\.csv: ") as raised:
-        ticks_of(path)
+        parsed(path)
     assert fault in str(raised.value)
 
 
@@ -161,10 +157,8 @@ def test_symbols_of_files(name: str, symbol: str, tmp_path: Path) -> None:
     path = tmp_path / name
     content = b"time,price\n1767571200,5\n"
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    assert [tick.symbol for tick in ticks_of(path)] == [symbol]
-    (row,) = (row for row in Recording(path, "Z-USD").rows() if row.tick is not None)
-    assert isinstance(row.tick, Tick)
-    assert row.tick.symbol == "Z-USD"
+    assert [tick.symbol for tick in ticks_in(path)] == [symbol]
+    assert [tick.symbol for tick in ticks_in(path, symbol="Z-USD")] == ["Z-USD"]
 
 
 COINBASE = {
@@ -239,7 +233,7 @@ def test_messages_of_venues(
         {"e": "kline", "s": "ETHUSDT", "k": {}},
     ]
     path.write_text("".join(json.dumps(wrap(one)) + "\n" for one in [*others, *messages]))
-    assert said(ticks_of(path)) == said(TICKS)
+    assert said(parsed(path)) == said(TICKS)
 
 
 def test_a_bad_trade_of_a_message_costs_itself(tmp_path: Path) -> None:
@@ -248,6 +242,6 @@ def test_a_bad_trade_of_a_message_costs_itself(tmp_path: Path) -> None:
     bad["events"][0]["trades"][3]["price"] = "0"
     path = tmp_path / "t.ndjson"
     path.write_text(json.dumps(bad) + "\n" + json.dumps({**COINBASE, "events": 7}) + "\n")
-    found = ticks_of(path)
+    found = parsed(path)
     assert [isinstance(one, InvalidTickError) for one in found].count(True) == 2
     assert sum(isinstance(one, Tick) for one in found) == 7

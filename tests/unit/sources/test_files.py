@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from tests.unit.sources.replays import SOURCES, Events, replay, rows_of
 from volsvc.domain import SourceError
-from volsvc.sources.files import Recording, open_raw, text_of
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.formats import open_raw, text_of
+from volsvc.sources.recordings.tables.options import RowOptions
 
 
 async def test_every_format_gives_the_same_ticks(folder: Path) -> None:
@@ -44,16 +47,19 @@ async def test_a_truncated_file(kind: str, tmp_path: Path) -> None:
         ("a.csv", b"\n\n", "empty"),
         ("a.csv", b"time,symbol\n1,2\n", "missing column 'price'"),
         ("a.csv", b"time,symbol,price\n", "holds no rows"),
-        ("a.csv", b"time,symbol,price\n1767571200,A\n", "line 2: field 'price'"),
+        ("a.csv", b"time,symbol,price\n1767571200,A\n", "line 2: field 'row': has 2 cells"),
         ("a.csv", b"\x00\x01\x02\n\xff\xfe", "missing column"),
-        ("a.ndjson", b"\x00\x01\x02\n\xff\xfe", "line 1"),
+        ("a.ndjson", b"{\x00\x01\x02\n\xff\xfe", "line 1"),
         ("a.ndjson", b"{}\n", "line 1: field 'time'"),
-        ("a.csv.gz", b"time,symbol,price\n", "cannot be read"),
-        ("a.csv.zst", b"time,symbol,price\n", "cannot be read"),
+        ("a.csv.gz", b"\x1f\x8b time,symbol,price\n", "cannot be read"),
+        ("a.csv.zst", b"\x28\xb5\x2f\xfd" + bytes(20) + b"\xff", "cannot be read"),
+        ("a.csv.gz", gzip.compress(b"PAR1" + bytes(100)), "decompress it first"),
         ("a.parquet", b"PAR1", "a.parquet"),
-        ("a.parquet.gz", b"", "without .gz"),
-        ("a.txt", b"", "extension"),
-        ("a", b"", "extension"),
+        ("a.zip", b"PK\x03\x04", "cannot be read"),
+        ("a.feather", b"ARROW1", "a.feather"),
+        ("a.json", b"[1, 2]", "element 1 is not JSON"),
+        ("a.json", b"[[1, 2]]", "have no names"),
+        ("a.txt", b"", "is empty"),
     ],
 )
 def test_unusable_files(name: str, content: bytes, fault: str, tmp_path: Path) -> None:
@@ -61,7 +67,7 @@ def test_unusable_files(name: str, content: bytes, fault: str, tmp_path: Path) -
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(SourceError) as caught:
-        Recording(path, "BTC-USD" if "time" not in str(content) else None).check()
+        Recording([path], RowOptions("BTC-USD" if "time" not in str(content) else None)).check()
     assert str(path) in str(caught.value)
     assert fault in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -71,11 +77,11 @@ def test_unusable_files(name: str, content: bytes, fault: str, tmp_path: Path) -
 def test_missing_files(name: str, tmp_path: Path) -> None:
     """A missing file is an error."""
     with pytest.raises(SourceError, match=r"[Nn]o such file"):
-        Recording(tmp_path / name, "X").check()
+        Recording([tmp_path / name], RowOptions("X")).check()
 
 
 def test_folders(tmp_path: Path) -> None:
-    """A folder with the name of a file is an error."""
+    """A folder without data is an error, whatever its name."""
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(SourceError, match="cannot be opened"):
-        Recording(tmp_path / "a.csv", "X").check()
+    with pytest.raises(SourceError, match="holds no recording"):
+        Recording([tmp_path / "a.csv"], RowOptions("X")).check()

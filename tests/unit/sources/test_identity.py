@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.unit.sources.replays import FAST, NOW_NS, SOURCES, Events, rows_of
 from volsvc.sources.base import Source
-from volsvc.sources.files import Recording
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.replay import FileSource, GeneratorSource
 from volsvc.transport.codec import encode_position
 
@@ -17,7 +18,7 @@ HEAD = "time,symbol,price\n"
 
 def recording(path: Path, text: str) -> str:
     path.write_text(text)
-    return Recording(path, None).identity
+    return Recording([path], RowOptions()).identity
 
 
 def test_a_recording_is_known_by_name_size_and_beginning(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_recording_is_known_by_name_size_and_beginning(tmp_path: Path) -> None
 
 
 def selected(folder: Path, *symbols: str, default: str | None = "X") -> Source:
-    recorded = Recording(folder / "t.csv", default)
+    recorded = Recording([folder / "t.csv"], RowOptions(default))
     return FileSource(recorded, FAST, Events(), symbols=frozenset(symbols))
 
 
@@ -50,7 +51,9 @@ async def test_equal_identities_mean_equal_ticks(folder: Path) -> None:
         *(make(folder) for make in SOURCES.values()),
         selected(folder, "BTC-USD"),
         selected(folder, "ETH-USD", "BTC-USD"),
-        FileSource(Recording(folder / "t.csv", "X"), FAST, Events(), start_ns=NOW_NS + 1),
+        FileSource(
+            Recording([folder / "t.csv"], RowOptions("X")), FAST, Events(), start_ns=NOW_NS + 1
+        ),
         GeneratorSource(("BTC-USD",), 6, FAST, Events(), lambda: NOW_NS),
         GeneratorSource(("BTC-USD", "ETH-USD"), 5, FAST, Events(), lambda: NOW_NS + 1),
     ]
@@ -72,4 +75,4 @@ def test_a_name_that_is_not_unicode(tmp_path: Path) -> None:
     """It can be written into the header of a record like any other."""
     path = tmp_path / os.fsdecode(b"t\xff.csv")
     path.write_text(HEAD)
-    encode_position(Recording(path, None).identity, 1)
+    encode_position(Recording([path], RowOptions()).identity, 1)

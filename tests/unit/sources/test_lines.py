@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volsvc.sources.lines import CHUNK, DAMAGE, MAX_LINE, as_utf8, inflated, lines_of, zstd
+from volsvc.sources.recordings.tables.lines import (
+    CHUNK,
+    DAMAGE,
+    MAX_LINE,
+    as_utf8,
+    inflated,
+    line_blocks,
+    zstd,
+)
 
-PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstd.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 TEXTS = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\xff", b'"', b""])).map(
     b"".join
 )
@@ -29,8 +44,9 @@ def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
 @given(TEXTS, st.lists(st.integers(0, 5)))
 def test_lines_do_not_depend_on_the_chunks(data: bytes, sizes: list[int]) -> None:
     """They are those of the whole, with ends of any kind."""
-    found = [line for line in lines_of(chunked(data, sizes)) if line is not None]
-    assert found == data.splitlines()
+    blocks = list(line_blocks(chunked(data, sizes)))
+    assert b"".join(blocks) == data
+    assert [line for block in blocks for line in block.splitlines()] == data.splitlines()
 
 
 @pytest.mark.parametrize("extension", PACK)
@@ -63,11 +79,11 @@ def test_truncated_and_damaged_data(extension: str) -> None:
 def test_a_long_line_is_cut() -> None:
     """It takes bounded memory, gives a step for each chunk, and ends at its end."""
     chunks = [b"first\n", *[b"x" * CHUNK] * 40, b"\nlast"]
-    steps = list(lines_of(chunks))
-    first, long, last = [line for line in steps if line is not None]
+    steps = list(line_blocks(chunks))
+    first, long, last = b"".join(steps).splitlines()
     assert (first, last) == (b"first", b"last")
     assert MAX_LINE < len(long) < 2 * MAX_LINE
-    assert steps.count(None) == 40
+    assert steps.count(b"") == 40
 
 
 def test_a_mark_is_awaited_in_steps() -> None:

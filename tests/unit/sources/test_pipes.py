@@ -17,9 +17,10 @@ from tests.unit.sources.replays import FAST, Events, rows_of
 from volsvc.config.settings import SettingsError, load_settings
 from volsvc.domain import SourceError
 from volsvc.sources.factory import file_source
-from volsvc.sources.files import Recording
-from volsvc.sources.lines import zstd
-from volsvc.sources.pipes import seekable
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.lines import zstd
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.sources.recordings.tables.pipes import seekable
 from volsvc.sources.replay import FileSource
 
 COUNT = 2_000
@@ -60,7 +61,7 @@ def pipe_of(data: bytes) -> Iterator[Path]:
 
 
 def source(path: Path, events: Events | None = None) -> FileSource:
-    return FileSource(Recording(path, None), FAST, events or Events())
+    return FileSource(Recording([path], RowOptions()), FAST, events or Events())
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -138,21 +139,21 @@ def test_a_pipe_is_not_looped() -> None:
     """It is a mistake of the settings."""
     settings = load_settings(None, {"source": {"loop": True}})
     with pytest.raises(SettingsError, match=r"source\.loop"):
-        file_source(settings, Path("/dev/stdin"), Events())
+        file_source(settings, [Path("/dev/stdin")], Events())
 
 
 def test_each_reading_of_a_pipe_is_a_stream_of_its_own() -> None:
     """Nobody knows if what comes is the same again, so nothing is resumed."""
-    names = {Recording(Path("-"), None).identity for _ in range(2)}
+    names = {Recording([Path("-")], RowOptions()).identity for _ in range(2)}
     assert len(names) == 2
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_copies(name: str, tmp_path: Path) -> None:
-    """A pipe becomes a file with the right extension, which is deleted at the end."""
+    """A pipe becomes a file, which is deleted at the end."""
     (tmp_path / "a.csv").write_bytes(CSV)
     with pipe_of(FORMATS[name]) as path, seekable([path, tmp_path / "a.csv"]) as (copy, file):
-        assert copy.name == f"stdin.{name}"
+        assert copy.name == "stdin"
         assert copy.read_bytes() == FORMATS[name]
         assert file == tmp_path / "a.csv"
     assert not copy.exists()

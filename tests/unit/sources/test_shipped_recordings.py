@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.reading import ticks_in
 from tests.recordings import FILLS, MESSAGES, TICKERS
 from tests.recordings.__main__ import contents
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
 from volsvc.features import SymbolTable
-from volsvc.sources.files import Recording
 from volsvc.sources.live import venue
 
 
 def ticks_of(path: Path) -> list[Tick]:
-    return [row.tick for row in Recording(path, "BTC-USD").rows() if isinstance(row.tick, Tick)]
+    return ticks_in(path, symbol="BTC-USD")
 
 
 def counted(path: Path) -> Counter[str]:

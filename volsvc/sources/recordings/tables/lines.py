@@ -6,7 +6,9 @@ hand: empty bytes while a pipe has nothing, and None inside a line that goes on.
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,10 +25,12 @@ else:
 
 # Bytes that are read, or inflated, at once: a few bytes of zstd can hold a gigabyte.
 CHUNK = 65_536
+# Bytes of lines that are parsed at once: some milliseconds of work.
+BLOCK = 262_144
 # Bytes of a line, the size of the largest record of a topic. A longer one is not a tick.
 MAX_LINE = 262_144
 # The errors of damaged data; `inflated` raises EOFError for truncated ones.
-DAMAGE = (EOFError, OSError, zlib.error, zstd.ZstdError)
+DAMAGE = (EOFError, OSError, zlib.error, zstd.ZstdError, lzma.LZMAError)
 
 
 class _Inflator(Protocol):
@@ -41,12 +45,20 @@ class _Inflator(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-# By the extension. 31 stands for a header and a checksum as gzip writes them.
+# By extension. 31 stands for a header and a checksum as gzip writes them.
 _INFLATORS: Mapping[str, Callable[[], _Inflator]] = {
     ".gz": partial(zlib.decompressobj, 31),
     ".zst": zstd.ZstdDecompressor,
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
 }
-COMPRESSIONS = tuple(_INFLATORS)
+# The first bytes of each.
+COMPRESSIONS: Mapping[str, bytes] = {
+    ".gz": b"\x1f\x8b",
+    ".zst": b"\x28\xb5\x2f\xfd",
+    ".bz2": b"BZh",
+    ".xz": b"\xfd7zXZ\0",
+}
 
 
 def chunks_of(raw: BinaryIO) -> Iterator[bytes]:
@@ -57,7 +69,7 @@ def chunks_of(raw: BinaryIO) -> Iterator[bytes]:
 
 
 def inflated(chunks: Iterable[bytes], extension: str) -> Iterator[bytes]:
-    """Yield the bytes inside gzip (`.gz`) or zstd (`.zst`), of any number of members; else as is.
+    """Yield the bytes inside one of COMPRESSIONS, of any number of members; else as they are.
 
     Raises one of DAMAGE.
     """
@@ -100,19 +112,31 @@ def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk
 
 
-def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Yield lines without their ends, and None for a chunk that completes none.
+def line_blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield whole lines, many at once; empty bytes for a step that has come to no whole line.
 
-    A line of more than MAX_LINE bytes is cut, to something longer than MAX_LINE.
+    Of a line of more than MAX_LINE bytes something longer than MAX_LINE is left. What a pipe has
+    said so far is not held back: empty bytes in `chunks` end a block.
     """
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk
-        lines, rest = data.splitlines(), b""
-        if data and not data.endswith(b"\n"):
-            # A \r at the end may be the first half of a line's end.
-            rest = lines.pop()[: MAX_LINE + 1] + (b"\r" if data.endswith(b"\r") else b"")
-        yield from (line[: MAX_LINE + 1] for line in lines)
-        if not lines:
-            yield None
-    yield from rest.splitlines()
+    lines: list[bytes] = []
+    size, rest = 0, b""
+    try:
+        for chunk in chunks:
+            rest += chunk
+            # A line may end with \r alone; at the end of a chunk that may be half of a line's end.
+            end = rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, -1) + 1
+            if end:
+                lines.append(rest[:end])
+                size += end
+            rest = rest[end : end + MAX_LINE + 1]
+            if size >= BLOCK or not chunk:
+                yield b"".join(lines)
+                lines, size = [], 0
+            elif not end:
+                yield b""
+    except DAMAGE:
+        # The lines up to the damage are good.
+        yield b"".join(lines)
+        raise
+    lines.append(rest)
+    yield b"".join(lines)

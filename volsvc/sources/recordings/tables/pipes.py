@@ -7,18 +7,16 @@ import select
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from volsvc.domain import SourceError
-from volsvc.sources.lines import CHUNK, DAMAGE, MAX_LINE, inflated
+from volsvc.sources.recordings.tables.lines import CHUNK
 
 STDIN: Final = (Path("-"), Path("/dev/stdin"))
 # Time after which a reader of a silent pipe may look if it is to stop.
 WAIT_MS: Final = 100
-MAGIC: Final = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
-PARQUET: Final = b"PAR1"
 
 
 def is_pipe(path: Path) -> bool:
@@ -58,25 +56,6 @@ def pipe_chunks(path: Path) -> Iterator[bytes]:
         os.close(pipe)
 
 
-def sniffed(head: bytes, *, whole: bool = False) -> str:
-    """Return the extension that a file with these first bytes should have.
-
-    Empty if they do not suffice, unless they are the whole. Raises one of `lines.DAMAGE`.
-    """
-    if len(head) < len(PARQUET) and not whole:
-        return ""
-    if head.startswith(PARQUET):
-        return ".parquet"
-    compression = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
-    text = b""
-    # The head ends where it happens to end.
-    with suppress(EOFError):
-        text = next(filter(None, inflated([head], compression)), b"").lstrip()
-    if not text and not whole and len(head) < MAX_LINE:
-        return ""
-    return (".ndjson" if text[:1] in (b"{", b"[") else ".csv") + compression
-
-
 @contextmanager
 def seekable(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield the paths with files in the place of pipes, for readers that read more than once.
@@ -97,8 +76,6 @@ def _copied(pipe: Path, folder: Path) -> Path:
     try:
         with copy.open("wb") as file:
             file.writelines(pipe_chunks(pipe))
-        with copy.open("rb") as file:
-            extension = sniffed(file.read(MAX_LINE), whole=True)
-        return copy.rename(copy.with_suffix(extension))
-    except DAMAGE as error:
+        return copy
+    except OSError as error:
         raise SourceError(f"{pipe}: cannot be copied: {error}") from error

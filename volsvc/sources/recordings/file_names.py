@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from volsvc.domain import is_symbol
+from volsvc.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 _QUOTES: Final = (
     "USDT|USDC|FDUSD|BUSD|TUSD|PYUSD|USD|EUR|GBP|JPY|KRW|TRY|BRL|AUD|CAD|CHF|BTC|XBT|ETH|BNB|DAI"
@@ -38,3 +41,19 @@ def symbol_of_name(path: Path) -> str | None:
     """Return the pair in a file's name, or else the name; None if it can be no symbol."""
     name = pair_in_name(path.name) or path.name.split(".")[0]
     return name if is_symbol(name) else None
+
+
+def warn_of_name(path: Path, symbol: str | None) -> None:
+    """Warn if a symbol is the name of a file that has no pair of assets, hardly meant as one."""
+    if symbol is not None and symbol == symbol_of_name(path) and pair_in_name(path.name) is None:
+        log.warning(
+            "file_name_as_symbol",
+            file=str(path),
+            symbol=symbol,
+            remedy="name it with --symbol or source.default_symbol",
+        )
+
+
+def name_without_digits(path: Path) -> str:
+    """Return what the names of a recording's files have in common, which are told by numbers."""
+    return re.sub(r"[\W_]*\d[\d\W_]*", "-", path.name.split(".")[0]).strip("-_")

@@ -1,0 +1,32 @@
+"""Ticks, errors and bars that our reader finds in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from volsvc.domain import Tick
+from volsvc.features import MinuteBar
+from volsvc.sources.recordings.bars import read_bars
+from volsvc.sources.recordings.joining import Parsed
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.training.bars import MinuteBars
+
+
+def parsed(*paths: Path, symbol: str | None = None, **options: Any) -> list[Parsed]:
+    """Return the tick or the error of every row."""
+    recording = Recording(paths, RowOptions(symbol, **options))
+    return [found for rows in recording.rows() for found in rows.found]
+
+
+def ticks_in(*paths: Path, symbol: str | None = None, **options: Any) -> list[Tick]:
+    """Return the ticks, without the rows that are none."""
+    rows = parsed(*paths, symbol=symbol, **options)
+    return [found for found in rows if isinstance(found, Tick)]
+
+
+def bars_in(*paths: Path, symbol: str | None = None, **options: Any) -> dict[str, list[MinuteBar]]:
+    """Return the bars by symbol."""
+    series = read_bars(paths, RowOptions(symbol, **options))
+    return {name: list(MinuteBars(found)) for name, found in series.items()}

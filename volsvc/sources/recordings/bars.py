@@ -1,0 +1,268 @@
+"""Recorded bars of a minute or less, by symbol: from any number of files, joined in time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.domain import NS, InvalidTickError, SourceError
+from volsvc.domain.fields import MAX_PRICE
+from volsvc.sources.recordings.file_names import name_without_digits, symbol_of_name, warn_of_name
+from volsvc.sources.recordings.row_fields import symbols_of, times_of
+from volsvc.sources.recordings.summary import ReadCounts
+from volsvc.sources.recordings.symbols import Exchanges
+from volsvc.sources.recordings.tables.bar_columns import PRICES, bar_columns_of
+from volsvc.sources.recordings.tables.blocks import Block
+from volsvc.sources.recordings.tables.columns import (
+    Faults,
+    Times,
+    numbers,
+    values_of,
+)
+from volsvc.sources.recordings.tables.json_lines import Records
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.sources.recordings.tables.table import Table
+
+MINUTE_NS: Final = 60 * NS
+Values = NDArray[np.float64]
+Advance = Callable[[int], None]
+
+
+class BarSeries(NamedTuple):
+    """The bars of one symbol, in order of time.
+
+    `minutes` counts from the epoch, UTC; `values` has the shape (bars, 5): open, high, low, close
+    and volume.
+    """
+
+    minutes: NDArray[np.int64]
+    values: Values
+
+
+class _Rows(NamedTuple):
+    """Valid rows of one symbol, as they came."""
+
+    time_ns: Times
+    values: Values
+
+
+def is_bars(path: Path, options: RowOptions) -> bool:
+    """Return whether a file holds bars; raises SourceError if it cannot be read."""
+    return _opened(path, options).kind == "bars"
+
+
+def _opened(path: Path, options: RowOptions) -> Table:
+    """Return a table whose first rows have been read."""
+    table = _table(path, options)
+    blocks = table.blocks()
+    # Closed at once, because a file that is open holds a descriptor.
+    with closing(blocks):
+        next((block for block in blocks if table.dialect is not None), None)
+    return table
+
+
+def _table(path: Path, options: RowOptions) -> Table:
+    return Table(path, replace(options, symbol=options.symbol or symbol_of_name(path)))
+
+
+def bar_groups(files: Sequence[Path], options: RowOptions) -> list[list[Path]]:
+    """Return the files whose bars may be of one symbol together.
+
+    Those without a column of symbols are of the symbol in their names. Raises SourceError.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        table = _opened(file, options)
+        fields = table.dialect.fields if table.dialect else {}
+        named = "symbol" in fields or "base" in fields or "exchange" in fields
+        groups["" if named else table.options.symbol or ""].append(file)
+    return list(groups.values())
+
+
+def read_bars(
+    files: Sequence[Path],
+    options: RowOptions,
+    counts: ReadCounts | None = None,
+    tables: list[Table] | None = None,
+) -> Mapping[str, BarSeries]:
+    """Return the bars of files by symbol, without the rows that are not valid.
+
+    Rows of one time are one bar, the first of them; bars of less than a minute are gathered into
+    minutes. `counts` is told every row, `tables` every file. Raises SourceError if a file cannot be
+    read or has no bar, or if the bars are longer than a minute.
+    """
+    counts = ReadCounts() if counts is None else counts
+    exchanges = Exchanges()
+    rows: dict[str, dict[str, list[_Rows]]] = defaultdict(lambda: defaultdict(list))
+    for file in files:
+        taken = 0
+        table = _table(file, options)
+        if tables is not None:
+            tables.append(table)
+        for symbol, found in _rows_of(table, exchanges, counts):
+            if not taken and options.symbol is None and symbol == table.options.symbol:
+                warn_of_name(file, symbol)
+            rows[symbol][name_without_digits(file)].append(found)
+            taken += len(found.time_ns)
+        if not taken:
+            fault = next(iter(counts.examples.values()), f"{file}: holds no rows")
+            raise SourceError(f"{file}: holds no bar; {fault}")
+    return {
+        name: _series(name, parts, counts)
+        for symbol, by_name in rows.items()
+        for name, parts in _joined(symbol, by_name).items()
+    }
+
+
+def _joined(symbol: str, by_name: Mapping[str, list[_Rows]]) -> Mapping[str, list[_Rows]]:
+    """Return the parts of each series of a symbol: of files whose times do not overlap.
+
+    Files with names that differ in more than numbers and whose times overlap are of two venues,
+    whose prices must not be one series: the file's name is a part of the symbol then.
+    """
+    spans = sorted(
+        (min(int(p.time_ns.min()) for p in parts), max(int(p.time_ns.max()) for p in parts))
+        for parts in by_name.values()
+    )
+    if all(end < start for (_, end), (start, _) in pairwise(spans)):
+        return {symbol: [part for parts in by_name.values() for part in parts]}
+    return {f"{symbol} ({name})": parts for name, parts in by_name.items()}
+
+
+def _rows_of(table: Table, exchanges: Exchanges, counts: ReadCounts) -> Iterator[tuple[str, _Rows]]:
+    for block in table.blocks():
+        if block is None:
+            continue
+        as_columns = _block_of(block) if isinstance(block, Records) else block
+        if table.dialect is not None and table.kind != "bars":
+            raise SourceError(f"{table.label}: holds ticks beside files of bars; name them apart")
+        yield from _valid_rows(table, as_columns, exchanges, counts)
+
+
+def _block_of(records: Records) -> Block:
+    """Return objects as the rows of a table; names are those of the first one."""
+    objects = [record if isinstance(record, dict) else {} for record in records.found]
+    names = tuple(next(filter(None, objects), {}))
+    faults = {
+        row: record
+        for row, record in enumerate(records.found)
+        if isinstance(record, InvalidTickError)
+    }
+    columns = {name: [record.get(name) for record in objects] for name in names}
+    return Block(records.lines, names, columns, faults)
+
+
+def _valid_rows(
+    table: Table, block: Block, exchanges: Exchanges, counts: ReadCounts
+) -> Iterator[tuple[str, _Rows]]:
+    options, rows = table.options, len(block.lines)
+    faults: Faults = dict(block.faults)
+    column = {field: block.columns[name] for field, name in bar_columns_of(block.names).items()}
+    time_ns = times_of(column, rows, options, faults)
+    values = np.column_stack(
+        [numbers(column.get(field), rows) for field in (*PRICES, "volume")]
+    ).reshape(rows, 5)
+    nothing = [None] * rows
+    for row in np.flatnonzero(~_are_valid(values)).tolist():
+        cells = {f: values_of(column.get(f, nothing))[row] for f in (*PRICES, "volume")}
+        faults.setdefault(row, _fault_of(values[row].tolist(), cells))
+    symbols = symbols_of(column, rows, options, exchanges, faults)
+    for row, fault in sorted(faults.items()):
+        counts.refuse(table.label, block.lines[row], fault)
+    good = np.ones(rows, dtype=bool)
+    good[list(faults)] = False
+    for symbol in dict.fromkeys(symbols):
+        chosen = good if len(set(symbols)) == 1 else good & (np.array(symbols) == symbol)
+        if chosen.any():
+            yield symbol, _Rows(time_ns[chosen], values[chosen])
+
+
+def _are_valid(values: Values) -> NDArray[np.bool_]:
+    prices, volume = values[:, :4], values[:, 4]
+    start, high, low, end = prices.T
+    inside = (start <= high) & (start >= low) & (end <= high) & (end >= low)
+    possible = (prices >= 1 / MAX_PRICE) & (prices <= MAX_PRICE)
+    # NaN compares as False.
+    valid: NDArray[np.bool_] = inside & possible.all(axis=1) & (volume >= 0)
+    return valid
+
+
+def _fault_of(values: Sequence[float], cells: Mapping[str, Any]) -> InvalidTickError:
+    """Return what is wrong with a bar; `cells` are its values as they were written."""
+    known = dict(zip((*PRICES, "volume"), values, strict=True))
+    if all(cell is None or cell == "" or cell != cell for cell in cells.values()):
+        return InvalidTickError("close", "is missing, as all of the bar", "empty")
+    for field in PRICES:
+        if not 1 / MAX_PRICE <= known[field] <= MAX_PRICE:
+            return InvalidTickError(field, f"{cells[field]!r} is not a price above 0", "price")
+    if known["high"] < known["low"]:
+        detail = f"{cells['high']!r} is below the low, {cells['low']!r}"
+        return InvalidTickError("high", detail, "high_below_low")
+    for field in ("open", "close"):
+        if not known["low"] <= known[field] <= known["high"]:
+            detail = f"{cells[field]!r} is outside {cells['low']!r} to {cells['high']!r}"
+            return InvalidTickError(field, detail, "outside_range")
+    return InvalidTickError("volume", f"{cells['volume']!r} is not 0 or more", "volume")
+
+
+def _series(symbol: str, parts: Sequence[_Rows], counts: ReadCounts) -> BarSeries:
+    time_ns = np.concatenate([part.time_ns for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    counts.falls += int(np.count_nonzero(np.diff(time_ns) < 0))
+    # The first of equal times is kept.
+    known_ns, first = np.unique(time_ns, return_index=True)
+    counts.duplicates += len(time_ns) - len(first)
+    counts.taken += len(first)
+    counts.by_symbol[symbol] += len(first)
+    counts.cover(int(known_ns[0]), int(known_ns[-1]))
+    minutes, values = _gathered(known_ns // MINUTE_NS, values[first])
+    # Some minutes may be missing, but a common step above one means bars of another length.
+    step = int(np.gcd.reduce(np.diff(minutes))) if len(minutes) > 1 else 1
+    if step != 1:
+        raise SourceError(
+            f"{symbol}: has a bar every {step} minutes; the engine needs one for every minute, "
+            "because its features are made of minutes"
+        )
+    counts.gaps += int(np.count_nonzero(np.diff(minutes) > 1))
+    return BarSeries(minutes, values)
+
+
+def _gathered(minutes: NDArray[np.int64], values: Values) -> tuple[NDArray[np.int64], Values]:
+    """Return the bars of whole minutes, of bars of seconds."""
+    known, starts = np.unique(minutes, return_index=True)
+    if len(known) == len(minutes):
+        return minutes, values
+    ends = np.append(starts[1:], len(minutes)) - 1
+    return known, np.column_stack(
+        [
+            values[starts, 0],
+            np.maximum.reduceat(values[:, 1], starts),
+            np.minimum.reduceat(values[:, 2], starts),
+            values[ends, 3],
+            np.add.reduceat(values[:, 4], starts),
+        ]
+    )
+
+
+def split_by_kind(files: Iterable[Path], options: RowOptions) -> tuple[list[Path], list[Path]]:
+    """Return the files of bars and those of ticks; raises SourceError if one cannot be read."""
+    by_kind: dict[bool, list[Path]] = {True: [], False: []}
+    for file in files:
+        by_kind[is_bars(file, options)].append(file)
+    return by_kind[True], by_kind[False]
+
+
+def tick_groups(files: Iterable[Path]) -> list[list[Path]]:
+    """Return the files of ticks whose names differ in numbers alone: parts of one recording."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        groups[f"{file.parent}/{name_without_digits(file)}"].append(file)
+    return list(groups.values())

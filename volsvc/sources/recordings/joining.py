@@ -1,0 +1,85 @@
+"""Several files of ticks as one stream, in the order of their times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from volsvc.domain import InvalidTickError, NotATickError, Tick
+
+Parsed = Tick | InvalidTickError | NotATickError
+# Later than any time.
+_NEVER = 2**63
+
+
+class TickRows(NamedTuple):
+    """Rows of a file: the line of each, and its tick or its error.
+
+    Empty for a step that has come to no row.
+    """
+
+    file: str
+    lines: Sequence[int]
+    found: Sequence[Parsed]
+
+
+class _Stream:
+    """The rows of one file that are still to be given, and the time that they have reached.
+
+    That time never goes back, so that a file which is out of order stays as it is.
+    """
+
+    def __init__(self, steps: Iterator[TickRows], start_ns: int) -> None:
+        self._steps = steps
+        self.reached_ns = start_ns
+        self._step: TickRows | None = None
+        self._at = 0
+
+    def until(self, limit_ns: int) -> Iterator[TickRows]:
+        """Yield rows up to a time, and at least one step."""
+        while True:
+            step = self._step or next(self._steps, None)
+            if step is None:
+                self.reached_ns = _NEVER
+                return
+            start, self._step, self._at = self._at, None, 0
+            end = self._end_of(step, start, limit_ns)
+            if end < len(step.found):
+                self._step, self._at = step, end
+            if start or end < len(step.found):
+                yield TickRows(step.file, step.lines[start:end], step.found[start:end])
+            else:
+                yield step
+            if self._step or self.reached_ns > limit_ns:
+                return
+
+    def _end_of(self, step: TickRows, start: int, limit_ns: int) -> int:
+        """Return where the rows after `limit_ns` begin in a step, and note the time reached."""
+        # The last file is open alone.
+        for at in range(start, len(step.found) if limit_ns < _NEVER else start):
+            tick = step.found[at]
+            if isinstance(tick, Tick) and tick.time_ns > self.reached_ns:
+                self.reached_ns = tick.time_ns
+                if tick.time_ns > limit_ns:
+                    return at
+        return len(step.found)
+
+
+def joined(files: Sequence[Iterator[TickRows]], starts_ns: Sequence[int]) -> Iterator[TickRows]:
+    """Yield the rows of files whose first ticks have the given times, which rise.
+
+    A file is opened when its first time has come. Of equal times the earlier file's come first.
+    """
+    waiting = [_Stream(steps, start) for steps, start in zip(files, starts_ns, strict=True)]
+    opened: list[_Stream] = []
+    while waiting or opened:
+        least = min((stream.reached_ns for stream in opened), default=_NEVER)
+        while waiting and waiting[0].reached_ns <= least:
+            opened.append(waiting.pop(0))
+            least = min(least, opened[-1].reached_ns)
+        # The first of those with the least time: `min` keeps their order.
+        stream = min(opened, key=lambda one: one.reached_ns)
+        others = [one.reached_ns for one in opened if one is not stream]
+        limit_ns = min([*others, *(one.reached_ns for one in waiting[:1])], default=_NEVER)
+        yield from stream.until(limit_ns)
+        opened = [one for one in opened if one.reached_ns < _NEVER]

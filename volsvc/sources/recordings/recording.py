@@ -1,0 +1,236 @@
+"""A recording of ticks: a file, a pipe, or many files that are joined in time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from volsvc.domain import (
+    InvalidTickError,
+    NotATickError,
+    SourceError,
+    Tick,
+    is_symbol,
+    tick_from_record,
+)
+from volsvc.domain.fields import time_of
+from volsvc.domain.records import field_of
+from volsvc.domain.texts import plain_text
+from volsvc.sources.recordings.file_names import symbol_of_name, warn_of_name
+from volsvc.sources.recordings.joining import Parsed, TickRows, joined
+from volsvc.sources.recordings.messages import ticks_of_message
+from volsvc.sources.recordings.paths import files_of
+from volsvc.sources.recordings.symbols import Exchanges
+from volsvc.sources.recordings.tables.json_lines import Records
+from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.sources.recordings.tables.pipes import is_pipe
+from volsvc.sources.recordings.tables.table import Table
+from volsvc.sources.recordings.ticks import TickReader
+from volsvc.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+# Rows among which one has to be a tick.
+CHECKED_ROWS = 1_000
+
+
+class TickFile:
+    """A file or a pipe of ticks; `options.symbol` is that of rows without one.
+
+    Without it the symbol is that of the file's name; the rows of a pipe need one then.
+    """
+
+    def __init__(self, path: Path, options: RowOptions) -> None:
+        self.table = Table(path, options)
+        self._named = None
+        if options.symbol is None and not self.table.is_pipe:
+            self._named = symbol_of_name(path)
+            self.table.options = replace(options, symbol=self._named)
+
+    def rows(self, exchanges: Exchanges) -> Generator[TickRows]:
+        """Yield the rows from the start; raises SourceError if the file holds bars."""
+        reader: TickReader | None = None
+        for block in self.table.blocks():
+            if block is None:
+                yield TickRows(self.table.label, (), ())
+                continue
+            if self.table.kind == "bars":
+                raise SourceError(f"{self.table.label}: holds bars, not ticks; forecast reads them")
+            if isinstance(block, Records):
+                yield self._of_records(block, exchanges)
+                continue
+            if reader is None:
+                style = self.table.format.style if self.table.format else ""
+                reader = TickReader(self.table.options, exchanges, style)
+            yield TickRows(self.table.label, block.lines, reader.read(block))
+
+    def _of_records(self, records: Records, exchanges: Exchanges) -> TickRows:
+        lines: list[int] = []
+        found: list[Parsed] = []
+        options = self.table.options
+        parse_time = partial(time_of, latest_ns=options.latest_ns, time_format=options.time_format)
+        for line, record in zip(records.lines, records.found, strict=True):
+            parsed: Sequence[Parsed]
+            if isinstance(record, InvalidTickError):
+                parsed = (record,)
+            elif isinstance(record, list):
+                raise SourceError("an array of both arrays and objects is not understood")
+            else:
+                # A message without ticks is a line without a row.
+                parsed = self._of_record(record, exchanges, parse_time)
+            for one in parsed:
+                lines.append(line)
+                found.append(one)
+        return TickRows(self.table.label, lines, found)
+
+    def _of_record(
+        self,
+        record: dict[str, Any],
+        exchanges: Exchanges,
+        parse_time: Callable[[object], int],
+    ) -> Sequence[Parsed]:
+        messages = ticks_of_message(record)
+        if messages is not None:
+            return messages
+        symbol = self.table.options.symbol
+        try:
+            tick = tick_from_record(record, default_symbol=symbol, source="ndjson", time=parse_time)
+        except (InvalidTickError, NotATickError) as error:
+            return (error,)
+        exchange = field_of(record, "exchange")
+        if exchange is None:
+            return (tick,)
+        name = exchanges.name(tick.symbol, exchange)
+        return (tick if name == tick.symbol else msgspec.structs.replace(tick, symbol=name),)
+
+    def until_tick(self, steps: Iterator[TickRows]) -> Iterator[TickRows]:
+        """Yield steps up to the first with a tick; raises SourceError if it does not come soon."""
+        first, count = "", 0
+        for step in steps:
+            yield step
+            if any(isinstance(tick, Tick) for tick in step.found):
+                return
+            if step.found and not first:
+                first = f"line {step.lines[0]}: {step.found[0]}"
+            count += len(step.found)
+            if count >= CHECKED_ROWS:
+                break
+        if not first:
+            raise EmptyFileError(f"{self.table.label}: holds no rows")
+        raise SourceError(f"{self.table.label}: no row is a tick; {first}")
+
+    def first_time(self) -> int:
+        """Return the time of the first tick; raises SourceError if there is none at the start."""
+        with closing(self.rows(Exchanges())) as steps:
+            found = [tick for step in self.until_tick(steps) for tick in step.found]
+        tick = next(tick for tick in found if isinstance(tick, Tick))
+        if tick.symbol == self._named:
+            warn_of_name(self.table.path, self._named)
+        return tick.time_ns
+
+
+class EmptyFileError(SourceError):
+    """A file without a row, as a recorder leaves it that has just begun."""
+
+
+class Recording:
+    """A file, a pipe, a folder or a pattern of files of ticks, as one stream.
+
+    Each call of `rows` reads it from its start; a pipe can be read only once. Of several files each
+    is begun when the time of its first tick has come, and files that overlap are merged in time.
+    """
+
+    def __init__(self, paths: Sequence[Path], options: RowOptions) -> None:
+        """Raises SourceError if there is no file, or if the symbol is not valid."""
+        if options.symbol is not None and not is_symbol(options.symbol):
+            raise SourceError(f"{options.symbol!r} is not a valid symbol name")
+        files = files_of(paths)
+        self.is_pipe = any(map(is_pipe, files))
+        if self.is_pipe and len(files) > 1:
+            raise SourceError("a pipe is a recording of its own: name no other file with it")
+        self._path = paths[0]
+        self._files = [TickFile(file, options) for file in files]
+        self.label = self._files[0].table.label
+        if len(files) > 1:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            self.label = f"{paths[0]}{more}"
+        self._opened_ns = time.time_ns()
+        self._starts: dict[int, int] = {}
+
+    @property
+    def identity(self) -> str:
+        """The recording's name with a digest of the sizes and the first 64 KiB of its files.
+
+        Each reading of a pipe has its own name: nobody knows if it is the same again.
+        """
+        name = plain_text(self._path.name, 255)
+        if self.is_pipe:
+            return f"{name}@{self._opened_ns}"
+        digest = hashlib.sha256()
+        for file in self._files:
+            path = file.table.path
+            # Not of the whole file, which may have gigabytes.
+            with path.open("rb") as opened:
+                digest.update(opened.read(65_536) + str(path.stat().st_size).encode())
+        return f"{name}@{digest.hexdigest()[:12]}"
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """The files, in the order of their first ticks once `check` has been called."""
+        return [file.table for file in self._files]
+
+    def check(self) -> None:
+        """Read the first rows of each file; raises SourceError if none of them is a tick.
+
+        Of several files one may be empty. The rows of a pipe are checked as they come.
+        """
+        if self.is_pipe or self._starts:
+            return
+        starts = []
+        for file in self._files:
+            try:
+                starts.append((file.first_time(), file))
+            except EmptyFileError:
+                if len(self._files) == 1:
+                    raise
+                log.warning("file_is_empty", file=file.table.label)
+        if not starts:
+            raise SourceError(f"{self.label}: holds no rows")
+        # Sorted by time alone: files of one time stay in the order of their names.
+        starts.sort(key=itemgetter(0))
+        self._files = [file for _, file in starts]
+        self._starts = {index: first for index, (first, _) in enumerate(starts)}
+
+    @property
+    def fraction(self) -> float:
+        """Share of the recording that `rows` has read so far, from 0 to 1; 0 for a pipe."""
+        return sum(file.table.fraction for file in self._files) / len(self._files)
+
+    def rows(self) -> Iterator[TickRows]:
+        """Yield the rows in steps; a damaged end of a file is the last row of it.
+
+        No step takes long, whatever the file holds. Raises SourceError if it cannot be read, and if
+        none of the first rows is a tick.
+        """
+        exchanges = Exchanges()
+        if self.is_pipe:
+            (file,) = self._files
+            steps = file.rows(exchanges)
+            yield from file.until_tick(steps)
+            yield from steps
+        elif len(self._files) == 1:
+            yield from self._files[0].rows(exchanges)
+        else:
+            self.check()
+            # The progress of an earlier reading is over.
+            streams = [file.rows(exchanges) for file in self._files]
+            yield from joined(streams, [self._starts[index] for index in range(len(streams))])

@@ -1,0 +1,51 @@
+"""Symbols and times of the rows of a table, which ticks and bars have alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from volsvc.domain import fields
+from volsvc.domain.records import pair_of
+from volsvc.sources.recordings.symbols import Exchanges
+from volsvc.sources.recordings.tables.columns import (
+    Column,
+    Faults,
+    Times,
+    mapped,
+    mapped_once,
+    times,
+    values_of,
+)
+from volsvc.sources.recordings.tables.options import RowOptions
+
+
+def symbols_of(
+    column: Mapping[str, Column],
+    rows: int,
+    options: RowOptions,
+    exchanges: Exchanges,
+    faults: Faults,
+) -> Sequence[str]:
+    """Return the symbol of each row, empty where `faults` has the error; `column` is by field."""
+    parse = partial(fields.symbol_of, default=options.symbol)
+    if "symbol" in column:
+        symbols = mapped_once(column["symbol"], parse, faults, "")
+    elif "base" in column and "quote" in column:
+        pairs = zip(values_of(column["base"]), values_of(column["quote"]), strict=True)
+        symbols = mapped([pair_of(*pair) for pair in pairs], parse, faults, "")
+    elif options.symbol is not None:
+        symbols = [options.symbol] * rows
+    else:
+        symbols = mapped([None] * rows, parse, faults, "")
+    if "exchange" in column:
+        return list(map(exchanges.name, symbols, values_of(column["exchange"])))
+    return symbols
+
+
+def times_of(column: Mapping[str, Column], rows: int, options: RowOptions, faults: Faults) -> Times:
+    """Return the time of each row in ns since the epoch, 0 where `faults` has the error."""
+    latest_ns, time_format = options.latest_ns, options.time_format
+    parse = partial(fields.time_of, latest_ns=latest_ns, time_format=time_format)
+    held = column.get("time", [None] * rows)
+    return times(held, parse, faults, is_plain=not time_format, latest_ns=latest_ns)

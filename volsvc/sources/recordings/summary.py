@@ -1,0 +1,151 @@
+"""The summary of what was read, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from volsvc.domain import InvalidTickError, Tick, format_time
+from volsvc.sources.recordings.tables.table import Table
+
+
+@dataclass
+class ReadCounts:
+    """Rows of recordings: those that were taken, and the others by reason.
+
+    Rows read are `taken` + `late` + `duplicates` + `left_out` + `refused`: `late` and `duplicates`
+    are valid rows that change no feature, `left_out` those of symbols that were not asked for.
+    """
+
+    taken: int = 0
+    late: int = 0
+    duplicates: int = 0
+    left_out: int = 0
+    by_reason: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    by_symbol: Counter[str] = field(default_factory=Counter)
+    gaps: int = 0
+    first_ns: int | None = None
+    last_ns: int = 0
+    # Rows whose time is before that of the row above.
+    falls: int = 0
+    _above_ns: int = 0
+
+    def valid(self, tick: Tick) -> None:
+        """Note the symbol and the time of a valid row."""
+        self.by_symbol[tick.symbol] += 1
+        time_ns = tick.time_ns
+        if time_ns < self._above_ns:
+            self.falls += 1
+        self._above_ns = time_ns
+        if self.first_ns is None or time_ns < self.first_ns:
+            self.first_ns = time_ns
+        if time_ns > self.last_ns:
+            self.last_ns = time_ns
+
+    def cover(self, first_ns: int, last_ns: int) -> None:
+        """Widen the span to some times."""
+        self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
+        self.last_ns = max(self.last_ns, last_ns)
+
+    def refuse(self, file: str, line: int, error: InvalidTickError) -> None:
+        """Count a row that is not valid, and keep the first of each reason."""
+        self.by_reason[error.reason] += 1
+        self.examples.setdefault(error.reason, f"{file}, line {line}: {error}")
+
+    def classify(self, statuses: Mapping[str, int]) -> None:
+        """Count valid rows by what became of them: new, late, duplicate, or a reason."""
+        self.taken = statuses.get("new", 0)
+        self.late = statuses.get("late", 0)
+        self.duplicates = statuses.get("duplicate", 0)
+        for status, count in statuses.items():
+            if status not in ("new", "late", "duplicate"):
+                self.by_reason[status] += count
+                self.examples.setdefault(status, "valid rows that the engine leaves out")
+
+    def add(self, other: ReadCounts) -> None:
+        """Add the rows of another recording."""
+        self.taken += other.taken
+        self.late += other.late
+        self.duplicates += other.duplicates
+        self.left_out += other.left_out
+        self.by_reason += other.by_reason
+        self.examples = {**other.examples, **self.examples}
+        self.by_symbol += other.by_symbol
+        self.gaps += other.gaps
+        self.falls += other.falls
+        if other.first_ns is not None:
+            self.cover(other.first_ns, other.last_ns)
+
+    @property
+    def refused(self) -> int:
+        """Number of rows that are not valid."""
+        return self.by_reason.total()
+
+    @property
+    def read(self) -> int:
+        """Number of rows."""
+        return self.taken + self.late + self.duplicates + self.left_out + self.refused
+
+    @property
+    def are_falling(self) -> bool:
+        """True if nearly every row is older than the one above: the newest comes first."""
+        valid = self.by_symbol.total()
+        return valid > 1 and self.falls > 0.9 * (valid - 1)
+
+
+def summary_fields(tables: Sequence[Table], counts: ReadCounts) -> Mapping[str, Any]:
+    """Return what was read as an object of JSON."""
+    return {
+        "files": [table_fields(table) for table in tables],
+        "rows": {
+            "read": counts.read,
+            "taken": counts.taken,
+            "late": counts.late,
+            "duplicate": counts.duplicates,
+            "left_out": counts.left_out,
+            "refused": counts.refused,
+        },
+        "refused": dict(counts.by_reason),
+        "examples": counts.examples,
+        "symbols": dict(sorted(counts.by_symbol.items())),
+        "start": None if counts.first_ns is None else format_time(counts.first_ns),
+        "end": None if counts.first_ns is None else format_time(counts.last_ns),
+        "gaps": counts.gaps,
+        "falling": counts.are_falling,
+    }
+
+
+def table_fields(table: Table) -> Mapping[str, Any]:
+    """Return how a file was understood."""
+    dialect = table.dialect
+    return {
+        "file": table.label,
+        "format": str(table.format or ""),
+        "kind": table.kind,
+        "separator": dialect.separator if dialect else "",
+        "columns": dict(dialect.fields) if dialect else {},
+        "time": table.time_form,
+    }
+
+
+def summary_line(counts: ReadCounts) -> str:
+    """Return what was read in one line, with the commonest fault and what can be done."""
+    parts = [
+        f"{counts.read:,} rows read: {counts.taken:,} taken",
+        f"{counts.late:,} late",
+        f"{counts.duplicates:,} duplicate",
+        f"{counts.refused:,} refused",
+    ]
+    if counts.left_out:
+        parts.insert(3, f"{counts.left_out:,} of other symbols")
+    text = ", ".join(parts)
+    if counts.are_falling and counts.late:
+        text += "; the newest row comes first, so that the others are late: sort the file by time"
+    if counts.by_reason:
+        reason, _ = counts.by_reason.most_common(1)[0]
+        reasons = ", ".join(f"{name} {n:,}" for name, n in counts.by_reason.most_common())
+        text += f"; refused by reason: {reasons}; first: {counts.examples[reason]}"
+    return text

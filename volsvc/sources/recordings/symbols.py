@@ -1,0 +1,26 @@
+"""Symbols of the exchanges of a recording."""
+
+from __future__ import annotations
+
+from volsvc.domain import is_symbol
+
+
+class Exchanges:
+    """Tells apart the symbols of several exchanges in one recording.
+
+    Symbols of the exchange that comes first have their own names; those of any other one are
+    `exchange:SYMBOL`, so that the prices of two markets are never one series.
+    """
+
+    def __init__(self) -> None:
+        self._first = ""
+        self._names: dict[tuple[str, str], str] = {}
+
+    def name(self, symbol: str, exchange: object) -> str:
+        """Return the name of an exchange's symbol."""
+        text = exchange.strip().lower() if isinstance(exchange, str) else ""
+        self._first = self._first or text
+        if not text or text == self._first:
+            return symbol
+        name = f"{text}:{symbol}"
+        return name if is_symbol(name) else symbol

@@ -1,0 +1,138 @@
+"""Ticks of the rows of a table, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from volsvc.domain import InvalidTickError, Tick
+from volsvc.domain.fields import (
+    MAX_PRICE,
+    price_of,
+    side_of,
+    trade_id_of,
+    whole_of,
+)
+from volsvc.domain.records import columns_of
+from volsvc.sources.recordings.row_fields import symbols_of, times_of
+from volsvc.sources.recordings.symbols import Exchanges
+from volsvc.sources.recordings.tables.blocks import Block
+from volsvc.sources.recordings.tables.columns import (
+    Column,
+    Faults,
+    Numbers,
+    mapped_once,
+    numbers,
+    optional,
+    values_of,
+    whole_column,
+)
+from volsvc.sources.recordings.tables.options import RowOptions
+
+_OF_QUOTES: Final = ("best_bid", "best_ask")
+
+
+class Ids(NamedTuple):
+    """Trade ids and sequences by row."""
+
+    trade_ids: Sequence[int | None]
+    sequences: Sequence[int | None]
+
+
+class TickReader:
+    """Reads ticks from the blocks of one table."""
+
+    def __init__(self, options: RowOptions, exchanges: Exchanges, source: str) -> None:
+        self._options = options
+        self._exchanges = exchanges
+        self._source = source
+        self._names: Sequence[str] = ()
+        self._fields: Mapping[str, str] = {}
+
+    def read(self, block: Block) -> list[Tick | InvalidTickError]:
+        """Return the tick or the error of each row."""
+        if block.names != self._names:
+            self._names, self._fields = block.names, columns_of(block.names)
+        rows = len(block.lines)
+        faults: Faults = dict(block.faults)
+        column = {field: block.columns[name] for field, name in self._fields.items()}
+        bid, ask = (_quotes(column.get(field), rows) for field in _OF_QUOTES)
+        symbols = symbols_of(column, rows, self._options, self._exchanges, faults)
+        time_ns = times_of(column, rows, self._options, faults)
+        price = _prices(column.get("price"), bid, ask, faults)
+        ids = _ids(column, rows)
+        size = numbers(column.get("size"), rows)
+        size[size < 0] = np.nan
+        sides: list[str | None] = [None] * rows
+        if "side" in column:
+            sides = mapped_once(column["side"], side_of, {}, None)
+        found: list[Any] = list(
+            map(
+                Tick,
+                symbols,
+                time_ns.tolist(),
+                price.tolist(),
+                optional(bid),
+                optional(ask),
+                optional(size),
+                sides,
+                ids.trade_ids,
+                ids.sequences,
+                [self._source] * rows,
+            )
+        )
+        for row, error in faults.items():
+            found[row] = error
+        return found
+
+
+def _quotes(column: Column | None, rows: int) -> Numbers:
+    array = numbers(column, rows)
+    array[~_are_prices(array)] = np.nan
+    return array
+
+
+def _are_prices(array: Numbers) -> Any:
+    return (array >= 1 / MAX_PRICE) & (array <= MAX_PRICE)
+
+
+def _prices(column: Column | None, bid: Numbers, ask: Numbers, faults: Faults) -> Numbers:
+    array = numbers(column, len(bid))
+    odd = np.flatnonzero(~_are_prices(array)).tolist()
+    if column is None:
+        # The price of quotes alone is their mid.
+        array = (bid + ask) / 2
+        odd = np.flatnonzero(np.isnan(array)).tolist()
+    if not odd:
+        return array
+    values = [None] * len(bid) if column is None else values_of(column)
+    bids, asks = optional(bid), optional(ask)
+    for row in odd:
+        try:
+            array[row] = price_of(values[row], bids[row], asks[row])
+        except InvalidTickError as error:
+            faults.setdefault(row, error)
+    return array
+
+
+def _ids(column: Mapping[str, Column], rows: int) -> Ids:
+    sequences: list[int | None] = [None] * rows
+    if "sequence" in column:
+        sequences = list(map(whole_of, values_of(column["sequence"])))
+    if "trade_id" not in column:
+        return Ids([None] * rows, sequences)
+    ids = column["trade_id"]
+    whole = None if isinstance(ids, list) else whole_column(ids)
+    # 0 means that the venue sends none; what is below it is no number of a trade.
+    if whole is not None and whole.fill_null(1).to_numpy().min(initial=1) > 0:
+        listed: list[int | None] = (
+            whole.to_pylist() if whole.null_count else whole.to_numpy().tolist()
+        )
+        return Ids(listed, sequences)
+    parsed = list(map(trade_id_of, values_of(ids)))
+    # An id that is no number tells trades apart, as a sequence does, and rises no more than that.
+    opaque = [known[1] for known in parsed]
+    told = [o if o is not None else s for o, s in zip(opaque, sequences, strict=True)]
+    return Ids([known[0] for known in parsed], told)
