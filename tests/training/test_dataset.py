@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.dataset import Minutes, load_panel
 
 
-def no_ticks(path: Path) -> Iterator[Tick]:
-    raise AssertionError(f"{path} holds bars")
+def no_ticks(files: Sequence[Path]) -> Iterator[Tick]:
+    raise AssertionError(f"{files} hold bars")
 
 
 def load(path: Path, cache: Path) -> Minutes:
@@ -93,7 +93,7 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
     path = tmp_path / "ticks.ndjson"
     path.write_text('{"symbol":"BTC-USD","time":"2026-01-05T00:00:00Z","price":1}\n')
 
-    def ticks(_: Path) -> Iterator[Tick]:
+    def ticks(_: Sequence[Path]) -> Iterator[Tick]:
         for bar in bars(constant(5e-4, 200), seed=3):
             for second, price in ((0, bar.low), (20, bar.high), (40, bar.close)):
                 yield Tick("BTC-USD", (bar.minute * 60 + second) * NS, price, size=1.0)

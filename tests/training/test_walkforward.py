@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ DAYS = 12
 SPEC = FitSpec(burn_in_minutes=DAY, trees=20, least_leaf=50)
 
 
-def no_ticks(path: Path) -> Iterator[Tick]:
-    raise AssertionError(f"{path} holds bars")
+def no_ticks(files: Sequence[Path]) -> Iterator[Tick]:
+    raise AssertionError(f"{files} hold bars")
 
 
 @pytest.fixture(scope="module")

@@ -64,9 +64,17 @@ class UnknownSymbolError(VolsvcError):
 
     def __init__(self, symbol: str, known: Iterable[str]) -> None:
         wanted = symbol.upper()
-        alike = islice((name for name in known if name[:1] == wanted[:1]), MAX_COMPARED)
-        nearest = difflib.get_close_matches(wanted, alike, n=3)
+        names = list(islice(known, MAX_COMPARED))
+        # Venues spell one pair as BTC-USD, BTC/USD, BTCUSD and XBTUSD.
+        same = [name for name in names if _letters(name) == _letters(symbol)]
+        alike = [name for name in names if name[:1] == wanted[:1]]
+        nearest = same[:3] or difflib.get_close_matches(wanted, alike, n=3)
         hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
         super().__init__(f"no tick of symbol {symbol!r} has been seen{hint}")
         self.symbol = symbol
         self.nearest = tuple(nearest)
+
+
+def _letters(symbol: str) -> str:
+    """Return the assets of a pair without the marks between them, in one spelling."""
+    return "".join(filter(str.isalnum, symbol.upper())).replace("XBT", "BTC")

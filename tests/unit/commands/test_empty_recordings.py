@@ -13,7 +13,7 @@ import pytest
 from volsvc.commands.digests import digests_file, verify_files
 from volsvc.commands.drift import DriftOptions, drift
 from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
-from volsvc.commands.files import ForecastOptions, features_file, forecast_file, replay_file
+from volsvc.commands.files import ForecastOptions, features_file, forecast_file, replay_files
 from volsvc.commands.training import TrainOptions, train_model
 from volsvc.config.settings import Settings, load_settings
 from volsvc.daemon.daemon import Daemon
@@ -57,13 +57,15 @@ def evaluated(settings: Settings, file: Path) -> None:
 
 
 COMMANDS: dict[str, Callable[[Settings, Path], object]] = {
-    "features": lambda settings, file: features_file(settings, file, Path("x.csv")),
-    "digests": lambda settings, file: digests_file(settings, file, Path("x.ndjson")),
+    "features": lambda settings, file: features_file(settings, [file], Path("x.csv"), "text"),
+    "digests": lambda settings, file: digests_file(settings, [file], Path("x.ndjson")),
     "verify": lambda _, file: verify_files(file, file),
     "forecast": lambda settings, file: forecast_file(
-        settings, ForecastOptions([file], Path("x.csv"), 60, HORIZONS_S, "ml")
+        settings, ForecastOptions([file], Path("x.csv"), 60, HORIZONS_S, "ml", "text")
     ),
-    "replay": lambda settings, file: asyncio.run(replay_file(settings, file, asyncio.Event())),
+    "replay": lambda settings, file: asyncio.run(
+        replay_files(settings, [file], asyncio.Event(), "text")
+    ),
     "run": lambda _, file: Daemon(load_settings(None, {"source": {"path": str(file)}})),
     "train": lambda settings, file: train_model(
         settings, TrainOptions([file], None, Path("x.npz"), "1", None, register=False)
@@ -116,8 +118,8 @@ def test_a_recording_too_short_for_a_row_writes_no_table(
     for ending in ("csv", "ndjson", "parquet"):
         out = Path(f"x.{ending}")
         with pytest.raises(SourceError, match=f"^{out}: is not written"):
-            digests_file(settings, Path("short.csv"), out)
-        options = ForecastOptions([Path("short.csv")], out, 60, HORIZONS_S, "ml")
+            digests_file(settings, [Path("short.csv")], out)
+        options = ForecastOptions([Path("short.csv")], out, 60, HORIZONS_S, "ml", "text")
         with pytest.raises(SourceError, match=f"^{out}: is not written"):
             forecast_file(settings, options)
         assert not out.exists()

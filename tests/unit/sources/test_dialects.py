@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import feather, parquet
 
 from tests.reading import parsed, ticks_in
+from volsvc.commands.files import features_file
+from volsvc.config.settings import load_settings
 from volsvc.domain import NS, InvalidTickError, SourceError, Tick, format_time
 from volsvc.sources.recordings.tables.lines import zstd
+from volsvc.transport.codec import encode_tick
 
 START_NS = 1_767_571_200 * NS
 TICKS = [
     Tick("ETH-USD", START_NS + i * NS // 4, 3_000.5 + i, None, None, 0.25 * i, None, 100 + i)
-    for i in range(8)
+    for i in range(150)
 ]
 NAMES = {
     "time": ("time", "Timestamp", "transact_time", "unix", "date"),
@@ -40,10 +50,23 @@ TIMES: dict[str, Callable[[int], str]] = {
     "ns": str,
     "exponent": lambda ns: f"{ns // 10**6:.12e}",
 }
+
+
+def zipped(text: bytes) -> bytes:
+    """Return an archive with the text in one file."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", text)
+    return held.getvalue()
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".zst": zstd.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zip": zipped,
 }
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
 PREAMBLES = ("", "# made by a collector\n", "https://www.example.com\n", "\n\n")
@@ -65,11 +88,10 @@ def dialects(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def written(dialect: dict[str, Any]) -> bytes:
-    """Return the ticks as a file; a file may have times of several units."""
-    kinds = [TIMES[name] for name in dialect["times"]]
-    quote = '"{}"'.format if dialect["quoted"] else str
-    rows = [[dialect["names"][field] for field in dialect["order"]]]
+def records(dialect: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the ticks as texts by name; times may be of several forms."""
+    kinds, names = [TIMES[name] for name in dialect["times"]], dialect["names"]
+    rows = []
     for number, tick in enumerate(TICKS):
         values = {
             "time": kinds[number % len(kinds)](tick.time_ns),
@@ -78,10 +100,20 @@ def written(dialect: dict[str, Any]) -> bytes:
             "size": str(tick.size),
             "trade_id": str(tick.trade_id),
         }
+        rows.append({names[field]: values[field] for field in dialect["order"]})
+    return rows
+
+
+def written(dialect: dict[str, Any]) -> bytes:
+    """Return the ticks as a CSV file."""
+    quote = '"{}"'.format if dialect["quoted"] else str
+    rows = records(dialect)
+    lines = [dialect["separator"].join(rows[0])]
+    for row in rows:
         if dialect["separator"] == ";":
-            values |= {name: values[name].replace(".", ",") for name in ("price", "size")}
-        rows.append([quote(values[field]) for field in dialect["order"]])
-    lines = [dialect["separator"].join(row) for row in rows]
+            decimals = (dialect["names"]["price"], dialect["names"]["size"])
+            row |= {name: row[name].replace(".", ",") for name in decimals}
+        lines.append(dialect["separator"].join(map(quote, row.values())))
     text = dialect["preamble"] + dialect["ends"].join(lines) + dialect["ends"]
     return PACKED[dialect["packing"]](text.encode(dialect["encoding"]))
 
@@ -91,13 +123,89 @@ def said(ticks: list[Any]) -> list[tuple[Any, ...]]:
     return [(t.symbol, t.time_ns, t.price, t.size, t.trade_id) for t in ticks]
 
 
+def features_of(path: Path, folder: Path) -> bytes:
+    """Return the features of a recording, as the command writes them."""
+    out = folder / "features.csv"
+    features_file(load_settings(None), [path], out, "text")
+    return out.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the features of our own form of the recording."""
+    folder = tmp_path_factory.mktemp("own")
+    lines = [encode_tick(tick).value or b"" for tick in TICKS]
+    (folder / "own.ndjson").write_bytes(b"\n".join(lines))
+    return features_of(folder / "own.ndjson", folder)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dialects())
-def test_one_recording_in_many_dialects(tmp_path: Path, dialect: dict[str, Any]) -> None:
+def test_one_recording_in_many_dialects(
+    tmp_path: Path, features: bytes, dialect: dict[str, Any]
+) -> None:
     """Separator, encoding, packing, unit of time, names, their order and quotes change nothing."""
-    path = tmp_path / f"t.csv{dialect['packing']}"
+    # The name says nothing about what is inside.
+    path = tmp_path / "t.dat"
     path.write_bytes(written(dialect))
     assert said(parsed(path)) == said(TICKS)
+    assert features_of(path, tmp_path) == features
+
+
+def as_table(rows: list[dict[str, str]]) -> pa.Table:
+    return pa.table({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def in_frame(dialect: dict[str, Any], path: Path) -> None:
+    """Write the ticks as pandas does: the time is the index, of its own type."""
+    frame = as_table(records({**dialect, "times": ["rfc 3339"]})).to_pandas()
+    time = dialect["names"]["time"]
+    frame[time] = pd.to_datetime(frame[time], utc=True, format="ISO8601")
+    frame = frame.astype({dialect["names"]["price"]: float, dialect["names"]["trade_id"]: int})
+    frame.set_index(time).to_parquet(path)
+
+
+def in_database_types(dialect: dict[str, Any], path: Path) -> None:
+    """Write decimals, binary texts, a dictionary and times in microseconds."""
+    names, table = dialect["names"], as_table(records({**dialect, "times": ["us"]}))
+    kinds = {
+        "time": pa.timestamp("us"),
+        "price": pa.decimal128(20, 8),
+        "size": pa.decimal128(12, 4),
+        "symbol": pa.dictionary(pa.int32(), pa.string()),
+        "trade_id": pa.binary(),
+    }
+    for field, kind in kinds.items():
+        column = table[names[field]]
+        column = column.cast(pa.int64()).cast(kind) if field == "time" else column.cast(kind)
+        table = table.set_column(table.schema.get_field_index(names[field]), names[field], column)
+    parquet.write_table(table, path)
+
+
+WRITERS: dict[str, Callable[[dict[str, Any], Path], Any]] = {
+    "lines": lambda dialect, path: path.write_text("\n".join(map(json.dumps, records(dialect)))),
+    "array": lambda dialect, path: path.write_text(json.dumps(records(dialect), indent=1)),
+    "packed array": lambda dialect, path: path.write_bytes(
+        gzip.compress(json.dumps(records(dialect)).encode())
+    ),
+    "parquet": lambda dialect, path: parquet.write_table(as_table(records(dialect)), path),
+    "feather": lambda dialect, path: feather.write_feather(as_table(records(dialect)), path),
+    "pandas": in_frame,
+    "database": in_database_types,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dialects())
+def test_one_recording_in_many_formats(
+    tmp_path: Path, features: bytes, writer: str, dialect: dict[str, Any]
+) -> None:
+    """JSON by line and as an array, Parquet and Feather with any types are the same recording."""
+    path = tmp_path / "t"
+    WRITERS[writer](dialect, path)
+    assert said(parsed(path)) == said(TICKS)
+    assert features_of(path, tmp_path) == features
 
 
 @pytest.mark.parametrize(
@@ -177,7 +285,7 @@ COINBASE = {
                     "side": "BUY",
                     "time": format_time(START_NS + i * NS // 4),
                 }
-                for i in range(8)
+                for i in range(len(TICKS))
             ],
         }
     ],
@@ -193,7 +301,7 @@ KRAKEN = {
             "trade_id": 100 + i,
             "timestamp": format_time(START_NS + i * NS // 4),
         }
-        for i in range(8)
+        for i in range(len(TICKS))
     ],
 }
 BINANCE = [
@@ -207,7 +315,7 @@ BINANCE = [
         "T": (START_NS + i * NS // 4) // 10**6,
         "m": True,
     }
-    for i in range(8)
+    for i in range(len(TICKS))
 ]
 
 
@@ -244,4 +352,4 @@ def test_a_bad_trade_of_a_message_costs_itself(tmp_path: Path) -> None:
     path.write_text(json.dumps(bad) + "\n" + json.dumps({**COINBASE, "events": 7}) + "\n")
     found = parsed(path)
     assert [isinstance(one, InvalidTickError) for one in found].count(True) == 2
-    assert sum(isinstance(one, Tick) for one in found) == 7
+    assert sum(isinstance(one, Tick) for one in found) == len(TICKS) - 1

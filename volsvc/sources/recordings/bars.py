@@ -70,7 +70,9 @@ def _opened(path: Path, options: RowOptions) -> Table:
 
 
 def _table(path: Path, options: RowOptions) -> Table:
-    return Table(path, replace(options, symbol=options.symbol or symbol_of_name(path)))
+    if options.symbol is None:
+        options = replace(options, symbol=symbol_of_name(path), is_named=True)
+    return Table(path, options)
 
 
 def bar_groups(files: Sequence[Path], options: RowOptions) -> list[list[Path]]:

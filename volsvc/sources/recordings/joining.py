@@ -78,8 +78,9 @@ def joined(files: Sequence[Iterator[TickRows]], starts_ns: Sequence[int]) -> Ite
             opened.append(waiting.pop(0))
             least = min(least, opened[-1].reached_ns)
         # The first of those with the least time: `min` keeps their order.
-        stream = min(opened, key=lambda one: one.reached_ns)
-        others = [one.reached_ns for one in opened if one is not stream]
-        limit_ns = min([*others, *(one.reached_ns for one in waiting[:1])], default=_NEVER)
-        yield from stream.until(limit_ns)
+        at, stream = min(enumerate(opened), key=lambda item: item[1].reached_ns)
+        # Up to the time of an earlier file, and up to and with that of a later one.
+        limits = [one.reached_ns - (other < at) for other, one in enumerate(opened) if other != at]
+        limits += [one.reached_ns for one in waiting[:1]]
+        yield from stream.until(min(limits, default=_NEVER))
         opened = [one for one in opened if one.reached_ns < _NEVER]

@@ -54,7 +54,7 @@ class TickFile:
         self._named = None
         if options.symbol is None and not self.table.is_pipe:
             self._named = symbol_of_name(path)
-            self.table.options = replace(options, symbol=self._named)
+            self.table.options = replace(options, symbol=self._named, is_named=True)
 
     def rows(self, exchanges: Exchanges) -> Generator[TickRows]:
         """Yield the rows from the start; raises SourceError if the file holds bars."""

@@ -28,7 +28,9 @@ def symbols_of(
     faults: Faults,
 ) -> Sequence[str]:
     """Return the symbol of each row, empty where `faults` has the error; `column` is by field."""
-    parse = partial(fields.symbol_of, default=options.symbol)
+    # In a column of symbols an empty one is a fault, and no symbol of the file's name.
+    default = None if options.is_named else options.symbol
+    parse = partial(fields.symbol_of, default=default)
     if "symbol" in column:
         symbols = mapped_once(column["symbol"], parse, faults, "")
     elif "base" in column and "quote" in column:

@@ -75,9 +75,9 @@ class ArrowTable:
         if self._style == "parquet":
             yield from self._file.iter_batches(batch_size=_ROWS, columns=names)
             return
-        batches: Iterator[Any] = iter(self._file)
-        if self._style == "arrow":
-            batches = map(self._file.get_batch, range(self._file.num_record_batches))
-        for batch in batches:
+        file = self._file
+        # A file of batches has an index, a stream of them does not.
+        indexed = self._style == "arrow"
+        for batch in map(file.get_batch, range(file.num_record_batches)) if indexed else file:
             for start in range(0, batch.num_rows, _ROWS):
                 yield batch.slice(start, _ROWS)

@@ -161,9 +161,7 @@ def _arrow_csv() -> Callable[[bytes, Dialect], Any] | None:
                     column_names=[*dialect.names, *(f" {i}" for i in range(dialect.extra))],
                     block_size=2 * len(lines),
                 ),
-                parse_options=csv.ParseOptions(
-                    delimiter=dialect.separator, ignore_empty_lines=False
-                ),
+                parse_options=csv.ParseOptions(delimiter=dialect.separator),
                 convert_options=csv.ConvertOptions(
                     column_types=dict.fromkeys(used, pa.string()),
                     include_columns=used,

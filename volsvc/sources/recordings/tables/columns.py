@@ -47,7 +47,8 @@ def values_of(column: Column) -> list[Any]:
         epoch = column.cast("int64").to_pylist()
         return [None if value is None else value * _PER_SECOND[unit] for value in epoch]
     values: list[Any] = column.to_pylist()
-    return values
+    # Blanks around a cell are no part of it.
+    return [value.strip() if isinstance(value, str) else value for value in values]
 
 
 def plain(column: Any) -> Column:

@@ -99,9 +99,10 @@ class DialectFinder:
         if text[:4].lower() == "sep=" and len(text) == 5:
             self._separators = (text[4],)
             return None, False
-        is_data = bool(text) and not text.startswith("#") and _is_data(text)
-        if self._given and (is_data or self._preamble >= MAX_PREAMBLE):
+        is_text = bool(text) and not text.startswith("#")
+        if self._given and is_text:
             return self._of_given(text), True
+        is_data = is_text and _is_data(text)
         if text and not self._given:
             if dialect := self._of_names(text.lstrip("# "), may_fail=not is_data):
                 return dialect, False

@@ -20,11 +20,13 @@ def _tomorrow() -> int:
 class RowOptions:
     """Options of reading the rows of a table.
 
-    `symbol` is that of rows without one. `columns` are the names of the columns of a file that has
+    `symbol` is that of rows without one; if it is that of the file's name (`is_named`), of rows
+    without a column for it. `columns` are the names of the columns of a file that has
     none, `time_format` the form of its times for `strptime`. A time from `latest_ns` on is invalid.
     """
 
     symbol: str | None = None
     columns: tuple[str, ...] = ()
     time_format: str = ""
+    is_named: bool = False
     latest_ns: int = field(default_factory=_tomorrow)

@@ -1,0 +1,126 @@
+"""Many files of ticks as one recording: folders, patterns, rotation, overlaps, exchanges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.reading import parsed, ticks_in
+from volsvc.domain import NS, SourceError, Tick, format_time
+from volsvc.sources.recordings.joining import TickRows, joined
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
+
+START_NS = 1_767_571_200 * NS
+
+
+def tick(second: float, symbol: str = "BTC-USD", price: float = 1.0) -> Tick:
+    return Tick(symbol, START_NS + round(second * NS), price)
+
+
+def write(path: Path, ticks: list[Tick]) -> None:
+    lines = [f"{format_time(t.time_ns)},{t.symbol},{t.price}" for t in ticks]
+    path.write_text("\n".join(["time,symbol,price", *lines]) + "\n")
+
+
+TIMES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
+
+
+@given(st.lists(TIMES, min_size=1, max_size=5), st.integers(1, 4))
+def test_files_are_merged_in_time(files: list[list[int]], most: int) -> None:
+    """A row comes before those of other files that are later; a file keeps its own order."""
+    by_file = [[tick(second, f"F-{at}") for second in times] for at, times in enumerate(files)]
+    # As the reader sorts them: by the first time, and of equal ones by name.
+    by_file.sort(key=lambda ticks: ticks[0].time_ns)
+    expected, reached = [], []
+    for at, ticks in enumerate(by_file):
+        newest = 0
+        for number, one in enumerate(ticks):
+            newest = max(newest, one.time_ns)
+            reached.append((newest, at, number, one))
+    expected = [one for *_, one in sorted(reached, key=lambda item: item[:3])]
+    streams = [
+        iter([TickRows(str(at), range(most), ticks[i : i + most]) for i in range(0, 8, most)])
+        for at, ticks in enumerate(by_file)
+    ]
+    starts = [ticks[0].time_ns for ticks in by_file]
+    assert [one for step in joined(streams, starts) for one in step.found] == expected
+
+
+def test_a_rotated_recording_is_one(tmp_path: Path) -> None:
+    """A folder and a pattern give what the whole file gives; what is no data is left out."""
+    ticks = [tick(second) for second in range(30)]
+    for number, start in enumerate(range(0, 30, 10), 1):
+        write(tmp_path / f"t-{number:04}.csv", ticks[start : start + 10])
+    (tmp_path / "t-0004.csv").write_text("time,symbol,price\n")
+    (tmp_path / "t-0001.csv.CHECKSUM").write_text("0123  t-0001.csv\n")
+    (tmp_path / ".hidden.csv").write_text("?\n")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    write(whole / "t.csv", ticks)
+    assert parsed(tmp_path) == parsed(tmp_path / "t-*.csv") == parsed(whole / "t.csv")
+    paths = [tmp_path / f"t-000{number}.csv" for number in (3, 1, 2)]
+    assert parsed(*paths) == parsed(whole)
+
+
+def test_symbols_in_files_of_their_own(tmp_path: Path) -> None:
+    """Files of one span are merged, each with the symbol of its name."""
+    for symbol, offset in (("BTC-USD", 0.0), ("ETH-USD", 0.5)):
+        lines = [f"{START_NS / NS + second + offset!r},7" for second in range(5)]
+        (tmp_path / f"{symbol}.csv").write_text("\n".join(["time,price", *lines]))
+    assert [t.symbol for t in ticks_in(tmp_path)] == ["BTC-USD", "ETH-USD"] * 5
+
+
+def test_the_name_of_a_recording(tmp_path: Path) -> None:
+    """It changes with any of its files, so that a replay is not resumed in another recording."""
+    for number in (1, 2):
+        write(tmp_path / f"t-{number}.csv", [tick(number)])
+    first = Recording([tmp_path], RowOptions()).identity
+    assert Recording([tmp_path], RowOptions()).identity == first
+    write(tmp_path / "t-2.csv", [tick(2), tick(3)])
+    assert Recording([tmp_path], RowOptions()).identity != first
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [("*.nothing", "no file has such a name"), ("folder", "holds no recording")],
+)
+def test_nothing_to_read(path: str, fault: str, tmp_path: Path) -> None:
+    """A pattern without files and a folder without data are errors."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "README").write_text("ticks of 2025\n")
+    with pytest.raises(SourceError, match=fault):
+        Recording([tmp_path / path], RowOptions())
+
+
+def test_a_bad_file_among_others_is_named(tmp_path: Path) -> None:
+    """A file that is no recording stops it before anything is read."""
+    write(tmp_path / "a.csv", [tick(1)])
+    (tmp_path / "b.csv").write_text("Name,Age\nx,1\n")
+    with pytest.raises(SourceError, match=r"b\.csv: missing column"):
+        Recording([tmp_path], RowOptions()).check()
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["coinbase", "Kraken", "kraken", ""]), min_size=1, max_size=12))
+def test_exchanges_are_never_mixed(tmp_path: Path, exchanges: list[str]) -> None:
+    """The first exchange has the plain symbol, each other one a symbol of its own."""
+    lines = [f"{START_NS / NS + i},BTC-USD,{i + 1},{name}" for i, name in enumerate(exchanges)]
+    for name, text in (
+        ("a.csv", "\n".join(["time,symbol,price,exchange", *lines])),
+        (
+            "a.ndjson",
+            "\n".join(
+                f'{{"time":{a},"symbol":"{b}","price":{c},"exchange":"{d}"}}'
+                for a, b, c, d in (line.split(",") for line in lines)
+            ),
+        ),
+    ):
+        (tmp_path / name).write_text(text)
+        first = next((e.lower() for e in exchanges if e), "")
+        assert [t.symbol for t in ticks_in(tmp_path / name)] == [
+            "BTC-USD" if e.lower() in ("", first) else f"{e.lower()}:BTC-USD" for e in exchanges
+        ]
