@@ -29,6 +29,7 @@ from tests.benchmarks import (
     latency,
     limits,
     processes,
+    reading,
     serving,
     stream,
 )
@@ -47,6 +48,7 @@ PARTS: Mapping[str, Part] = {
     "http": serving.measure,
     "inference": inference.measure,
     "engine": engine.measure,
+    "reading": reading.measure,
     "curves": curves.measure,
     "stream": stream.measure,
     "instances": instances.measure,
@@ -55,7 +57,7 @@ PARTS: Mapping[str, Part] = {
     "limits": limits.measure,
     "processes": processes.measure,
 }
-QUICK_PARTS = ("http", "inference", "engine", "curves", "stream", "latency")
+QUICK_PARTS = ("http", "inference", "engine", "reading", "curves", "stream", "latency")
 ON_A_BROKER = {"stream", "latency", "instances"}
 
 

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     limits,
     page,
     processes,
+    reading,
     serving,
 )
 from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most
@@ -41,6 +42,7 @@ PARTS = [
     pytest.param(serving.measure, id="http"),
     pytest.param(inference.measure, id="inference"),
     pytest.param(engine.measure, id="engine"),
+    pytest.param(reading.measure, id="reading"),
     pytest.param(curves.measure, id="curves"),
     pytest.param(latency.in_process, id="latency"),
     pytest.param(processes.measure, id="processes"),

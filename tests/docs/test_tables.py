@@ -18,6 +18,7 @@ from volsvc.domain.records import ALIASES
 from volsvc.monitoring.rules import rules
 from volsvc.monitoring.spec import read_spec
 from volsvc.simulator.script import FaultKind
+from volsvc.sources.recordings.tables.bar_columns import BAR_ALIASES, PRICES
 from volsvc.web.openapi.routes import ROUTES
 
 DOCS = ROOT / "docs"
@@ -74,11 +75,20 @@ def test_short_names_are_documented() -> None:
 
 
 def test_every_name_of_a_field_is_in_the_inputs_page() -> None:
-    """The table of docs/inputs.md has the accepted names, in their order."""
-    rows = (DOCS / "inputs.md").read_text().partition("## Names of fields")[2].splitlines()
-    cells = [row.split("|")[1:3] for row in rows if "`" in row and row.startswith("|")]
-    named = {field.strip(): tuple(re.findall("`(.*?)`", names)) for field, names in cells}
-    assert named == ALIASES
+    """The tables of docs/inputs.md have the accepted names, in their order."""
+    _, ticks, bars = re.split("## Names of fields.*", (DOCS / "inputs.md").read_text())
+    assert names_in(ticks) == ALIASES
+    first = BAR_ALIASES["time"].index(ALIASES["time"][0])
+    of_bars = {"time": BAR_ALIASES["time"][:first]}
+    of_bars |= {field: BAR_ALIASES[field] for field in (*PRICES, "volume")}
+    assert names_in(bars) == of_bars
+
+
+def names_in(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of each field in a table."""
+    rows = [row for row in text.splitlines() if "`" in row and row.startswith("|")]
+    cells = [row.split("|")[1:3] for row in rows]
+    return {field.strip(): tuple(re.findall("`(.*?)`", names)) for field, names in cells}
 
 
 def test_every_route_is_in_the_api_page() -> None:
