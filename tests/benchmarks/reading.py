@@ -64,7 +64,7 @@ def _ticks(path: Path) -> int:
 
 
 def _of_fields(rows: Iterable[Mapping[str, Any]], source: str) -> int:
-    return sum(1 for row in rows if tick_from_fields(row, None, source))
+    return sum(tick_from_fields(row, None, source).price > 0 for row in rows)
 
 
 def _csv_by_row(path: Path) -> int:
@@ -79,4 +79,4 @@ def _parquet_by_row(path: Path) -> int:
 
 def _lines_by_row(path: Path) -> int:
     with path.open() as file:
-        return sum(1 for line in file if tick_from_record(json.loads(line)))
+        return sum(tick_from_record(json.loads(line)).price > 0 for line in file)
