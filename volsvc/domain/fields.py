@@ -136,5 +136,6 @@ def trade_id_of(value: object) -> tuple[int | None, int | None]:
     number = whole_of(value)
     if number is not None or not isinstance(value, str | int):
         return number or None, None
-    digest = hashlib.blake2b(plain_text(value, 128).encode(), digest_size=8).digest()
+    text = plain_text(value.strip() if isinstance(value, str) else value, 128)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return None, int.from_bytes(digest) >> 1

@@ -144,6 +144,11 @@ def tick_from_record(
     return tick_from_fields(fields, default_symbol, origin, time)
 
 
+def has_field(record: Mapping[str, Any], field: str) -> bool:
+    """Return whether a record has a name of a field, with a value or without one."""
+    return field in _keys(record)
+
+
 def field_of(record: Mapping[str, Any], field: str) -> object:
     """Return what a record of any supported feed holds for a field; None if it has none."""
     return next((record[name] for name in _keys(record).get(field, ())), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyarrow import parquet
 
 from tests.reading import parsed
 from volsvc.domain import Tick
+from volsvc.sources.recordings import recording
 from volsvc.sources.recordings.tables import blocks
 
 NS = 1_767_571_200 * 10**9
@@ -167,3 +169,55 @@ def test_parquet_of_texts(tmp_path: Path, found: list[list[str]]) -> None:
     _, careful = by_arrow_and_by_hand(tmp_path / "a.csv")
     table = said(parsed(tmp_path / "a.parquet", symbol="X-USD"))
     assert [text.replace("parquet", "csv") for text in table] == careful
+
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "time": TIMES | st.floats(1e9, 2e18) | st.integers(-5, 2**65) | st.booleans(),
+    "symbol": SYMBOLS | st.none() | st.just(7),
+    "price": NUMBERS | st.floats() | st.integers(-5, 2**65) | st.booleans() | st.just([1]),
+    "bid": NUMBERS | st.none() | st.floats(),
+    "ask": NUMBERS | st.none() | st.integers(0, 9),
+    "size": NUMBERS | st.none() | st.floats(),
+    "side": SIDES | st.none() | st.just(1),
+    "id": IDS | st.none() | st.integers(-5, 2**70) | st.floats(0, 9),
+    "sequence": IDS | st.none() | st.integers(-5, 2**64),
+    "source": st.sampled_from(["coinbase", "", None, "x" * 70, 5]),
+}
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return objects with the same names, most of whose values are plain."""
+    plain = draw(st.sampled_from([dict(zip(VALUES, PLAIN, strict=True)), PLAIN_OBJECT]))
+    names = draw(st.lists(st.sampled_from(list(VALUES)), unique=True, min_size=3))
+    found = []
+    for _ in range(draw(st.integers(1, 8))):
+        odd = {name: draw(VALUES[name]) for name in names if draw(st.integers(0, 5)) == 0}
+        found.append({name: plain[name] for name in names} | odd)
+    return found
+
+
+PLAIN_OBJECT = {
+    "time": 1767571200.25,
+    "symbol": "BTC-USD",
+    "price": 1.5,
+    "bid": 1,
+    "ask": 2.0,
+    "size": 0.5,
+    "side": "buy",
+    "id": 7,
+    "sequence": 8,
+    "source": "kraken",
+}
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(objects(), st.sampled_from([None, "X-USD"]))
+def test_objects(tmp_path: Path, found: list[dict[str, Any]], symbol: str | None) -> None:
+    """Lines of equal names are read as columns, and give what each gives by itself."""
+    path = tmp_path / "a.ndjson"
+    path.write_text("\n".join(map(json.dumps, found)))
+    at_once = said(parsed(path, symbol=symbol))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "columns_of_ticks", lambda records: None)
+        assert at_once == said(parsed(path, symbol=symbol))

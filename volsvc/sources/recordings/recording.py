@@ -23,7 +23,7 @@ from volsvc.domain import (
     tick_from_record,
 )
 from volsvc.domain.fields import time_of
-from volsvc.domain.records import field_of
+from volsvc.domain.records import field_of, has_field
 from volsvc.domain.texts import plain_text
 from volsvc.sources.recordings.file_names import symbol_of_name, warn_of_name
 from volsvc.sources.recordings.joining import Parsed, TickRows, joined
@@ -34,7 +34,7 @@ from volsvc.sources.recordings.tables.json_lines import Records
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.recordings.tables.pipes import is_pipe
 from volsvc.sources.recordings.tables.table import Table
-from volsvc.sources.recordings.ticks import TickReader
+from volsvc.sources.recordings.ticks import TickReader, columns_of_ticks
 from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -65,12 +65,16 @@ class TickFile:
                 continue
             if self.table.kind == "bars":
                 raise SourceError(f"{self.table.label}: holds bars, not ticks; forecast reads them")
-            if isinstance(block, Records):
-                yield self._of_records(block, exchanges)
-                continue
             if reader is None:
                 style = self.table.format.style if self.table.format else ""
+                style = "ndjson" if style == "array" else style
                 reader = TickReader(self.table.options, exchanges, style)
+            if isinstance(block, Records):
+                columns = columns_of_ticks(block)
+                if columns is None:
+                    yield self._of_records(block, exchanges)
+                    continue
+                block = columns
             yield TickRows(self.table.label, block.lines, reader.read(block))
 
     def _of_records(self, records: Records, exchanges: Exchanges) -> TickRows:
@@ -101,7 +105,10 @@ class TickFile:
         messages = ticks_of_message(record)
         if messages is not None:
             return messages
-        symbol = self.table.options.symbol
+        options = self.table.options
+        # A record with an empty symbol is not one of the file's name.
+        named = options.is_named and has_field(record, "symbol")
+        symbol = None if named else options.symbol
         try:
             tick = tick_from_record(record, default_symbol=symbol, source="ndjson", time=parse_time)
         except (InvalidTickError, NotATickError) as error:

@@ -15,7 +15,8 @@ from volsvc.domain.fields import (
     trade_id_of,
     whole_of,
 )
-from volsvc.domain.records import columns_of
+from volsvc.domain.records import MAX_SOURCE, columns_of
+from volsvc.domain.texts import plain_text
 from volsvc.sources.recordings.row_fields import symbols_of, times_of
 from volsvc.sources.recordings.symbols import Exchanges
 from volsvc.sources.recordings.tables.blocks import Block
@@ -23,14 +24,23 @@ from volsvc.sources.recordings.tables.columns import (
     Column,
     Faults,
     Numbers,
+    arrow_of,
     mapped_once,
     numbers,
     optional,
     values_of,
     whole_column,
 )
+from volsvc.sources.recordings.tables.json_lines import Records
 from volsvc.sources.recordings.tables.options import RowOptions
 
+# Names of records that are messages of venues, or hold one: those are read one by one.
+_PECULIAR: Final = frozenset(
+    {
+        *("type", "channel", "events", "method", "success", "e", "s"),
+        *("payload", "raw", "raw_message", "message", "msg", "data"),
+    }
+)
 _OF_QUOTES: Final = ("best_bid", "best_ask")
 
 
@@ -51,6 +61,9 @@ class TickReader:
         self._names: Sequence[str] = ()
         self._fields: Mapping[str, str] = {}
 
+    def _origin(self, value: object) -> str:
+        return plain_text(value or self._source, MAX_SOURCE)
+
     def read(self, block: Block) -> list[Tick | InvalidTickError]:
         """Return the tick or the error of each row."""
         if block.names != self._names:
@@ -65,6 +78,10 @@ class TickReader:
         ids = _ids(column, rows)
         size = numbers(column.get("size"), rows)
         size[size < 0] = np.nan
+        sources = [self._source] * rows
+        # That of a record of JSON names its origin; in other tables it may be anything.
+        if self._source == "ndjson" and "source" in block.columns:
+            sources = mapped_once(block.columns["source"], self._origin, {}, "")
         sides: list[str | None] = [None] * rows
         if "side" in column:
             sides = mapped_once(column["side"], side_of, {}, None)
@@ -80,12 +97,36 @@ class TickReader:
                 sides,
                 ids.trade_ids,
                 ids.sequences,
-                [self._source] * rows,
+                sources,
             )
         )
         for row, error in faults.items():
             found[row] = error
         return found
+
+
+def columns_of_ticks(records: Records) -> Block | None:
+    """Return records of ticks as columns; None if they are not all of one plain form.
+
+    One by one they take several times as long.
+    """
+    first = records.found[0]
+    if not isinstance(first, dict):
+        return None
+    names = tuple(first)
+    if not _PECULIAR.isdisjoint(names) or len(columns_of(names)) < len(_held_by(names)):
+        return None
+    keys = first.keys()
+    if any(not isinstance(one, dict) or one.keys() != keys for one in records.found):
+        return None
+    used = {*columns_of(names).values(), *(("source",) if "source" in first else ())}
+    columns = {name: arrow_of([one[name] for one in records.found]) for name in used}  # type: ignore[index]
+    return Block(records.lines, names, columns)
+
+
+def _held_by(names: Sequence[str]) -> Sequence[str]:
+    """Return the names that hold a field, of which several may hold the same one."""
+    return [name for name in names if columns_of([name])]
 
 
 def _quotes(column: Column | None, rows: int) -> Numbers:

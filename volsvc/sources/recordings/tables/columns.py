@@ -70,6 +70,19 @@ def plain(column: Any) -> Column:
     return column
 
 
+def arrow_of(values: list[Any]) -> Column:
+    """Return values of JSON as an Arrow array if they are of one plain type; else as they are."""
+    try:
+        import pyarrow as pa
+
+        # Arrow would make one type of several; that of nothing alone has no values.
+        kinds = set(map(type, values)) - {type(None)}
+        return pa.array(values) if kinds in ({str}, {int}, {float}) else values
+    # Too large a number, or half of a surrogate pair.
+    except (ImportError, ValueError, OverflowError):
+        return values
+
+
 def mapped(column: Column, parse: Callable[[Any], T], faults: Faults, nothing: T) -> list[T]:
     """Return each value parsed, or `nothing` with the error in `faults`, by row."""
     found = []
