@@ -188,7 +188,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def objects(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Return objects with the same names, most of whose values are plain."""
-    plain = draw(st.sampled_from([dict(zip(VALUES, PLAIN, strict=True)), PLAIN_OBJECT]))
+    plain: dict[str, Any] = draw(
+        st.sampled_from([dict(zip(VALUES, PLAIN, strict=True)), PLAIN_OBJECT])
+    )
     names = draw(st.lists(st.sampled_from(list(VALUES)), unique=True, min_size=3))
     found = []
     for _ in range(draw(st.integers(1, 8))):
