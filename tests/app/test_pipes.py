@@ -87,7 +87,7 @@ async def test_ticks_are_served_as_they_are_written(tmp_path: Path) -> None:
         with (tmp_path / "ticks").open("w", buffering=1) as pipe:
             pipe.write("time,symbol,price\n")
             for count in range(1, 4):
-                pipe.write(ROW.format(count, 100 + count))
+                pipe.write(ROW.format(count, 100 + count / 10))
 
                 async def processed(count: int = count) -> bool:
                     return await daemon.metric("volsvc_ticks_total") == count
@@ -99,7 +99,7 @@ async def test_ticks_are_served_as_they_are_written(tmp_path: Path) -> None:
             return "source_ended" in daemon.log
 
         await eventually(ended, 10, "the end of the source")
-        assert (await daemon.get("/latest/BTC-USD"))["price"] == 103
+        assert (await daemon.get("/latest/BTC-USD"))["price"] == 100.3
         assert await daemon.stop() == 0
 
 

@@ -230,7 +230,7 @@ async def test_unusable_recordings(name: str, tmp_path: Path) -> None:
 async def test_bad_rows_are_skipped_and_named(tmp_path: Path) -> None:
     """Bad rows are counted and logged with file, line and field; the good ones are served."""
     rows = ["timestamp,price"]
-    rows += [f"2026-01-01T00:00:{second:02d}Z,{100 + second}" for second in range(20)]
+    rows += [f"2026-01-01T00:00:{second:02d}Z,{100 + second / 10}" for second in range(20)]
     rows[5] = "2026-01-01T00:00:04Z,abc"
     rows[6] = "2026-01-01T00:00:05Z,-1"
     rows[7] = "yesterday,100"

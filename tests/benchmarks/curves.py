@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+from tests.applied import apply
 from tests.benchmarks.engine import PER_S, SYMBOLS, WINDOW, through
 from tests.benchmarks.figures import Curve, Figure, Results, Row, at_most
 from tests.benchmarks.market import tick_records, ticks, warm_table
@@ -65,7 +66,7 @@ def updated(table: SymbolTable, batch: Sequence[Tick]) -> float:
         started = time.perf_counter()
         for tick in batch:
             state = table.state_for(tick.symbol, tick.time_ns)
-            state.update(tick)
+            apply(state, tick)
             state.minutes.take_ended()
         return time.perf_counter() - started
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from tests.applied import apply
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
 from volsvc.features import SymbolTable
@@ -71,6 +72,6 @@ def warm_table(
 def absorb(table: SymbolTable, tick: Tick) -> None:
     """Apply a tick to its state, and do nothing else."""
     state = table.state_for(tick.symbol, tick.time_ns)
-    state.update(tick)
+    apply(state, tick)
     state.minutes.take_ended()
     state.take_due()

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 from prometheus_client import generate_latest
 
+from tests.applied import rows_after
 from tests.daemon import eventually, metric_sum
 from volsvc.config.settings import FeatureSettings, SourceSettings
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.domain import NS, FeatureRow, SourceRow, Tick
-from volsvc.features import SymbolTable, TickStatus
+from volsvc.features import SymbolTable
 from volsvc.simulator import Fault, Script, Simulator, Steps
 from volsvc.sources.live.coinbase import Coinbase
 from volsvc.sources.live.source import LiveSource
@@ -79,8 +80,7 @@ class Feed:
                 self.rows += batch
                 for row in batch:
                     state = self.table.state_for(row.tick.symbol, row.tick.time_ns)
-                    if state.update(row.tick) is TickStatus.NEW and state.row is not None:
-                        self.features.append(state.row)
+                    self.features += rows_after(state, row.tick)
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
+from tests.applied import rows_after
 from tests.daemon import RunningDaemon, eventually, metric_sum, running
 from tests.live.feed import START_NS, Feed, exchange, listening, settings
 from tests.reading import ticks_in
@@ -22,7 +23,7 @@ from tests.recordings import TEN_MINUTES
 from volsvc.config.settings import FeatureSettings, ReplaySettings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.domain import FeatureRow, InvalidTickError, SourceRow, Tick
-from volsvc.features import SymbolTable, TickStatus
+from volsvc.features import SymbolTable
 from volsvc.simulator import Fault
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recorder import Recorder, RotationLimits
@@ -55,8 +56,7 @@ def replayed(ticks: Sequence[Tick]) -> tuple[list[FeatureRow], SymbolTable]:
     table, rows = SymbolTable(FeatureSettings()), []
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
-        if state.update(tick) is TickStatus.NEW and state.row is not None:
-            rows.append(state.row)
+        rows += rows_after(state, tick)
     return rows, table
 
 

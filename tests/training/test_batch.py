@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.applied import apply
 from tests.daemon import command
 from tests.reading import bars_in, ticks_in
 from tests.simulated import START, garch, write_bars
@@ -108,7 +109,7 @@ async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path:
         table = SymbolTable(settings.features)
         for tick in ticks:
             if tick.symbol == row["symbol"] and tick.time_ns < time_ns:
-                table.state_for(tick.symbol, tick.time_ns).update(tick)
+                apply(table.state_for(tick.symbol, tick.time_ns), tick)
         state = table.get(row["symbol"])
         points: list[Point] = [*minute_closes(state), forecast_point(state)]
         live = SymbolForecasts(model, points, HORIZONS_S)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.applied import apply
 from tests.daemon import eventually
 from volsvc.commands.files import generate_file
 from volsvc.config.settings import Settings, load_settings
@@ -78,7 +79,7 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
     panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
     table = SymbolTable(settings.features)
     for tick in ticks_of([recording]):
-        table.state_for(tick.symbol, tick.time_ns).update(tick)
+        apply(table.state_for(tick.symbol, tick.time_ns), tick)
 
     daemon = await run_daemon(settings, {s.symbol: s.row for s in table if s.row is not None})
     for symbol in SYMBOLS:

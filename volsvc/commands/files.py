@@ -16,7 +16,7 @@ from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import NS, InvalidTickError, format_time
-from volsvc.features import SymbolState, SymbolTable, TickStatus
+from volsvc.features import SymbolState, SymbolTable
 from volsvc.models import Model, packaged, read_artefact
 from volsvc.pipeline.producer import Producer
 from volsvc.serving.factory import registered_model
@@ -116,7 +116,7 @@ def apply_ticks(
     advance: Callable[[int], None],
     statuses: Counter[str],
 ) -> Iterator[SymbolState]:
-    """Apply a recording to the table, and yield the symbol's state after each accepted tick.
+    """Apply a recording to the table, and yield the symbol's state after each applied tick.
 
     `statuses` counts the ticks by what became of them.
     """
@@ -128,9 +128,8 @@ def apply_ticks(
             # Beyond `features.symbols` or the limit of symbols: the daemon dead-letters these.
             statuses[error.reason] += 1
             continue
-        status = state.update(tick)
-        statuses[status.value] += 1
-        if status is TickStatus.NEW:
+        statuses[state.add(tick).value] += 1
+        while state.advance() is not None:
             yield state
 
 

@@ -145,6 +145,7 @@ class FeatureSettings(Section):
     symbol_ttl_s: PositiveFloat = 7 * 86_400.0
     late_tolerance_s: Annotated[float, Field(ge=0)] = 0.0
     future_tolerance_s: PositiveFloat = 60.0
+    bad_print_sigmas: Annotated[float, Field(ge=0)] = 15.0
     symbols: Texts = ()
     publish_every_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
 

@@ -61,8 +61,8 @@ class FeatureRow(NamedTuple):
 class Quality:
     """Quality of the feed behind a forecast, as counts since the symbol's first tick.
 
-    `ticks` counts the accepted ticks; `future` counts those that were dead-lettered because their
-    time was far ahead.
+    `ticks` counts the ticks behind the features; `future` counts those that were dead-lettered
+    because their time was far ahead, and `bad_prints` those left out for their price.
     """
 
     gaps: int
@@ -73,6 +73,7 @@ class Quality:
     calibration: CalibrationSource = "pooled"
     future: int = 0
     ticks: int = 0
+    bad_prints: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ SILENCE_P = 1e-3
 MIN_SILENCE, MAX_SILENCE = 3.0, 60.0
 
 _LEVEL = INDEX["variance", WEEK]
+_NEWEST_VARIANCE = INDEX["variance", 4]
 _HALF_HOUR_VARIANCE = INDEX["variance", 30]
 _DAY_ACTIVE = INDEX["active", DAY]
 _RAW = INDEX["raw", DAY]
@@ -103,6 +104,13 @@ class MultiScale:
             return 0.0
         now, level = self._mean(_HALF_HOUR_VARIANCE), self._mean(_LEVEL)
         return math.log(max(now, TINY) / max(level, FLOOR_PER_MINUTE))
+
+    def recent_variance(self) -> float:
+        """Return the variance of a minute: the mean of the day or of the last minutes, if more."""
+        if self._minute is None:
+            return 0.0
+        newest = self._mean(_NEWEST_VARIANCE) * self.diurnal.factor(self._minute)
+        return max(newest, self._mean(_RAW), FLOOR_PER_MINUTE)
 
     def _mean(self, index: int) -> float:
         # One element of the means of `multiscale_row`, without the array operations.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from volsvc.config.settings import FeatureSettings
@@ -18,6 +20,7 @@ from volsvc.features.forecast_history import ForecastHistory
 from volsvc.features.history import History
 from volsvc.features.minute_state import MinuteState
 from volsvc.features.minutes import MinuteBuilder
+from volsvc.features.print_filter import PRIOR_MINUTES, PRIOR_VARIANCE, PrintFilter
 from volsvc.features.tick_check import TickStatus, TickValidator
 from volsvc.scoring.scores import WINDOW_DAYS, SymbolScores
 
@@ -35,6 +38,7 @@ class SymbolState:
         "_builder",
         "_step",
         "_step_ns",
+        "_waiting",
         "_window",
         "calibrations",
         "digest",
@@ -43,6 +47,7 @@ class SymbolState:
         "minutes",
         "offset",
         "partition",
+        "prints",
         "row",
         "scores",
         "symbol",
@@ -67,25 +72,69 @@ class SymbolState:
         self.offset = -1
         self._window = FeatureWindow(settings.window_size)
         self._builder = MinuteBuilder()
+        # Ticks that were added and are not yet applied, in the order of their turn.
+        self._waiting: deque[Tick] = deque()
+        self.prints = PrintFilter(settings.bad_print_sigmas)
         self._step = -1
         self._step_ns = round(settings.publish_every_s * NS)
 
-    def update(self, tick: Tick, published_ns: int = 0) -> TickStatus:
-        """Add a tick and return its status; if it is new, `row` holds the features after it.
+    def add(self, tick: Tick, published_ns: int = 0) -> TickStatus:
+        """Take a tick and return its status; `advance` applies it, if it is new.
 
         `published_ns` is the time of its publication, 0 if that is not known.
         """
         status = self.validator.check(tick, published_ns)
         if status is TickStatus.NEW:
-            price = tick.feature_price
-            self._window.push(tick.time_ns, price)
-            ended = self._builder.push(tick.time_ns, price, tick.size or 0.0)
-            if ended is not None:
-                bar, observed = ended
-                self.minutes.close(bar, bar.variance, observed)
-            self.row = self._window.row(self.symbol, tick.time_ns, price)
-            self.history.append(self.row)
+            self._waiting.append(tick)
         return status
+
+    def advance(self) -> Tick | None:
+        """Apply the next tick whose turn has come and return it, or None if there is none.
+
+        `row` then holds the features after it. A tick that was added may give none, itself, or
+        several, so call this until it returns None. A dump taken between two calls is the state
+        after the first, from which the rest follows.
+        """
+        waiting, prints = self._waiting, self.prints
+        while waiting:
+            tick, last = waiting[0], self.row
+            price = tick.feature_price
+            if prints.held is not None and last is not None:
+                if prints.confirms(price, last):
+                    # The tick that confirms it has its turn afterwards, and is judged by itself.
+                    held, prints.held = prints.held, None
+                    self._apply(held, held.feature_price)
+                    return held
+                prints.drop()
+            waiting.popleft()
+            if (
+                last is not None
+                and abs(price - last.price) > prints.gate * last.price
+                and prints.is_far(price, tick.time_ns, last, self._recent_variance(last))
+            ):
+                prints.held = tick
+                continue
+            self._apply(tick, price)
+            return tick
+        return None
+
+    def _apply(self, tick: Tick, price: float) -> None:
+        self._window.push(tick.time_ns, price)
+        ended = self._builder.push(tick.time_ns, price, tick.size or 0.0)
+        if ended is not None:
+            bar, observed = ended
+            self.minutes.close(bar, bar.variance, observed)
+        self.row = self._window.row(self.symbol, tick.time_ns, price)
+        self.history.append(self.row)
+
+    def _recent_variance(self, last: FeatureRow) -> float:
+        """Return the variance of a minute that the ticks so far make plausible."""
+        multiscale = self.minutes.multiscale
+        pending = self._builder.pending(last.time_ns)
+        # The current minute counts as if it were over: a part of it is no reason to expect more.
+        current = 0.0 if pending is None else pending[0].variance
+        prior = PRIOR_VARIANCE if multiscale.elapsed < PRIOR_MINUTES else 0.0
+        return max(current, multiscale.recent_variance(), prior)
 
     def scales(self) -> NDArray[np.float64]:
         """Return the multi-scale features at the newest tick, of shape (len(SCALE_NAMES),).
@@ -107,7 +156,8 @@ class SymbolState:
 
     def quality(self) -> Quality:
         """Return the counts of this symbol's feed and the verdict on its forecasts."""
-        fill, counts = self._window.fill_ratio, self.validator
+        fill, counts, prints = self._window.fill_ratio, self.validator, self.prints
+        unapplied = len(self._waiting) + (prints.held is not None) + prints.dropped
         verdict: Verdict = "ok" if fill == 1 and self.minutes.warm else "warming"
         return Quality(
             counts.gaps,
@@ -116,7 +166,8 @@ class SymbolState:
             fill,
             verdict,
             future=counts.future,
-            ticks=counts.accepted,
+            ticks=counts.accepted - unapplied,
+            bad_prints=prints.dropped,
         )
 
     def dump(self) -> Mapping[str, Any]:
@@ -135,6 +186,8 @@ class SymbolState:
             "minutes": self._builder.dump(),
             **self.minutes.dump(),
             "order": self.validator.dump(),
+            **self.prints.dump(),
+            **({"waiting": [astuple(tick) for tick in self._waiting]} if self._waiting else {}),
         }
 
     def dump_learnt(self) -> Mapping[str, Any]:
@@ -169,5 +222,7 @@ class SymbolState:
         if "digest" in state:
             self.digest.restore(state["digest"])
         self.validator.restore(state["order"])
+        self.prints.restore(state)
+        self._waiting.extend(Tick(*fields) for fields in state.get("waiting", ()))
         if times:
             self.row = self._window.row(self.symbol, times[-1], prices[-1])

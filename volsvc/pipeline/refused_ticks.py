@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from volsvc.pipeline.tick_applier import TickSlice
+from volsvc.pipeline.tick_applier import BAD_PRINT, TickSlice
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger
@@ -12,6 +12,7 @@ from volsvc.telemetry.logs import get_logger
 # Ticks, and seconds, without one that is taken: less is an accident between two good ticks.
 LEAST_TICKS, LEAST_S = 3, 5.0
 LATE = "older than the newest tick of their symbol by more than features.late_tolerance_s"
+FAR = "each price is far from the one before it; see features.bad_print_sigmas"
 # Reasons that are no fault of the stream once another tick of it has been taken.
 SELECTED = frozenset({"max_symbols", "not_a_tick", "unknown_symbol"})
 
@@ -58,7 +59,7 @@ class RefusedTicks:
             self._since_s = now_s
         self._refused += sum(counts.values())
         reason = next(reversed(counts))
-        self._reason = tick_slice.faults.get(reason, LATE)
+        self._reason = tick_slice.faults.get(reason, FAR if reason == BAD_PRINT else LATE)
         if self._refused >= LEAST_TICKS and now_s - self._since_s >= LEAST_S:
             self._report()
 

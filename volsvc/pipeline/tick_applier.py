@@ -21,6 +21,8 @@ from volsvc.transport.codec import dead_letter, decode_tick
 SLICE_POINTS = 8
 SLICE_SYMBOLS = 40
 SLICE_RECORDS = 128
+# The reason of a tick that was taken, held for its price, and then left out.
+BAD_PRINT = "bad_print"
 
 log = get_logger(__name__)
 
@@ -73,11 +75,19 @@ class TickApplier:
         tick_slice = TickSlice()
         for record in records:
             tick_slice.records += 1
+            state = None
             try:
-                self._apply(record, tick_slice)
+                state = self._add(record, tick_slice)
             except (InvalidTickError, NotATickError) as error:
                 self._dead_letter(record, error, tick_slice)
             tick_slice.next_offsets[record.partition] = record.offset + 1
+            # One record may apply many ticks. Between two of them the state holds the rest, so
+            # that a slice may end there.
+            while state is not None and self._advance(state, tick_slice):
+                if tick_slice.full:
+                    self._count(tick_slice)
+                    yield tick_slice
+                    tick_slice = TickSlice()
             if tick_slice.full:
                 self._count(tick_slice)
                 yield tick_slice
@@ -85,14 +95,16 @@ class TickApplier:
         self._count(tick_slice)
         yield tick_slice
 
-    def _apply(self, record: Record, tick_slice: TickSlice) -> None:
+    def _add(self, record: Record, tick_slice: TickSlice) -> SymbolState:
+        """Add the tick of a record to the state of its symbol, and return that."""
         tick = decode_tick(record)
         state = self._table.state_for(tick.symbol, tick.time_ns)
         if record.offset <= state.offset and record.partition == state.partition:
-            # Redelivered after a restart or a rebalance: the restored state holds it already.
-            return
+            # Redelivered after a restart or a rebalance: the restored state holds it already,
+            # though perhaps not yet applied.
+            return state
         gaps = state.validator.gaps
-        status = state.update(tick, record.timestamp_ms * 1_000_000)
+        status = state.add(tick, record.timestamp_ms * 1_000_000)
         state.partition, state.offset = record.partition, record.offset
         self._dirty[state.symbol] = state
         if state.validator.gaps > gaps:
@@ -101,7 +113,19 @@ class TickApplier:
             self._latest_store.notify("gap", tick.symbol, {**news, "gaps": state.validator.gaps})
         if status is not TickStatus.NEW:
             self._reject(status, tick, tick_slice)
-            return
+        return state
+
+    def _advance(self, state: SymbolState, tick_slice: TickSlice) -> bool:
+        """Apply the next tick of a symbol, and return False if none has its turn."""
+        dropped = state.prints.dropped
+        tick = state.advance()
+        if state.prints.dropped > dropped:
+            more = state.prints.dropped - dropped
+            self._metrics.bad_prints.labels(state.symbol).inc(more)
+            tick_slice.rejected[BAD_PRINT] += more
+        if tick is None:
+            return False
+        self._dirty[state.symbol] = state
         tick_slice.updated[state.symbol] = state
         tick_slice.accepted[tick.source] += 1
         tick_slice.due += [DuePoint(point, None) for point in minute_closes(state)]
@@ -109,6 +133,7 @@ class TickApplier:
             # Dumped now, because the state belongs to this tick and later ones of the slice move
             # it on before the forecast is made.
             tick_slice.due.append(DuePoint(forecast_point(state), state.dump(), on_grid=True))
+        return True
 
     def _reject(self, status: TickStatus, tick: Tick, tick_slice: TickSlice) -> None:
         """Count a tick that changes no feature; raises InvalidTickError for one of the future."""

@@ -20,7 +20,7 @@ DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 # Other producers may write any name of a source to the topic; `other` bounds the label.
 SOURCES: Final = (*sorted(LIVE_KINDS), "csv", "generator", "ndjson", "parquet", "other")
 # Ticks that change no feature and are no fault of their record.
-SKIPPED: Final = ("duplicate", "late")
+SKIPPED: Final = ("bad_print", "duplicate", "late")
 # Faults of a record; each but `row`, which only files have, is also a reason of dead letters.
 FAULTS: Final = (
     *("future", "id", "json", "key", "max_symbols", "not_a_tick", "null", "price", "quote"),
@@ -68,6 +68,9 @@ class TickMetrics:
         self.future = counter(
             "volsvc_feed_future", "Ticks of a symbol from a clock far ahead", ("symbol",)
         )
+        self.bad_prints = counter(
+            "volsvc_feed_bad_prints", "Ticks of a symbol left out for their price", ("symbol",)
+        )
         self.last_event = gauge(
             "volsvc_feed_last_event_timestamp_seconds",
             "Event time of the newest tick of a symbol",
@@ -86,7 +89,8 @@ class TickMetrics:
     def forget(self, symbol: str) -> None:
         """Remove the series of a symbol that is no longer kept."""
         # Unlike `remove`, this does not raise for a symbol that has no series in a family.
-        for family in (self.gaps, self.duplicates, self.late, self.future, self.last_event):
+        counters = (self.gaps, self.duplicates, self.late, self.future, self.bad_prints)
+        for family in (*counters, self.last_event):
             family.remove_by_labels({"symbol": symbol})
 
 

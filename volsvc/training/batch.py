@@ -109,8 +109,9 @@ def tick_points(
             if time_ns > forecast_until.get(tick.symbol, 0):
                 forecast_until[tick.symbol] = time_ns
                 yield BatchPoint(forecast_point(state), time_ns, state.quality().verdict)
-        statuses[state.update(tick).value] += 1
-        yield from map(BatchPoint, minute_closes(state))
+        statuses[state.add(tick).value] += 1
+        while state.advance() is not None:
+            yield from map(BatchPoint, minute_closes(state))
 
 
 def _passed(state: SymbolState, until_ns: int, every_ns: int, fresh_ns: int) -> Sequence[int]:

@@ -126,11 +126,12 @@ def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
     unknown = np.full(len(SCALE_NAMES), np.nan)
     for tick in ticks:
         state = table.state_for(tick.symbol, tick.time_ns)
-        state.update(tick)
-        for end in state.minutes.take_ended():
-            bar = end.bar
-            span = parkinson(bar.high, bar.low)
-            yield tick.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
+        state.add(tick)
+        while state.advance() is not None:
+            for end in state.minutes.take_ended():
+                bar = end.bar
+                span = parkinson(bar.high, bar.low)
+                yield tick.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
 
 
 def load_panel(

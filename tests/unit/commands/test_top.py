@@ -48,7 +48,8 @@ def latest(symbol: str, price: float, score: float, **more: Any) -> dict[str, An
         {"horizon_s": 60.0, "sigma_annualised": 0.5, "score": score},
         {"horizon_s": 3600.0, "sigma_annualised": 0.75, "score": 0.01},
     ]
-    quality = {"gaps": 2, "duplicates": 0, "late": 0, "future": 0, "verdict": "warming"}
+    counts = {"gaps": 2, "duplicates": 0, "late": 0, "future": 0, "bad_prints": 0}
+    quality = {**counts, "verdict": "warming"}
     fields = {"symbol": symbol, "price": price, "score": score, "age_s": 0.4, "stale": False}
     return {**fields, "predictions": predictions, "quality": quality, **more}
 

@@ -12,7 +12,7 @@ from volsvc.features import DigestChain, MinuteBar
 
 BAR = MinuteBar(29_459_520, 100.0, 101.0, 99.0, 1e-6, 5e-7, 1.0, 12.0)
 # Counts of deliveries, which a disturbed run may repeat or miss although its results are the same.
-DELIVERY = {f"quality.{name}" for name in ("gaps", "duplicates", "late", "future")}
+DELIVERY = {f"quality.{name}" for name in ("gaps", "duplicates", "late", "future", "bad_prints")}
 # Numbers that follow from the ticks and minutes in the chain; each symbol has a chain of its own.
 IMPLIED = {
     "row.symbol",

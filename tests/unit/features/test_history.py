@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.applied import apply
 from tests.unit.features.ticks import tick
 from volsvc.config.settings import FeatureSettings
 from volsvc.features import History, SymbolState
@@ -20,7 +21,7 @@ def test_history_keeps_the_newest(capacity: int, count: int, limit: int) -> None
     state = SymbolState("BTC-USD", FeatureSettings(window_size=5, history=capacity))
     rows = []
     for index in range(count):
-        state.update(tick(index, 100.0 + index))
+        apply(state, tick(index, 100.0 + index / 100))
         rows.append(state.row)
     kept = list(state.history.newest(limit, "BTC-USD"))
     assert len(state.history) == min(count, capacity)

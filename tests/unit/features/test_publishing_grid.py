@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.applied import apply
 from tests.unit.features.ticks import START_NS
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
@@ -29,7 +30,7 @@ def test_the_first_tick_of_each_step_is_due(every_s: float, waits: list[int], re
     newest = -1
     for index, wait in enumerate(waits):
         now_ns += wait
-        state.update(Tick("BTC-USD", now_ns, 100.0, trade_id=index + 1))
+        apply(state, Tick("BTC-USD", now_ns, 100.0, trade_id=index + 1))
         step = now_ns // step_ns
         assert state.take_due() is (step > newest)
         assert not state.take_due()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.applied import apply
 from tests.unit.features.laws import normal_laws
 from tests.unit.features.test_forecast_history import outcome, snapshot
 from tests.unit.features.ticks import START_NS, tick
@@ -55,15 +56,15 @@ def test_a_restored_state_continues_exactly(
     ticks = ticks_of(steps)
     whole, first = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
     for item in ticks[:cut]:
-        whole.update(item)
-        first.update(item)
+        apply(whole, item)
+        apply(first, item)
         assert whole.take_due() == first.take_due()
     second = SymbolState("BTC-USD", SMALL)
     second.restore(json.loads(json.dumps(first.dump())))
     # NaN differs from itself, so rows are compared as they are written.
     assert repr(second.row) == repr(whole.row)
     for item in ticks[cut:]:
-        assert second.update(item) is whole.update(item)
+        assert apply(second, item) is apply(whole, item)
         assert second.take_due() == whole.take_due()
         assert repr(second.row) == repr(whole.row)
     assert second.quality() == whole.quality()
@@ -77,9 +78,9 @@ def test_repeated_and_late_ticks_change_nothing(
     """A stream with every tick delivered twice gives the rows of the original stream."""
     clean, doubled = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
     for item in ticks_of(steps):
-        status = clean.update(item)
-        assert doubled.update(item) is status
-        again = doubled.update(item)
+        status = apply(clean, item)
+        assert apply(doubled, item) is status
+        again = apply(doubled, item)
         # A late tick without an id is late again, since it was not remembered.
         assert again is (TickStatus.LATE if status is TickStatus.LATE else TickStatus.DUPLICATE)
         assert repr(doubled.row) == repr(clean.row)
@@ -88,7 +89,7 @@ def test_repeated_and_late_ticks_change_nothing(
 def test_a_state_that_does_not_fit_is_refused() -> None:
     """A state of another version or window size raises StateError."""
     state = SymbolState("BTC-USD", SMALL)
-    state.update(tick(0))
+    apply(state, tick(0))
     for change, detail in (
         ({"v": 99}, "version 99 is not 3"),
         ({"window_size": 6}, "window of 6 is not 5"),
@@ -100,26 +101,26 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 def test_later_ticks_do_not_change_a_dump() -> None:
     """A dump stays the state after its tick while the rest of the batch is added."""
     state = SymbolState("BTC-USD", FeatureSettings(window_size=5))
-    state.update(tick(0))
+    apply(state, tick(0))
     dumped = state.dump()
     before = json.dumps(dumped)
     for at in range(1, 200):
-        state.update(tick(at, 100.0 + at))
+        apply(state, tick(at, 100.0 + at))
     assert json.dumps(dumped) == before
 
 
 def test_ticks_far_ahead_of_their_publication_are_refused() -> None:
     """Such ticks are counted and change nothing; those of a fast replay are accepted."""
     state = SymbolState("BTC-USD", SMALL)
-    assert state.update(tick(0), START_NS) is TickStatus.NEW
+    assert apply(state, tick(0), START_NS) is TickStatus.NEW
     before = state.row
-    assert state.update(tick(61), START_NS) is TickStatus.FUTURE
-    assert state.update(tick(61), START_NS) is TickStatus.FUTURE
+    assert apply(state, tick(61), START_NS) is TickStatus.FUTURE
+    assert apply(state, tick(61), START_NS) is TickStatus.FUTURE
     assert state.row == before
     assert state.quality().future == 2
     # Ten times real time: each tick is near the one before it, and far ahead of its stamp.
     for at in range(1, 200):
-        assert state.update(tick(at), START_NS + at * NS // 10) is TickStatus.NEW
+        assert apply(state, tick(at), START_NS + at * NS // 10) is TickStatus.NEW
     assert state.quality().ticks == 200
 
 
@@ -164,7 +165,7 @@ def test_ended_minutes_and_scales_are_those_of_the_ticks() -> None:
     for count in range(60):
         at = 20.0 + 7.5 * count
         item = tick(at, 100.0 + count % 5, size=None if count % 3 else 2.0)
-        state.update(item)
+        apply(state, item)
         ended = builder.push(item.time_ns, item.price, item.size or 0.0)
         if ended is not None:
             minutes.close(ended[0], ended[0].variance, ended[1])
@@ -184,14 +185,14 @@ def test_quality_counts_the_feed() -> None:
     """Each count has its own field; the verdict is ok after a day with a full window."""
     state = SymbolState("BTC-USD", SMALL)
     for trade_id, at in ((1, 0), (2, 1), (2, 1), (9, 2), (15, 90), (15, 90), (16, 10), (2, 1)):
-        state.update(tick(at, trade_id=trade_id))
+        apply(state, tick(at, trade_id=trade_id))
     quality = state.quality()
     assert (quality.gaps, quality.duplicates, quality.late, quality.ticks) == (2, 3, 1, 4)
     assert (quality.fill_ratio, quality.verdict) == (0.75, "warming")
-    state.update(tick(91, trade_id=17))
+    apply(state, tick(91, trade_id=17))
     assert (state.quality().fill_ratio, state.quality().verdict) == (1.0, "warming")
     for minute in range(2, 1442):
-        state.update(tick(60.0 * minute, trade_id=16 + minute))
+        apply(state, tick(60.0 * minute, trade_id=16 + minute))
     assert state.quality().verdict == "ok"
     assert SymbolState("BTC-USD", SMALL).quality().verdict == "warming"
 
@@ -200,7 +201,7 @@ def test_a_long_history_in_a_short_window_is_still_warming() -> None:
     """After a day of ticks the verdict waits for the window to fill."""
     state = SymbolState("BTC-USD", FeatureSettings(window_size=5_000))
     for minute in range(1443):
-        state.update(tick(60.0 * minute))
+        apply(state, tick(60.0 * minute))
     assert state.minutes.warm
     assert state.quality().verdict == "warming"
 
@@ -208,7 +209,7 @@ def test_a_long_history_in_a_short_window_is_still_warming() -> None:
 def test_what_was_learnt_survives_a_restart() -> None:
     """Calibrations, scores and the digest are restored from JSON; nothing else is learnt."""
     state = SymbolState("BTC-USD", SMALL)
-    state.update(tick(0))
+    apply(state, tick(0))
     calibration = state.calibrations.get("ml", "a", normal_laws())
     for minute in range(100):
         calibration.add_realised(RealisedAtMinute(minute, (0.5,) * 4))
@@ -227,7 +228,7 @@ def test_what_was_learnt_survives_a_restart() -> None:
 def test_a_state_without_what_was_learnt_is_restored() -> None:
     """The part that changes with ticks is enough to go on from."""
     state, other = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
-    state.update(tick(0))
+    apply(state, tick(0))
     other.restore(state.dump())
     assert other.dump_learnt() == SymbolState("BTC-USD", SMALL).dump_learnt()
 

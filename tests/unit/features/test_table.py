@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.applied import apply
 from tests.unit.features.test_forecast_history import outcome
 from tests.unit.features.ticks import START_NS
 from volsvc.config.settings import FeatureSettings
@@ -20,7 +21,7 @@ def test_the_table_is_bounded() -> None:
     evicted: list[str] = []
     table = SymbolTable(SMALL, evicted.append)
     for symbol in ("A", "B"):
-        table.state_for(symbol, START_NS).update(Tick(symbol, START_NS, 1.0))
+        apply(table.state_for(symbol, START_NS), Tick(symbol, START_NS, 1.0))
     with pytest.raises(InvalidTickError, match="max_symbols = 2") as caught:
         table.state_for("C", START_NS + 60 * NS)
     assert (caught.value.field, caught.value.reason) == ("symbol", "max_symbols")
@@ -58,7 +59,7 @@ def test_counts_are_sorted_by_symbol() -> None:
     table = SymbolTable(SMALL)
     for symbol, seconds in (("B", (0, 0, 0, 61)), ("A", (5, 4, 3, 3, 200, 900))):
         for at in seconds:
-            table.state_for(symbol, START_NS).update(Tick(symbol, START_NS + at * NS, 1.0))
+            apply(table.state_for(symbol, START_NS), Tick(symbol, START_NS + at * NS, 1.0))
     assert table.qualities() == [
         {"symbol": "A", "gaps": 2, "duplicates": 0, "late": 3, "verdict": "warming"},
         {"symbol": "B", "gaps": 1, "duplicates": 2, "late": 0, "verdict": "warming"},
@@ -79,7 +80,7 @@ def test_scores_cover_the_days_of_the_table(days: int, left: float) -> None:
 def stored(symbol: str, offset: int, price: float = 1.0) -> dict[str, object]:
     """Return the JSON of a state with one tick."""
     state = SymbolState(symbol, SMALL)
-    state.update(Tick(symbol, START_NS, price))
+    apply(state, Tick(symbol, START_NS, price))
     state.offset = offset
     kept: dict[str, object] = json.loads(json.dumps(state.dump()))
     return kept

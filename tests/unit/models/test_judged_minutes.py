@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from tests.applied import apply
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Outcome, Tick, parse_time
 from volsvc.features import FLOOR_PER_MINUTE, MINUTE_NS, SymbolState
@@ -122,7 +123,7 @@ def run(market: Market, model: Foresight, seed: int) -> Run:
         size = rng.choice((1, 7, 60))
         batch, ticks = ticks[:size], ticks[size:]
         for tick in batch:
-            state.update(tick)
+            apply(state, tick)
         points = minute_closes(state)
         model.minutes = [point.ended.bar.minute for point in points]
         if points:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.applied import apply
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Outcome, Tick
 from volsvc.features import SymbolState
@@ -42,7 +43,7 @@ def process(
 ) -> list[tuple[str, Outcome]]:
     """Process a batch as the consumer does; return its outcomes."""
     for tick in chunk:
-        state.update(tick)
+        apply(state, tick)
     points: list[Point] = [*minute_closes(state), forecast_point(state)]
     scoring = MinuteScoring(SymbolForecasts(serving, points, HORIZONS_S), shadow, points)
     for index in range(len(points) - 1):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.applied import apply
 from tests.unit.models.fixed import FixedModel, scales_of
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import HORIZON_MINUTES, Prediction
@@ -49,7 +50,7 @@ def traded(count: int) -> SymbolState:
     found = state()
     generated = Generator(GeneratorSpec(("BTC-USD",), 7, START_NS)).ticks()
     for item in islice(generated, count):
-        found.update(item.tick)
+        apply(found, item.tick)
     return found
 
 

@@ -17,7 +17,7 @@ TOPIC: Final = "ticks.raw"
 
 def tick(seconds: float, symbol: str = "A", **fields: Any) -> Tick:
     """Return a tick so many seconds after the start."""
-    price = fields.pop("price", 100.0 + seconds % 7)
+    price = fields.pop("price", 100.0 + seconds % 7 / 50)
     return Tick(symbol, START_NS + round(seconds * NS), price, **fields)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,12 +37,14 @@ START_NS, FUTURE_NS = 1_767_571_200 * NS, 4_000_000_000 * NS
 # Some seven minutes: forecasts for one minute and for five mature.
 TICKS, TICKS_PER_S = 240, 0.2
 FUTURE_TICKS = 6
+# Often enough that some are the last of their symbol in a batch, and so held over a commit.
+BAD_PRINTS, BAD_EVERY = 20, 12
 COMMIT = "commit"
 
 
 @cache
 def tick_records() -> Sequence[OutRecord]:
-    """Return ticks, among them a repeated, a late and some future ones, and a broken record."""
+    """Return ticks, among them repeated, late, future and badly priced ones, and a broken one."""
     market = MarketSpec(100.0, ticks_per_s=TICKS_PER_S)
     spec = GeneratorSpec(SYMBOLS, seed=5, start_ns=START_NS)
     ticks = [each.tick for each in islice(Generator(spec, lambda _: market).ticks(), TICKS)]
@@ -50,6 +52,11 @@ def tick_records() -> Sequence[OutRecord]:
         msgspec.structs.replace(ticks[0], time_ns=time_ns, trade_id=trade_id)
         for time_ns, trade_id in ((START_NS, 1_000_001), (FUTURE_NS, 1_000_002))
     )
+    for place in range(TICKS, 0, -BAD_EVERY):
+        near = ticks[place - 1]
+        none: dict[str, Any] = dict.fromkeys(("best_bid", "best_ask", "trade_id", "sequence"))
+        bad = msgspec.structs.replace(near, price=near.price * 2, **none)
+        ticks.insert(place, bad)
     sent = [ticks[0], *ticks, late]
     for place in range(0, TICKS, TICKS // FUTURE_TICKS):
         sent.insert(place, future)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.crash import Crash, crash
 from tests.unit.pipeline.recorded import (
+    BAD_PRINTS,
     COMMIT,
     FUTURE_TICKS,
     SYMBOLS,
@@ -90,11 +91,17 @@ def test_each_step_comes_after_the_one_that_it_relies_on(undisturbed: Run) -> No
 
 
 def test_the_ticks_reach_every_rule(undisturbed: Run) -> None:
-    """The run has outcomes, dead letters and rejected ticks, and counts each tick once."""
+    """The run has outcomes, dead letters, bad prints and rejected ticks, each counted once."""
     _, left = undisturbed
     counts = [msgspec.json.decode(state)["order"]["counts"] for state in left.states.values()]
     duplicates, late, gaps, future, accepted = map(sum, zip(*counts, strict=True))
-    assert (duplicates, late, gaps, future, accepted) == (1, 1, 0, FUTURE_TICKS, TICKS)
+    assert (duplicates, late, gaps, future) == (1, 1, 0, FUTURE_TICKS)
+    assert accepted == TICKS + BAD_PRINTS
+    states = [msgspec.json.decode(state) for state in left.states.values()]
+    prints = [state.get("prints", (0, None)) for state in states]
+    # After the last bad print no tick comes that decides on it.
+    assert sum(dropped + (held is not None) for dropped, held in prints) == BAD_PRINTS
+    assert sum(held is not None for _, held in prints) == 1
     assert left.states.keys() == set(SYMBOLS)
     assert len(left.dead_letters) == FUTURE_TICKS + 1
     assert len(left.outcomes) > 30

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.applied import apply
 from tests.unit.pipeline.logged import tick
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Snapshot, parse_time
@@ -78,7 +79,7 @@ def symbol_state(seconds: int = 5, symbol: str = "A") -> SymbolState:
     """Return a state after a tick a second."""
     state = SymbolState(symbol, FeatureSettings())
     for second in range(seconds):
-        state.update(tick(second, symbol))
+        apply(state, tick(second, symbol))
     state.offset, state.partition = 41, 3
     return state
 
@@ -201,7 +202,7 @@ def run_minutes(forecasting: Forecasting) -> tuple[list[OutRecord], SymbolState]
     """Forecast at the closes of some minutes; return the outcomes to publish, and the state."""
     state, outputs = SymbolState("A", FeatureSettings()), Outputs()
     for second in range(0, 60 * MINUTES, 5):
-        state.update(tick(second))
+        apply(state, tick(second))
         closes = [DuePoint(point, None) for point in minute_closes(state)]
         forecasting.forecaster.forecast([*closes, on_grid(state)], outputs)
     return outputs.outcomes, state
@@ -231,7 +232,7 @@ def test_minutes_score_the_model_and_its_shadow(
     outcomes, state = run_minutes(forecasting)
     reference, matured = SymbolState("A", FeatureSettings()), list[OutRecord]()
     for second in range(0, 60 * MINUTES, 5):
-        reference.update(tick(second))
+        apply(reference, tick(second))
         for point in minute_closes(reference):
             forecasts = SymbolForecasts(serving, [point], HORIZONS_S)
             scoring = MinuteScoring(forecasts, shadow, [point])

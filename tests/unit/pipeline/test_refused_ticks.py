@@ -180,3 +180,14 @@ def test_the_log_says_when_it_begins_and_when_it_ends(monkeypatch: pytest.Monkey
         {**begin, "since": "00:00:14Z"},
         end,
     ]
+
+
+def test_prices_that_are_all_far_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of nothing but bad prints is a fault of its own."""
+    stream = Stream(monkeypatch)
+    stream.comes()
+    for number in range(6):
+        price = (number + 1) * 10.0 ** (4 if number % 2 else -4)
+        stream.comes(raw=b'{"price": %f, "symbol": "A", "time": %d}' % (price, START_NS + 10 * NS))
+    assert stream.check is not None
+    assert "features.bad_print_sigmas" in stream.check.detail

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.applied import apply
 from tests.unit.pipeline.logged import START_NS, tick
 from tests.unit.pipeline.recorded import TOPICS
 from tests.variations import SNAPSHOT
@@ -35,7 +36,7 @@ END = 1_000
 def dumped() -> Mapping[str, Any]:
     """Return the state of a symbol after one tick."""
     state = SymbolState("A", SETTINGS)
-    state.update(tick(0))
+    apply(state, tick(0))
     return {**state.dump(), **state.dump_learnt()}
 
 

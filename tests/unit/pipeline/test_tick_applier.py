@@ -282,3 +282,49 @@ def test_a_state_may_be_published_again() -> None:
     state = applied.table.get("A")
     applied.applier.mark_dirty(state)
     assert applied.applier.take_dirty() == {"A": state}
+
+
+def test_a_bad_print_is_held_and_then_counted() -> None:
+    """While it is held its state is to be published; once left out, it is a rejected tick."""
+    applied = Applied()
+    applied.one(records([tick(1)]))
+    applied.applier.take_dirty()
+    held = applied.one(records([tick(2, price=500.0, source="csv")], first=1))
+    assert (held.accepted, held.rejected, held.due) == ({}, {}, [])
+    (dirty,) = applied.applier.take_dirty().values()
+    assert (dirty.offset, dirty.quality().bad_prints) == (1, 0)
+    found = applied.one(records([tick(3)], first=2))
+    assert (found.accepted, found.rejected) == ({"": 1}, {"bad_print": 1})
+    assert applied.metric("feed_bad_prints_total", symbol="A") == 1
+    assert applied.metric("ticks_rejected_total", reason="bad_print") == 1
+    assert applied.table.get("A").quality().bad_prints == 1
+    applied.metrics.ticks.forget("A")
+    assert applied.metric("feed_bad_prints_total", symbol="A") is None
+
+
+def test_a_true_jump_gives_a_point_for_both_ticks() -> None:
+    """The tick that confirms it is the second of the record that brings it."""
+    applied = Applied()
+    first = applied.one(records([tick(1, source="csv"), tick(2, price=500.0, source="csv")]))
+    assert first.accepted == {"csv": 1}
+    found = applied.one(records([tick(3, price=501.0, source="mine")], first=2))
+    assert (found.accepted, found.rejected) == ({"csv": 1, "mine": 1}, {})
+    rows = [due.point.row for due in found.due if isinstance(due.point, ForecastPoint)]
+    assert [row.price for row in rows if row is not None] == [500.0, 501.0]
+    # The dump of the first has the second as a tick that is still to be applied.
+    states = [due.state for due in found.due if due.state is not None]
+    assert [len(dumped.get("waiting", ())) for dumped in states] == [1, 0]
+    assert [dumped["offset"] for dumped in states] == [2, 2]
+
+
+def test_what_a_restored_state_has_yet_to_apply_is_applied_at_the_next_delivery() -> None:
+    """A crash between two ticks of one record loses neither: its redelivery applies the rest."""
+    applied = Applied()
+    sent = records([tick(1), tick(2, price=500.0), tick(3, price=501.0)])
+    states = [due.state for due in applied.one(sent).due if due.state is not None]
+    again = Applied()
+    again.table.restore("A", states[1], START_NS)
+    found = again.one(sent)
+    assert found.accepted == {"": 1}
+    assert again.table.get("A").row == applied.table.get("A").row
+    assert set(again.applier.take_dirty()) == {"A"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.applied import apply
 from tests.reading import ticks_in
 from tests.recordings import FILLS, MESSAGES, TICKERS
 from tests.recordings.__main__ import contents
@@ -27,7 +28,7 @@ def counted(path: Path) -> Counter[str]:
     """Return the number of ticks of each status, and of the gaps before them."""
     table, counts = SymbolTable(FeatureSettings()), Counter[str]()
     for tick in ticks_of(path):
-        counts[table.state_for(tick.symbol, tick.time_ns).update(tick).value] += 1
+        counts[apply(table.state_for(tick.symbol, tick.time_ns), tick).value] += 1
     for symbol in {tick.symbol for tick in ticks_of(path)}:
         counts["gaps"] += table.get(symbol).quality().gaps
     return counts

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from tests.applied import apply
 from tests.variations import SNAPSHOT
 from volsvc.config.settings import load_settings
 from volsvc.daemon.parts import build_parts
@@ -164,7 +165,7 @@ async def test_the_history_of_a_symbol(services: Services) -> None:
     """The newest rows, forecasts and outcomes, as many as asked for, oldest first."""
     state = services.table.state_for("A", SNAPSHOT.row.time_ns)
     for step in range(4):
-        state.update(Tick("A", SNAPSHOT.row.time_ns + step * NS, 100.0 + step))
+        apply(state, Tick("A", SNAPSHOT.row.time_ns + step * NS, 100.0 + step / 10))
     issued = IssuedForecast("ml", "1", 0, 5, 1e-3, 1e-4, 2e-3, 1e-3, 0.2)
     state.forecast_history.add_forecast(SNAPSHOT)
     state.forecast_history.add_outcomes([Outcome(issued, 1.5e-3, 0.1, covered=True, brier=0.04)])
@@ -173,7 +174,7 @@ async def test_the_history_of_a_symbol(services: Services) -> None:
     assert list(shown) == ["symbol", "rows", "forecasts", "outcomes"]
     assert shown["symbol"] == "A"
     rows = [(row["symbol"], row["price"]) for row in shown["rows"]]
-    assert rows == [("A", 101.0), ("A", 102.0), ("A", 103.0)]
+    assert rows == [("A", 100.1), ("A", 100.2), ("A", 100.3)]
     assert shown["forecasts"] == state.forecast_history.forecasts(1)
     assert shown["outcomes"] == state.forecast_history.outcomes(1)
     assert answer.headers["Cache-Control"] == "no-store"

@@ -168,7 +168,8 @@ def _market(latest: Fields, snapshot: DaemonSnapshot, options: ViewOptions) -> l
 
 
 def _data_quality(quality: Fields) -> str:
-    counts = [f"{quality[k]} {k}" for k in ("gaps", "duplicates", "late", "future") if quality[k]]
+    kinds = ("gaps", "duplicates", "late", "future", "bad_prints")
+    counts = [f"{quality[kind]} {kind.replace('_', ' ')}" for kind in kinds if quality[kind]]
     return ", ".join([quality["verdict"], *counts])
 
 

@@ -28,6 +28,7 @@ class FeedQuality(Answer):
     calibration: Literal["pooled", "own"]
     future: int
     ticks: int
+    bad_prints: int
 
 
 class LatestResponse(Answer):

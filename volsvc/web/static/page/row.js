@@ -4,7 +4,7 @@ import { spark } from "./chart.js";
 import { h, setData, setText } from "./dom.js";
 import { age, percent, price, regimeOf, volatility } from "./format.js";
 
-const FAULTS = ["gaps", "duplicates", "late", "future"];
+const FAULTS = ["gaps", "duplicates", "late", "future", "bad_prints"];
 
 // Return the forecast of a symbol at a horizon.
 export function said(entry, seconds) {
@@ -76,9 +76,9 @@ export class Row {
 
   #quality(quality) {
     const worst = FAULTS.filter((name) => quality[name]).slice(0, 1);
-    const words = [quality.verdict, ...worst.map((name) => `${quality[name]} ${name}`)];
+    const words = [quality.verdict, ...worst.map((name) => `${quality[name]} ${name.replace("_", " ")}`)];
     setText(this.cells.quality, words.join(" · "));
-    const counts = FAULTS.map((name) => `${name} ${quality[name]}`).join(", ");
+    const counts = FAULTS.map((name) => `${name.replace("_", " ")} ${quality[name]}`).join(", ");
     const title = `${counts}; ${quality.ticks} ticks`;
     if (this.cells.quality.title !== title) this.cells.quality.title = title;
   }
