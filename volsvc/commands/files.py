@@ -15,7 +15,7 @@ from volsvc.commands.reading import SummaryForm, print_summary
 from volsvc.commands.row_writer import write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import NS, InvalidTickError, format_time
+from volsvc.domain import NS, Tick, format_time
 from volsvc.features import SymbolState, SymbolTable
 from volsvc.models import Model, packaged, read_artefact
 from volsvc.pipeline.producer import Producer
@@ -120,17 +120,13 @@ def apply_ticks(
 
     `statuses` counts the ticks by what became of them.
     """
-    for tick in source.ticks():
-        advance(1)
-        try:
-            state = table.state_for(tick.symbol, tick.time_ns)
-        except InvalidTickError as error:
-            # Beyond `features.symbols` or the limit of symbols: the daemon dead-letters these.
-            statuses[error.reason] += 1
-            continue
-        statuses[state.add(tick).value] += 1
-        while state.advance() is not None:
-            yield state
+
+    def ticks() -> Iterator[Tick]:
+        for tick in source.ticks():
+            advance(1)
+            yield tick
+
+    return table.apply(ticks(), statuses)
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,14 @@ from volsvc.features.return_window import ReturnWindow
 from volsvc.features.state import StateError, SymbolState
 from volsvc.features.table import SymbolTable
 from volsvc.features.tick_check import TickStatus, TickValidator
+from volsvc.features.tick_order import MAX_WAITING
 
 __all__ = [
     "FLOOR_PER_MINUTE",
     "HISTORY_COLUMNS",
     "HORIZON_MINUTES",
     "LEVELS",
+    "MAX_WAITING",
     "MINUTE_NS",
     "SCALE_NAMES",
     "SEASON_HORIZONS_S",

@@ -16,6 +16,8 @@ from msgspec.structs import astuple
 from volsvc.domain import NS, FeatureRow, Tick
 from volsvc.features.return_window import log_return
 
+# The reason of a tick that was taken, held for its price, and then left out.
+BAD_PRINT: Final = "bad_print"
 # A return up to this size is never held, whatever the law says: fills of one order that sweeps a
 # thin book are that far apart.
 LEAST_RETURN: Final = 0.005

@@ -22,6 +22,7 @@ from volsvc.features.minute_state import MinuteState
 from volsvc.features.minutes import MinuteBuilder
 from volsvc.features.print_filter import PRIOR_MINUTES, PRIOR_VARIANCE, PrintFilter
 from volsvc.features.tick_check import TickStatus, TickValidator
+from volsvc.features.tick_order import TickOrder
 from volsvc.scoring.scores import WINDOW_DAYS, SymbolScores
 
 STATE_VERSION = 3
@@ -38,7 +39,6 @@ class SymbolState:
         "_builder",
         "_step",
         "_step_ns",
-        "_waiting",
         "_window",
         "calibrations",
         "digest",
@@ -46,12 +46,14 @@ class SymbolState:
         "history",
         "minutes",
         "offset",
+        "order",
         "partition",
         "prints",
         "row",
         "scores",
         "symbol",
         "validator",
+        "waiting",
     )
 
     def __init__(
@@ -72,8 +74,10 @@ class SymbolState:
         self.offset = -1
         self._window = FeatureWindow(settings.window_size)
         self._builder = MinuteBuilder()
-        # Ticks that were added and are not yet applied, in the order of their turn.
-        self._waiting: deque[Tick] = deque()
+        # Ticks whose turn has come, and before that, with a tolerance, those that wait for it.
+        self.waiting: deque[Tick] = deque()
+        tolerance_ns = round(settings.late_tolerance_s * NS)
+        self.order = TickOrder(tolerance_ns) if tolerance_ns else None
         self.prints = PrintFilter(settings.bad_print_sigmas)
         self._step = -1
         self._step_ns = round(settings.publish_every_s * NS)
@@ -81,12 +85,22 @@ class SymbolState:
     def add(self, tick: Tick, published_ns: int = 0) -> TickStatus:
         """Take a tick and return its status; `advance` applies it, if it is new.
 
+        With a tolerance it waits until a tick of the symbol comes that is newer by that.
         `published_ns` is the time of its publication, 0 if that is not known.
         """
         status = self.validator.check(tick, published_ns)
         if status is TickStatus.NEW:
-            self._waiting.append(tick)
+            if self.order is None:
+                self.waiting.append(tick)
+            else:
+                assert self.validator.last_ns is not None, "a new tick has a time"
+                self.waiting.extend(self.order.push(tick, self.validator.last_ns))
         return status
+
+    def finish(self) -> None:
+        """Give all ticks that wait their turn, at the end of a recording."""
+        if self.order is not None:
+            self.waiting.extend(self.order.drain())
 
     def advance(self) -> Tick | None:
         """Apply the next tick whose turn has come and return it, or None if there is none.
@@ -95,7 +109,7 @@ class SymbolState:
         several, so call this until it returns None. A dump taken between two calls is the state
         after the first, from which the rest follows.
         """
-        waiting, prints = self._waiting, self.prints
+        waiting, prints = self.waiting, self.prints
         while waiting:
             tick, last = waiting[0], self.row
             price = tick.feature_price
@@ -136,6 +150,16 @@ class SymbolState:
         prior = PRIOR_VARIANCE if multiscale.elapsed < PRIOR_MINUTES else 0.0
         return max(current, multiscale.recent_variance(), prior)
 
+    def first_row(self) -> FeatureRow | None:
+        """Return `row` or, before it, a row without returns of the first tick that waits, if any.
+
+        With it a state is published whose every tick still waits.
+        """
+        first = None if self.row is not None or self.order is None else self.order.first()
+        if first is None:
+            return self.row
+        return FeatureRow(self.symbol, first.time_ns, first.feature_price, 0.0, 0.0, 0, 0.0)
+
     def scales(self) -> NDArray[np.float64]:
         """Return the multi-scale features at the newest tick, of shape (len(SCALE_NAMES),).
 
@@ -157,7 +181,8 @@ class SymbolState:
     def quality(self) -> Quality:
         """Return the counts of this symbol's feed and the verdict on its forecasts."""
         fill, counts, prints = self._window.fill_ratio, self.validator, self.prints
-        unapplied = len(self._waiting) + (prints.held is not None) + prints.dropped
+        held = prints.held is not None
+        unapplied = len(self.waiting) + len(self.order or ()) + held + prints.dropped
         verdict: Verdict = "ok" if fill == 1 and self.minutes.warm else "warming"
         return Quality(
             counts.gaps,
@@ -187,8 +212,13 @@ class SymbolState:
             **self.minutes.dump(),
             "order": self.validator.dump(),
             **self.prints.dump(),
-            **({"waiting": [astuple(tick) for tick in self._waiting]} if self._waiting else {}),
+            **self._dump_waiting(),
         }
+
+    def _dump_waiting(self) -> Mapping[str, Any]:
+        ordered = self.order.waiting() if self.order is not None else ()
+        kinds = {"waiting": self.waiting, "tolerated": ordered}
+        return {kind: [astuple(tick) for tick in ticks] for kind, ticks in kinds.items() if ticks}
 
     def dump_learnt(self) -> Mapping[str, Any]:
         """Return the state that changes with forecasts: calibrations, scores and digest."""
@@ -223,6 +253,12 @@ class SymbolState:
             self.digest.restore(state["digest"])
         self.validator.restore(state["order"])
         self.prints.restore(state)
-        self._waiting.extend(Tick(*fields) for fields in state.get("waiting", ()))
+        self.waiting.extend(Tick(*fields) for fields in state.get("waiting", ()))
+        early = [Tick(*fields) for fields in state.get("tolerated", ())]
+        if self.order is not None:
+            self.order.restore(early)
+        else:
+            # The tolerance was above zero when the state was written.
+            self.waiting.extend(early)
         if times:
             self.row = self._window.row(self.symbol, times[-1], prices[-1])

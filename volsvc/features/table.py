@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import NS, InvalidTickError, UnknownSymbolError
+from volsvc.domain import NS, InvalidTickError, Tick, UnknownSymbolError
+from volsvc.features.print_filter import BAD_PRINT
 from volsvc.features.state import SymbolState
 from volsvc.scoring.scores import WINDOW_DAYS
 
@@ -64,13 +66,39 @@ class SymbolTable:
             self._states[symbol] = state
         return state
 
+    def apply(
+        self, ticks: Iterable[Tick], statuses: Counter[str] | None = None
+    ) -> Iterator[SymbolState]:
+        """Apply a whole recording, and yield the symbol's state after each applied tick.
+
+        Ticks for which there is no state are left out: the daemon dead-letters these. `statuses`
+        counts ticks by their status or by the reason of such a letter, and in the end the bad
+        prints among the new ones.
+        """
+        statuses = Counter() if statuses is None else statuses
+        for tick in ticks:
+            try:
+                state = self.state_for(tick.symbol, tick.time_ns)
+            except InvalidTickError as error:
+                statuses[error.reason] += 1
+                continue
+            statuses[state.add(tick).value] += 1
+            while state.advance() is not None:
+                yield state
+        for state in self:
+            state.finish()
+            while state.advance() is not None:
+                yield state
+            statuses[BAD_PRINT] += state.prints.dropped
+
     def _make_room(self, time_ns: int) -> None:
         if len(self._states) < self._settings.max_symbols:
             return
         expired = [
             symbol
             for symbol, state in self._states.items()
-            if state.row is None or time_ns - state.row.time_ns > self._ttl_ns
+            # Of the newest tick that came: it may still wait, and have given no row.
+            if (newest := state.validator.last_ns) is None or time_ns - newest > self._ttl_ns
         ]
         for symbol in expired:
             del self._states[symbol]

@@ -17,9 +17,11 @@ SILENCE_NS = 60 * NS
 # Number of trade ids remembered: far more than a feed repeats after a reconnect.
 MAX_RECENT_IDS = 64
 
-# Number of ticks without ids remembered for one time; it bounds the memory used for a feed whose
-# clock stands still.
+# Number of ticks remembered for their times: those without ids of one time and, with a tolerance,
+# all that are not late. It bounds the memory used for a feed whose clock stands still.
 MAX_SAME_TIME = 4_096
+# From so many on, those that have become late are looked for.
+LEAST_FORGOTTEN = 64
 
 Identity = tuple[Any, ...]
 
@@ -37,6 +39,7 @@ class TickValidator:
     """Classifies the ticks of one symbol and counts each kind."""
 
     __slots__ = (
+        "_forget_at",
         "_future_ns",
         "_recent",
         "_same_time",
@@ -55,6 +58,7 @@ class TickValidator:
         self._future_ns = future_tolerance_s * NS
         self._recent: deque[int] = deque(maxlen=MAX_RECENT_IDS)
         self._same_time: set[Identity] = set()
+        self._forget_at = LEAST_FORGOTTEN
         self.last_ns: int | None = None
         self.last_trade_id: int | None = None
         self.duplicates = 0
@@ -90,9 +94,17 @@ class TickValidator:
         return TickStatus.NEW
 
     def _seen(self, tick: Tick) -> bool:
-        if tick.trade_id is not None:
-            return tick.trade_id in self._recent
-        return _identity(tick) in self._same_time
+        if tick.trade_id is not None and tick.trade_id in self._recent:
+            return True
+        # Within the tolerance more ticks may have come than have their ids remembered.
+        if tick.trade_id is not None and not self._tolerance_ns:
+            return False
+        return _identity(tick) in self._same_time and tick.time_ns >= self._oldest_ns
+
+    @property
+    def _oldest_ns(self) -> int:
+        """The time from which on a tick is not late."""
+        return (self.last_ns or 0) - self._tolerance_ns
 
     def _follows_gap(self, tick: Tick, last: int) -> bool:
         if tick.trade_id is not None and self.last_trade_id is not None:
@@ -111,21 +123,28 @@ class TickValidator:
 
     def _remember(self, tick: Tick) -> None:
         self._note_id(tick)
+        newer = self.last_ns is None or tick.time_ns > self.last_ns
+        if newer:
+            self.last_ns = tick.time_ns
         if tick.trade_id is not None:
             self._recent.append(tick.trade_id)
-        else:
-            if self.last_ns is None or tick.time_ns > self.last_ns:
-                self._forget_before(tick.time_ns - self._tolerance_ns)
-            if len(self._same_time) < MAX_SAME_TIME:
-                self._same_time.add(_identity(tick))
-        self.last_ns = max(tick.time_ns, self.last_ns or 0)
-
-    def _forget_before(self, oldest_ns: int) -> None:
+            if not self._tolerance_ns:
+                return
         # A duplicate has the time of its original; if that is older, it counts as late anyway.
         if self._tolerance_ns:
-            self._same_time = {i for i in self._same_time if i[0] >= oldest_ns}
-        else:
+            # Not at each tick: all that are remembered are looked at.
+            if len(self._same_time) >= self._forget_at:
+                self._same_time = self._not_late()
+                least = max(LEAST_FORGOTTEN, 2 * len(self._same_time))
+                self._forget_at = min(least, MAX_SAME_TIME)
+        elif newer:
             self._same_time.clear()
+        if len(self._same_time) < MAX_SAME_TIME:
+            self._same_time.add(_identity(tick))
+
+    def _not_late(self) -> set[Identity]:
+        oldest_ns = self._oldest_ns
+        return {identity for identity in self._same_time if identity[0] >= oldest_ns}
 
     def dump(self) -> Mapping[str, Any]:
         """Return the whole state in a form that JSON holds without loss."""
@@ -133,7 +152,7 @@ class TickValidator:
             "last_ns": self.last_ns,
             "last_trade_id": self.last_trade_id,
             "recent": list(self._recent),
-            "same_time": sorted(self._same_time, key=repr),
+            "same_time": sorted(self._not_late(), key=repr),
             "counts": [self.duplicates, self.late, self.gaps, self.future, self.accepted],
         }
 
@@ -148,8 +167,10 @@ class TickValidator:
 
 
 def _identity(tick: Tick) -> Identity:
-    # The identity of a tick without trade id. A sequence alone is not enough, since it restarts
-    # after a reconnect.
+    # The id alone is not enough where it is remembered for its time, nor is a sequence, since it
+    # restarts after a reconnect.
+    if tick.trade_id is not None:
+        return (tick.time_ns, "id", tick.trade_id)
     if tick.sequence is not None:
         return (tick.time_ns, tick.sequence)
     return (tick.time_ns, tick.price, tick.best_bid, tick.best_ask, tick.size, tick.side)

@@ -149,10 +149,12 @@ class Consumer:
         outputs = Outputs()
         dirty = self._applier.take_dirty().values()
         # A symbol whose every tick was rejected has no row, and so no snapshot to publish.
-        states = [state for state in dirty if state.row is not None]
+        states = [state for state in dirty if state.first_row() is not None]
         for start in range(0, len(states), FLUSH_STATES):
             part = states[start : start + FLUSH_STATES]
-            due = [DuePoint(forecast_point(state), state.dump()) for state in part]
+            points = [forecast_point(state)._replace(row=state.first_row()) for state in part]
+            dumps = [state.dump() for state in part]
+            due = [DuePoint(point, dump) for point, dump in zip(points, dumps, strict=True)]
             self._forecaster.forecast(due, outputs)
             await asyncio.sleep(0)
         return outputs

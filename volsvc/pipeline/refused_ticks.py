@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from volsvc.pipeline.tick_applier import BAD_PRINT, TickSlice
+from volsvc.features import BAD_PRINT
+from volsvc.pipeline.tick_applier import TickSlice
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger

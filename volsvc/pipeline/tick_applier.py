@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from volsvc.domain import NS, InvalidTickError, NotATickError, Tick, format_time
-from volsvc.features import SymbolState, SymbolTable, TickStatus
+from volsvc.features import BAD_PRINT, MAX_WAITING, SymbolState, SymbolTable, TickStatus
 from volsvc.models import forecast_point, minute_closes
 from volsvc.pipeline.forecaster import DuePoint
 from volsvc.pipeline.latest_store import LatestStore
+from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord, Record
@@ -21,8 +22,6 @@ from volsvc.transport.codec import dead_letter, decode_tick
 SLICE_POINTS = 8
 SLICE_SYMBOLS = 40
 SLICE_RECORDS = 128
-# The reason of a tick that was taken, held for its price, and then left out.
-BAD_PRINT = "bad_print"
 
 log = get_logger(__name__)
 
@@ -64,6 +63,7 @@ class TickApplier:
         self._dead_letters = metrics.kafka.dead_letters
         self._dirty: dict[str, SymbolState] = {}
         self._lossy_partitions: set[int] = set()
+        self._warnings = LimitedWarnings(log, "ticks_applied_early")
 
     def slices(self, records: Sequence[Record]) -> Iterator[TickSlice]:
         """Apply records, and yield the slices of the result, the last one perhaps empty.
@@ -83,7 +83,8 @@ class TickApplier:
             tick_slice.next_offsets[record.partition] = record.offset + 1
             # One record may apply many ticks. Between two of them the state holds the rest, so
             # that a slice may end there.
-            while state is not None and self._advance(state, tick_slice):
+            while state is not None and state.waiting:
+                self._advance(state, tick_slice)
                 if tick_slice.full:
                     self._count(tick_slice)
                     yield tick_slice
@@ -103,10 +104,14 @@ class TickApplier:
             # Redelivered after a restart or a rebalance: the restored state holds it already,
             # though perhaps not yet applied.
             return state
-        gaps = state.validator.gaps
+        gaps, order = state.validator.gaps, state.order
+        early = 0 if order is None else order.early
         status = state.add(tick, record.timestamp_ms * 1_000_000)
         state.partition, state.offset = record.partition, record.offset
         self._dirty[state.symbol] = state
+        if order is not None and order.early > early:
+            more = order.early - early
+            self._warnings.add("too_many_wait", more, symbol=tick.symbol, limit=MAX_WAITING)
         if state.validator.gaps > gaps:
             self._metrics.gaps.labels(tick.symbol).inc()
             news = {"symbol": tick.symbol, "at": format_time(tick.time_ns)}
@@ -115,8 +120,8 @@ class TickApplier:
             self._reject(status, tick, tick_slice)
         return state
 
-    def _advance(self, state: SymbolState, tick_slice: TickSlice) -> bool:
-        """Apply the next tick of a symbol, and return False if none has its turn."""
+    def _advance(self, state: SymbolState, tick_slice: TickSlice) -> None:
+        """Apply the next tick of a symbol, unless its price has to wait for another one."""
         dropped = state.prints.dropped
         tick = state.advance()
         if state.prints.dropped > dropped:
@@ -124,7 +129,7 @@ class TickApplier:
             self._metrics.bad_prints.labels(state.symbol).inc(more)
             tick_slice.rejected[BAD_PRINT] += more
         if tick is None:
-            return False
+            return
         self._dirty[state.symbol] = state
         tick_slice.updated[state.symbol] = state
         tick_slice.accepted[tick.source] += 1
@@ -133,7 +138,6 @@ class TickApplier:
             # Dumped now, because the state belongs to this tick and later ones of the slice move
             # it on before the forecast is made.
             tick_slice.due.append(DuePoint(forecast_point(state), state.dump(), on_grid=True))
-        return True
 
     def _reject(self, status: TickStatus, tick: Tick, tick_slice: TickSlice) -> None:
         """Count a tick that changes no feature; raises InvalidTickError for one of the future."""

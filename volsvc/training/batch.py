@@ -112,6 +112,8 @@ def tick_points(
         statuses[state.add(tick).value] += 1
         while state.advance() is not None:
             yield from map(BatchPoint, minute_closes(state))
+    # No grid time follows the last tick, so that what still waits can add no point: the minutes
+    # that it would end are learnt from by no forecast.
 
 
 def _passed(state: SymbolState, until_ns: int, every_ns: int, fresh_ns: int) -> Sequence[int]:

@@ -124,14 +124,11 @@ def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
     """Yield a row of the daemon's own state for each minute of ticks, with its symbol."""
     table = SymbolTable(FeatureSettings())
     unknown = np.full(len(SCALE_NAMES), np.nan)
-    for tick in ticks:
-        state = table.state_for(tick.symbol, tick.time_ns)
-        state.add(tick)
-        while state.advance() is not None:
-            for end in state.minutes.take_ended():
-                bar = end.bar
-                span = parkinson(bar.high, bar.low)
-                yield tick.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
+    for state in table.apply(ticks):
+        for end in state.minutes.take_ended():
+            bar = end.bar
+            span = parkinson(bar.high, bar.low)
+            yield state.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
 
 
 def load_panel(

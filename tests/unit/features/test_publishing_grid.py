@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.applied import apply
 from tests.unit.features.ticks import START_NS
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
 from volsvc.features import SymbolState
 
-# Around the ends of steps, to the nanosecond; a late tick that is accepted goes back.
+# Around the ends of steps, to the nanosecond; a tick that goes back waits for its turn.
 WAITS = st.sampled_from((0, 1, NS // 10, NS // 4, NS - 1, NS, NS + 1, 10 * NS, 61 * NS, -NS))
 
 
@@ -30,11 +29,14 @@ def test_the_first_tick_of_each_step_is_due(every_s: float, waits: list[int], re
     newest = -1
     for index, wait in enumerate(waits):
         now_ns += wait
-        apply(state, Tick("BTC-USD", now_ns, 100.0, trade_id=index + 1))
-        step = now_ns // step_ns
-        assert state.take_due() is (step > newest)
-        assert not state.take_due()
-        newest = max(newest, step)
+        state.add(Tick("BTC-USD", now_ns, 100.0, trade_id=index + 1))
+        if index == len(waits) - 1:
+            state.finish()
+        while (applied := state.advance()) is not None:
+            step = applied.time_ns // step_ns
+            assert state.take_due() is (step > newest)
+            assert not state.take_due()
+            newest = max(newest, step)
         if index == restart:
             stored = json.loads(json.dumps({**state.dump(), **state.dump_learnt()}))
             state = SymbolState("BTC-USD", settings)

@@ -76,6 +76,8 @@ class Accepted:
         late = newest is not None and tick.time_ns < newest - self.late_ns
         if tick.trade_id is not None and tick.trade_id in self.ids[-MAX_RECENT_IDS:]:
             return {TickStatus.DUPLICATE}
+        if self.late_ns and not late and any(same_id(tick, earlier) for earlier in self.ticks):
+            return {TickStatus.DUPLICATE}
         if tick.trade_id is None and any(equal(tick, earlier) for earlier in self.ticks):
             return Repeated if late else {TickStatus.DUPLICATE}
         return {TickStatus.LATE if late else TickStatus.NEW}
@@ -92,6 +94,12 @@ class Accepted:
             self.gaps += silence
         if status is TickStatus.NEW:
             self.ticks.append(tick)
+
+
+def same_id(tick: Tick, other: Tick) -> bool:
+    """Return True if two ticks have the same trade id and time."""
+    same = tick.trade_id == other.trade_id and tick.time_ns == other.time_ns
+    return same and tick.trade_id is not None
 
 
 def equal(tick: Tick, other: Tick) -> bool:

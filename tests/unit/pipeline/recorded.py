@@ -30,6 +30,8 @@ from volsvc.transport.memory import MemoryBus
 TOPICS = KafkaSettings(commit_interval_s=1e-9)
 # Ten seconds of event time between published states: each has some 20 kB, which a run decodes.
 FEATURES = FeatureSettings(publish_every_s=10)
+# With a tolerance within which some ticks of each symbol wait.
+TOLERANT = FeatureSettings(publish_every_s=10, late_tolerance_s=12)
 # Of two partitions the second and the third share one.
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 PARTITIONS = 2
@@ -108,9 +110,9 @@ async def filled_bus() -> RecordingBus:
     return bus
 
 
-async def consume(bus: RecordingBus) -> SymbolTable:
+async def consume(bus: RecordingBus, features: FeatureSettings = FEATURES) -> SymbolTable:
     """Run a new consumer to the end of the ticks, and return its table, which was empty."""
-    table, metrics = SymbolTable(FEATURES), Metrics()
+    table, metrics = SymbolTable(features), Metrics()
     holder = ModelHolder(DesiredModel("ml", packaged().model))
     forecaster = Forecaster(holder, LatestStore(), metrics, bus.identity)
     await Consumer(bus, TOPICS, table, forecaster, metrics).run()

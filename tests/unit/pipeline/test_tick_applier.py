@@ -302,6 +302,37 @@ def test_a_bad_print_is_held_and_then_counted() -> None:
     assert applied.metric("feed_bad_prints_total", symbol="A") is None
 
 
+def test_ticks_within_the_tolerance_are_points_in_the_order_of_their_times() -> None:
+    """A slice may end between two ticks that one record has given their turn."""
+    applied = Applied(late_tolerance_s=100, publish_every_s=1)
+    order = [*range(19, -1, -1)]
+    waiting = applied.one(records([tick(at) for at in order]))
+    assert (waiting.accepted, waiting.due) == ({}, [])
+    assert set(applied.applier.take_dirty()) == {"A"}
+    slices = applied.slices(records([tick(119)], first=20))
+    assert [len(one.due) for one in slices] == [8, 8, 4, 0][: len(slices)]
+    points = [due.point for one in slices for due in one.due if due.state is not None]
+    rows = [point.row for point in points if isinstance(point, ForecastPoint)]
+    seconds = [(row.time_ns - START_NS) // NS for row in rows if row is not None]
+    assert seconds == sorted(order)
+    # Each dump has what comes after it, so that it is a whole state of the same offset.
+    states = [due.state for one in slices for due in one.due if due.state is not None]
+    assert [len(one.get("waiting", ())) for one in states] == [*range(19, -1, -1)]
+    assert {one["offset"] for one in states} == {20}
+
+
+def test_ticks_that_are_applied_early_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line tells of them, with the symbol and the limit."""
+    monkeypatch.setattr("volsvc.features.tick_order.MAX_WAITING", 2)
+    applied = Applied(late_tolerance_s=100)
+    with capture_logs() as logs:
+        found = applied.one(records([tick(at) for at in range(5)]))
+    assert found.accepted == {"": 3}
+    assert [(one["event"], one["symbol"], one["count"]) for one in logs] == [
+        ("ticks_applied_early", "A", 1)
+    ]
+
+
 def test_a_true_jump_gives_a_point_for_both_ticks() -> None:
     """The tick that confirms it is the second of the record that brings it."""
     applied = Applied()
