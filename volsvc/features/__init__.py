@@ -28,6 +28,7 @@ from volsvc.features.residual_laws import (
     ResidualLaws,
     turbulence_weight,
 )
+from volsvc.features.print_filter import BAD_PRINT
 from volsvc.features.return_window import ReturnWindow
 from volsvc.features.state import StateError, SymbolState
 from volsvc.features.table import SymbolTable
@@ -35,6 +36,7 @@ from volsvc.features.tick_check import TickStatus, TickValidator
 from volsvc.features.tick_order import MAX_WAITING
 
 __all__ = [
+    "BAD_PRINT",
     "FLOOR_PER_MINUTE",
     "HISTORY_COLUMNS",
     "HORIZON_MINUTES",

@@ -113,8 +113,8 @@ class TickApplier:
             more = order.early - early
             self._warnings.add("too_many_wait", more, symbol=tick.symbol, limit=MAX_WAITING)
         if state.validator.gaps > gaps:
-            self._metrics.gaps.labels(tick.symbol).inc()
-            news = {"symbol": tick.symbol, "at": format_time(tick.time_ns)}
+            self._metrics.gaps.labels(tick.symbol).inc(state.validator.gaps - gaps)
+            news = {"symbol": tick.symbol, "at": format_time(state.validator.gap_ns)}
             self._latest_store.notify("gap", tick.symbol, {**news, "gaps": state.validator.gaps})
         if status is not TickStatus.NEW:
             self._reject(status, tick, tick_slice)

@@ -187,7 +187,7 @@ def test_quality_counts_the_feed() -> None:
     for trade_id, at in ((1, 0), (2, 1), (2, 1), (9, 2), (15, 90), (15, 90), (16, 10), (2, 1)):
         apply(state, tick(at, trade_id=trade_id))
     quality = state.quality()
-    assert (quality.gaps, quality.duplicates, quality.late, quality.ticks) == (2, 3, 1, 4)
+    assert (quality.gaps, quality.duplicates, quality.late, quality.ticks) == (1, 3, 1, 4)
     assert (quality.fill_ratio, quality.verdict) == (0.75, "warming")
     apply(state, tick(91, trade_id=17))
     assert (state.quality().fill_ratio, state.quality().verdict) == (1.0, "warming")

@@ -52,11 +52,10 @@ def test_gaps() -> None:
     validator = TickValidator(0)
     validator.check(tick(0, trade_id=1))
     validator.check(tick(1, trade_id=4))
-    assert validator.gaps == 1
-    validator.check(tick(2, trade_id=9, best_bid=99.0, best_ask=101.0))
-    assert validator.gaps == 1
-    validator.check(tick(2 + SILENCE_NS / NS + 1, trade_id=8))
-    assert validator.gaps == 2
+    validator.check(tick(12, trade_id=9, best_bid=99.0, best_ask=101.0))
+    assert (validator.gaps, validator.gap_ns) == (1, START_NS + NS)
+    validator.check(tick(12 + SILENCE_NS / NS + 1, trade_id=8))
+    assert (validator.gaps, validator.gap_ns) == (2, START_NS + 73 * NS)
 
 
 @pytest.mark.parametrize("quotes", [{}, {"best_bid": 99.0, "best_ask": 101.0}])
@@ -83,7 +82,7 @@ def test_a_late_trade_is_not_missing() -> None:
         one.check(tick(at, trade_id=trade_id))
         assert one.gaps == 0
     restored.check(tick(0.5, trade_id=8))
-    restored.check(tick(1.4, trade_id=9))
+    restored.check(tick(11.4, trade_id=9))
     assert (restored.gaps, restored.late) == (1, 3)
 
 
@@ -93,6 +92,8 @@ def test_one_missing_trade_id_is_a_gap(first: int, second: int, gaps: int) -> No
     validator = TickValidator(0)
     validator.check(tick(0, trade_id=first))
     validator.check(tick(1, trade_id=second))
+    assert validator.gaps == 0
+    validator.check(tick(20, trade_id=second + 1))
     assert validator.gaps == gaps
 
 

@@ -28,6 +28,8 @@ from volsvc.features import SymbolState, TickStatus, tick_check
 from volsvc.features.tick_check import SILENCE_NS
 
 MAX_RECENT_IDS: Final = 4
+LATER_IDS: Final = 5
+MAX_MISSING: Final = 2
 # The finest step of times that a float holds exactly; the tolerance of future ticks is a float.
 FINE_NS: Final = 256
 
@@ -42,7 +44,7 @@ steps = st.sampled_from(
     ]
 )
 # Steps from the highest trade id, or sequence numbers.
-numbers = st.sampled_from([-2, -1, 0, 1, 2])
+numbers = st.sampled_from([-2, -1, -1, 0, 1, 2, 3, 4])
 # Times of publication after the newest tick; None for a record without one.
 publications = st.sampled_from([None, 0, -NS, -NS, 2 * SILENCE_NS])
 kinds = st.sampled_from(["ids", "ids", "sequences", "fields"])
@@ -57,6 +59,9 @@ class Accepted:
         # The highest trade id that has come, also that of a late tick.
         self.highest: int | None = None
         self.gaps = 0
+        self.came: set[int] = set()
+        # Ids that were missing when a higher one came, and the newest time then.
+        self.holes: list[tuple[set[int], int]] = []
 
     @property
     def newest_ns(self) -> int | None:
@@ -88,12 +93,31 @@ class Accepted:
         silence = newest is not None and tick.time_ns - newest > SILENCE_NS
         if tick.trade_id is not None:
             more = 0 if self.highest is None else tick.trade_id - self.highest
-            self.gaps += (silence and more != 1) or (more > 1 and tick.best_bid is None)
+            hole = more > 1 and tick.best_bid is None
+            self.gaps += silence and more != 1 and not hole
+            if hole and more - 1 > MAX_MISSING:
+                self.gaps += 1
+            elif hole:
+                missing = {*range(tick.trade_id - more + 1, tick.trade_id)}
+                self.holes.append((missing, max(tick.time_ns, newest or 0)))
             self.highest = max(tick.trade_id, self.highest or 0)
+            self.came.add(tick.trade_id)
         else:
             self.gaps += silence
+        if newest is not None:
+            self.settle(max(newest, tick.time_ns))
         if status is TickStatus.NEW:
             self.ticks.append(tick)
+
+    def settle(self, newest_ns: int) -> None:
+        """Drop the holes that are filled, and count those that are too old."""
+        for hole in list(self.holes):
+            missing, found_ns = hole
+            later = (self.highest or 0) - max(missing)
+            old = later >= LATER_IDS or newest_ns - found_ns > 10 * NS
+            if old or missing <= self.came:
+                self.holes.remove(hole)
+                self.gaps += not missing <= self.came
 
 
 def same_id(tick: Tick, other: Tick) -> bool:
@@ -117,7 +141,9 @@ def dumped(state: SymbolState) -> str:
 
 def without_counts(dump: str) -> Mapping[str, Any]:
     state = json.loads(dump)
-    return {**state, "order": {**state["order"], "counts": [], "last_trade_id": None}}
+    # The id of a late trade has come, which may fill a hole.
+    order = {**state["order"], "counts": [], "last_trade_id": None, "missing": []}
+    return {**state, "order": order}
 
 
 class ValidatorMachine(RuleBasedStateMachine):
@@ -238,6 +264,8 @@ class ValidatorMachine(RuleBasedStateMachine):
 def test_any_sequence_of_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statuses, gaps and counts follow from the history alone, whenever a state is restored."""
     monkeypatch.setattr(tick_check, "MAX_RECENT_IDS", MAX_RECENT_IDS)
+    monkeypatch.setattr(tick_check, "LATER_IDS", LATER_IDS)
+    monkeypatch.setattr(tick_check, "MAX_MISSING", MAX_MISSING)
     run_state_machine_as_test(
         ValidatorMachine,
         settings=settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False),

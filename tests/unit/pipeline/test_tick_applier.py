@@ -228,13 +228,26 @@ def test_a_gap_is_counted_and_told() -> None:
 
 
 def test_a_gap_before_a_late_trade_is_counted_and_told() -> None:
-    """A late trade shows by its id that others are missing; the next one does not show it again."""
+    """A late trade shows by its id that others are missing; they have ten seconds to come."""
     applied = Applied()
-    ticks = [tick(9, trade_id=1), tick(1, trade_id=5), tick(10, trade_id=6)]
+    ticks = [tick(9, trade_id=1), tick(1, trade_id=5), tick(19, trade_id=6)]
     found = applied.one(records(ticks))
     assert (found.rejected, sum(found.accepted.values())) == ({"late": 1}, 2)
+    assert (applied.events, applied.metric("feed_gaps_total", symbol="A")) == ([], None)
+    applied.one(records([tick(19.1, trade_id=7)], first=3))
     assert applied.metric("feed_gaps_total", symbol="A") == 1
-    news = {"symbol": "A", "at": "2026-01-05T00:00:01.000Z", "gaps": 1}
+    news = {"symbol": "A", "at": "2026-01-05T00:00:09.000Z", "gaps": 1}
+    assert applied.events == [("gap", "A", news)]
+
+
+def test_holes_that_end_at_one_tick_are_all_counted() -> None:
+    """One event tells of them, with the time of the newest and the number of all."""
+    applied = Applied()
+    applied.one(records([tick(n, trade_id=2 * n + 1) for n in range(4)]))
+    assert applied.events == []
+    applied.one(records([tick(50, trade_id=8)], first=4))
+    assert applied.metric("feed_gaps_total", symbol="A") == 3
+    news = {"symbol": "A", "at": "2026-01-05T00:00:03.000Z", "gaps": 3}
     assert applied.events == [("gap", "A", news)]
 
 
