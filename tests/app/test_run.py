@@ -209,9 +209,9 @@ BAD_FILES = {
     "header.csv": ("timestamp,price\n", "holds no rows"),
     "column.csv": ("timestamp,volume\n2026-01-01T00:00:00Z,1\n", "missing column 'price'"),
     "words.csv": ("timestamp,price\n2026-01-01T00:00:00Z,abc\n", "line 2: field 'price'"),
-    "empty.ndjson": ("", "holds no rows"),
-    "array.ndjson": ('[{"price": 1}]\n', "JSON array is not NDJSON"),
-    "ticks.xls": ("", "extension"),
+    "empty.ndjson": ("", "is empty"),
+    "array.ndjson": ('[{"price": 1}]\n', "line 1: field 'time'"),
+    "ticks.xls": ("\x00\x01\n", "missing column"),
 }
 
 

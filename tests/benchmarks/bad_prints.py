@@ -20,9 +20,11 @@ from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import InvalidTickError, Tick
 from volsvc.features import MINUTE_NS, SymbolTable
 from volsvc.sources.factory import file_source
+from volsvc.sources.recordings.bars import is_bars, read_bars
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.bars import is_bars, read_bars
+from volsvc.training.bars import MinuteBars
 
 # One planted print in so many ticks.
 PLANTED_EVERY = 500
@@ -56,13 +58,12 @@ class Rates:
 
 def ticks_of(path: Path) -> Iterator[Tick]:
     """Yield the ticks of a recording; of bars the closes, each at the end of its minute."""
-    if not is_bars(path):
-        yield from file_source(
-            load_settings(None), path, PartsListener(Metrics(), Health())
-        ).ticks()
+    if not is_bars(path, RowOptions()):
+        events = PartsListener(Metrics(), Health())
+        yield from file_source(load_settings(None), [path], events).ticks()
         return
-    for symbol, bars in read_bars(path).items():
-        for bar in bars:
+    for symbol, series in read_bars([path], RowOptions()).items():
+        for bar in MinuteBars(series):
             yield Tick(symbol, (bar.minute + 1) * MINUTE_NS, bar.close)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,9 +12,10 @@ from typing import Any, Final, Literal
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
-from volsvc.features import TickValidator
+from volsvc.features import SymbolTable
 from volsvc.sources.factory import row_options
 from volsvc.sources.recordings.bars import (
     BarSeries,
@@ -81,27 +83,28 @@ def _inspected(
 ) -> list[Mapping[str, Any]]:
     """Read a recording of ticks to its end, and return its first rows as they are understood."""
     recording.check()
-    of_file, validators = ReadCounts(), dict[str, TickValidator]()
-    statuses: dict[str, int] = {}
+    of_file, statuses, table = ReadCounts(), Counter[str](), SymbolTable(settings.features)
     first: list[Tick] = []
-    for file, lines, found in recording.rows():
-        for line, tick in zip(lines, found, strict=True):
-            if isinstance(tick, NotATickError):
-                tick = InvalidTickError("type", str(tick), "not_a_tick")
-            if isinstance(tick, InvalidTickError):
-                of_file.refuse(file, line, tick)
-                continue
-            of_file.valid(tick)
-            if len(first) < SHOWN_ROWS:
-                first.append(tick)
-            validator = validators.get(tick.symbol)
-            if validator is None:
-                tolerance_s = settings.features.late_tolerance_s
-                validator = validators[tick.symbol] = TickValidator(tolerance_s)
-            status = validator.check(tick).value
-            statuses[status] = statuses.get(status, 0) + 1
+
+    def ticks() -> Iterator[Tick]:
+        for file, lines, found in recording.rows():
+            for line, tick in zip(lines, found, strict=True):
+                if isinstance(tick, NotATickError):
+                    tick = InvalidTickError("type", str(tick), "not_a_tick")
+                if isinstance(tick, InvalidTickError):
+                    of_file.refuse(file, line, tick)
+                    continue
+                of_file.valid(tick)
+                if len(first) < SHOWN_ROWS:
+                    first.append(tick)
+                yield tick
+
+    title = f"inspecting {recording.label}"
+    with progress_bar(title, lambda: recording.fraction) as advance:
+        for _ in table.apply(ticks(), statuses):
+            advance(1)
     of_file.classify(statuses)
-    of_file.gaps = sum(validator.gaps for validator in validators.values())
+    of_file.gaps = sum(state.validator.gaps for state in table)
     counts.add(of_file)
     tables.extend(recording.tables)
     return [_tick_fields(tick) for tick in first]

@@ -20,6 +20,7 @@ from volsvc.features.minutes import (
     parkinson,
 )
 from volsvc.features.multiscale import MultiScale
+from volsvc.features.print_filter import BAD_PRINT
 from volsvc.features.realised import RealisedAtMinute, RealisedVariances
 from volsvc.features.residual_laws import (
     LEVELS,
@@ -28,7 +29,6 @@ from volsvc.features.residual_laws import (
     ResidualLaws,
     turbulence_weight,
 )
-from volsvc.features.print_filter import BAD_PRINT
 from volsvc.features.return_window import ReturnWindow
 from volsvc.features.state import StateError, SymbolState
 from volsvc.features.table import SymbolTable

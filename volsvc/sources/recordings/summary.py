@@ -57,11 +57,12 @@ class ReadCounts:
 
     def classify(self, statuses: Mapping[str, int]) -> None:
         """Count valid rows by what became of them: new, late, duplicate, or a reason."""
-        self.taken = statuses.get("new", 0)
+        # Bad prints were new before they were left out.
+        self.taken = statuses.get("new", 0) - statuses.get("bad_print", 0)
         self.late = statuses.get("late", 0)
         self.duplicates = statuses.get("duplicate", 0)
         for status, count in statuses.items():
-            if status not in ("new", "late", "duplicate"):
+            if count and status not in ("new", "late", "duplicate"):
                 self.by_reason[status] += count
                 self.examples.setdefault(status, "valid rows that the engine leaves out")
 
