@@ -107,6 +107,21 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
 
 HEAD = "ts,open,high,low,close,volume\n"
 MIDNIGHT = "2026-01-01T00:00Z"
+def test_files_of_a_symbol_are_one_data_set(csv: Path, tmp_path: Path) -> None:
+    """Months in files of their own give the rows of the whole, and the report names them all."""
+    head, *lines = csv.read_text().splitlines()
+    parts = [tmp_path / f"BTC-USD-1m-2026-0{month}.csv" for month in (1, 2, 3)]
+    for at, path in enumerate(parts):
+        path.write_text("\n".join([head, *lines[100 * at : 100 * (at + 1)]]))
+    whole = load(csv, tmp_path / "cache")
+    (joined,) = load_panel(parts, tmp_path / "cache", no_ticks)
+    assert joined.symbol == whole.symbol
+    assert joined.scales.tobytes() == whole.scales.tobytes()
+    assert joined.variance.tobytes() == whole.variance.tobytes()
+    (same,) = load_panel(parts, tmp_path / "cache", no_ticks)
+    assert same.digest == joined.digest != whole.digest
+
+
 FAULTS = {
     "no volume": (f"ts,open,high,low,close\n{MIDNIGHT},1,1,1,1", "column 'volume'"),
     "no time": ("open,high,low,close,volume\n1,1,1,1,1", "column 'time'"),
