@@ -105,8 +105,6 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
     assert np.isfinite(symbol.scales).all()
 
 
-HEAD = "ts,open,high,low,close,volume\n"
-MIDNIGHT = "2026-01-01T00:00Z"
 def test_files_of_a_symbol_are_one_data_set(csv: Path, tmp_path: Path) -> None:
     """Months in files of their own give the rows of the whole, and the report names them all."""
     head, *lines = csv.read_text().splitlines()
@@ -122,6 +120,8 @@ def test_files_of_a_symbol_are_one_data_set(csv: Path, tmp_path: Path) -> None:
     assert same.digest == joined.digest != whole.digest
 
 
+HEAD = "ts,open,high,low,close,volume\n"
+MIDNIGHT = "2026-01-01T00:00Z"
 FAULTS = {
     "no volume": (f"ts,open,high,low,close\n{MIDNIGHT},1,1,1,1", "column 'volume'"),
     "no time": ("open,high,low,close,volume\n1,1,1,1,1", "column 'time'"),
