@@ -105,16 +105,18 @@ def read_bars(
     exchanges = Exchanges()
     rows: dict[str, dict[str, list[_Rows]]] = defaultdict(lambda: defaultdict(list))
     for file in files:
-        taken = 0
+        times_ns: dict[str, list[Times]] = defaultdict(list)
         table = _table(file, options)
         if tables is not None:
             tables.append(table)
         for symbol, found in _rows_of(table, exchanges, counts):
-            if not taken and options.symbol is None and symbol == table.options.symbol:
+            if not times_ns and options.symbol is None and symbol == table.options.symbol:
                 warn_of_name(file, symbol)
             rows[symbol][name_without_digits(file)].append(found)
-            taken += len(found.time_ns)
-        if not taken:
+            times_ns[symbol].append(found.time_ns)
+        for symbol, parts in times_ns.items():
+            _check_step(f"{file}: {symbol}", np.concatenate(parts))
+        if not times_ns:
             fault = next(iter(counts.examples.values()), f"{file}: holds no rows")
             raise SourceError(f"{file}: holds no bar; {fault}")
     return {
@@ -226,15 +228,23 @@ def _series(symbol: str, parts: Sequence[_Rows], counts: ReadCounts) -> BarSerie
     counts.by_symbol[symbol] += len(first)
     counts.cover(int(known_ns[0]), int(known_ns[-1]))
     minutes, values = _gathered(known_ns // MINUTE_NS, values[first])
-    # Some minutes may be missing, but a common step above one means bars of another length.
-    step = int(np.gcd.reduce(np.diff(minutes))) if len(minutes) > 1 else 1
-    if step != 1:
-        raise SourceError(
-            f"{symbol}: has a bar every {step} minutes; the engine needs one for every minute, "
-            "because its features are made of minutes"
-        )
     counts.gaps += int(np.count_nonzero(np.diff(minutes) > 1))
     return BarSeries(minutes, values)
+
+
+def _check_step(what: str, time_ns: Times) -> None:
+    """Raise SourceError if the bars of a file are longer than a minute."""
+    steps = np.diff(np.unique(time_ns // MINUTE_NS))
+    if not len(steps):
+        return
+    # Some minutes may be missing, which makes steps of several lengths.
+    known, counts = np.unique(steps, return_counts=True)
+    step = int(known[counts.argmax()])
+    if step > 1 and (counts.max() > len(steps) / 2 or np.gcd.reduce(known) > 1):
+        raise SourceError(
+            f"{what} has a bar every {step} minutes; the engine needs one for every minute, "
+            "because its features are made of minutes"
+        )
 
 
 def _gathered(minutes: NDArray[np.int64], values: Values) -> tuple[NDArray[np.int64], Values]:
