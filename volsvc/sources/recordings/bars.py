@@ -30,6 +30,9 @@ from volsvc.sources.recordings.tables.columns import (
 from volsvc.sources.recordings.tables.json_lines import Records
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.recordings.tables.table import Table
+from volsvc.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 MINUTE_NS: Final = 60 * NS
 Values = NDArray[np.float64]
@@ -105,25 +108,39 @@ def read_bars(
     exchanges = Exchanges()
     rows: dict[str, dict[str, list[_Rows]]] = defaultdict(lambda: defaultdict(list))
     for file in files:
-        times_ns: dict[str, list[Times]] = defaultdict(list)
         table = _table(file, options)
         if tables is not None:
             tables.append(table)
-        for symbol, found in _rows_of(table, exchanges, counts):
-            if not times_ns and options.symbol is None and symbol == table.options.symbol:
-                warn_of_name(file, symbol)
+        for symbol, found in _read_file(table, exchanges, counts).items():
             rows[symbol][name_without_digits(file)].append(found)
-            times_ns[symbol].append(found.time_ns)
-        for symbol, parts in times_ns.items():
-            _check_step(f"{file}: {symbol}", np.concatenate(parts))
-        if not times_ns:
-            fault = next(iter(counts.examples.values()), f"{file}: holds no rows")
-            raise SourceError(f"{file}: holds no bar; {fault}")
     return {
         name: _series(name, parts, counts)
         for symbol, by_name in rows.items()
         for name, parts in _joined(symbol, by_name).items()
     }
+
+
+def _read_file(table: Table, exchanges: Exchanges, counts: ReadCounts) -> Mapping[str, _Rows]:
+    """Return the valid rows of a file by symbol; raises SourceError as `read_bars` does."""
+    of_file = ReadCounts()
+    parts: dict[str, list[_Rows]] = defaultdict(list)
+    for symbol, found in _rows_of(table, exchanges, of_file):
+        parts[symbol].append(found)
+    counts.add(of_file)
+    example = next(iter(of_file.examples.values()), f"{table.label}: holds no rows")
+    if not parts:
+        raise SourceError(f"{table.label}: holds no bar; {example}")
+    if of_file.refused:
+        log.warning("bars_refused", file=table.label, rows=of_file.refused, example=example)
+    if table.options.is_named and table.options.symbol in parts:
+        warn_of_name(table.path, table.options.symbol)
+    whole = {
+        symbol: _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        for symbol, found in parts.items()
+    }
+    for symbol, rows in whole.items():
+        _check_step(f"{table.label}: {symbol}", rows.time_ns)
+    return whole
 
 
 def _joined(symbol: str, by_name: Mapping[str, list[_Rows]]) -> Mapping[str, list[_Rows]]:
