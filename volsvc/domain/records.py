@@ -25,7 +25,7 @@ from volsvc.domain.fields import (
 from volsvc.domain.texts import one_line, plain_text, shown
 from volsvc.domain.tick import Tick
 
-# Accepted names of each field, the preferred one first; letters may have any case.
+# Accepted names of each field, the preferred one first. Case and marks between words do not matter.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     # The exchange's own time comes before the collector's.
     "time": (
@@ -36,7 +36,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "transaction_time",
         "trade_time",
         "created_time",
+        "time_exchange",
         "event_time",
+        "microtimestamp",
+        "ts_event",
         "timestamp",
         "ts",
         "unix",
@@ -44,6 +47,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "date_time",
         "date",
         "gmt time",
+        "sip_timestamp",
+        "participant_timestamp",
         "received_at",
         "receipt_timestamp",
         "local_timestamp",
@@ -62,16 +67,24 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "market",
         "ticker",
         "currency_pair",
+        "contract",
+        "asset",
+        "coin",
+        "code",
     ),
-    "exchange": ("exchange", "venue"),
+    # `market` is an exchange beside a symbol.
+    "exchange": ("exchange", "exch", "venue", "market"),
     "base": ("base", "base_currency", "base_asset"),
     "quote": ("quote", "quote_currency", "quote_asset"),
-    "price": ("price", "last_price", "last", "trade_price"),
-    "best_bid": ("best_bid", "bid", "bid_price", "best_bid_price"),
-    "best_ask": ("best_ask", "ask", "ask_price", "best_ask_price"),
-    "size": ("size", "last_size", "volume", "qty", "quantity", "amount"),
-    "side": ("side",),
-    "trade_id": ("trade_id", "tradeId", "tid", "agg_trade_id", "trdMatchID", "match_id", "id"),
+    "price": ("price", "last_price", "last", "trade_price", "px"),
+    "best_bid": ("best_bid", "bid", "bid_price", "best_bid_price", "bid_px"),
+    "best_ask": ("best_ask", "ask", "ask_price", "best_ask_price", "ask_px"),
+    "size": ("size", "last_size", "volume", "qty", "quantity", "amount", "sz"),
+    "side": ("side", "taker_side", "direction"),
+    # Beside a time of day.
+    "date": ("date",),
+    "type": ("type",),
+    "trade_id": ("trade_id", "tid", "agg_trade_id", "trdMatchID", "match_id", "id"),
     "sequence": ("sequence", "sequence_num", "seq", "update_id"),
 }
 _QUOTES = {"best_bid", "best_ask"}
@@ -134,7 +147,7 @@ def tick_from_record(
     for field, value in fields.items():
         if value is None and len(keys[field]) > 1:
             fields[field] = next((merged[k] for k in keys[field] if merged[k] is not None), None)
-    if not isinstance(kind, str) or kind.lower() in _CONTROL_TYPES:
+    if not isinstance(kind, str) or is_control(kind):
         raise NotATickError(f"a message of type {shown(kind, 40)} carries no tick")
     known = not kind or kind in _TICK_TYPES
     # Without its type such a record would be an invalid tick.
@@ -165,12 +178,24 @@ def _keys_of(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the names that hold each field, the preferred one first."""
     known: dict[str, list[str]] = {}
     for name in names:
-        known.setdefault(name.strip().lower(), []).append(name)
+        known.setdefault(plain_name(name), []).append(name)
     found = {
-        field: tuple(name for alias in aliases for name in known.get(alias.lower(), ()))
+        field: tuple(name for alias in aliases for name in known.get(plain_name(alias), ()))
         for field, aliases in ALIASES.items()
     }
+    # One column is not both: a symbol comes before its exchange, and a time before its day.
+    for field, other in (("exchange", "symbol"), ("date", "time")):
+        found[field] = tuple(name for name in found[field] if name not in found[other][:1])
     return {field: held for field, held in found.items() if held}
+
+
+@lru_cache(maxsize=4_096)
+def plain_name(name: str) -> str:
+    """Return the letters and digits of a name: bid_price, bidPrice and Bid Price are one."""
+    # OKX writes each name in English and in Chinese: price/价格.
+    english, _, other = name.partition("/")
+    name = name if other.isascii() else english
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 _remembered_keys_of = lru_cache(maxsize=1_024)(_keys_of)
@@ -222,6 +247,11 @@ def _name(fields: Mapping[str, Any]) -> object:
     if name is None and "base" in fields and "quote" in fields:
         return pair_of(fields["base"], fields["quote"])
     return name
+
+
+def is_control(kind: object) -> bool:
+    """Return whether the type of a record is that of a message or an order, and of no tick."""
+    return isinstance(kind, str) and kind.strip().lower() in _CONTROL_TYPES
 
 
 def pair_of(base: object, quote: object) -> str | None:

@@ -18,14 +18,18 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_NS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * NS
 
 # ISO 8601 as venues, databases and programs write it: with a `T`, a blank or BitMEX's `D`, in the
-# basic form, without seconds, with a comma, and with a zone such as `+00`, `GMT` or `+0000 UTC`.
-# In ASCII, because digits of other scripts are no part of a time.
+# basic form, with slashes or points, without seconds, with a comma, and with a zone such as `+00`,
+# `GMT` or `+0000 UTC`. In ASCII, because digits of other scripts are no part of a time.
 _ISO = re.compile(
-    r"(?:(\d{4})-(\d\d)-(\d\d)|(\d{4})(\d\d)(\d\d)(?=[Tt]))"
+    r"(?:(\d{4})([-/.])(\d\d)\2(\d\d)|(\d{4})(\d\d)(\d\d)(?=[Tt ]))"
     r"[TtD ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9})\d*)?)?"
     r"\s*(Z|z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?(?:\s[A-Z]{3,5})?)?",
     re.ASCII,
 )
+# 20250101000000, 20250101 000000123: as an epoch number it would be of another age.
+_DIGITS = re.compile(r"(20\d{6}) ?(\d{6})(\d{3}|\d{6})?", re.ASCII)
+_DATE = re.compile(r"\d{4}([-/.])\d\d\1\d\d|20\d{6}", re.ASCII)
+_HALF_DAY = re.compile(r".*\d\s?[AP]M", re.ASCII | re.IGNORECASE)
 _EPOCH = re.compile(r"(\d{1,20})(?:\.(\d*))?(?:[eE]\+?(\d{1,2}))?", re.ASCII)
 _SLASHES = re.compile(
     r"\d{1,2}([/.-])\d{1,2}[/.-](\d{4}|\d\d)(?:\s(\d\d:\d\d(?::\d\d)?)(\.\d+)?)?.*", re.ASCII
@@ -48,13 +52,15 @@ def _minute_text(minute: int) -> str:
 def _parse_text(text: str) -> int:
     match = _ISO.fullmatch(text.strip())
     if match is None:
+        if digits := _DIGITS.fullmatch(text.strip()):
+            return _parse_text(f"{digits[1]}T{digits[2]}.{digits[3] or '0'}")
         return _parse_epoch_text(text)
-    date, clock = match.groups()[:6], match.groups()[6:10]
-    hour, minute, second, fraction = clock
+    year, _, month, day, *basic, hour, minute, second, fraction, zone, offset, more = match.groups()
+    date = (year, month, day) if year else basic
     if int(second or 0) > 59:
         raise ValueError(f"{text!r} has a second above 59")
-    zone = f"{match[12]}:{match[13] or '00'}" if match[12] else "+00:00"
-    start = _minute_ns("-".join(part for part in date if part), f"{hour}:{minute}", zone)
+    zone = f"{offset}:{more or '00'}" if offset else "+00:00"
+    start = _minute_ns("-".join(date), f"{hour}:{minute}", zone)
     return start + int(second or 0) * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 
@@ -77,6 +83,10 @@ def _parse_epoch_text(text: str) -> int:
                 "; day and month cannot be told apart: write the year first, as in 2026-01-31, "
                 f"or give the form, such as --time-format '{form}{'.%f' if fraction else ''}'"
             )
+        if _DATE.fullmatch(text.strip()):
+            hint = "; it is a day, which has no time"
+        if _HALF_DAY.fullmatch(text.strip()):
+            hint = "; give the form, such as --time-format '%Y-%m-%d %I:%M:%S %p'"
         raise ValueError(f"{text[:40]!r} is neither an ISO 8601 time nor an epoch number{hint}")
     whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
     # 1.7356896e+12 is 1735689600000.

@@ -58,6 +58,13 @@ FORMS = {
     "semicolons": csv_of(f"time;{OHLCV.replace(',', ';')}", ROWS, ";").replace(".", ","),
     "kraken": csv_of("", [(*r, 7) for r in ROWS]),
     "binance": csv_of("", [(r[0] * 10**6, *r[1:], 0, 0, 7, 0, 0, 0) for r in ROWS]),
+    "MetaTrader": csv_of(
+        "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<VOL>",
+        with_times(lambda s: iso(s).replace("-", ".").replace(" ", "\t")),
+        "\t",
+    ),
+    "vwap": csv_of(f"time,{OHLCV},price", [(*r, 7) for r in ROWS]),
+    "nothing": csv_of(f"time,{OHLCV}", [*ROWS, (START_S + 999, *["NaN"] * 5)]),
     "mixed units": csv_of(
         f"time,{OHLCV}", [(r[0] * 1000 ** (i % 3), *r[1:]) for i, r in enumerate(ROWS)]
     ),

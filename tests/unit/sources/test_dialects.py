@@ -231,7 +231,7 @@ def test_files_of_venues_without_names_of_columns(rows: str, tmp_path: Path) -> 
     ("content", "fault"),
     [
         ("1,2\n3,4\n", "has no names of columns: its first line is 1,2; write the names"),
-        ("1767571200000," + "9," * 9 + "0\n", "give them with --columns"),
+        ("1767571200000," + "9," * 9 + "0\n", "give them, such as --columns"),
         ("time,open,high,low,close,volume\n1767571200,1,1,1,1,1\n", "holds bars, not ticks"),
         ("Name,Price\nx,1\n", "missing column 'time'"),
         ("title\n" * 40, "missing column 'time'"),
@@ -244,6 +244,38 @@ def test_files_that_are_not_understood(content: str, fault: str, tmp_path: Path)
     with pytest.raises(SourceError, match=r"t\.csv: ") as raised:
         parsed(path)
     assert fault in str(raised.value)
+
+
+FORMS = {
+    "days apart": "date,time,symbol,price\n2026.01.05,00:00:01.5,A,5\n2026.01.05,00:00:02,A,6",
+    "MetaTrader": "<TICKER>\t<DATE>\t<TIME>\t<BID>\t<ASK>\nA\t2026.01.05\t00:00:01.5\t4\t6\n"
+    "A\t2026.01.05\t00:00:02\t5\t7",
+    "camel case": "Symbol,Trade Time,bidPrice,askPrice\nA,2026/01/05 00:00:01.5,4,6\n"
+    "A,2026/01/05 00:00:02,5,7",
+    "two languages": "instrument_name/合约,created_time/成交时间,price/价格\n"
+    "A,1767571201500,5\nA,1767571202000,6",
+    "assets": "time,coin,price\n20260105 000001.5,A,5\n20260105000002,A,6",
+    "bases": "time,base,price\n20260105 000001500,A,5\n20260105000002,A,6",
+    "markets": "time,market,symbol,price\n1767571201.5,kraken,A,5\n1767571202,kraken,A,6",
+    "orders": "time,type,symbol,price\n1767571201.5,match,A,5\n1767571201.6,open,A,1\n"
+    "1767571202,match,A,6",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms(form: str, tmp_path: Path) -> None:
+    """Days beside times of day, names with other marks, and names of other programs."""
+    (tmp_path / "t.csv").write_text(FORMS[form])
+    found = [(tick.symbol, tick.time_ns - START_NS, tick.price) for tick in ticks_in(tmp_path)]
+    assert found == [("A", 3 * NS // 2, 5.0), ("A", 2 * NS, 6.0)]
+
+
+def test_a_book_is_no_recording_of_ticks(tmp_path: Path) -> None:
+    """Changes of a book have times and prices, which nobody paid."""
+    path = tmp_path / "BTC-USD.csv"
+    path.write_text("timestamp,is_snapshot,side,price,amount\n1767571200,false,bid,5,1\n")
+    with pytest.raises(SourceError, match="holds changes of an order book"):
+        parsed(path)
 
 
 @pytest.mark.parametrize(

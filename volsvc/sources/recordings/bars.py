@@ -36,6 +36,8 @@ log = get_logger(__name__)
 
 MINUTE_NS: Final = 60 * NS
 Values = NDArray[np.float64]
+# Texts that stand for nothing.
+_NOTHING: Final = frozenset({"", "nan", "none", "null", "na", "n/a", "-"})
 Advance = Callable[[int], None]
 
 
@@ -219,7 +221,7 @@ def _are_valid(values: Values) -> NDArray[np.bool_]:
 def _fault_of(values: Sequence[float], cells: Mapping[str, Any]) -> InvalidTickError:
     """Return what is wrong with a bar; `cells` are its values as they were written."""
     known = dict(zip((*PRICES, "volume"), values, strict=True))
-    if all(cell is None or cell == "" or cell != cell for cell in cells.values()):
+    if all(str(cells[field]).lower() in _NOTHING for field in PRICES):
         return InvalidTickError("close", "is missing, as all of the bar", "empty")
     for field in PRICES:
         if not 1 / MAX_PRICE <= known[field] <= MAX_PRICE:

@@ -46,4 +46,6 @@ def _is_data(path: Path) -> bool:
 
 
 def _held(files: list[Path]) -> str:
-    return f" (it has {files[0].name}; name a file of another extension itself)" if files else ""
+    if files:
+        return f" (it has {files[0].name}; name a file of another extension itself)"
+    return "; of folders in it name one, or a pattern such as '*/*.parquet'"

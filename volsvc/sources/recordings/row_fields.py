@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from volsvc.domain import fields
 from volsvc.domain.records import pair_of
@@ -18,6 +20,8 @@ from volsvc.sources.recordings.tables.columns import (
     values_of,
 )
 from volsvc.sources.recordings.tables.options import RowOptions
+
+_CLOCK: Final = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?|\d{6}", re.ASCII)
 
 
 def symbols_of(
@@ -36,6 +40,8 @@ def symbols_of(
     elif "base" in column and "quote" in column:
         pairs = zip(values_of(column["base"]), values_of(column["quote"]), strict=True)
         symbols = mapped([pair_of(*pair) for pair in pairs], parse, faults, "")
+    elif "base" in column:
+        symbols = mapped_once(column["base"], parse, faults, "")
     elif options.symbol is not None:
         symbols = [options.symbol] * rows
     else:
@@ -50,4 +56,15 @@ def times_of(column: Mapping[str, Column], rows: int, options: RowOptions, fault
     latest_ns, time_format = options.latest_ns, options.time_format
     parse = partial(fields.time_of, latest_ns=latest_ns, time_format=time_format)
     held = column.get("time", [None] * rows)
+    if "date" in column:
+        held = _with_days(held, column["date"])
     return times(held, parse, faults, is_plain=not time_format, latest_ns=latest_ns)
+
+
+def _with_days(clocks: Column, days: Column) -> Column:
+    """Return times of day with their days before them; other times as they are."""
+    listed = values_of(clocks)
+    first = next((clock for clock in listed if clock), None)
+    if not isinstance(first, str) or _CLOCK.fullmatch(first) is None:
+        return clocks
+    return [f"{day} {clock}" for day, clock in zip(values_of(days), listed, strict=True)]

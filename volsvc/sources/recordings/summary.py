@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from volsvc.domain import InvalidTickError, Tick, format_time
 from volsvc.sources.recordings.tables.table import Table
+
+_OF_ENGINE: Final = {
+    "bad_print": "prices far from those before and after them; see features.bad_print_sigmas",
+    "max_symbols": "more symbols than features.max_symbols",
+    "unknown_symbol": "symbols that are not in features.symbols",
+}
 
 
 @dataclass
@@ -64,7 +70,7 @@ class ReadCounts:
         for status, count in statuses.items():
             if count and status not in ("new", "late", "duplicate"):
                 self.by_reason[status] += count
-                self.examples.setdefault(status, "valid rows that the engine leaves out")
+                self.examples.setdefault(status, _OF_ENGINE.get(status, "see docs/topics.md"))
 
     def add(self, other: ReadCounts) -> None:
         """Add the rows of another recording."""

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from volsvc.domain import InvalidTickError, Tick
+from volsvc.domain import InvalidTickError, NotATickError, Tick
 from volsvc.domain.fields import (
     MAX_PRICE,
     price_of,
@@ -15,8 +15,8 @@ from volsvc.domain.fields import (
     trade_id_of,
     whole_of,
 )
-from volsvc.domain.records import MAX_SOURCE, columns_of
-from volsvc.domain.texts import plain_text
+from volsvc.domain.records import MAX_SOURCE, columns_of, is_control
+from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.recordings.row_fields import symbols_of, times_of
 from volsvc.sources.recordings.symbols import Exchanges
 from volsvc.sources.recordings.tables.blocks import Block
@@ -64,7 +64,7 @@ class TickReader:
     def _origin(self, value: object) -> str:
         return plain_text(value or self._source, MAX_SOURCE)
 
-    def read(self, block: Block) -> list[Tick | InvalidTickError]:
+    def read(self, block: Block) -> list[Tick | InvalidTickError | NotATickError]:
         """Return the tick or the error of each row."""
         if block.names != self._names:
             self._names, self._fields = block.names, columns_of(block.names)
@@ -76,6 +76,8 @@ class TickReader:
         time_ns = times_of(column, rows, self._options, faults)
         price = _prices(column.get("price"), bid, ask, faults)
         ids = _ids(column, rows)
+        if "type" in column:
+            _refuse_messages(column["type"], faults)
         size = numbers(column.get("size"), rows)
         size[size < 0] = np.nan
         sources = [self._source] * rows
@@ -127,6 +129,14 @@ def columns_of_ticks(records: Records) -> Block | None:
 def _held_by(names: Sequence[str]) -> Sequence[str]:
     """Return the names that hold a field, of which several may hold the same one."""
     return [name for name in names if columns_of([name])]
+
+
+def _refuse_messages(column: Column, faults: dict[int, Any]) -> None:
+    """Note the rows that are messages of a feed, or orders, of which a price is no trade."""
+    kinds = mapped_once(column, lambda kind: kind if is_control(kind) else None, {}, None)
+    for row, kind in enumerate(kinds):
+        if kind is not None:
+            faults[row] = NotATickError(f"a row of type {shown(kind, 40)} carries no tick")
 
 
 def _quotes(column: Column | None, rows: int) -> Numbers:

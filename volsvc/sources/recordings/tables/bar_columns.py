@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from volsvc.domain.records import ALIASES
+from volsvc.domain.records import ALIASES, plain_name
 from volsvc.domain.texts import one_line
 
 PRICES: Final = ("open", "high", "low", "close")
-# Accepted names of each field, the preferred one first; letters may have any case.
+# Accepted names of each field, the preferred one first. Case and marks between words do not matter.
 BAR_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     # The start of a bar comes before any other time of it.
     "time": (
         "open_time",
-        "open time",
-        "opentime",
         "start",
+        "start_at",
         "start_time",
         "time_period_start",
         "window_start",
@@ -25,6 +24,7 @@ BAR_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         "ts",
         "t",
     ),
+    "date": ALIASES["date"],
     "symbol": ALIASES["symbol"],
     "exchange": ALIASES["exchange"],
     "base": ALIASES["base"],
@@ -32,12 +32,17 @@ BAR_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "open": ("open", "o", "price_open", "open_price"),
     "high": ("high", "h", "price_high", "high_price"),
     "low": ("low", "l", "price_low", "low_price"),
-    "close": ("close", "c", "price_close", "close_price"),
+    "close": ("close", "c", "price_close", "close_price", "latest"),
     "volume": ("volume", "vol", "v", "volume_traded", "base_volume", "qty", "amount"),
 }
 _NEEDED: Final = ("time", *PRICES, "volume")
-# Columns of the day's range beside a price: a ticker, which is no bar.
-_OF_TICKERS: Final = frozenset({"price", "best_bid", "best_ask"})
+# Columns of a ticker, which has the day's range beside the last price, and is no bar.
+_OF_TICKERS: Final = frozenset(
+    plain_name(name)
+    for field in ("price", "best_bid", "best_ask")
+    for name in ALIASES[field]
+    if name != "price"
+)
 
 
 def are_bars(names: Sequence[str]) -> bool:
@@ -45,19 +50,21 @@ def are_bars(names: Sequence[str]) -> bool:
     fields = bar_columns_of(names).keys()
     if not fields >= {*PRICES}:
         return False
-    known = {name.strip().lower() for name in names}
-    return not any(known & set(ALIASES[field]) for field in _OF_TICKERS)
+    known = set(map(plain_name, names))
+    return known.isdisjoint(_OF_TICKERS)
 
 
 def bar_columns_of(names: Sequence[str]) -> Mapping[str, str]:
     """Return the name that holds each field of a bar."""
     known: dict[str, str] = {}
     for name in names:
-        known.setdefault(name.strip().lower(), name)
-    found = {}
+        known.setdefault(plain_name(name), name)
+    found: dict[str, str] = {}
     for field, aliases in BAR_ALIASES.items():
-        held = next((known[alias.lower()] for alias in aliases if alias.lower() in known), None)
-        if held is not None:
+        plain = map(plain_name, aliases)
+        held = next((known[alias] for alias in plain if alias in known), None)
+        # One column is not both a time and its day.
+        if held is not None and not (field == "date" and held == found.get("time")):
             found[field] = held
     if "volume" not in found:
         # Volume BTC beside Volume USD, Volume_(BTC) beside Volume_(Currency).

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from volsvc.domain import InvalidTickError, SourceError
-from volsvc.domain.records import columns_of, missing_column
+from volsvc.domain.records import columns_of, missing_column, plain_name
 from volsvc.domain.texts import one_line
 from volsvc.domain.times import parse_time
 from volsvc.sources.recordings.tables.bar_columns import (
@@ -26,6 +26,8 @@ _DECIMALS: Final = frozenset(
 )
 Kind = Literal["ticks", "bars"]
 
+# Columns of changes of an order book, whose prices are no trades: those of Tardis.
+_OF_BOOKS: Final = frozenset({"issnapshot"})
 _BAR: Final = ("open", "high", "low", "close")
 # Files that venues publish without names of columns: Kraken's trades; Binance's aggregated trades
 # of the spot market and of futures, and its trades of both; bars of Kraken and of Binance.
@@ -40,6 +42,10 @@ LAYOUTS: Final = (
         *("time", *_BAR, "volume", "close_time", "quote_volume", "trades"),
         *("taker_volume", "taker_quote_volume", "ignore"),
     ),
+)
+GIVE_NAMES: Final = (
+    "give them, such as --columns time,price,size or --columns time,open,high,low,close,volume "
+    "(any name for the others)"
 )
 _NUMBERS: Final = ("price", *_BAR)
 
@@ -132,6 +138,8 @@ class DialectFinder:
                 continue
             kind = kind_of(names)
             lacking = lacking_column(kind, names, self._symbol)
+            if not lacking and _OF_BOOKS & set(map(plain_name, names)):
+                raise SourceError("holds changes of an order book, and no ticks")
             if not lacking:
                 return Dialect(kind, separator, names, fields_of(kind, names))
             if may_fail and (not self.fault or fields_of(kind, names)):
@@ -150,7 +158,7 @@ class DialectFinder:
             raise SourceError(self.fault)
         raise SourceError(
             f"has no names of columns: its first line is {one_line(text, 60)}; write the names "
-            "above it, or give them with --columns time,price,size (any name for the others)"
+            f"above it, or {GIVE_NAMES}"
         )
 
 

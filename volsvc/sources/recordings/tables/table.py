@@ -16,6 +16,7 @@ from volsvc.sources.recordings.tables.arrow_tables import ArrowTable
 from volsvc.sources.recordings.tables.blocks import Block, CsvTable
 from volsvc.sources.recordings.tables.columns import values_of
 from volsvc.sources.recordings.tables.dialect import (
+    GIVE_NAMES,
     Dialect,
     DialectFinder,
     Kind,
@@ -185,7 +186,7 @@ class Table:
                 if not names or len(names) > len(cells):
                     raise SourceError(
                         f"is an array of arrays of {len(cells)} values, which have no names; "
-                        "give them with --columns time,price,size (any name for the others)"
+                        + GIVE_NAMES
                     )
                 return Dialect(kind_of(names), "", names, fields_of(kind_of(names), names))
         return None
