@@ -120,11 +120,17 @@ def missing_column(names: Sequence[str], default_symbol: str | None = None) -> s
         instead = _INSTEAD.get(field, ())
         if field in found or (instead and set(instead) <= found.keys()):
             continue
-        accepted = ", ".join(ALIASES[field]) + (f", or {' and '.join(instead)}" if instead else "")
+        accepted = some_names(ALIASES[field]) + (f", or {' and '.join(instead)}" if instead else "")
         held = one_line(", ".join(name.strip() for name in names), 200) or "none"
         hint = "; or name one with source.default_symbol" if field == "symbol" else ""
         return f"missing column {field!r} (accepted names: {accepted}; found: {held}){hint}"
     return ""
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return the first names of a long list for a message."""
+    first = ", ".join(names[:8])
+    return f"{first} and others in docs/inputs.md" if len(names) > 8 else first
 
 
 def tick_from_record(

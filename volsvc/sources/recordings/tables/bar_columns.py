@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from volsvc.domain.records import ALIASES, plain_name
+from volsvc.domain.records import ALIASES, plain_name, some_names
 from volsvc.domain.texts import one_line
 
 PRICES: Final = ("open", "high", "low", "close")
@@ -84,6 +84,6 @@ def missing_bar_column(names: Sequence[str], symbol: str | None) -> str:
         return ""
     field = lacking[0]
     held = one_line(", ".join(name.strip() for name in names), 200) or "none"
-    accepted = ", ".join(BAR_ALIASES[field])
+    accepted = some_names(BAR_ALIASES[field])
     hint = "; or name one with source.default_symbol" if field == "symbol" else ""
     return f"bars need the column {field!r} (accepted names: {accepted}; found: {held}){hint}"
