@@ -62,7 +62,7 @@ def ticks_of(path: Path) -> Iterator[Tick]:
         events = PartsListener(Metrics(), Health())
         yield from file_source(load_settings(None), [path], events).ticks()
         return
-    for symbol, series in read_bars([path], RowOptions()).items():
+    for symbol, series in read_bars([path], RowOptions(bad_print_sigmas=0.0)).items():
         for bar in MinuteBars(series):
             yield Tick(symbol, (bar.minute + 1) * MINUTE_NS, bar.close)
 

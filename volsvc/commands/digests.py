@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from volsvc.commands.files import apply_ticks
 from volsvc.commands.progress import progress_bar
-from volsvc.commands.row_writer import write_rows
+from volsvc.commands.row_writer import check_output, write_rows
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import SourceError
@@ -26,6 +26,7 @@ from volsvc.models import (
 )
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
+from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.formats import open_raw, text_of
 from volsvc.sources.recordings.tables.lines import DAMAGE
 from volsvc.sources.replay import FileSource
@@ -38,6 +39,7 @@ WindowHeads = dict[str, str]
 
 def digests_file(settings: Settings, files: Sequence[Path], out: Path) -> None:
     """Write the digest of every closed window of a recording, equal to those of a daemon's run."""
+    check_output(out, files_of(files))
     source = file_source(settings, files, PartsListener(Metrics(), Health()))
     model = build_holder(settings).current.model
     with progress_bar(f"digesting {source.label}", lambda: source.fraction) as advance:

@@ -112,7 +112,7 @@ def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -
             ticks_of,
             start_minute=start_minute,
             advance=advance,
-            options=row_options(settings.source),
+            options=row_options(settings),
         )
 
 

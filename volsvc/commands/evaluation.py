@@ -99,7 +99,7 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
     _check_test(panel, start, end, leave_one_out=options.leave_one_out)
     spans = folds(start, end, options.refit_days * DAY)
     models = _models_of_spans(panel, spans, options)
-    _check_causality(options.data, models[0], row_options(settings.source))
+    _check_causality(options.data, models[0], row_options(settings))
     results = _walk(panel, spans, models, options.anchors)
     scores = [score(result) for result in results]
     pooled = [

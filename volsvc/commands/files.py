@@ -12,7 +12,7 @@ from typing import Any
 from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.reading import SummaryForm, print_summary
-from volsvc.commands.row_writer import write_rows
+from volsvc.commands.row_writer import check_output, write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import NS, Tick, format_time
@@ -98,6 +98,7 @@ def features_file(
     settings: Settings, files: Sequence[Path], out: Path, summary: SummaryForm
 ) -> None:
     """Write the features of a recording, computed by the engine of the daemon."""
+    check_output(out, files_of(files))
     source = file_source(settings, files, PartsListener(Metrics(), Health()))
     table = SymbolTable(settings.features)
     statuses: Counter[str] = Counter()
@@ -147,7 +148,8 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
     from volsvc.training.batch import COLUMNS, bar_points, forecast_rows, tick_points
 
     model = _named_model(settings, options.model)
-    rows = row_options(settings.source)
+    rows = row_options(settings)
+    check_output(options.out, files_of(options.data))
     bars, ticks = split_by_kind(files_of(options.data), rows)
     counts = ReadCounts()
     tables: list[Table] = []

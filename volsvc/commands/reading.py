@@ -50,7 +50,7 @@ def print_summary(tables: Sequence[Table], counts: ReadCounts, form: SummaryForm
 
 def inspect_files(settings: Settings, paths: Sequence[Path], form: SummaryForm) -> None:
     """Print how files are understood: format, columns, times, symbols, rows, and the first rows."""
-    options = row_options(settings.source)
+    options = row_options(settings)
     bars, ticks = split_by_kind(files_of(paths), options)
     counts = ReadCounts()
     tables: list[Table] = []
@@ -87,7 +87,8 @@ def _inspected(
     first: list[Tick] = []
 
     def ticks() -> Iterator[Tick]:
-        for file, lines, found in recording.rows():
+        for file, lines, found, others in recording.rows():
+            of_file.messages += others
             for line, tick in zip(lines, found, strict=True):
                 if isinstance(tick, NotATickError):
                     tick = InvalidTickError("type", str(tick), "not_a_tick")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from volsvc.config.settings import SettingsError
 from volsvc.domain import SourceError
 from volsvc.domain.extras import needs_extra
 from volsvc.safe_io.disk import replacing
@@ -17,6 +18,12 @@ from volsvc.sources.recordings.tables.formats import file_format, open_raw, text
 
 # Rows of one row group: bounds the memory, since rows come from an iterator of any length.
 PARQUET_ROWS = 50_000
+
+
+def check_output(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise SettingsError if the output would replace a file that is read."""
+    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
+        raise SettingsError(f"--out: {out} is one of the files to read; name another one")
 
 
 def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:

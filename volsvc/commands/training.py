@@ -69,7 +69,7 @@ def load_minutes(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
 
     cache = settings.service.data_dir / "cache"
     with progress_bar("features of minutes") as advance:
-        return load_panel(files, cache, ticks_of, advance, row_options(settings.source))
+        return load_panel(files, cache, ticks_of, advance, row_options(settings))
 
 
 @dataclass(frozen=True)

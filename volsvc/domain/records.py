@@ -68,12 +68,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "ticker",
         "currency_pair",
         "contract",
+        "symbol_id",
         "asset",
         "coin",
         "code",
     ),
     # `market` is an exchange beside a symbol.
-    "exchange": ("exchange", "exch", "venue", "market"),
+    "exchange": (
+        *("exchange", "exch", "venue", "exchange_id", "exchange_name", "venue_name", "market"),
+    ),
     "base": ("base", "base_currency", "base_asset"),
     "quote": ("quote", "quote_currency", "quote_asset"),
     "price": ("price", "last_price", "last", "trade_price", "px"),

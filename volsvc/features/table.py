@@ -89,7 +89,8 @@ class SymbolTable:
             state.finish()
             while state.advance() is not None:
                 yield state
-            statuses[BAD_PRINT] += state.prints.dropped
+            # One that still waits is not confirmed by any other tick.
+            statuses[BAD_PRINT] += state.prints.dropped + (state.prints.held is not None)
 
     def _make_room(self, time_ns: int) -> None:
         if len(self._states) < self._settings.max_symbols:

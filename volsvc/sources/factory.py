@@ -35,10 +35,16 @@ def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> 
     return file_source(settings, [Path(source.path)], events)
 
 
-def row_options(source: SourceSettings) -> RowOptions:
+def row_options(settings: Settings) -> RowOptions:
     """Return how the rows of files are to be understood."""
+    source = settings.source
     alone = source.symbols[0] if len(source.symbols) == 1 else None
-    return RowOptions(source.default_symbol or alone, source.columns, source.time_format)
+    return RowOptions(
+        source.default_symbol or alone,
+        source.columns,
+        source.time_format,
+        bad_print_sigmas=settings.features.bad_print_sigmas,
+    )
 
 
 def live_source(source: SourceSettings, events: FeedEvents) -> Source:
@@ -60,7 +66,7 @@ def file_source(settings: Settings, paths: Sequence[Path], events: SourceEvents)
     Raises SourceError if the file holds no tick, and SettingsError if a pipe is to be looped.
     """
     source, replay = settings.source, settings.replay
-    recording = Recording(paths, row_options(source))
+    recording = Recording(paths, row_options(settings))
     if source.loop and recording.is_pipe:
         raise SettingsError(f"source.loop = True: {recording.label} can be read only once")
     # A wrong file must fail the start, not leave a daemon that waits for ticks.

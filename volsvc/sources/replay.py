@@ -15,13 +15,16 @@ from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.pacing import paced
 from volsvc.sources.recordings.recording import Recording
-from volsvc.sources.recordings.summary import ReadCounts
+from volsvc.sources.recordings.summary import ReadCounts, summary_line
 from volsvc.sources.recordings.tables.table import Table
+from volsvc.telemetry.logs import get_logger
 
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
 LOOP_ID_STEP = 10**12
 # Time after which a piece of reading ends even if it has come to no tick: a stop waits for it.
 PIECE_S = 0.05
+
+log = get_logger(__name__)
 
 # Rows of a source; None is a step that has come to no tick.
 Rows = Iterator[SourceRow | None]
@@ -116,9 +119,11 @@ class FileSource:
             offset_ns = lap * (last - first + NS)
 
     def _valid_ticks(self, *, report: bool) -> Iterator[Tick | None]:
-        newest: dict[str, int] = {}
+        # The newest time of each symbol, and its line.
+        newest: dict[str, tuple[int, int]] = {}
         counts, selected = ReadCounts(), self._symbols
-        for file, lines, found in self._recording.rows():
+        for file, lines, found, others in self._recording.rows():
+            counts.messages += others
             for line, tick in zip(lines, found, strict=True):
                 if isinstance(tick, Tick):
                     if selected and tick.symbol not in selected:
@@ -126,15 +131,17 @@ class FileSource:
                         continue
                     counts.valid(tick)
                     # Published all the same: the symbol's state decides, and counts it as late.
-                    behind = newest.get(tick.symbol, 0) - tick.time_ns
+                    newest_ns, newest_line = newest.get(tick.symbol, (0, 0))
+                    behind = newest_ns - tick.time_ns
                     if behind > 0:
-                        detail = f"goes back by {behind / NS:g} s for {tick.symbol}"
+                        counts.behind(file, newest_line)
+                        detail = f"is {behind / NS:g} s behind line {newest_line} for {tick.symbol}"
                         error = InvalidTickError("time", detail, "late")
                         self._events.out_of_order(file, line, error)
                         counts.late += 1
                     else:
                         counts.taken += 1
-                        newest[tick.symbol] = tick.time_ns
+                        newest[tick.symbol] = (tick.time_ns, line)
                     yield tick
                     continue
                 # A feed may contain subscription receipts and heartbeats; a recording should not.
@@ -146,6 +153,7 @@ class FileSource:
             yield None
         if report:
             self.counts = counts
+            log.info("recording_read", file=self.label, summary=summary_line(counts))
             self._events.ended(self._recording.label, counts.refused)
 
 

@@ -112,7 +112,8 @@ def tick_points(
         statuses[state.add(tick).value] += 1
         while state.advance() is not None:
             yield from map(BatchPoint, minute_closes(state))
-    statuses[BAD_PRINT] += sum(state.prints.dropped for state in table)
+    for state in table:
+        statuses[BAD_PRINT] += state.prints.dropped + (state.prints.held is not None)
     # No grid time follows the last tick, so that what still waits can add no point: the minutes
     # that it would end are learnt from by no forecast.
 

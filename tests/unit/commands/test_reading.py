@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from volsvc.commands.digests import digests_file
 from volsvc.commands.files import ForecastOptions, features_file, forecast_file
 from volsvc.commands.reading import inspect_files
-from volsvc.config.settings import Settings, load_settings
+from volsvc.config.settings import Settings, SettingsError, load_settings
 from volsvc.domain import SourceError
 
 START_S = 1_767_571_200
@@ -131,6 +133,45 @@ def test_the_text_names_faults_and_order(
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("41 rows read: 1 taken, 39 late, 0 duplicate, 1 refused; the newest row")
     assert f"{path}, line 42: field 'time': 'x' is neither" in line
+
+
+def test_a_wrong_time_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row that is ahead makes all that follow late; the summary says which."""
+    path = tmp_path / "t.csv"
+    lines = [HEAD, *LINES]
+    lines[5] = f"{START_S + 7200},BTC-USD,100,4"
+    path.write_text("\n".join(lines))
+    features_file(set_by(), [path], tmp_path / "o.csv", "text")
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("40 rows read: 5 taken, 35 late")
+    assert line.endswith(f"35 of the late ones are behind {path}, line 6: is its time wrong?")
+
+
+def test_the_last_print_is_not_taken_unseen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A price that no later one confirms gives no row, and is counted."""
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([HEAD, *LINES, f"{START_S + 50},BTC-USD,3,99"]))
+    found = summary_of(path, capsys)
+    assert (found["rows"]["taken"], found["refused"]) == (40, {"bad_print": 1})
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 41
+
+
+def test_a_recording_is_not_replaced_by_its_features(tmp_path: Path) -> None:
+    """The output is none of the files that are read."""
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([HEAD, *LINES]))
+    options = ForecastOptions([tmp_path], path, 60, (60.0,), "baseline", "text")
+    commands: list[Callable[[], None]] = [
+        lambda: features_file(set_by(), [path], path, "text"),
+        lambda: digests_file(set_by(), [path], path),
+        lambda: forecast_file(set_by(), options),
+    ]
+    for command in commands:
+        with pytest.raises(SettingsError, match="is one of the files to read"):
+            command()
+    assert path.read_text().splitlines() == [HEAD, *LINES]
 
 
 BARS = "\n".join(

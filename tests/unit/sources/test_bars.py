@@ -158,6 +158,40 @@ def test_two_venues_are_never_one_series(tmp_path: Path) -> None:
     assert {symbol: len(bars) for symbol, bars in found.items()} == {"BTC-USD": 9, "b:BTC-USD": 9}
 
 
+def test_lengths_of_bars_are_told_apart(tmp_path: Path) -> None:
+    """A file of five minutes is no month of the same bars, and a column may tell."""
+    for name in ("BTC_USDT-1m.csv", "BTC_USDT-5m.csv"):
+        step = 300 if "5m" in name else 60
+        rows = [(START_S + step * i, 1, 1, 1, 1, 1) for i in range(9)]
+        (tmp_path / name).write_text(csv_of(f"time,{OHLCV}", rows))
+    with pytest.raises(SourceError, match=r"BTC_USDT-5m\.csv: .* a bar every 5 minutes"):
+        bars_in(*sorted(tmp_path.iterdir()))
+    of_several = [(*r, interval) for r in ROWS for interval in ("5m", "1m", "1h")]
+    (tmp_path / "BTC-USD.csv").write_text(csv_of(f"time,{OHLCV},interval", of_several))
+    counts = ReadCounts()
+    read_bars([tmp_path / "BTC-USD.csv"], RowOptions(), counts)
+    assert (counts.taken, counts.by_reason["interval"]) == (9, 18)
+
+
+@pytest.mark.parametrize("factor", [0.0001, 10.0, 1.2])
+def test_one_bad_bar(factor: float, tmp_path: Path) -> None:
+    """A close that is far off, and back again, is left out and counted; a jump is not."""
+    rng = np.random.default_rng(1)
+    closes = 100 * np.exp(np.cumsum(rng.normal(0, 5e-4, 300)))
+    jumped = np.where(np.arange(300) < 200, closes, closes * 1.1)
+    rows = [[START_S + 60 * i, c, c * 1.001, c * 0.999, c, 1] for i, c in enumerate(jumped)]
+    for at in (100, 200, 299):
+        rows[at][1:5] = [value * factor for value in rows[at][1:5]]
+    (tmp_path / "BTC-USD.csv").write_text(csv_of(f"time,{OHLCV}", [*map(tuple, rows)]))
+    counts = ReadCounts()
+    (series,) = read_bars([tmp_path / "BTC-USD.csv"], RowOptions(), counts).values()
+    assert (counts.taken, counts.by_reason["bad_print"]) == (298, 2)
+    gone = {START_S // 60 + 100, START_S // 60 + 200}
+    assert gone.isdisjoint(series.minutes.tolist())
+    (series,) = read_bars([tmp_path / "BTC-USD.csv"], RowOptions(bad_print_sigmas=0)).values()
+    assert len(series.minutes) == 300
+
+
 CELLS = st.sampled_from(["1", "2", "3", "", "0", "-1", "x", "nan", "1e30"])
 TIME_CELLS = st.sampled_from([*(str(START_S + 60 * i) for i in range(4)), "", "7", "soon"])
 

@@ -22,7 +22,7 @@ from pyarrow import feather, parquet
 from tests.reading import parsed, ticks_in
 from volsvc.commands.files import features_file
 from volsvc.config.settings import load_settings
-from volsvc.domain import NS, InvalidTickError, SourceError, Tick, format_time
+from volsvc.domain import NS, SourceError, Tick, format_time
 from volsvc.sources.recordings.tables.lines import zstd
 from volsvc.transport.codec import encode_tick
 
@@ -278,6 +278,27 @@ def test_a_book_is_no_recording_of_ticks(tmp_path: Path) -> None:
         parsed(path)
 
 
+UNKNOWN = {
+    "funding": ("XBTUSD.csv", "time,funding,interest\n1767571200,94000.5,0.1\n", "'price'"),
+    "a header of bars": (
+        "XBTUSD.csv",
+        "bar_start,close,high,low,first,volume,n\n1767571200,1,1,1,1,1,7\n",
+        "missing column 'time'",
+    ),
+    "three numbers": ("a.csv", "1767571200,1,94000\n1767571201,2,94001\n", "no names of columns"),
+    "twice": ("a.csv", "time,symbol,price,price\n1767571200,A,1,2\n", "two columns of the name"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_nothing_is_read_by_its_place_alone(case: str, tmp_path: Path) -> None:
+    """Names that are not known are no title, and three numbers are no layout."""
+    name, content, fault = UNKNOWN[case]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=fault):
+        parsed(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("name", "symbol"),
     [
@@ -299,89 +320,3 @@ def test_symbols_of_files(name: str, symbol: str, tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     assert [tick.symbol for tick in ticks_in(path)] == [symbol]
     assert [tick.symbol for tick in ticks_in(path, symbol="Z-USD")] == ["Z-USD"]
-
-
-COINBASE = {
-    "channel": "market_trades",
-    "timestamp": "2026-01-05T00:00:00Z",
-    "sequence_num": 3,
-    "events": [
-        {
-            "type": "update",
-            "trades": [
-                {
-                    "trade_id": str(100 + i),
-                    "product_id": "ETH-USD",
-                    "price": str(3000.5 + i),
-                    "size": str(0.25 * i),
-                    "side": "BUY",
-                    "time": format_time(START_NS + i * NS // 4),
-                }
-                for i in range(len(TICKS))
-            ],
-        }
-    ],
-}
-KRAKEN = {
-    "channel": "trade",
-    "type": "update",
-    "data": [
-        {
-            "symbol": "ETH/USD",
-            "price": 3000.5 + i,
-            "qty": 0.25 * i,
-            "trade_id": 100 + i,
-            "timestamp": format_time(START_NS + i * NS // 4),
-        }
-        for i in range(len(TICKS))
-    ],
-}
-BINANCE = [
-    {
-        "e": "trade",
-        "E": 1,
-        "s": "ETH-USD",
-        "t": 100 + i,
-        "p": str(3000.5 + i),
-        "q": str(0.25 * i),
-        "T": (START_NS + i * NS // 4) // 10**6,
-        "m": True,
-    }
-    for i in range(len(TICKS))
-]
-
-
-@pytest.mark.parametrize("messages", [[COINBASE], [KRAKEN], BINANCE], ids=["c", "k", "b"])
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda message: message,
-        lambda message: {"received_at": "2026-01-05T00:00:09Z", "payload": message},
-        lambda message: {"source": "x", "raw": json.dumps(message)},
-    ],
-    ids=["plain", "inside", "text"],
-)
-def test_messages_of_venues(
-    wrap: Callable[[Any], Any], messages: list[Any], tmp_path: Path
-) -> None:
-    """A line holds any number of ticks; receipts and heartbeats hold none, and are no faults."""
-    path = tmp_path / "t.ndjson"
-    others = [
-        {"channel": "heartbeats", "sequence_num": 1, "events": []},
-        {"channel": "heartbeat"},
-        {"method": "subscribe", "success": False, "error": "no"},
-        {"e": "kline", "s": "ETHUSDT", "k": {}},
-    ]
-    path.write_text("".join(json.dumps(wrap(one)) + "\n" for one in [*others, *messages]))
-    assert said(parsed(path)) == said(TICKS)
-
-
-def test_a_bad_trade_of_a_message_costs_itself(tmp_path: Path) -> None:
-    """The others are taken; a message without its parts is one fault."""
-    bad = json.loads(json.dumps(COINBASE))
-    bad["events"][0]["trades"][3]["price"] = "0"
-    path = tmp_path / "t.ndjson"
-    path.write_text(json.dumps(bad) + "\n" + json.dumps({**COINBASE, "events": 7}) + "\n")
-    found = parsed(path)
-    assert [isinstance(one, InvalidTickError) for one in found].count(True) == 2
-    assert sum(isinstance(one, Tick) for one in found) == len(TICKS) - 1

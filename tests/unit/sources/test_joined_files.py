@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,11 @@ def test_files_are_merged_in_time(files: list[list[int]], most: int) -> None:
         for at, ticks in enumerate(by_file)
     ]
     starts = [ticks[0].time_ns for ticks in by_file]
-    assert [one for step in joined(streams, starts) for one in step.found] == expected
+    assert [
+        one
+        for step in joined(streams, starts, [str(at) for at in range(len(streams))])
+        for one in step.found
+    ] == expected
 
 
 def test_a_rotated_recording_is_one(tmp_path: Path) -> None:
@@ -120,7 +125,41 @@ def test_exchanges_are_never_mixed(tmp_path: Path, exchanges: list[str]) -> None
         ),
     ):
         (tmp_path / name).write_text(text)
-        first = next((e.lower() for e in exchanges if e), "")
+        first, *_ = known = [exchange.lower() for exchange in exchanges]
         assert [t.symbol for t in ticks_in(tmp_path / name)] == [
-            "BTC-USD" if e.lower() in ("", first) else f"{e.lower()}:BTC-USD" for e in exchanges
+            "BTC-USD" if one == first else f"{one or 'unknown'}:BTC-USD" for one in known
         ]
+
+
+def test_two_venues_in_a_folder_are_an_error(tmp_path: Path) -> None:
+    """Files of other names with one symbol at the same times are named, and never mixed."""
+    write(tmp_path / "kraken.csv", [tick(second) for second in range(0, 20, 2)])
+    write(tmp_path / "coinbase.csv", [tick(second) for second in range(1, 20, 2)])
+    with pytest.raises(SourceError, match="ticks of BTC-USD at the times of another file, 'test_"):
+        parsed(tmp_path)
+    write(tmp_path / "coinbase.csv", [tick(second) for second in range(20, 30)])
+    assert len(ticks_in(tmp_path)) == 20
+
+
+def test_an_archive_has_the_symbol_of_its_file(tmp_path: Path) -> None:
+    """One of two symbols is refused; what describes the data is left out."""
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("BTCUSDT-trades.csv", "time,price\n1767571200,5\n")
+        archive.writestr("readme.txt", "ticks of 2026")
+        archive.writestr("README.md", "ticks of 2026")
+    assert [t.symbol for t in ticks_in(path)] == ["BTCUSDT"]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("ETHUSDT-trades.csv", "time,price\n1767571200,5\n")
+    with pytest.raises(SourceError, match=r"holds files of several symbols \(BTCUSDT-trades\.csv"):
+        parsed(path)
+
+
+def test_the_symbol_in_the_name_of_a_folder(tmp_path: Path) -> None:
+    """Of files that are all of one name, as programs split them."""
+    for symbol in ("BTC-USD", "ETH-USD"):
+        (tmp_path / f"symbol={symbol}").mkdir()
+        (tmp_path / f"symbol={symbol}" / "part-0.csv").write_text("time,price\n1767571200,5\n")
+    assert [t.symbol for t in ticks_in(tmp_path / "*" / "*.csv")] == ["BTC-USD", "ETH-USD"]
+    with pytest.raises(SourceError, match="of folders in it name one"):
+        parsed(tmp_path)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import NS, InvalidTickError, SourceError
+from volsvc.domain import NS, InvalidTickError, SourceError, format_time
 from volsvc.domain.fields import MAX_PRICE
-from volsvc.sources.recordings.file_names import name_without_digits, symbol_of_name, warn_of_name
+from volsvc.sources.recordings.bad_bars import bad_prints
+from volsvc.sources.recordings.file_names import name_without_digits, named_options, warn_of_name
 from volsvc.sources.recordings.row_fields import symbols_of, times_of
 from volsvc.sources.recordings.summary import ReadCounts
 from volsvc.sources.recordings.symbols import Exchanges
@@ -24,6 +25,7 @@ from volsvc.sources.recordings.tables.blocks import Block
 from volsvc.sources.recordings.tables.columns import (
     Faults,
     Times,
+    mapped_once,
     numbers,
     values_of,
 )
@@ -36,6 +38,8 @@ log = get_logger(__name__)
 
 MINUTE_NS: Final = 60 * NS
 Values = NDArray[np.float64]
+# A number of minutes, hours, days or weeks.
+_INTERVAL: Final = re.compile(r"(\d{1,4})\s?((?:m(?!o)|h|d|w)[a-z]*)", re.ASCII)
 # Texts that stand for nothing.
 _NOTHING: Final = frozenset({"", "nan", "none", "null", "na", "n/a", "-"})
 Advance = Callable[[int], None]
@@ -75,9 +79,7 @@ def _opened(path: Path, options: RowOptions) -> Table:
 
 
 def _table(path: Path, options: RowOptions) -> Table:
-    if options.symbol is None:
-        options = replace(options, symbol=symbol_of_name(path), is_named=True)
-    return Table(path, options)
+    return Table(path, named_options(path, options))
 
 
 def bar_groups(files: Sequence[Path], options: RowOptions) -> list[list[Path]]:
@@ -116,7 +118,7 @@ def read_bars(
         for symbol, found in _read_file(table, exchanges, counts).items():
             rows[symbol][name_without_digits(file)].append(found)
     return {
-        name: _series(name, parts, counts)
+        name: _series(name, parts, counts, options.bad_print_sigmas)
         for symbol, by_name in rows.items()
         for name, parts in _joined(symbol, by_name).items()
     }
@@ -157,7 +159,10 @@ def _joined(symbol: str, by_name: Mapping[str, list[_Rows]]) -> Mapping[str, lis
     )
     if all(end < start for (_, end), (start, _) in pairwise(spans)):
         return {symbol: [part for parts in by_name.values() for part in parts]}
-    return {f"{symbol} ({name})": parts for name, parts in by_name.items()}
+    # Folders are named only where they tell files apart.
+    short = {name: name.rpartition("/")[2] for name in by_name}
+    names = short if len(set(short.values())) == len(short) else {name: name for name in short}
+    return {f"{symbol} ({names[name]})": parts for name, parts in by_name.items()}
 
 
 def _rows_of(table: Table, exchanges: Exchanges, counts: ReadCounts) -> Iterator[tuple[str, _Rows]]:
@@ -197,6 +202,8 @@ def _valid_rows(
     for row in np.flatnonzero(~_are_valid(values)).tolist():
         cells = {f: values_of(column.get(f, nothing))[row] for f in (*PRICES, "volume")}
         faults.setdefault(row, _fault_of(values[row].tolist(), cells))
+    if "interval" in column:
+        mapped_once(column["interval"], _check_interval, faults, None)
     symbols = symbols_of(column, rows, options, exchanges, faults)
     for row, fault in sorted(faults.items()):
         counts.refuse(table.label, block.lines[row], fault)
@@ -206,6 +213,14 @@ def _valid_rows(
         chosen = good if len(set(symbols)) == 1 else good & (np.array(symbols) == symbol)
         if chosen.any():
             yield symbol, _Rows(time_ns[chosen], values[chosen])
+
+
+def _check_interval(value: object) -> None:
+    """Raise InvalidTickError if a bar is known to be longer than a minute."""
+    text = str(value or "").strip().lower()
+    longer = _INTERVAL.fullmatch(text)
+    if longer and (int(longer[1]) > 1 or longer[2][0] != "m"):
+        raise InvalidTickError("interval", f"{text!r} is longer than a minute", "interval")
 
 
 def _are_valid(values: Values) -> NDArray[np.bool_]:
@@ -236,7 +251,9 @@ def _fault_of(values: Sequence[float], cells: Mapping[str, Any]) -> InvalidTickE
     return InvalidTickError("volume", f"{cells['volume']!r} is not 0 or more", "volume")
 
 
-def _series(symbol: str, parts: Sequence[_Rows], counts: ReadCounts) -> BarSeries:
+def _series(
+    symbol: str, parts: Sequence[_Rows], counts: ReadCounts, bad_print_sigmas: float
+) -> BarSeries:
     time_ns = np.concatenate([part.time_ns for part in parts])
     values = np.concatenate([part.values for part in parts])
     counts.falls += int(np.count_nonzero(np.diff(time_ns) < 0))
@@ -247,6 +264,10 @@ def _series(symbol: str, parts: Sequence[_Rows], counts: ReadCounts) -> BarSerie
     counts.by_symbol[symbol] += len(first)
     counts.cover(int(known_ns[0]), int(known_ns[-1]))
     minutes, values = _gathered(known_ns // MINUTE_NS, values[first])
+    bad = bad_prints(minutes, values, bad_print_sigmas)
+    if len(bad):
+        counts.refuse_prints(symbol, format_time(int(minutes[bad[0]]) * MINUTE_NS), len(bad))
+        minutes, values = np.delete(minutes, bad), np.delete(values, bad, axis=0)
     counts.gaps += int(np.count_nonzero(np.diff(minutes) > 1))
     return BarSeries(minutes, values)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from volsvc.domain import is_symbol
+from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -25,6 +27,9 @@ _FREQTRADE = re.compile(rf"({_BASE})_({_QUOTES})(?:_({_QUOTES}))?(?=-)")
 _JOINED = re.compile(_ALONE.format(rf"{_BASE}?(?:{_QUOTES})"))
 
 
+_NUMBERS: Final = re.compile(r"[\W_]*\d+(?!\d|(?:s|m|h|d|w|min)(?![A-Za-z0-9]))[\W_]*")
+
+
 def pair_in_name(name: str) -> str | None:
     """Return the pair of assets in a file's name, as it is written there; None without one.
 
@@ -39,13 +44,26 @@ def pair_in_name(name: str) -> str | None:
 
 def symbol_of_name(path: Path) -> str | None:
     """Return the pair in a file's name, or else the name; None if it can be no symbol."""
-    name = pair_in_name(path.name) or path.name.split(".")[0]
+    name = pair_of_path(path) or path.name.split(".")[0]
     return name if is_symbol(name) else None
+
+
+def pair_of_path(path: Path) -> str | None:
+    """Return the pair in the name of a file, or else of its folder; None without one."""
+    return pair_in_name(path.name) or pair_in_name(path.parent.name)
+
+
+def named_options(path: Path, options: RowOptions) -> RowOptions:
+    """Return options with the symbol of a file's name, unless they have one."""
+    is_of_pair = pair_in_name(path.name) is not None
+    if options.symbol is not None:
+        return replace(options, is_of_pair=is_of_pair)
+    return replace(options, symbol=symbol_of_name(path), is_named=True, is_of_pair=is_of_pair)
 
 
 def warn_of_name(path: Path, symbol: str | None) -> None:
     """Warn if a symbol is the name of a file that has no pair of assets, hardly meant as one."""
-    if symbol is not None and symbol == symbol_of_name(path) and pair_in_name(path.name) is None:
+    if symbol is not None and symbol == symbol_of_name(path) and pair_of_path(path) is None:
         log.warning(
             "file_name_as_symbol",
             file=str(path),
@@ -55,5 +73,9 @@ def warn_of_name(path: Path, symbol: str | None) -> None:
 
 
 def name_without_digits(path: Path) -> str:
-    """Return what the names of a recording's files have in common, which are told by numbers."""
-    return re.sub(r"[\W_]*\d[\d\W_]*", "-", path.name.split(".")[0]).strip("-_")
+    """Return what the names of a recording's files have in common, which are told by numbers.
+
+    The length of bars, such as 5m, is no such number. Folders may have dates too.
+    """
+    names = (path.parent.name, path.name.split(".")[0])
+    return "/".join(_NUMBERS.sub("-", name).strip("-_") for name in names).strip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from volsvc.domain import InvalidTickError, NotATickError, Tick
+from volsvc.domain import InvalidTickError, NotATickError, SourceError, Tick
 
 Parsed = Tick | InvalidTickError | NotATickError
 # Later than any time.
@@ -15,12 +15,13 @@ _NEVER = 2**63
 class TickRows(NamedTuple):
     """Rows of a file: the line of each, and its tick or its error.
 
-    Empty for a step that has come to no row.
+    Empty for a step that has come to no row. `others` are lines with a message that has no tick.
     """
 
     file: str
     lines: Sequence[int]
     found: Sequence[Parsed]
+    others: int = 0
 
 
 class _Stream:
@@ -29,8 +30,10 @@ class _Stream:
     That time never goes back, so that a file which is out of order stays as it is.
     """
 
-    def __init__(self, steps: Iterator[TickRows], start_ns: int) -> None:
+    def __init__(self, steps: Iterator[TickRows], start_ns: int, name: str) -> None:
         self._steps = steps
+        self.name = name
+        self.symbols: set[str] = set()
         self.reached_ns = start_ns
         self._step: TickRows | None = None
         self._at = 0
@@ -47,7 +50,9 @@ class _Stream:
             if end < len(step.found):
                 self._step, self._at = step, end
             if start or end < len(step.found):
-                yield TickRows(step.file, step.lines[start:end], step.found[start:end])
+                # Other messages count once, with the first rows of their step.
+                others = 0 if start else step.others
+                yield TickRows(step.file, step.lines[start:end], step.found[start:end], others)
             else:
                 yield step
             if self._step or self.reached_ns > limit_ns:
@@ -65,12 +70,17 @@ class _Stream:
         return len(step.found)
 
 
-def joined(files: Sequence[Iterator[TickRows]], starts_ns: Sequence[int]) -> Iterator[TickRows]:
+def joined(
+    files: Sequence[Iterator[TickRows]], starts_ns: Sequence[int], names: Sequence[str]
+) -> Iterator[TickRows]:
     """Yield the rows of files whose first ticks have the given times, which rise.
 
     A file is opened when its first time has come. Of equal times the earlier file's come first.
+    Raises SourceError if files of different `names` have ticks of one symbol at the same times:
+    they are of two venues, whose prices must not be one series.
     """
-    waiting = [_Stream(steps, start) for steps, start in zip(files, starts_ns, strict=True)]
+    of_files = zip(files, starts_ns, names, strict=True)
+    waiting = [_Stream(steps, start, name) for steps, start, name in of_files]
     opened: list[_Stream] = []
     while waiting or opened:
         least = min((stream.reached_ns for stream in opened), default=_NEVER)
@@ -82,5 +92,21 @@ def joined(files: Sequence[Iterator[TickRows]], starts_ns: Sequence[int]) -> Ite
         # Up to the time of an earlier file, and up to and with that of a later one.
         limits = [one.reached_ns - (other < at) for other, one in enumerate(opened) if other != at]
         limits += [one.reached_ns for one in waiting[:1]]
-        yield from stream.until(min(limits, default=_NEVER))
+        for step in stream.until(min(limits, default=_NEVER)):
+            if len(opened) > 1:
+                _check_apart(stream, step, opened)
+            yield step
         opened = [one for one in opened if one.reached_ns < _NEVER]
+
+
+def _check_apart(stream: _Stream, step: TickRows, opened: Sequence[_Stream]) -> None:
+    """Raise SourceError if another open file of another name has a symbol of these rows."""
+    stream.symbols.update(tick.symbol for tick in step.found if isinstance(tick, Tick))
+    for other in opened:
+        if other.name != stream.name and not stream.symbols.isdisjoint(other.symbols):
+            symbol = min(stream.symbols & other.symbols)
+            raise SourceError(
+                f"{step.file}: has ticks of {symbol} at the times of another file, {other.name!r}; "
+                "if they are of two venues, read them one by one, or name the venue in a column "
+                "'exchange'"
+            )

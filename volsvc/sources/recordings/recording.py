@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -25,7 +24,7 @@ from volsvc.domain import (
 from volsvc.domain.fields import time_of
 from volsvc.domain.records import field_of, has_field
 from volsvc.domain.texts import plain_text
-from volsvc.sources.recordings.file_names import symbol_of_name, warn_of_name
+from volsvc.sources.recordings.file_names import name_without_digits, named_options, warn_of_name
 from volsvc.sources.recordings.joining import Parsed, TickRows, joined
 from volsvc.sources.recordings.messages import ticks_of_message
 from volsvc.sources.recordings.paths import files_of
@@ -51,10 +50,8 @@ class TickFile:
 
     def __init__(self, path: Path, options: RowOptions) -> None:
         self.table = Table(path, options)
-        self._named = None
-        if options.symbol is None and not self.table.is_pipe:
-            self._named = symbol_of_name(path)
-            self.table.options = replace(options, symbol=self._named, is_named=True)
+        if not self.table.is_pipe:
+            self.table.options = named_options(path, options)
 
     def rows(self, exchanges: Exchanges) -> Generator[TickRows]:
         """Yield the rows from the start; raises SourceError if the file holds bars."""
@@ -80,6 +77,7 @@ class TickFile:
     def _of_records(self, records: Records, exchanges: Exchanges) -> TickRows:
         lines: list[int] = []
         found: list[Parsed] = []
+        others = 0
         options = self.table.options
         parse_time = partial(time_of, latest_ns=options.latest_ns, time_format=options.time_format)
         for line, record in zip(records.lines, records.found, strict=True):
@@ -91,10 +89,11 @@ class TickFile:
             else:
                 # A message without ticks is a line without a row.
                 parsed = self._of_record(record, exchanges, parse_time)
+                others += not parsed
             for one in parsed:
                 lines.append(line)
                 found.append(one)
-        return TickRows(self.table.label, lines, found)
+        return TickRows(self.table.label, lines, found, others)
 
     def _of_record(
         self,
@@ -140,8 +139,8 @@ class TickFile:
         with closing(self.rows(Exchanges())) as steps:
             found = [tick for step in self.until_tick(steps) for tick in step.found]
         tick = next(tick for tick in found if isinstance(tick, Tick))
-        if tick.symbol == self._named:
-            warn_of_name(self.table.path, self._named)
+        if self.table.options.is_named and tick.symbol == self.table.options.symbol:
+            warn_of_name(self.table.path, tick.symbol)
         return tick.time_ns
 
 
@@ -240,4 +239,6 @@ class Recording:
             self.check()
             # The progress of an earlier reading is over.
             streams = [file.rows(exchanges) for file in self._files]
-            yield from joined(streams, [self._starts[index] for index in range(len(streams))])
+            starts = [self._starts[index] for index in range(len(streams))]
+            names = [name_without_digits(file.table.path) for file in self._files]
+            yield from joined(streams, starts, names)

@@ -17,6 +17,10 @@ _OF_ENGINE: Final = {
 }
 
 
+# Rows for which the late ones behind them are counted.
+MOST_BEHIND: Final = 1_000
+
+
 @dataclass
 class ReadCounts:
     """Rows of recordings: those that were taken, and the others by reason.
@@ -29,12 +33,16 @@ class ReadCounts:
     late: int = 0
     duplicates: int = 0
     left_out: int = 0
+    # Messages of venues without ticks, such as heartbeats, which are no rows.
+    messages: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     by_symbol: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
     first_ns: int | None = None
     last_ns: int = 0
+    # Late rows by the row that they are behind, of the first of these.
+    late_behind: Counter[str] = field(default_factory=Counter)
     # Rows whose time is before that of the row above.
     falls: int = 0
     _above_ns: int = 0
@@ -55,6 +63,12 @@ class ReadCounts:
         """Widen the span to some times."""
         self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
         self.last_ns = max(self.last_ns, last_ns)
+
+    def behind(self, file: str, line: int) -> None:
+        """Note a row that is behind that of a file and line."""
+        row = f"{file}, line {line}"
+        if row in self.late_behind or len(self.late_behind) < MOST_BEHIND:
+            self.late_behind[row] += 1
 
     def refuse(self, file: str, line: int, error: InvalidTickError) -> None:
         """Count a row that is not valid, and keep the first of each reason."""
@@ -78,13 +92,23 @@ class ReadCounts:
         self.late += other.late
         self.duplicates += other.duplicates
         self.left_out += other.left_out
+        self.messages += other.messages
         self.by_reason += other.by_reason
         self.examples = {**other.examples, **self.examples}
         self.by_symbol += other.by_symbol
+        self.late_behind += other.late_behind
         self.gaps += other.gaps
         self.falls += other.falls
         if other.first_ns is not None:
             self.cover(other.first_ns, other.last_ns)
+
+    def refuse_prints(self, symbol: str, time: str, rows: int) -> None:
+        """Count taken bars that are left out for their price; `time` is that of the first."""
+        self.taken -= rows
+        self.by_symbol[symbol] -= rows
+        self.by_reason["bad_print"] += rows
+        example = f"{symbol} at {time}: {_OF_ENGINE['bad_print']}"
+        self.examples.setdefault("bad_print", example)
 
     @property
     def refused(self) -> int:
@@ -116,6 +140,7 @@ def summary_fields(tables: Sequence[Table], counts: ReadCounts) -> Mapping[str, 
             "refused": counts.refused,
         },
         "refused": dict(counts.by_reason),
+        "other_messages": counts.messages,
         "examples": counts.examples,
         "symbols": dict(sorted(counts.by_symbol.items())),
         "start": None if counts.first_ns is None else format_time(counts.first_ns),
@@ -149,8 +174,13 @@ def summary_line(counts: ReadCounts) -> str:
     if counts.left_out:
         parts.insert(3, f"{counts.left_out:,} of other symbols")
     text = ", ".join(parts)
+    if counts.messages:
+        text += f"; {counts.messages:,} messages without ticks"
     if counts.are_falling and counts.late:
         text += "; the newest row comes first, so that the others are late: sort the file by time"
+    elif counts.late * 2 > counts.taken and counts.late_behind:
+        behind, rows = counts.late_behind.most_common(1)[0]
+        text += f"; {rows:,} of the late ones are behind {behind}: is its time wrong?"
     if counts.by_reason:
         reason, _ = counts.by_reason.most_common(1)[0]
         reasons = ", ".join(f"{name} {n:,}" for name, n in counts.by_reason.most_common())

@@ -13,14 +13,15 @@ class Exchanges:
     """
 
     def __init__(self) -> None:
-        self._first = ""
+        self._first: str | None = None
         self._names: dict[tuple[str, str], str] = {}
 
     def name(self, symbol: str, exchange: object) -> str:
         """Return the name of an exchange's symbol."""
         text = exchange.strip().lower() if isinstance(exchange, str) else ""
-        self._first = self._first or text
-        if not text or text == self._first:
+        self._first = text if self._first is None else self._first
+        if text == self._first:
             return symbol
-        name = f"{text}:{symbol}"
+        # Nobody knows whose prices those without an exchange are.
+        name = f"{text or 'unknown'}:{symbol}"
         return name if is_symbol(name) else symbol

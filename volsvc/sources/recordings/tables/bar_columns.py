@@ -29,6 +29,8 @@ BAR_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "exchange": ALIASES["exchange"],
     "base": ALIASES["base"],
     "quote": ALIASES["quote"],
+    # The length of a bar, which has to be a minute or less.
+    "interval": ("interval", "timeframe", "resolution"),
     "open": ("open", "o", "price_open", "open_price"),
     "high": ("high", "h", "price_high", "high_price"),
     "low": ("low", "l", "price_low", "low_price"),

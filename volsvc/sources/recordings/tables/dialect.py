@@ -93,6 +93,8 @@ class DialectFinder:
         self._given = options.columns
         self._separators: Sequence[str] = SEPARATORS
         self._preamble = 0
+        self._above = ""
+        self._is_of_pair = options.is_of_pair
         # What is wrong with the line that looked most like names.
         self.fault = ""
 
@@ -114,7 +116,8 @@ class DialectFinder:
                 return dialect, False
             if is_data:
                 return self._of_layout(text), True
-        self._preamble += bool(text)
+        self._above = text if is_text else self._above
+        self._preamble += is_text
         if self._preamble > MAX_PREAMBLE:
             raise SourceError(self.fault)
         return None, False
@@ -125,7 +128,7 @@ class DialectFinder:
         if lacking := lacking_column(kind, self._given, self._symbol):
             raise SourceError(f"--columns: {lacking}")
         cells = len(cells_of(text, separator))
-        if cells < len(self._given):
+        if cells != len(self._given):
             raise SourceError(
                 f"--columns: names {len(self._given)} columns, but the first row has {cells} cells"
             )
@@ -141,6 +144,7 @@ class DialectFinder:
             if not lacking and _OF_BOOKS & set(map(plain_name, names)):
                 raise SourceError("holds changes of an order book, and no ticks")
             if not lacking:
+                _check_unique(names, fields_of(kind, names))
                 return Dialect(kind, separator, names, fields_of(kind, names))
             if may_fail and (not self.fault or fields_of(kind, names)):
                 self.fault = lacking
@@ -149,7 +153,13 @@ class DialectFinder:
 
     def _of_layout(self, text: str) -> Dialect:
         for separator in self._separators:
-            if names := layout_of(cells_of(text, separator)):
+            cells = cells_of(text, separator)
+            if names := layout_of(cells, is_of_pair=self._is_of_pair):
+                above = _cells_or_none(self._above, separator) or []
+                if len(above) == len(cells):
+                    # Names that are not known: the file is not what it looks like without them.
+                    kind = kind_of(above)
+                    raise SourceError(lacking_column(kind, above, self._symbol) or self.fault)
                 kind = kind_of(names)
                 if lacking := lacking_column(kind, names, self._symbol):
                     raise SourceError(lacking)
@@ -162,12 +172,23 @@ class DialectFinder:
         )
 
 
-def layout_of(cells: Sequence[str]) -> Sequence[str]:
-    """Return the names of the columns of a row that venues publish without them; else nothing."""
+def layout_of(cells: Sequence[str], *, is_of_pair: bool) -> Sequence[str]:
+    """Return the names of the columns of a row that venues publish without them; else nothing.
+
+    Three numbers may be anything, unless the file has the name of a pair, as Kraken's have.
+    """
     for names in LAYOUTS:
         if len(names) == len(cells) and _fits(dict(zip(names, cells, strict=True))):
-            return names
+            return names if len(names) > len(LAYOUTS[0]) or is_of_pair else ()
     return ()
+
+
+def _check_unique(names: Sequence[str], fields: Mapping[str, str]) -> None:
+    twice = next((name for name in fields.values() if list(names).count(name) > 1), None)
+    if twice is not None:
+        raise SourceError(
+            f"has two columns of the name {one_line(twice, 40)!r}: which one is meant?"
+        )
 
 
 def cells_of(line: str, separator: str) -> list[str]:

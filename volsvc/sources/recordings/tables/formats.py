@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 from collections.abc import Iterator
@@ -58,8 +59,16 @@ def sniffed(head: bytes, *, whole: bool = False) -> Format | None:
         return None
     if compression and _table_style(text):
         raise SourceError(f"is a table inside {compression}: decompress it first")
+    if b"\0" in text[:_LONGEST] or (not compression and _is_binary(head)):
+        raise SourceError("is no text and of no known format; export it as CSV, or as Parquet")
     styles: dict[bytes, Style] = {b"{": "ndjson", b"[": "array"}
     return Format(styles.get(text[:1], "csv"), compression)
+
+
+def _is_binary(head: bytes) -> bool:
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    # Formats begin with zeros; one further on may be damage, which costs its row.
+    return b"\0" in head[:16] and not head.startswith(marks)
 
 
 def _table_style(head: bytes) -> Style | None:

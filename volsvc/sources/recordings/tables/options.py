@@ -29,4 +29,7 @@ class RowOptions:
     columns: tuple[str, ...] = ()
     time_format: str = ""
     is_named: bool = False
+    # The file's name has a pair of assets.
+    is_of_pair: bool = False
+    bad_print_sigmas: float = 15.0
     latest_ns: int = field(default_factory=_tomorrow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO, Final
 
 from volsvc.domain import InvalidTickError, SourceError
 from volsvc.domain.times import time_form
+from volsvc.sources.recordings.file_names import pair_in_name
 from volsvc.sources.recordings.tables.arrow_tables import ArrowTable
 from volsvc.sources.recordings.tables.blocks import Block, CsvTable
 from volsvc.sources.recordings.tables.columns import values_of
@@ -24,7 +26,7 @@ from volsvc.sources.recordings.tables.dialect import (
     kind_of,
     layout_of,
 )
-from volsvc.sources.recordings.tables.formats import Format, open_raw, sniffed
+from volsvc.sources.recordings.tables.formats import DATA_EXTENSIONS, Format, open_raw, sniffed
 from volsvc.sources.recordings.tables.json_lines import Records, records_of_array, records_of_lines
 from volsvc.sources.recordings.tables.lines import (
     CHUNK,
@@ -132,9 +134,8 @@ class Table:
         """Yield the rows of an archive's files, one after another by name."""
         try:
             archive = zipfile.ZipFile(raw)
-            names = sorted(name for name in archive.namelist() if _is_data(name))
-            if not names:
-                raise SourceError("the archive is empty")
+            names = _data_in(archive.namelist())
+            self._choose_symbol(names)
             for name in names:
                 with archive.open(name) as member:
                     head = member.read(_HEAD)
@@ -150,6 +151,16 @@ class Table:
         # An encrypted archive is a RuntimeError.
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise EOFError(str(error)) from error
+
+    def _choose_symbol(self, members: Sequence[str]) -> None:
+        """Take the pair of an archive's files where the rows have the symbol of the name."""
+        pairs = {pair_in_name(Path(name).name) for name in members}
+        if not self.options.is_named or pairs == {None}:
+            return
+        if len(pairs) > 1:
+            held = ", ".join(members[:3])
+            raise SourceError(f"holds files of several symbols ({held} …): unpack it to a folder")
+        self.options = replace(self.options, symbol=pairs.pop(), is_of_pair=True)
 
     def _of_text(self, chunks: Iterable[bytes], style: Format) -> Iterator[Block | Records | None]:
         text = as_utf8(inflated(chunks, style.compression))
@@ -178,11 +189,12 @@ class Table:
         """Return the names of the first object, or the layout of the first array."""
         for record in records.found:
             if isinstance(record, dict):
-                names: Sequence[str] = tuple(record)
+                # A venue's message may have letters that are also those of bars.
+                names: Sequence[str] = tuple(record) if "e" not in record else ()
                 return Dialect(kind_of(names), "", names, fields_of(kind_of(names), names))
             if isinstance(record, list):
                 cells = [str(cell) for cell in record]
-                names = self.options.columns or layout_of(cells)
+                names = self.options.columns or layout_of(cells, is_of_pair=self.options.is_of_pair)
                 if not names or len(names) > len(cells):
                     raise SourceError(
                         f"is an array of arrays of {len(cells)} values, which have no names; "
@@ -209,8 +221,19 @@ class Table:
         return Block(records.lines, self.dialect.names, columns, faults)
 
 
-def _is_data(name: str) -> bool:
-    return not name.endswith("/") and not name.startswith("__MACOSX") and "/." not in f"/{name}"
+def _data_in(members: Sequence[str]) -> Sequence[str]:
+    """Return the files of an archive that are data, by name; raises SourceError without one."""
+    shown = [
+        name
+        for name in sorted(members)
+        if not name.endswith("/") and not name.startswith("__MACOSX") and "/." not in f"/{name}"
+    ]
+    data = [name for name in shown if Path(name).suffix.lower() in DATA_EXTENSIONS]
+    # A text beside tables describes them.
+    tables = [name for name in data if not name.lower().endswith(".txt")] or data
+    if not tables:
+        raise SourceError(f"the archive holds no recording{f': {shown[0]}' if shown else ''}")
+    return tables
 
 
 def _time_form(block: Block | Records, dialect: Dialect | None) -> str:
