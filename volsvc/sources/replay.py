@@ -87,6 +87,7 @@ class FileSource:
             yield batch
             if self._pipe:
                 self._pipe.forget(batch[-1].position)
+        log.info("recording_read", file=self.label, summary=summary_line(self.counts))
 
     def ticks(self) -> Iterator[Tick]:
         """Return the recording's ticks without waiting for their times."""
@@ -153,7 +154,6 @@ class FileSource:
             yield None
         if report:
             self.counts = counts
-            log.info("recording_read", file=self.label, summary=summary_line(counts))
             self._events.ended(self._recording.label, counts.refused)
 
 

@@ -180,7 +180,8 @@ def summary_line(counts: ReadCounts) -> str:
         text += "; the newest row comes first, so that the others are late: sort the file by time"
     elif counts.late * 2 > counts.taken and counts.late_behind:
         behind, rows = counts.late_behind.most_common(1)[0]
-        text += f"; {rows:,} of the late ones are behind {behind}: is its time wrong?"
+        if rows * 2 > counts.late:
+            text += f"; {rows:,} of the late ones are behind {behind}: is its time wrong?"
     if counts.by_reason:
         reason, _ = counts.by_reason.most_common(1)[0]
         reasons = ", ".join(f"{name} {n:,}" for name, n in counts.by_reason.most_common())
