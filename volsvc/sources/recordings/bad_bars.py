@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-# A return up to this size is never a bad print.
-LEAST_RETURN: Final = 0.005
+# A return up to this size is never a bad print: a book that was swept comes back within a minute.
+LEAST_RETURN: Final = 0.02
 # Least variance of a minute in the first hour, that of a volatility of 150 % a year.
 PRIOR_VARIANCE: Final = 1.5**2 / (365.25 * 1440)
 PRIOR_BARS: Final = 60

@@ -27,6 +27,8 @@ _FREQTRADE = re.compile(rf"({_BASE})_({_QUOTES})(?:_({_QUOTES}))?(?=-)")
 _JOINED = re.compile(_ALONE.format(rf"{_BASE}?(?:{_QUOTES})"))
 
 
+# btcusdt and btc-usd; other quotes are the ends of words, as in country.
+_LOWER: Final = re.compile(_ALONE.format(r"[a-z0-9]{2,15}-?(?:usdt|usdc|usd)"))
 _NUMBERS: Final = re.compile(r"[\W_]*\d+(?!\d|(?:s|m|h|d|w|min)(?![A-Za-z0-9]))[\W_]*")
 
 
@@ -39,6 +41,8 @@ def pair_in_name(name: str) -> str | None:
         base, quote, settled = freqtrade.groups()
         return f"{base}-{quote}:{settled}" if settled else f"{base}-{quote}"
     found = _DASHED.search(name) or _JOINED.search(name)
+    if found is None and (found := _LOWER.search(name)):
+        return found[0].upper()
     return found[0] if found else None
 
 
