@@ -211,7 +211,7 @@ BAD_FILES = {
     "words.csv": ("timestamp,price\n2026-01-01T00:00:00Z,abc\n", "line 2: field 'price'"),
     "empty.ndjson": ("", "is empty"),
     "array.ndjson": ('[{"price": 1}]\n', "line 1: field 'time'"),
-    "ticks.xls": ("\x00\x01\n", "missing column"),
+    "ticks.xls": ("\x00\x01\n", "is no text"),
 }
 
 
