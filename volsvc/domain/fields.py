@@ -19,8 +19,13 @@ from volsvc.domain.times import LATEST_NS, parse_time, time_in_format
 _WHOLE = re.compile(r"(\d{1,19})(?:\.0*)?", re.ASCII)
 # A price above this, or below its inverse, is in a wrong unit or from a broken feed.
 MAX_PRICE = 1e15
-# Letters and digits of any script: some tokens have names in Chinese.
-_SYMBOL = re.compile(r"[^\W_][\w.:/-]{0,63}")
+# Letters and digits of symbols: some tokens have names in Chinese. Latin, Cyrillic, Japanese,
+# Chinese and Korean ones, as ranges, because dialects of regular expressions differ in classes.
+SYMBOL_LETTERS = (
+    "0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0400-\u0481\u048a-\u052f"
+    "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3"
+)
+_SYMBOL = re.compile(f"[{SYMBOL_LETTERS}][{SYMBOL_LETTERS}._:/-]{{0,63}}")
 
 
 def is_symbol(text: str) -> bool:

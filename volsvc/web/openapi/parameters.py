@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from volsvc.domain.fields import SYMBOL_LETTERS
 from volsvc.web.openapi.route import header_parameter, path_parameter, query_parameter
 from volsvc.web.routes.latest import DEFAULT_HISTORY, MAX_HISTORY
 from volsvc.web.routes.models import DEFAULT_ENTRIES, MAX_ENTRIES
@@ -33,7 +34,7 @@ LAST_EVENT_ID = header_parameter(
 STREAM_SYMBOLS = query_parameter(
     "symbols",
     "Only these symbols, separated by commas",
-    {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": "^[A-Za-z0-9]"},
+    {"type": "string", "minLength": 1, "maxLength": 4096, "pattern": f"^[{SYMBOL_LETTERS}]"},
     "BTC-USD,ETH-USD",
 )
 STREAM_LIMIT = query_parameter(
