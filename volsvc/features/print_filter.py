@@ -44,6 +44,9 @@ class PrintFilter:
 
     def is_far(self, price: float, time_ns: int, last: FeatureRow, variance: float) -> bool:
         """Return True if a tick is too far from the last row, given the variance of a minute."""
+        # One price is no law.
+        if not last.n:
+            return False
         # Within a second a price may jump as far as in a whole one: fills of one order share a
         # time, and venues stamp in steps.
         minutes = max(time_ns - last.time_ns, NS) / (60 * NS)

@@ -186,6 +186,7 @@ def test_prices_that_are_all_far_from_each_other(monkeypatch: pytest.MonkeyPatch
     """A stream of nothing but bad prints is a fault of its own."""
     stream = Stream(monkeypatch)
     stream.comes()
+    stream.comes()
     for number in range(6):
         price = (number + 1) * 10.0 ** (4 if number % 2 else -4)
         stream.comes(raw=b'{"price": %f, "symbol": "A", "time": %d}' % (price, START_NS + 10 * NS))

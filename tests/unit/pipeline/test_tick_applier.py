@@ -300,13 +300,13 @@ def test_a_state_may_be_published_again() -> None:
 def test_a_bad_print_is_held_and_then_counted() -> None:
     """While it is held its state is to be published; once left out, it is a rejected tick."""
     applied = Applied()
-    applied.one(records([tick(1)]))
+    applied.one(records([tick(0), tick(1)]))
     applied.applier.take_dirty()
-    held = applied.one(records([tick(2, price=500.0, source="csv")], first=1))
+    held = applied.one(records([tick(2, price=500.0, source="csv")], first=2))
     assert (held.accepted, held.rejected, held.due) == ({}, {}, [])
     (dirty,) = applied.applier.take_dirty().values()
-    assert (dirty.offset, dirty.quality().bad_prints) == (1, 0)
-    found = applied.one(records([tick(3)], first=2))
+    assert (dirty.offset, dirty.quality().bad_prints) == (2, 0)
+    found = applied.one(records([tick(3)], first=3))
     assert (found.accepted, found.rejected) == ({"": 1}, {"bad_print": 1})
     assert applied.metric("feed_bad_prints_total", symbol="A") == 1
     assert applied.metric("ticks_rejected_total", reason="bad_print") == 1
@@ -349,16 +349,17 @@ def test_ticks_that_are_applied_early_are_logged(monkeypatch: pytest.MonkeyPatch
 def test_a_true_jump_gives_a_point_for_both_ticks() -> None:
     """The tick that confirms it is the second of the record that brings it."""
     applied = Applied()
-    first = applied.one(records([tick(1, source="csv"), tick(2, price=500.0, source="csv")]))
-    assert first.accepted == {"csv": 1}
-    found = applied.one(records([tick(3, price=501.0, source="mine")], first=2))
+    applied.one(records([tick(0)]))
+    before = [tick(1, source="csv"), tick(2, price=500.0, source="csv")]
+    assert applied.one(records(before, first=1)).accepted == {"csv": 1}
+    found = applied.one(records([tick(3, price=501.0, source="mine")], first=3))
     assert (found.accepted, found.rejected) == ({"csv": 1, "mine": 1}, {})
     rows = [due.point.row for due in found.due if isinstance(due.point, ForecastPoint)]
     assert [row.price for row in rows if row is not None] == [500.0, 501.0]
     # The dump of the first has the second as a tick that is still to be applied.
     states = [due.state for due in found.due if due.state is not None]
     assert [len(dumped.get("waiting", ())) for dumped in states] == [1, 0]
-    assert [dumped["offset"] for dumped in states] == [2, 2]
+    assert [dumped["offset"] for dumped in states] == [3, 3]
 
 
 def test_what_a_restored_state_has_yet_to_apply_is_applied_at_the_next_delivery() -> None:
