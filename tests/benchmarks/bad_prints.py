@@ -20,7 +20,7 @@ from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import InvalidTickError, Tick
 from volsvc.features import MINUTE_NS, SymbolTable
 from volsvc.sources.factory import file_source
-from volsvc.sources.recordings.bars import is_bars, read_bars
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -58,7 +58,7 @@ class Rates:
 
 def ticks_of(path: Path) -> Iterator[Tick]:
     """Yield the ticks of a recording; of bars the closes, each at the end of its minute."""
-    if not is_bars(path, RowOptions()):
+    if not grouped([path], RowOptions()).bars:
         events = PartsListener(Metrics(), Health())
         yield from file_source(load_settings(None), [path], events).ticks()
         return

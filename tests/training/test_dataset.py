@@ -13,7 +13,7 @@ from tests.reading import bars_in
 from tests.simulated import bars, constant, write_bars
 from volsvc.domain import NS, SourceError, Tick
 from volsvc.features import FLOOR_PER_MINUTE
-from volsvc.sources.recordings.bars import is_bars
+from volsvc.sources.recordings.bars import grouped
 from volsvc.sources.recordings.file_names import symbol_of_name
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.dataset import Minutes, load_panel
@@ -45,7 +45,7 @@ def test_every_format_gives_the_same(csv: Path, tmp_path: Path) -> None:
     frame.to_json(tmp_path / "BTC-USD.ndjson", orient="records", lines=True, double_precision=15)
     (first,) = bars_in(csv).values()
     for name in ("BTC-USD.parquet", "BTC-USD.csv.gz", "BTC-USD.ndjson"):
-        assert is_bars(tmp_path / name, RowOptions())
+        assert grouped([tmp_path / name], RowOptions()).bars == [[tmp_path / name]]
         (other,) = bars_in(tmp_path / name).values()
         assert [bar.minute for bar in other] == [bar.minute for bar in first]
         assert np.allclose([b.close for b in other], [b.close for b in first], rtol=1e-15)

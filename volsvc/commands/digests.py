@@ -26,7 +26,6 @@ from volsvc.models import (
 )
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
-from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.formats import open_raw, text_of
 from volsvc.sources.recordings.tables.lines import DAMAGE
 from volsvc.sources.replay import FileSource
@@ -39,8 +38,8 @@ WindowHeads = dict[str, str]
 
 def digests_file(settings: Settings, files: Sequence[Path], out: Path) -> None:
     """Write the digest of every closed window of a recording, equal to those of a daemon's run."""
-    check_output(out, files_of(files))
     source = file_source(settings, files, PartsListener(Metrics(), Health()))
+    check_output(out, [table.path for table in source.tables])
     model = build_holder(settings).current.model
     with progress_bar(f"digesting {source.label}", lambda: source.fraction) as advance:
         closed = _closed_windows(source, settings, model, advance)

@@ -26,7 +26,7 @@ from volsvc.models import (
 )
 from volsvc.models.base import Array, matrix_of_scales
 from volsvc.sources.factory import row_options
-from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.anchors import ANCHORS, CASCADE_HARS
@@ -92,14 +92,15 @@ def anchor_names(text: str) -> tuple[str, ...]:
 
 def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores]:
     """Walk forward over the recordings, write the report, and return the pooled scores."""
-    panel = load_minutes(settings, options.data)
+    files = files_of(options.data)
+    panel = load_minutes(settings, files)
     start = minute_argument("--start", options.start)
     last = max(symbol.start + len(symbol) for symbol in panel)
     end = minute_argument("--end", options.end) if options.end else last
     _check_test(panel, start, end, leave_one_out=options.leave_one_out)
     spans = folds(start, end, options.refit_days * DAY)
     models = _models_of_spans(panel, spans, options)
-    _check_causality(options.data, models[0], row_options(settings))
+    _check_causality(files, models[0], row_options(settings))
     results = _walk(panel, spans, models, options.anchors)
     scores = [score(result) for result in results]
     pooled = [
@@ -151,21 +152,22 @@ def _models_of_spans(
     ]
 
 
-def _check_causality(paths: Sequence[Path], model: Model, rows: RowOptions) -> None:
+def _check_causality(files: Sequence[Path], model: Model, rows: RowOptions) -> None:
     """Raises CausalityError if a forecast changes when the bars after it are cut off."""
 
     def forecasts(bars: Iterator[MinuteBar]) -> Sequence[Array]:
         scales = np.array([row.scales for row in bar_rows(bars)])
         return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
 
-    bars, _ = split_by_kind(files_of(paths), rows)
-    for group in bar_groups(bars, rows):
+    bars = grouped(files, rows).bars
+    for group in bars:
         for series in read_bars(group, rows).values():
             checked = list(islice(MinuteBars(series), CHECKED_BARS))
             cuts = [round(len(checked) * share) for share in CHECKED_SHARES]
             check_causality(forecasts, checked, cuts)
     if bars:
-        print(f"causality: no forecast of {len(bars)} recordings depends on later bars")
+        count = sum(map(len, bars))
+        print(f"causality: no forecast of {count} recordings depends on later bars")
 
 
 def _fit_before(start: int, title: str, panel: Sequence[Minutes], spec: FitSpec) -> MlModel:

@@ -23,7 +23,7 @@ from volsvc.serving.factory import registered_model
 from volsvc.serving.model_choice import BASELINE
 from volsvc.sources.factory import file_source, row_options
 from volsvc.sources.generator import Generator, GeneratorSpec
-from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.summary import ReadCounts
 from volsvc.sources.recordings.tables.table import Table
@@ -98,8 +98,8 @@ def features_file(
     settings: Settings, files: Sequence[Path], out: Path, summary: SummaryForm
 ) -> None:
     """Write the features of a recording, computed by the engine of the daemon."""
-    check_output(out, files_of(files))
     source = file_source(settings, files, PartsListener(Metrics(), Health()))
+    check_output(out, [table.path for table in source.tables])
     table = SymbolTable(settings.features)
     statuses: Counter[str] = Counter()
     with progress_bar(f"reading {source.label}", lambda: source.fraction) as advance:
@@ -107,7 +107,6 @@ def features_file(
         rows = (state.row.fields() for state in states if state.row is not None)
         write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
     source.counts.classify(statuses)
-    source.counts.gaps = sum(state.validator.gaps for state in table)
     print_summary(source.tables, source.counts, summary)
 
 
@@ -149,21 +148,22 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
 
     model = _named_model(settings, options.model)
     rows = row_options(settings)
-    check_output(options.out, files_of(options.data))
-    bars, ticks = split_by_kind(files_of(options.data), rows)
+    files = files_of(options.data)
+    check_output(options.out, files)
+    bars, ticks = grouped(files, rows)
     counts = ReadCounts()
     tables: list[Table] = []
     source: FileSource | None = None
 
     def forecasts(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
         nonlocal source
-        for group in bar_groups(bars, rows):
+        for group in bars:
             for symbol, series in read_bars(group, rows, counts, tables).items():
                 due = bar_points(symbol, MinuteBars(series), options.every_s)
                 for row in forecast_rows(model, due, options.horizons_s, bars=True):
                     advance(1)
                     yield row
-        for group in tick_groups(ticks):
+        for group in ticks:
             source = file_source(settings, group, PartsListener(Metrics(), Health()))
             statuses: Counter[str] = Counter()
             # A tick within the last step counts as fresh, however short `stale_after_s` is.

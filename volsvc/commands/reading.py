@@ -17,13 +17,7 @@ from volsvc.config.settings import Settings
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
 from volsvc.features import SymbolTable
 from volsvc.sources.factory import row_options
-from volsvc.sources.recordings.bars import (
-    BarSeries,
-    bar_groups,
-    read_bars,
-    split_by_kind,
-    tick_groups,
-)
+from volsvc.sources.recordings.bars import BarSeries, grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.summary import (
@@ -51,14 +45,14 @@ def print_summary(tables: Sequence[Table], counts: ReadCounts, form: SummaryForm
 def inspect_files(settings: Settings, paths: Sequence[Path], form: SummaryForm) -> None:
     """Print how files are understood: format, columns, times, symbols, rows, and the first rows."""
     options = row_options(settings)
-    bars, ticks = split_by_kind(files_of(paths), options)
+    bars, ticks = grouped(files_of(paths), options)
     counts = ReadCounts()
     tables: list[Table] = []
     rows: list[Mapping[str, Any]] = []
-    for group in bar_groups(bars, options):
+    for group in bars:
         for symbol, series in read_bars(group, options, counts, tables).items():
             rows += _first_bars(symbol, series)
-    for group in tick_groups(ticks):
+    for group in ticks:
         rows += _inspected(Recording(group, options), settings, counts, tables)
     if form == "json":
         fields = {**summary_fields(tables, counts), "first_rows": rows}
@@ -105,7 +99,6 @@ def _inspected(
         for _ in table.apply(ticks(), statuses):
             advance(1)
     of_file.classify(statuses)
-    of_file.gaps = sum(state.validator.gaps for state in table)
     counts.add(of_file)
     tables.extend(recording.tables)
     return [_tick_fields(tick) for tick in first]

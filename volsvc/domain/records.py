@@ -7,7 +7,7 @@ share one definition of a valid tick.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -116,7 +116,13 @@ MAX_SOURCE = 64
 
 def columns_of(names: Sequence[str]) -> Mapping[str, str]:
     """Return the name that holds each field among the names of a table's columns."""
-    return {field: held[0] for field, held in _keys_of(names).items()}
+    return {field: held[0] for field, held in _keys(names).items()}
+
+
+def are_twins(names: Sequence[str]) -> bool:
+    """Return whether some field is held by several of the names."""
+    keys = _keys(names)
+    return len({name for held in keys.values() for name in held}) > len(keys)
 
 
 def missing_column(names: Sequence[str], default_symbol: str | None = None) -> str:
@@ -179,7 +185,7 @@ def field_of(record: Mapping[str, Any], field: str) -> object:
     return next((record[name] for name in _keys(record).get(field, ())), None)
 
 
-def _keys(record: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+def _keys(record: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     names = tuple(record)
     if len(names) <= _MAX_KEYS and sum(map(len, names)) <= _MAX_KEY_CHARACTERS:
         return _remembered_keys_of(names)

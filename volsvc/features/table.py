@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, Tick, UnknownSymbolError
 from volsvc.features.print_filter import BAD_PRINT
 from volsvc.features.state import SymbolState
 from volsvc.scoring.scores import WINDOW_DAYS
+
+# Gaps stand beside the statuses of a recording's ticks under this name.
+GAP: Final = "gap"
 
 
 class SymbolTable:
@@ -72,8 +75,7 @@ class SymbolTable:
         """Apply a whole recording, and yield the symbol's state after each applied tick.
 
         Ticks for which there is no state are left out: the daemon dead-letters these. `statuses`
-        counts ticks by their status or by the reason of such a letter, and in the end the bad
-        prints among the new ones.
+        counts ticks by their status or by the reason of such a letter; see also `tally`.
         """
         statuses = Counter() if statuses is None else statuses
         for tick in ticks:
@@ -89,8 +91,14 @@ class SymbolTable:
             state.finish()
             while state.advance() is not None:
                 yield state
+        self.tally(statuses)
+
+    def tally(self, statuses: Counter[str]) -> None:
+        """Count the bad prints among the new ticks, and the gaps, at the end of a recording."""
+        for state in self:
             # One that still waits is not confirmed by any other tick.
             statuses[BAD_PRINT] += state.prints.dropped + (state.prints.held is not None)
+            statuses[GAP] += state.validator.gaps
 
     def _make_room(self, time_ns: int) -> None:
         if len(self._states) < self._settings.max_symbols:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, InvalidTickError, Tick, Verdict, format_time
-from volsvc.features import BAD_PRINT, MINUTE_NS, MinuteBar, SymbolState, SymbolTable, parkinson
+from volsvc.features import MINUTE_NS, MinuteBar, SymbolState, SymbolTable, parkinson
 from volsvc.models import (
     HORIZONS_S,
     BarAdapter,
@@ -112,8 +112,7 @@ def tick_points(
         statuses[state.add(tick).value] += 1
         while state.advance() is not None:
             yield from map(BatchPoint, minute_closes(state))
-    for state in table:
-        statuses[BAD_PRINT] += state.prints.dropped + (state.prints.held is not None)
+    table.tally(statuses)
     # No grid time follows the last tick, so that what still waits can add no point: the minutes
     # that it would end are learnt from by no forecast.
 

@@ -29,7 +29,7 @@ from volsvc.features import (
     parkinson,
 )
 from volsvc.models.base import SCHEMA_VERSION
-from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.bars import MinuteBars
 
@@ -145,9 +145,8 @@ def load_panel(
     or holds no complete minute.
     """
     options = options or RowOptions()
-    bars, ticks = split_by_kind(files, options)
-    groups = [(group, True) for group in bar_groups(bars, options)]
-    groups += [(group, False) for group in tick_groups(ticks)]
+    bars, ticks = grouped(files, options)
+    groups = [(group, True) for group in bars] + [(group, False) for group in ticks]
     panel: list[tuple[Path, Minutes]] = []
     for group, are_bars in groups:
         digest = files_digest(group)

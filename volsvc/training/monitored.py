@@ -14,7 +14,7 @@ from volsvc.domain import SourceError
 from volsvc.models import HORIZONS_S, BarAdapter, ForecastPoint, Model, SymbolForecasts
 from volsvc.models.drift_inputs import bar_inputs, is_warm, snapshot_inputs
 from volsvc.models.symbol_forecasts import named_scales
-from volsvc.sources.recordings.bars import bar_groups, read_bars, split_by_kind, tick_groups
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.bars import MinuteBars
 from volsvc.training.batch import CHUNK, BatchPoint, bar_points, tick_points
@@ -63,11 +63,9 @@ def drift_streams(
     no row is left.
     """
     options = options or RowOptions()
-    bars, ticks = split_by_kind(files, options)
-    sources = [
-        _rows_of_bars(group, model, start_minute, options) for group in bar_groups(bars, options)
-    ]
-    sources += [_rows_of_ticks(group, model, ticks_of) for group in tick_groups(ticks)]
+    bars, ticks = grouped(files, options)
+    sources = [_rows_of_bars(group, model, start_minute, options) for group in bars]
+    sources += [_rows_of_ticks(group, model, ticks_of) for group in ticks]
     streams: list[Array] = []
     for rows in sources:
         by_symbol: dict[str, list[Sequence[float | None]]] = {}

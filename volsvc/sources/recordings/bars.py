@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +42,6 @@ Values = NDArray[np.float64]
 _INTERVAL: Final = re.compile(r"(\d{1,4})\s?((?:m(?!o)|h|d|w)[a-z]*)", re.ASCII)
 # Texts that stand for nothing.
 _NOTHING: Final = frozenset({"", "nan", "none", "null", "na", "n/a", "-"})
-Advance = Callable[[int], None]
 
 
 class BarSeries(NamedTuple):
@@ -63,9 +62,31 @@ class _Rows(NamedTuple):
     values: Values
 
 
-def is_bars(path: Path, options: RowOptions) -> bool:
-    """Return whether a file holds bars; raises SourceError if it cannot be read."""
-    return _opened(path, options).kind == "bars"
+class Groups(NamedTuple):
+    """Files by kind, those of one group to be read together."""
+
+    bars: list[list[Path]]
+    ticks: list[list[Path]]
+
+
+def grouped(files: Iterable[Path], options: RowOptions) -> Groups:
+    """Return files by kind and by what they may hold together, after a look at each.
+
+    Bars may be of one symbol: files without a column of symbols are of that in their names. Ticks
+    are parts of one recording if the names differ in numbers alone. Raises SourceError if a file
+    cannot be read.
+    """
+    bars: dict[str, list[Path]] = defaultdict(list)
+    ticks: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        table = _opened(file, options)
+        if table.kind == "bars":
+            fields = table.dialect.fields if table.dialect else {}
+            named = "symbol" in fields or "base" in fields or "exchange" in fields
+            bars["" if named else table.options.symbol or ""].append(file)
+        else:
+            ticks[f"{file.parent}/{name_without_digits(file)}"].append(file)
+    return Groups(list(bars.values()), list(ticks.values()))
 
 
 def _opened(path: Path, options: RowOptions) -> Table:
@@ -80,20 +101,6 @@ def _opened(path: Path, options: RowOptions) -> Table:
 
 def _table(path: Path, options: RowOptions) -> Table:
     return Table(path, named_options(path, options))
-
-
-def bar_groups(files: Sequence[Path], options: RowOptions) -> list[list[Path]]:
-    """Return the files whose bars may be of one symbol together.
-
-    Those without a column of symbols are of the symbol in their names. Raises SourceError.
-    """
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        table = _opened(file, options)
-        fields = table.dialect.fields if table.dialect else {}
-        named = "symbol" in fields or "base" in fields or "exchange" in fields
-        groups["" if named else table.options.symbol or ""].append(file)
-    return list(groups.values())
 
 
 def read_bars(
@@ -198,10 +205,13 @@ def _valid_rows(
     values = np.column_stack(
         [numbers(column.get(field), rows) for field in (*PRICES, "volume")]
     ).reshape(rows, 5)
-    nothing = [None] * rows
-    for row in np.flatnonzero(~_are_valid(values)).tolist():
-        cells = {f: values_of(column.get(f, nothing))[row] for f in (*PRICES, "volume")}
-        faults.setdefault(row, _fault_of(values[row].tolist(), cells))
+    invalid = np.flatnonzero(~_are_valid(values)).tolist()
+    if invalid:
+        nothing = [None] * rows
+        written = {f: values_of(column.get(f, nothing)) for f in (*PRICES, "volume")}
+        for row in invalid:
+            cells = {field: listed[row] for field, listed in written.items()}
+            faults.setdefault(row, _fault_of(values[row].tolist(), cells))
     if "interval" in column:
         mapped_once(column["interval"], _check_interval, faults, None)
     symbols = symbols_of(column, rows, options, exchanges, faults)
@@ -209,8 +219,10 @@ def _valid_rows(
         counts.refuse(table.label, block.lines[row], fault)
     good = np.ones(rows, dtype=bool)
     good[list(faults)] = False
-    for symbol in dict.fromkeys(symbols):
-        chosen = good if len(set(symbols)) == 1 else good & (np.array(symbols) == symbol)
+    different = dict.fromkeys(symbols)
+    named = np.array(symbols) if len(different) > 1 else None
+    for symbol in different:
+        chosen = good if named is None else good & (named == symbol)
         if chosen.any():
             yield symbol, _Rows(time_ns[chosen], values[chosen])
 
@@ -302,19 +314,3 @@ def _gathered(minutes: NDArray[np.int64], values: Values) -> tuple[NDArray[np.in
             np.add.reduceat(values[:, 4], starts),
         ]
     )
-
-
-def split_by_kind(files: Iterable[Path], options: RowOptions) -> tuple[list[Path], list[Path]]:
-    """Return the files of bars and those of ticks; raises SourceError if one cannot be read."""
-    by_kind: dict[bool, list[Path]] = {True: [], False: []}
-    for file in files:
-        by_kind[is_bars(file, options)].append(file)
-    return by_kind[True], by_kind[False]
-
-
-def tick_groups(files: Iterable[Path]) -> list[list[Path]]:
-    """Return the files of ticks whose names differ in numbers alone: parts of one recording."""
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        groups[f"{file.parent}/{name_without_digits(file)}"].append(file)
-    return list(groups.values())

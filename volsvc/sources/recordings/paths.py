@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from volsvc.domain import SourceError
-from volsvc.sources.recordings.tables.formats import DATA_EXTENSIONS
+from volsvc.sources.recordings.tables.formats import is_data
 from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -21,11 +21,11 @@ def recordings_in(path: Path) -> list[Path]:
     """
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-        data = [p for p in files if _is_data(p)]
+        data = [p for p in files if is_data(p)]
         if not data:
             raise SourceError(f"{path}: the folder holds no recording{_held(files)}")
         if len(data) < len(files):
-            others = [p.name for p in files if not _is_data(p)]
+            others = [p.name for p in files if not is_data(p)]
             log.warning("files_left_out", folder=str(path), count=len(others), first=others[0])
         return data
     if not path.exists() and glob.has_magic(str(path)):
@@ -39,10 +39,6 @@ def recordings_in(path: Path) -> list[Path]:
 def files_of(paths: Iterable[Path]) -> list[Path]:
     """Return the files of all paths, each once."""
     return list(dict.fromkeys(file for path in paths for file in recordings_in(path)))
-
-
-def _is_data(path: Path) -> bool:
-    return path.suffix.lower() in DATA_EXTENSIONS
 
 
 def _held(files: list[Path]) -> str:

@@ -170,7 +170,7 @@ class Recording:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             self.label = f"{paths[0]}{more}"
         self._opened_ns = time.time_ns()
-        self._starts: dict[int, int] = {}
+        self._starts: list[int] = []
 
     @property
     def identity(self) -> str:
@@ -214,7 +214,7 @@ class Recording:
         # Sorted by time alone: files of one time stay in the order of their names.
         starts.sort(key=itemgetter(0))
         self._files = [file for _, file in starts]
-        self._starts = {index: first for index, (first, _) in enumerate(starts)}
+        self._starts = [first for first, _ in starts]
 
     @property
     def fraction(self) -> float:
@@ -237,8 +237,6 @@ class Recording:
             yield from self._files[0].rows(exchanges)
         else:
             self.check()
-            # The progress of an earlier reading is over.
             streams = [file.rows(exchanges) for file in self._files]
-            starts = [self._starts[index] for index in range(len(streams))]
             names = [name_without_digits(file.table.path) for file in self._files]
-            yield from joined(streams, starts, names)
+            yield from joined(streams, self._starts, names)

@@ -76,13 +76,14 @@ class ReadCounts:
         self.examples.setdefault(error.reason, f"{file}, line {line}: {error}")
 
     def classify(self, statuses: Mapping[str, int]) -> None:
-        """Count valid rows by what became of them: new, late, duplicate, or a reason."""
+        """Count valid rows by what became of them: new, late, duplicate, or a reason; and gaps."""
         # Bad prints were new before they were left out.
         self.taken = statuses.get("new", 0) - statuses.get("bad_print", 0)
         self.late = statuses.get("late", 0)
         self.duplicates = statuses.get("duplicate", 0)
+        self.gaps = statuses.get("gap", 0)
         for status, count in statuses.items():
-            if count and status not in ("new", "late", "duplicate"):
+            if count and status not in ("new", "late", "duplicate", "gap"):
                 self.by_reason[status] += count
                 self.examples.setdefault(status, _OF_ENGINE.get(status, "see docs/topics.md"))
 

@@ -14,7 +14,6 @@ class Exchanges:
 
     def __init__(self) -> None:
         self._first: str | None = None
-        self._names: dict[tuple[str, str], str] = {}
 
     def name(self, symbol: str, exchange: object) -> str:
         """Return the name of an exchange's symbol."""

@@ -15,7 +15,7 @@ from volsvc.domain.fields import (
     trade_id_of,
     whole_of,
 )
-from volsvc.domain.records import MAX_SOURCE, columns_of, is_control
+from volsvc.domain.records import MAX_SOURCE, are_twins, columns_of, is_control
 from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.recordings.row_fields import symbols_of, times_of
 from volsvc.sources.recordings.symbols import Exchanges
@@ -116,7 +116,7 @@ def columns_of_ticks(records: Records) -> Block | None:
     if not isinstance(first, dict):
         return None
     names = tuple(first)
-    if not _PECULIAR.isdisjoint(names) or len(columns_of(names)) < len(_held_by(names)):
+    if not _PECULIAR.isdisjoint(names) or are_twins(names):
         return None
     keys = first.keys()
     if any(not isinstance(one, dict) or one.keys() != keys for one in records.found):
@@ -124,11 +124,6 @@ def columns_of_ticks(records: Records) -> Block | None:
     used = {*columns_of(names).values(), *(("source",) if "source" in first else ())}
     columns = {name: arrow_of([one[name] for one in records.found]) for name in used}  # type: ignore[index]
     return Block(records.lines, names, columns)
-
-
-def _held_by(names: Sequence[str]) -> Sequence[str]:
-    """Return the names that hold a field, of which several may hold the same one."""
-    return [name for name in names if columns_of([name])]
 
 
 def _refuse_messages(column: Column, faults: dict[int, Any]) -> None:

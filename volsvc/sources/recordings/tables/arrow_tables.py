@@ -10,7 +10,7 @@ from volsvc.domain import SourceError
 from volsvc.domain.extras import needs_extra
 from volsvc.sources.recordings.tables.blocks import Block
 from volsvc.sources.recordings.tables.columns import plain
-from volsvc.sources.recordings.tables.dialect import Dialect, fields_of, kind_of, lacking_column
+from volsvc.sources.recordings.tables.dialect import Dialect, lacking_column
 from volsvc.sources.recordings.tables.options import RowOptions
 
 # Rows that are converted at once: some milliseconds of work.
@@ -34,10 +34,9 @@ class ArrowTable:
             raise SourceError(f"{path}: {error}") from error
         # The physical columns: what pandas calls the index is one of them.
         names = [*(self._file.schema_arrow if style == "parquet" else self._file.schema).names]
-        kind = kind_of(names)
-        if lacking := lacking_column(kind, names, options.symbol):
+        self.dialect = Dialect.of(names)
+        if lacking := lacking_column(self.dialect.kind, names, options.symbol):
             raise SourceError(f"{path}: {lacking}")
-        self.dialect = Dialect(kind, "", names, fields_of(kind, names))
         self._total = 0
         if style == "parquet":
             self._total = self._file.metadata.num_rows

@@ -62,6 +62,12 @@ class Dialect(NamedTuple):
     fields: Mapping[str, str]
     extra: int = 0
 
+    @classmethod
+    def of(cls, names: Sequence[str], separator: str = "") -> Dialect:
+        """Return the dialect of a table with columns of these names."""
+        kind = kind_of(names)
+        return cls(kind, separator, names, fields_of(kind, names))
+
     @property
     def decimals(self) -> frozenset[str]:
         """The fields with decimals, which may have a comma where it does not separate cells."""
@@ -132,7 +138,7 @@ class DialectFinder:
             raise SourceError(
                 f"--columns: names {len(self._given)} columns, but the first row has {cells} cells"
             )
-        return Dialect(kind, separator, self._given, fields_of(kind, self._given))
+        return Dialect.of(self._given, separator)
 
     def _of_names(self, text: str, *, may_fail: bool) -> Dialect | None:
         for separator in sorted(self._separators, key=text.count, reverse=True):
@@ -144,8 +150,9 @@ class DialectFinder:
             if not lacking and _OF_BOOKS & set(map(plain_name, names)):
                 raise SourceError("holds changes of an order book, and no ticks")
             if not lacking:
-                _check_unique(names, fields_of(kind, names))
-                return Dialect(kind, separator, names, fields_of(kind, names))
+                dialect = Dialect.of(names, separator)
+                _check_unique(dialect)
+                return dialect
             if may_fail and (not self.fault or fields_of(kind, names)):
                 self.fault = lacking
                 break
@@ -163,7 +170,7 @@ class DialectFinder:
                 kind = kind_of(names)
                 if lacking := lacking_column(kind, names, self._symbol):
                     raise SourceError(lacking)
-                return Dialect(kind, separator, names, fields_of(kind, names))
+                return Dialect.of(names, separator)
         if self.fault:
             raise SourceError(self.fault)
         raise SourceError(
@@ -183,8 +190,9 @@ def layout_of(cells: Sequence[str], *, is_of_pair: bool) -> Sequence[str]:
     return ()
 
 
-def _check_unique(names: Sequence[str], fields: Mapping[str, str]) -> None:
-    twice = next((name for name in fields.values() if list(names).count(name) > 1), None)
+def _check_unique(dialect: Dialect) -> None:
+    names = list(dialect.names)
+    twice = next((name for name in dialect.fields.values() if names.count(name) > 1), None)
     if twice is not None:
         raise SourceError(
             f"has two columns of the name {one_line(twice, 40)!r}: which one is meant?"

@@ -40,6 +40,11 @@ class Format(NamedTuple):
     style: Style
     compression: str = ""
 
+    @property
+    def is_text(self) -> bool:
+        """True for what is read from its start to its end."""
+        return self.style in ("csv", "ndjson", "array")
+
     def __str__(self) -> str:
         return f"{self.style}, {self.compression}" if self.compression else self.style
 
@@ -86,6 +91,11 @@ def _first_text(head: bytes, compression: str) -> bytes:
             if len(text) > _LONGEST:
                 break
     return text
+
+
+def is_data(path: Path) -> bool:
+    """Return whether a file in a folder or an archive has the name of a recording."""
+    return path.suffix.lower() in DATA_EXTENSIONS
 
 
 def file_format(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Lines of plain or compressed text, read in steps that never take long.
 
-A reader has to be able to stop between any two steps, so they give something whenever no line is at
-hand: empty bytes while a pipe has nothing, and None inside a line that goes on.
+A reader has to be able to stop between any two steps, so they give empty bytes whenever no line is
+at hand: while a pipe has nothing, and inside a line that goes on.
 """
 
 from __future__ import annotations

@@ -22,11 +22,9 @@ from volsvc.sources.recordings.tables.dialect import (
     Dialect,
     DialectFinder,
     Kind,
-    fields_of,
-    kind_of,
     layout_of,
 )
-from volsvc.sources.recordings.tables.formats import DATA_EXTENSIONS, Format, open_raw, sniffed
+from volsvc.sources.recordings.tables.formats import Format, is_data, open_raw, sniffed
 from volsvc.sources.recordings.tables.json_lines import Records, records_of_array, records_of_lines
 from volsvc.sources.recordings.tables.lines import (
     CHUNK,
@@ -126,7 +124,7 @@ class Table:
             yield None
         self.format = self.format or sniffed(head, whole=True)
         assert self.format is not None, "the whole of a pipe has a format"
-        if self.format.style not in ("csv", "ndjson", "array"):
+        if not self.format.is_text:
             raise SourceError(f"{self.format.style.capitalize()} {_NEEDS_A_FILE}")
         yield from self._of_text(chain([head], chunks), self.format)
 
@@ -141,7 +139,7 @@ class Table:
                     head = member.read(_HEAD)
                     inside = sniffed(head, whole=True)
                     assert inside is not None, "the whole of a file has a format"
-                    if inside.style not in ("csv", "ndjson", "array"):
+                    if not inside.is_text:
                         raise SourceError(
                             f"{name}: {inside.style} inside an archive; unpack it first"
                         )
@@ -191,7 +189,7 @@ class Table:
             if isinstance(record, dict):
                 # A venue's message may have letters that are also those of bars.
                 names: Sequence[str] = tuple(record) if "e" not in record else ()
-                return Dialect(kind_of(names), "", names, fields_of(kind_of(names), names))
+                return Dialect.of(names)
             if isinstance(record, list):
                 cells = [str(cell) for cell in record]
                 names = self.options.columns or layout_of(cells, is_of_pair=self.options.is_of_pair)
@@ -200,7 +198,7 @@ class Table:
                         f"is an array of arrays of {len(cells)} values, which have no names; "
                         + GIVE_NAMES
                     )
-                return Dialect(kind_of(names), "", names, fields_of(kind_of(names), names))
+                return Dialect.of(names)
         return None
 
     def _table_of(self, records: Records) -> Block:
@@ -228,7 +226,7 @@ def _data_in(members: Sequence[str]) -> Sequence[str]:
         for name in sorted(members)
         if not name.endswith("/") and not name.startswith("__MACOSX") and "/." not in f"/{name}"
     ]
-    data = [name for name in shown if Path(name).suffix.lower() in DATA_EXTENSIONS]
+    data = [name for name in shown if is_data(Path(name))]
     # A text beside tables describes them.
     tables = [name for name in data if not name.lower().endswith(".txt")] or data
     if not tables:
