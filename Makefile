@@ -36,8 +36,14 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	sh tests/install-python.sh $(BIN)/python dev
 	@touch $@
 
+# Machine code of the kernels, beside their sources, where every process of every user finds it. It
+# takes a second when nothing that was compiled has changed.
+$(VENV)/.%-kernels: $(VENV)/.% $(shell find volsvc -name '*.py')
+	@$(BIN)/volsvc warmup
+	@touch $@
+
 .PHONY: run
-run: $(VENV)/.run ## Run the daemon on generated ticks; ARGS='--path FILE --speed 10' for a recording
+run: $(VENV)/.run-kernels ## Run the daemon on generated ticks; ARGS='--path FILE --speed 10' for a recording
 	$(BIN)/volsvc run --config $(CONFIG) $(ARGS)
 
 .PHONY: kafka
@@ -71,18 +77,18 @@ linters: .cache/lint/.complete ## Build the linters of deploy/ and .github/ that
 TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: install
-install: $(VENV)/.test ## Install the package and what its tests import into .venv
+install: $(VENV)/.test-kernels ## Install the package and what its tests import into .venv
 
 .PHONY: test
-test: $(VENV)/.test kafka chromium prometheus ## Install what is needed, and run all but the long tests
+test: $(VENV)/.test-kernels kafka chromium prometheus ## Install what is needed, and run all but the long tests
 	$(TESTS) -m 'not long' $(ARGS)
 
 .PHONY: test-rest
-test-rest: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run the long tests, which make test leaves out
+test-rest: $(VENV)/.dev-kernels kafka chromium prometheus linters wrk ## Run the long tests, which make test leaves out
 	$(TESTS) -m long $(ARGS)
 
 .PHONY: test-all
-test-all: $(VENV)/.dev kafka chromium prometheus linters wrk ## Run every test
+test-all: $(VENV)/.dev-kernels kafka chromium prometheus linters wrk ## Run every test
 	$(TESTS) $(ARGS)
 
 .PHONY: monitoring
@@ -92,11 +98,11 @@ monitoring: $(VENV)/.dev ## Make what Prometheus, Alertmanager and Grafana read,
 	$(BIN)/python -m tests.docs.settings
 
 .PHONY: bench
-bench: $(VENV)/.dev kafka wrk .cache/benchmarks/.complete ## Measure speed beside peers and write docs/performance.md
+bench: $(VENV)/.dev-kernels kafka wrk .cache/benchmarks/.complete .cache/benchmarks/v1/.complete ## Measure speed beside peers and write docs/performance.md
 	$(BIN)/python -m tests.benchmarks --page $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/.dev kafka wrk ## A minute of it, without peers and without writing
+bench-quick: $(VENV)/.dev-kernels kafka wrk ## A minute of it, without peers and without writing
 	$(BIN)/python -m tests.benchmarks --quick $(ARGS)
 
 .PHONY: wrk
@@ -109,27 +115,30 @@ wrk:
 	.cache/benchmarks/venv/bin/python -m pip install -q -r $<
 	@touch $@
 
+.cache/benchmarks/v1/.complete: tests/benchmarks/peers/install-v1.sh $(BIN)/python
+	sh $< $(PYTHON) $(@D)
+
 .PHONY: bench-scaling
-bench-scaling: $(VENV)/.dev kafka ## Measure one instance on a broker, and the arithmetic of a fleet
+bench-scaling: $(VENV)/.dev-kernels kafka ## Measure one instance on a broker, and the arithmetic of a fleet
 	$(BIN)/python -m tests.benchmarks.scaling
 
 # A thousand streams are a thousand open files, twice.
 .PHONY: load
-load: $(VENV)/.dev ## Put load on the service and write docs/load_report.md
+load: $(VENV)/.dev-kernels ## Put load on the service and write docs/load_report.md
 	@sh tests/install-system.sh wrk=wrk hey=hey
 	ulimit -n 8192 && $(BIN)/python -m tests.load $(ARGS)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## Ten minutes of load with swaps and a replay: nothing may leak
+soak: $(VENV)/.dev-kernels ## Ten minutes of load with swaps and a replay: nothing may leak
 	@sh tests/install-system.sh wrk=wrk hey=hey
 	ulimit -n 8192 && $(BIN)/python -m tests.load.soak $(ARGS)
 
 .PHONY: soak-faults
-soak-faults: $(VENV)/.dev kafka ## Twenty minutes of ticks with slow readers, kills, a full disk: nothing may be lost
+soak-faults: $(VENV)/.dev-kernels kafka ## Twenty minutes of ticks with slow readers, kills, a full disk: nothing may be lost
 	$(BIN)/python -m tests.load.hardship $(ARGS)
 
 .PHONY: demo
-demo: $(VENV)/.dev kafka chromium prometheus ## Play a day of operation in four to seven minutes, and record it
+demo: $(VENV)/.dev-kernels kafka chromium prometheus ## Play a day of operation in four to seven minutes, and record it
 	@sh tests/install-system.sh ffmpeg=ffmpeg
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_LOGGING_LEVEL=ERROR MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
 	  PYTHONWARNINGS=ignore $(BIN)/python -m tests.demo $(ARGS)
@@ -143,7 +152,7 @@ fuzz: $(VENV)/.dev ## Ten million inputs, or ten minutes of them, to decoder and
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: mutants
-mutants: $(VENV)/.test ## Plant small faults in packages, one at a time; ARGS='scoring --survivors'
+mutants: $(VENV)/.test-kernels ## Plant small faults in packages, one at a time; ARGS='scoring --survivors'
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: train

@@ -1,4 +1,4 @@
-"""The commands for operators: drift, doctor, top, monitoring."""
+"""The commands for operators: warmup, drift, doctor, top, monitoring."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ from volsvc.config.settings import SettingsError
 from volsvc.telemetry.logs import configure_logs
 
 operations = typer.Typer()
+
+
+@operations.command()
+def warmup() -> None:
+    """Compile the numerical kernels, once after an installation.
+
+    Fills the cache of machine code, so that no start of the service has to.
+    """
+    from volsvc.commands.warmup import run_warmup
+
+    # A cache that is damaged or cannot be written is worth a line.
+    configure_logs("warning", "console")
+    run_warmup()
 
 
 @operations.command()
