@@ -9,19 +9,11 @@ from volsvc.models.artefact import (
     write_artefact,
 )
 from volsvc.models.bar_adapter import BarAdapter
-from volsvc.models.base import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION, Model, ModelError
+from volsvc.models.base import Model, ModelError
 from volsvc.models.baseline import Baseline
-from volsvc.models.minute_scoring import MinuteScoring
+from volsvc.models.columns import FEATURES, FLOOR_RATE, HORIZONS_S, SCHEMA_VERSION
 from volsvc.models.ml import MlModel, MlParameters
-from volsvc.models.posted_window import WindowForecast, forecast_window
-from volsvc.models.symbol_forecasts import (
-    ForecastPoint,
-    MinuteClose,
-    Point,
-    SymbolForecasts,
-    forecast_point,
-    minute_closes,
-)
+from volsvc.models.symbol_forecasts import SymbolForecasts
 
 # FEATURES, HORIZONS_S, Baseline, Model and read_artefact have to stay importable from here: models
 # registered by version 1.0.0 carry a copy of its pyfunc.py, which imports them.
@@ -35,19 +27,11 @@ __all__ = [
     "ArtefactError",
     "BarAdapter",
     "Baseline",
-    "ForecastPoint",
-    "MinuteClose",
-    "MinuteScoring",
     "MlModel",
     "MlParameters",
     "Model",
     "ModelError",
-    "Point",
     "SymbolForecasts",
-    "WindowForecast",
-    "forecast_point",
-    "forecast_window",
-    "minute_closes",
     "packaged",
     "read_artefact",
     "write_artefact",

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from volsvc.domain import VolsvcError
 from volsvc.features import ResidualLaws
-from volsvc.models.base import FEATURES, HORIZONS_S, SCHEMA_VERSION, Array
+from volsvc.models.base import Array
+from volsvc.models.columns import FEATURES, HORIZONS_S, SCHEMA_VERSION
 from volsvc.models.heads import Head
 from volsvc.models.ml import MlModel, MlParameters, check_parameters
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from volsvc.models.base import SCALES_FROM, Array, Model, known_scales
+from volsvc.models.base import Array, Model, known_scales
+from volsvc.models.columns import SCALES_FROM
 from volsvc.models.heads import variance_over_range
 
 

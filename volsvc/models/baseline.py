@@ -12,22 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.models.base import (
-    FEATURES,
-    HORIZONS_S,
-    TICK_RESIDUALS,
-    Array,
-    Model,
-    Window,
-    known_scales,
-    level_variances,
-    normal_laws,
-    scalar_window_rate,
-    window_rate,
-)
-
-# The best of the engine's half-lives at each horizon, on the training bars (`volsvc evaluate`).
-HALF_LIVES: Final = ("variance_10m", "variance_10m", "variance_30m", "variance_90m")
+from volsvc.models.base import TICK_RESIDUALS, Array, Model, feature_matrix, normal_laws
+from volsvc.models.columns import FEATURES, HORIZONS_S
+from volsvc.models.kernels.windows import HALF_LIVES, baseline_variances
 
 # Realised variance above this multiple of the symbol's level is a spike: the 90 % quantile of the
 # ratio, 1.99 to 2.17 at 5 to 60 minutes on a year of 1-minute bars of five symbols.
@@ -36,8 +23,6 @@ SPIKE_RATIO: Final = 2.0
 # Mean and standard deviation of the residual ln RV - ln forecast at each horizon, rounded from the
 # same bars and taken to be normal.
 BAR_RESIDUALS: Final = ((-0.4, 1.0), (-0.2, 1.0), (-0.2, 1.1), (0.0, 1.0))
-
-_VARIANCE_COLUMNS = [FEATURES.index(name) for name in HALF_LIVES]
 
 
 class Baseline(Model):
@@ -56,11 +41,5 @@ class Baseline(Model):
 
     def head_variances(self, features: Array, count: int) -> Array:
         """Return the variances at the first of HORIZONS_S; see `Model.head_variances`."""
-        live = level_variances(features, count) * np.exp(features[:, _VARIANCE_COLUMNS[:count]])
-        posted = window_rate(features)[:, None] * np.array(HORIZONS_S[:count])
-        return np.where(known_scales(features)[:, None], live, posted)
-
-    def window_variances(self, window: Window, count: int) -> list[float]:
-        """Return the variances of one window; see `Model.window_variances`."""
-        rate = scalar_window_rate(window)
-        return [rate * horizon for horizon in HORIZONS_S[:count]]
+        assert count <= len(HORIZONS_S), "a model has the variances of HORIZONS_S"
+        return baseline_variances(feature_matrix(features), count)

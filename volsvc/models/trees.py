@@ -1,29 +1,15 @@
-"""Boosted trees as plain arrays, evaluated by bit masks.
-
-This is QuickScorer (Lucchese et al., SIGIR 2015). Each tree has at most 16 leaves, so its leaves
-fit into 16 bits. A row that lies above a node's threshold cannot reach the leaves to the left of
-it. The bitwise or of those masks over all nodes of the tree leaves one leaf: the lowest bit that is
-not set.
-
-All trees are evaluated at once, one node of each at a time, which is about ten times as fast as to
-walk them with numpy. The result of a row never depends on the rows beside it.
-"""
+"""Boosted trees as plain arrays: their checks, and the order in which kernels read them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_LEAVES = 16
-# Rows at a time: their masks stay in the processor's cache.
-CHUNK = 32
-# Up to this number of rows each is compared with all thresholds; ranks pay off from there on.
-MAX_UNRANKED_ROWS = 4
+from volsvc.models.kernels.trees import MAX_LEAVES, tree_sums
 
 Integers = NDArray[np.intp]
 
@@ -36,12 +22,6 @@ class Leaves(NamedTuple):
 
     first: Integers
     below: Integers
-
-
-# The lowest bit that is not set, by mask: mask & ~(mask + 1) keeps the bits below it. The mask of
-# all ones does not occur, since every row reaches a leaf.
-_MASKS = np.arange((1 << MAX_LEAVES) - 1)
-_LOWEST_CLEAR_BIT: NDArray[np.uint8] = np.bitwise_count(_MASKS & ~(_MASKS + 1))
 
 
 class Forest:
@@ -69,17 +49,20 @@ class Forest:
         self.leaves = leaves_of(self.arrays) if leaves is None else leaves
 
     @cached_property
-    def _splits(self) -> _Splits:
+    def flat(self) -> FlatForest:
+        """The forest as kernels/trees.py reads it."""
         # Built on first use: the forests of single heads are only joined, never evaluated.
-        return _Splits.of(self.arrays, self.leaves)
+        return FlatForest.of(self)
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sums for each row of a matrix without NaN, of shape (rows, groups)."""
-        leaves = self._splits.leaves(features)
-        # The size of a group is given, because it does not follow from a matrix without rows.
-        groups = len(self.offsets)
-        sums = leaves.reshape(len(features), groups, leaves.shape[1] // groups).sum(axis=2)
-        return np.asarray(np.exp(sums + self.offsets))
+        """Return the sums for each row of a matrix without NaN, of shape (rows, groups).
+
+        Raises ValueError if the matrix has fewer columns than the trees read.
+        """
+        features = np.ascontiguousarray(features, dtype=np.float64)
+        if features.shape[1] < len(self.flat.starts) - 1:
+            raise ValueError(f"the trees read {len(self.flat.starts) - 1} columns")
+        return tree_sums(features, *self.flat)
 
     @classmethod
     def joined(cls, forests: Sequence[Forest], columns: Sequence[Sequence[int]]) -> Forest:
@@ -103,120 +86,87 @@ class Forest:
         trees = groups * (len(self.arrays["feature"]) // len(self.offsets))
         arrays = {name: array[:trees] for name, array in self.arrays.items()}
         leaves = Leaves(*(part[:trees] for part in self.leaves))
-        part = Forest(arrays, self.offsets[:groups].tolist(), leaves)
-        part._splits = self._splits.leading(trees)
-        return part
+        return Forest(arrays, self.offsets[:groups].tolist(), leaves)
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """The inner nodes of all trees: the n-th of every tree side by side, shape (n, trees).
+class FlatForest(NamedTuple):
+    """The arguments of `tree_sums` after the rows; see there."""
 
-    `left` holds the masks of the leaves to the left of a node. `edges` are the sorted thresholds of
-    each feature and `rank` the place of a node's threshold among them. `values` are those of the
-    leaves, of shape (trees, MAX_LEAVES).
-    """
-
-    feature: Integers
-    threshold: NDArray[np.float64]
-    left: NDArray[np.uint16]
-    rank: NDArray[np.int16]
-    edges: Sequence[NDArray[np.float64]]
+    starts: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
+    nodes: NDArray[Any]
+    splits: NDArray[Any]
     values: NDArray[np.float64]
+    offsets: NDArray[np.float64]
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[np.generic]], leaves: Leaves) -> _Splits:
-        """Return the splits of trees given as arrays of shape (trees, nodes)."""
-        first, count = leaves
+    def of(cls, forest: Forest) -> FlatForest:
+        """Return a forest whose nodes are in the orders of kernels."""
+        arrays, (first, count) = forest.arrays, forest.leaves
         trees, nodes = np.nonzero(count == 1)
         values = np.zeros((len(first), MAX_LEAVES))
         values[trees, first[trees, nodes]] = arrays["value"][trees, nodes]
-        split = count > 1
-        trees, nodes = np.nonzero(split)
-        place = (split.cumsum(axis=1) - 1)[trees, nodes], trees
-        shape = (max(1, int(split.sum(axis=1).max())), len(split))
+        inner = count > 1
+        trees, nodes = np.nonzero(inner)
+        feature = arrays["feature"][trees, nodes].astype(np.intp)
+        if feature.min(initial=0) < 0:
+            raise ValueError("a comparison of a tree reads no feature")
+        threshold = arrays["threshold"][trees, nodes].astype(np.float64)
         lower = arrays["left"][trees, nodes].astype(np.intp)
-        # A tree with fewer nodes is filled up with nodes that remove nothing: no row lies above an
-        # infinite threshold, and there is no leaf to the left.
-        feature = np.zeros(shape, dtype=np.intp)
-        threshold = np.full(shape, np.inf)
-        left = np.zeros(shape, dtype=np.uint16)
-        feature[place] = arrays["feature"][trees, nodes]
-        threshold[place] = arrays["threshold"][trees, nodes]
-        left[place] = ((1 << count[trees, lower]) - 1) << first[trees, lower]
-        edges, rank = _ranked(feature, threshold)
-        return cls(feature, threshold, left, rank, edges, values)
-
-    def leading(self, trees: int) -> _Splits:
-        """Return the splits of the first trees, contiguous in memory."""
-        feature = np.ascontiguousarray(self.feature[:, :trees])
-        return _Splits(
-            feature,
-            np.ascontiguousarray(self.threshold[:, :trees]),
-            np.ascontiguousarray(self.left[:, :trees]),
-            np.ascontiguousarray(self.rank[:, :trees]),
-            self.edges[: int(feature.max()) + 1],
-            self.values[:trees],
-        )
-
-    @cached_property
-    def _starts(self) -> Integers:
-        return np.arange(len(self.values)) * MAX_LEAVES
-
-    def leaves(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the value of the leaf that each row reaches in each tree, shape (rows, trees)."""
-        if len(features) <= MAX_UNRANKED_ROWS:
-            removed = np.array([self.removed_of(row) for row in features], dtype=np.uint16)
-            return self._reached(removed.reshape(len(features), len(self.values)))
-        ranks = self.ranks(features)
-        parts = [
-            self._reached(self.removed(ranks[:, start : start + CHUNK]))
-            for start in range(0, len(features), CHUNK)
-        ]
-        return np.concatenate(parts)
-
-    def _reached(self, removed: NDArray[np.uint16]) -> NDArray[np.float64]:
-        return self.values.take(self._starts + _LOWEST_CLEAR_BIT[removed])
-
-    def removed_of(self, row: NDArray[np.float64]) -> NDArray[np.uint16]:
-        """Return the mask of the leaves of each tree that a row cannot reach, shape (trees,)."""
-        above = row.take(self.feature) > self.threshold
-        return np.asarray(np.bitwise_or.reduce(self.left * above, axis=0))
-
-    def ranks(self, features: NDArray[np.float64]) -> NDArray[np.int16]:
-        """Return the number of thresholds below each row's value: shape (features, rows)."""
-        ranks = [np.searchsorted(e, features[:, i]) for i, e in enumerate(self.edges)]
-        return np.array(ranks, dtype=np.int16)
-
-    def removed(self, ranks: NDArray[np.int16]) -> NDArray[np.uint16]:
-        """Return the masks of the leaves that rows cannot reach, shape (rows, trees)."""
-        removed = np.zeros((self.rank.shape[1], ranks.shape[1]), dtype=np.int16)
-        signed = self.left.view(np.int16)
-        for feature, rank, left in zip(self.feature, self.rank, signed, strict=True):
-            # The sign of the difference, spread over all bits, is the mask of the rows above.
-            above = ranks.take(feature, axis=0)
-            np.subtract(rank[:, None], above, out=above)
-            above >>= 15
-            above &= left[:, None]
-            removed |= above
-        return np.ascontiguousarray(removed.T).view(np.uint16)
+        removed = ((1 << count[trees, lower]) - 1) << first[trees, lower]
+        kept = (~removed).astype(np.uint16)
+        # By feature and threshold, so that the nodes that a row lies above are the first ones.
+        order = np.lexsort((threshold, feature))
+        thresholds = threshold[order]
+        # At least one feature, which the nodes that fill up trees name.
+        starts = np.searchsorted(feature[order], np.arange(feature.max(initial=0) + 2))
+        by_threshold = np.zeros(len(order), dtype=_node_type(len(first)))
+        by_threshold["tree"], by_threshold["mask"] = trees[order], kept[order]
+        place = _places(feature, threshold, starts, thresholds)
+        # A tree with fewer nodes is filled up with nodes that remove nothing.
+        splits = np.zeros((len(first), max(1, inner.sum(axis=1).max())), _split_type(place))
+        splits["mask"] = -1
+        at = trees, (inner.cumsum(axis=1) - 1)[trees, nodes]
+        splits["feature"][at], splits["place"][at] = feature, place
+        splits["mask"][at] = kept.view(np.int16)
+        return cls(starts, thresholds, by_threshold, splits, values, forest.offsets)
 
 
-def _ranked(
-    feature: Integers, threshold: NDArray[np.float64]
-) -> tuple[list[NDArray[np.float64]], NDArray[np.int16]]:
-    """Return the sorted thresholds of each feature, and the rank of each node's among them.
+def _places(
+    feature: Integers,
+    threshold: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    thresholds: NDArray[np.float64],
+) -> Integers:
+    """Return the number of a feature's thresholds below that of each node.
 
-    A row lies above a threshold exactly if its rank is above the threshold's, so comparisons of
-    16-bit integers replace those of floats.
+    A row lies above a threshold exactly if more of them are below its value, so that blocks of rows
+    compare whole numbers of 16 bits.
     """
-    edges, rank = [], np.zeros(feature.shape, dtype=np.int16)
-    for index in range(int(feature.max()) + 1):
-        nodes = feature == index
-        found, places = np.unique(threshold[nodes], return_inverse=True)
-        edges.append(found)
-        rank[nodes] = places
-    return edges, rank
+    place = np.empty_like(feature)
+    for index in range(len(starts) - 1):
+        own = feature == index
+        sorted_thresholds = thresholds[starts[index] : starts[index + 1]]
+        place[own] = np.searchsorted(sorted_thresholds, threshold[own])
+    return place
+
+
+def _node_type(trees: int) -> np.dtype[Any]:
+    """Return the record of a node in the order of thresholds, as small as the forest allows."""
+    tree = np.uint16 if trees < 1 << 16 else np.uint32
+    # Records have their fields as attributes in Python too, where kernels are not compiled.
+    return np.dtype((np.record, [("tree", tree), ("mask", np.uint16)]))
+
+
+def _split_type(place: Integers) -> np.dtype[Any]:
+    """Return the record of a node in the order of trees, as small as the forest allows."""
+    small = place.max(initial=0) < np.iinfo(np.int16).max
+    fields = [
+        ("feature", np.uint16),
+        ("place", np.int16 if small else np.int32),
+        ("mask", np.int16),
+    ]
+    return np.dtype((np.record, fields))
 
 
 def leaves_of(arrays: Mapping[str, NDArray[np.generic]]) -> Leaves:

@@ -9,7 +9,8 @@ import numpy as np
 from volsvc.features import SCALE_NAMES, ResidualLaws
 from volsvc.features.residual_laws import LEVELS
 from volsvc.models import FEATURES, Model
-from volsvc.models.base import SCALES_FROM, Array
+from volsvc.models.base import Array
+from volsvc.models.columns import SCALES_FROM
 
 
 def laws(shift: float) -> tuple[ResidualLaws, ...]:

@@ -11,17 +11,10 @@ import pytest
 from tests.unit.models.fixed import FixedModel, row_of
 from volsvc.domain import COVERAGE
 from volsvc.features import SCALE_NAMES
-from volsvc.features.residual_laws import LEVELS, ResidualLaw
-from volsvc.models import FEATURES, HORIZONS_S, Baseline, Model, ModelError, forecast_window
-from volsvc.models.base import (
-    FLOOR_RATE,
-    MAX_RATE,
-    PRIOR_LEVEL_RATE,
-    TURBULENCE_GRID,
-    Array,
-    matrix_of_scales,
-    normal_laws,
-)
+from volsvc.features.residual_laws import LEVELS
+from volsvc.models import FEATURES, HORIZONS_S, Baseline, Model, ModelError, packaged
+from volsvc.models.base import Array, matrix_of_scales, normal_laws
+from volsvc.models.columns import FLOOR_RATE, MAX_RATE, PRIOR_LEVEL_RATE
 
 HEADS = (4e-8, 6e-7, 1e-6, 8e-6)
 POSTED = row_of((0.0, 1e-4, 9.0, 60.0))
@@ -50,20 +43,53 @@ def test_variances_are_bounded_and_rise() -> None:
     bounds = [FLOOR_RATE * 60, 2e-5, 2e-5, MAX_RATE * 3600]
     assert model.variances(LIVE, HORIZONS_S)[0].tolist() == pytest.approx(bounds, rel=1e-12)
     for horizon, bound in zip(HORIZONS_S, bounds, strict=True):
-        alone = forecast_window(model, (0.0, 1e-4, 9.0, 60.0), horizon)
-        assert alone.sigma2 == pytest.approx(bound, rel=1e-12)
+        alone = model.predict(POSTED, horizon)
+        assert alone.sigma2.tolist() == pytest.approx([bound], rel=1e-12)
 
 
 def test_variances_that_are_not_finite_are_refused_by_name() -> None:
     """The error names the model."""
     with pytest.raises(ModelError, match="ml-7 gives numbers that are not finite"):
         FixedModel((math.nan,) * 4).variances(LIVE, (60.0,))
+    with pytest.raises(ModelError, match="ml-7 gives numbers that are not finite"):
+        FixedModel((1e-8, math.nan)).predict(LIVE, 300.0)
 
 
 def test_models_that_give_too_few_variances_are_refused() -> None:
-    """A window is not forecast from the horizons that are there."""
-    with pytest.raises(ValueError, match="shorter"):
-        forecast_window(FixedModel(HEADS[:2]), (0.0, 1e-4, 9.0, 60.0), 900.0)
+    """A row is not forecast from the horizons that are there."""
+    for call in (
+        FixedModel(HEADS[:2]).predict,
+        lambda rows, h: FixedModel(()).variances(rows, [h]),
+    ):
+        with pytest.raises(ModelError, match=r"ml-7 gives variances of \(1, [02]\)"):
+            call(POSTED, 900.0)
+
+
+def test_matrices_of_another_shape_are_refused() -> None:
+    """Kernels check no index, so that columns, thresholds and rows have to fit."""
+    for features in (LIVE[:, 1:], LIVE[0]):
+        for model in (FixedModel(HEADS), Baseline(), packaged().model):
+            with pytest.raises(ValueError, match="features have the shape"):
+                model.predict(features, 60.0)
+            with pytest.raises(ValueError, match="features have the shape"):
+                model.variances(features, (60.0,))
+            with pytest.raises(ValueError, match="features have the shape"):
+                model.log_threshold(features, 60.0)
+    for thresholds in (np.ones(2), np.ones((3, 1))):
+        with pytest.raises(ValueError, match="thresholds have the shape"):
+            FixedModel(HEADS).predict(np.repeat(LIVE, 3, axis=0), 60.0, thresholds)
+
+
+def test_matrices_in_any_order_of_memory() -> None:
+    """Columns side by side, every other row and whole numbers are read as they are meant."""
+    model, rows = packaged().model, np.repeat(np.concatenate([LIVE, POSTED]), 3, axis=0)
+    expected = model.variances(rows, HORIZONS_S)
+    assert (model.variances(np.asfortranarray(rows), HORIZONS_S) == expected).all()
+    assert (model.variances(rows[::2], HORIZONS_S) == expected[::2]).all()
+    whole = np.round(rows[:3])
+    whole[:] = 1.0
+    found = model.variances(whole.astype(np.int64), HORIZONS_S)
+    assert (found == model.variances(whole, HORIZONS_S)).all()
 
 
 @pytest.mark.parametrize(("row", "level"), [(LIVE, 3e-9), (POSTED, PRIOR_LEVEL_RATE)])
@@ -78,13 +104,13 @@ def test_thresholds_are_relative_to_the_level(row: Array, level: float) -> None:
         assert limit.tolist() == pytest.approx([math.log(bound * 60) + 0.5], rel=1e-12)
 
 
-def law_of(model: Model, live: bool, horizon_s: float, turbulence: float) -> ResidualLaw:
-    """Return the law between those of the first two horizons."""
+def law_of(model: Model, live: bool, horizon_s: float, turbulence: float) -> tuple[Array, Array]:
+    """Return quantiles and probabilities of the law between those of the first two horizons."""
     first, second = (model.laws if live else model.coarse_laws)[:2]
     weight = math.log(horizon_s / 60) / math.log(5)
     calm, turbulent = (1 - weight) * first.cumulated + weight * second.cumulated
     quantiles = (1 - weight) * first.quantiles + weight * second.quantiles
-    return ResidualLaw(quantiles, (1 - turbulence) * calm + turbulence * turbulent)
+    return quantiles, (1 - turbulence) * calm + turbulence * turbulent
 
 
 @pytest.mark.parametrize("turbulence", [0.0, 0.34, 0.5, 1.0])
@@ -104,15 +130,14 @@ def test_intervals_and_probabilities_follow_the_laws(
     for index, live in enumerate((True, False)):
         limit = model.log_threshold(matrix, horizon)[index]
         weight = min(max((log_variance - limit) / 2 + 1, 0.0), 1.0)
-        law = law_of(model, live, horizon, weight)
+        quantiles, law = law_of(model, live, horizon, weight)
         asked = limit if threshold is None else 2 * math.log(threshold)
+        above = 1 - np.interp(asked - log_variance, quantiles, law)
         assert forecast.threshold[index] == pytest.approx(math.exp(asked / 2), rel=1e-12)
-        assert forecast.p_spike[index] == pytest.approx(law.above(asked - log_variance), abs=1e-12)
-        # Bounds are tabulated at eleven weights, and linear between them.
-        bounds = np.array([law_of(model, live, horizon, w).bounds() for w in TURBULENCE_GRID])
-        low, _, high = (np.interp(weight, TURBULENCE_GRID, column) for column in bounds.T)
-        assert forecast.lo[index] == pytest.approx(math.exp((log_variance + low) / 2))
-        assert forecast.hi[index] == pytest.approx(math.exp((log_variance + high) / 2))
+        assert forecast.p_spike[index] == pytest.approx(above, abs=1e-12)
+        low, high = np.interp([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], law, quantiles)
+        assert forecast.lo[index] == pytest.approx(math.exp((log_variance + low) / 2), rel=1e-12)
+        assert forecast.hi[index] == pytest.approx(math.exp((log_variance + high) / 2), rel=1e-12)
         alone = model.predict(matrix[index : index + 1], horizon, threshold)
         assert alone.p_spike[0] == forecast.p_spike[index]
         assert (alone.lo[0], alone.hi[0]) == (forecast.lo[index], forecast.hi[index])
@@ -136,24 +161,10 @@ def test_normal_laws() -> None:
     inner = [normal.inv_cdf(level) for level in LEVELS[1:-1]]
     assert law.quantiles.tolist() == pytest.approx([inner[0] - 0.5, *inner, inner[-1] + 0.5])
     assert (law.cumulated == LEVELS).all()
-    low, middle, high = law.mixed(0.5).bounds()
+    levels = [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2]
+    low, middle, high = np.interp(levels, law.cumulated[0], law.quantiles)
     assert middle == pytest.approx(-0.25)
     assert normal.cdf(high) - normal.cdf(low) == pytest.approx(COVERAGE, abs=1e-3)
-
-
-def test_a_row_of_a_window_alone() -> None:
-    """By default the heads get one row that holds the window, and NaN for the rest."""
-    seen: list[Array] = []
-
-    class Seeing(FixedModel):
-        def head_variances(self, features: Array, count: int) -> Array:
-            seen.append(features)
-            return super().head_variances(features, count)
-
-    window = (1e-6, 2e-5, 9.0, 60.0)
-    assert Seeing(HEADS).window_variances(window, 2) == list(HEADS[:2])
-    np.testing.assert_array_equal(seen, [row_of(window)])
-    assert seen[0].dtype == np.float64
 
 
 @pytest.mark.parametrize(("horizon_s", "heads"), [(6.0, 1), (60.0, 1), (100.0, 2), (900.0, 3)])
@@ -167,7 +178,7 @@ def test_heads_beyond_the_horizon_are_not_asked(horizon_s: float, heads: int) ->
             return super().head_variances(features, count)
 
     Asked(HEADS).predict(LIVE, horizon_s)
-    forecast_window(Asked(HEADS), (0.0, 1e-4, 9.0, 60.0), horizon_s)
+    Asked(HEADS).variances(LIVE, (6.0, horizon_s))
     assert asked == [heads, heads]
 
 

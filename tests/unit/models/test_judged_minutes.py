@@ -9,6 +9,7 @@ import json
 import math
 import random
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -16,21 +17,21 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tests.applied import apply
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Outcome, Tick, parse_time
-from volsvc.features import FLOOR_PER_MINUTE, MINUTE_NS, SymbolState
-from volsvc.features.calibration import PRIOR
-from volsvc.models import (
-    HORIZONS_S,
-    Baseline,
-    MinuteScoring,
-    SymbolForecasts,
-    forecast_point,
-    minute_closes,
+from volsvc.features import (
+    FLOOR_PER_MINUTE,
+    MINUTE_NS,
+    PointGrid,
+    SymbolTable,
+    apply_recording,
 )
+from volsvc.features.forecast_history import ForecastHistory
+from volsvc.features.kernels.calibration import PRIOR
+from volsvc.features.kernels.laws import bin_of
+from volsvc.models import HORIZONS_S, Baseline, SymbolForecasts
 from volsvc.models.base import Array
-from volsvc.scoring.scores import ISSUE_EVERY
+from volsvc.scoring.scores import ISSUE_EVERY, VARIANTS
 from volsvc.transport.codec import encode_outcome
 
 # In the middle of a minute.
@@ -109,37 +110,39 @@ class Foresight(Baseline):
 
 
 class Run(NamedTuple):
-    """The state after all ticks, and the outcomes on the way."""
+    """The state after all ticks, in row 0, the outcomes on the way and what is shown of them."""
 
-    state: SymbolState
+    table: SymbolTable
     outcomes: list[Outcome]
+    history: ForecastHistory
+
+
+def empty_table() -> SymbolTable:
+    """Return a table whose ticks give the ends of minutes alone."""
+    return SymbolTable(FeatureSettings(), grid=PointGrid())
 
 
 def run(market: Market, model: Foresight, seed: int) -> Run:
     """Process the ticks in batches as the daemon does, with a restart after some of them."""
-    rng, state, outcomes = random.Random(seed), SymbolState("BTC-USD", FeatureSettings()), []
+    rng, table, outcomes = random.Random(seed), empty_table(), []
+    history = ForecastHistory(FeatureSettings().history)
     ticks = list(market.ticks)
     while ticks:
         size = rng.choice((1, 7, 60))
         batch, ticks = ticks[:size], ticks[size:]
-        for tick in batch:
-            apply(state, tick)
-        points = minute_closes(state)
-        model.minutes = [point.ended.bar.minute for point in points]
-        if points:
-            forecasts = SymbolForecasts(model, points, HORIZONS_S)
-            scoring = MinuteScoring(forecasts, None, points)
-            for index in range(len(points)):
-                scoring.learn(index)
-            outcomes += [outcome for _, outcome in scoring.outcomes]
-        if points and rng.random() < 0.2:
-            stored = json.loads(json.dumps({**state.dump(), **state.dump_learnt()}))
-            history = state.forecast_history
-            state = SymbolState("BTC-USD", FeatureSettings())
-            state.restore(stored)
-            state.forecast_history = history
-            state.calibrations.get(model.variant, model.digest, model.laws)
-    return Run(state, outcomes)
+        (applied,) = apply_recording(table, batch, Counter())
+        points = applied.points
+        model.minutes = points["bar"]["minute"].tolist()
+        if len(points):
+            matured = SymbolForecasts(table, model, points, HORIZONS_S).settle_all()
+            for outcome in matured:
+                history.add_outcome(outcome)
+            outcomes += matured
+        if len(points) and rng.random() < 0.2:
+            stored = table.stored(0)
+            table = empty_table()
+            table.restore("BTC-USD", stored, batch[-1].time_ns)
+    return Run(table, outcomes, history)
 
 
 @pytest.fixture(scope="module", params=range(3))
@@ -150,7 +153,7 @@ def both(request: pytest.FixtureRequest) -> tuple[Market, Run]:
 
 def test_outcomes_are_those_of_the_minutes_that_follow(both: tuple[Market, Run]) -> None:
     """Every forecast is scored once its horizon has passed, by the variance inside it."""
-    market, (_, outcomes) = both
+    market, (_, outcomes, _) = both
     expected = {
         (minute, horizon): realised
         for minute in market.traded[:-1]
@@ -170,14 +173,14 @@ def test_outcomes_are_those_of_the_minutes_that_follow(both: tuple[Market, Run])
 
 def test_published_times_are_those_of_the_variance(both: tuple[Market, Run]) -> None:
     """The times in `/history` and `ticks.outcomes` enclose the variance of the outcome."""
-    market, (state, outcomes) = both
-    records = [json.loads(encode_outcome("BTC-USD", o).value or b"") for o in outcomes]
+    market, (_, outcomes, history) = both
+    records = [json.loads(encode_outcome(o).value or b"") for o in outcomes]
     assert {record["horizon_s"] for record in records} == set(HORIZONS_S)
     for record in records:
         start, end = parse_time(record["issued_at"]), parse_time(record["matured_at"])
         assert end - start == round(record["horizon_s"]) * NS
         assert record["realised"] ** 2 == pytest.approx(market.variance(start, end), rel=1e-6)
-    shown = state.forecast_history.outcomes(len(records))
+    shown = history.outcomes(len(records))
     assert shown
     for entry, record in zip(shown, records[-len(shown) :], strict=True):
         assert (entry["issued"], entry["matured"]) == (record["issued_at"], record["matured_at"])
@@ -187,11 +190,12 @@ def test_published_times_are_those_of_the_variance(both: tuple[Market, Run]) -> 
 
 def test_the_next_forecast_to_be_scored_is_named(both: tuple[Market, Run]) -> None:
     """`prediction_id` has the time at which the last whole minute ended."""
-    market, (state, _) = both
+    market, (table, _, _) = both
     model = Foresight(market)
     model.minutes = market.traded[-1:]
-    forecasts = SymbolForecasts(model, [forecast_point(state)], HORIZONS_S)
-    named = forecasts.snapshot(0, HORIZONS_S[0]).prediction_id
+    forecasts = SymbolForecasts(table, model, table.newest(table.rows), HORIZONS_S)
+    forecasts.settle_all()
+    named = forecasts.point_forecast(0, HORIZONS_S[0]).prediction_id
     assert named is not None
     symbol, time, _ = named.split("/")
     assert (symbol, parse_time(time)) == ("BTC-USD", (market.traded[-2] + 1) * MINUTE_NS)
@@ -199,13 +203,13 @@ def test_the_next_forecast_to_be_scored_is_named(both: tuple[Market, Run]) -> No
 
 def test_residuals_are_those_of_the_minutes_that_follow(both: tuple[Market, Run]) -> None:
     """The symbol's laws have moved to the one residual, by as much as there were horizons."""
-    market, (state, _) = both
+    market, (table, _, _) = both
     model = Foresight(market)
-    calibration = state.calibrations.get(model.variant, model.digest, model.laws)
+    calibration = table.records[0].learnt.calibrations[VARIANTS.index(model.variant)]
     for index, horizon in enumerate(MINUTES):
         pooled = np.diff(model.laws[index].cumulated, axis=1)
-        shares = np.diff(calibration.laws(index).cumulated, axis=1)
-        place = model.laws[index].bin(RESIDUAL)
+        shares = np.diff(calibration.cumulated[index], axis=1)
+        place = bin_of(model.laws[index].quantiles, RESIDUAL)
         others = np.arange(shares.shape[1]) != place
         kept = shares[:, others] / pooled[:, others]
         np.testing.assert_allclose(kept, kept[:, :1] * np.ones_like(kept), rtol=1e-9)

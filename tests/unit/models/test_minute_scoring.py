@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.applied import apply
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Outcome, Tick
-from volsvc.features import SymbolState
-from volsvc.models import (
-    HORIZONS_S,
-    Baseline,
-    MinuteScoring,
-    Model,
-    Point,
-    SymbolForecasts,
-    forecast_point,
-    minute_closes,
-    packaged,
-)
+from volsvc.features import SymbolTable, apply_recording
+from volsvc.features.kernels.points import MINUTE
+from volsvc.models import HORIZONS_S, Baseline, Model, SymbolForecasts, packaged
 from volsvc.sources.generator import Generator, GeneratorSpec
 
+SYMBOL = "BTC-USD"
 START_NS = 1_767_571_200 * 10**9
 
 
 def ticks(count: int) -> list[Tick]:
-    spec = GeneratorSpec(("BTC-USD",), 7, START_NS)
+    spec = GeneratorSpec((SYMBOL,), 7, START_NS)
     return [item.tick for item in islice(Generator(spec).ticks(), count)]
 
 
-def stored(state: SymbolState) -> Any:
-    return json.loads(json.dumps({**state.dump(), **state.dump_learnt()}))
+def table_of_one() -> SymbolTable:
+    """Return a table with a symbol, in row 0."""
+    table = SymbolTable(FeatureSettings())
+    assert table.row_for(SYMBOL, START_NS) == 0
+    return table
 
 
 def process(
-    state: SymbolState, chunk: Sequence[Tick], serving: Model, shadow: Model
-) -> list[tuple[str, Outcome]]:
+    table: SymbolTable, chunk: Sequence[Tick], serving: Model, shadow: Model
+) -> list[Outcome]:
     """Process a batch as the consumer does; return its outcomes."""
-    for tick in chunk:
-        apply(state, tick)
-    points: list[Point] = [*minute_closes(state), forecast_point(state)]
-    scoring = MinuteScoring(SymbolForecasts(serving, points, HORIZONS_S), shadow, points)
-    for index in range(len(points) - 1):
-        scoring.learn(index)
-    return scoring.outcomes
+    outcomes = []
+    for applied in apply_recording(table, chunk, Counter()):
+        points = np.concatenate([applied.points, table.newest(table.rows)])
+        forecasts = SymbolForecasts(table, serving, points, HORIZONS_S, shadow)
+        outcomes += forecasts.settle_all()
+    return outcomes
+
+
+def restarted(table: SymbolTable) -> SymbolTable:
+    """Return a new table with the symbol restored from its bytes."""
+    fresh = SymbolTable(FeatureSettings())
+    fresh.restore(SYMBOL, table.stored(0), int(table.newest_ns(table.rows)[0]))
+    return fresh
 
 
 def chunks(items: Sequence[Tick], size: int) -> Iterator[Sequence[Tick]]:
@@ -57,33 +60,98 @@ def chunks(items: Sequence[Tick], size: int) -> Iterator[Sequence[Tick]]:
 
 
 def test_a_restart_changes_no_score() -> None:
-    """State restored from JSON at any batch, of any size, gives the same outcomes and scores."""
+    """State restored from bytes at any batch, of any size, gives the same outcomes and scores."""
     recording, model, baseline = ticks(40_000), packaged().model, Baseline()
-    whole, parts = (SymbolState("BTC-USD", FeatureSettings()) for _ in range(2))
+    whole, parts = table_of_one(), table_of_one()
     expected = [o for c in chunks(recording, 500) for o in process(whole, c, model, baseline)]
     found = []
     for chunk in chunks(recording, 777):
         found += process(parts, chunk, model, baseline)
-        fresh = SymbolState("BTC-USD", FeatureSettings())
-        fresh.restore(stored(parts))
-        parts = fresh
+        parts = restarted(parts)
     assert found == expected
-    assert stored(parts) == stored(whole)
-    assert {(o.issued.variant, o.issued.horizon_minutes) for _, o in expected} == {
+    assert parts.stored(0) == restarted(whole).stored(0)
+    assert {(o.issued.variant, o.issued.horizon_minutes) for o in expected} == {
         (variant, ahead) for variant in ("baseline", "ml") for ahead in (1, 5, 15, 60)
     }
 
 
 def test_serving_and_shadow_have_equal_scores() -> None:
-    """The scores are the same whichever variant serves."""
+    """Scores and calibrations are the same whichever variant serves."""
     recording, model, baseline = ticks(4_000), packaged().model, Baseline()
-    states = [SymbolState("BTC-USD", FeatureSettings()) for _ in range(2)]
+    tables = [table_of_one() for _ in range(2)]
     for chunk in chunks(recording, 500):
-        process(states[0], chunk, model, baseline)
-        process(states[1], chunk, baseline, model)
-    first, second = (state.dump_learnt() for state in states)
-    assert first["calibrations"] == second["calibrations"]
-    assert first["scores"]["versus"] == second["scores"]["versus"]
+        process(tables[0], chunk, model, baseline)
+        process(tables[1], chunk, baseline, model)
+    first, second = (table.records[0].learnt for table in tables)
+    assert first.scores.paired[0].test.n > 10
+    assert first.calibrations.tobytes() == second.calibrations.tobytes()
+    assert first.scores.tobytes() == second.scores.tobytes()
+    assert tables[0].daily.tobytes() == tables[1].daily.tobytes()
+
+
+SYMBOLS = (SYMBOL, "ETH-USD", "SOL-USD")
+
+
+@pytest.fixture(scope="module")
+def three() -> tuple[list[str], Any]:
+    """Three symbols in the order of their rows, and the points of half an hour of their ticks."""
+    table = SymbolTable(FeatureSettings())
+    spec = GeneratorSpec(SYMBOLS, 7, START_NS)
+    recording = [item.tick for item in islice(Generator(spec).ticks(), 15_000)]
+    applied = apply_recording(table, recording, Counter())
+    points = np.concatenate([part.points.copy() for part in applied])
+    return [table.symbol(row) for row in table.rows.tolist()], points
+
+
+def new_table(symbols: Sequence[str]) -> SymbolTable:
+    """Return a table of symbols that have learnt nothing yet, in rows from 0 on."""
+    table = SymbolTable(FeatureSettings())
+    assert [table.row_for(symbol, START_NS) for symbol in symbols] == [*range(len(symbols))]
+    return table
+
+
+@given(st.lists(st.integers(1, 400), max_size=30), st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_calls_of_any_number_of_points_give_the_same(
+    three: tuple[list[str], Any], sizes: list[int], to_grid: bool
+) -> None:
+    """Points settled in one call or in several give equal states and outcomes."""
+    model, baseline = packaged().model, Baseline()
+    symbols, points = three
+    whole, parts = new_table(symbols), new_table(symbols)
+    expected = SymbolForecasts(whole, model, points, HORIZONS_S, baseline)
+    outcomes = expected.settle_all()
+    assert len(outcomes) > 100
+    found, first = [], 0
+    for size in (*sizes, len(points)):
+        some = points[first : first + size]
+        forecasts, done = SymbolForecasts(parts, model, some, HORIZONS_S, baseline), 0
+        while done < len(some):
+            done, matured = forecasts.settle(done, to_grid=to_grid)
+            found += matured
+        # The ends of minutes have none.
+        at_ticks = some["kind"] != MINUTE
+        wanted = expected.numbers[first : first + size][at_ticks]
+        assert forecasts.numbers[at_ticks].tobytes() == wanted.tobytes()
+        first += size
+    assert found == outcomes
+    assert parts.records.tobytes() == whole.records.tobytes()
+    assert parts.daily.tobytes() == whole.daily.tobytes()
+
+
+def test_symbols_without_points_stay_as_they_are(three: tuple[list[str], Any]) -> None:
+    """One symbol learns without a change of any byte of the rows before and after it."""
+    symbols, points = three
+    table, middle = new_table(symbols), 1
+    records, daily = table.records.copy(), table.daily.copy()
+    own = points[points["symbol"] == middle]
+    SymbolForecasts(table, packaged().model, own, HORIZONS_S, Baseline()).settle_all()
+    others = np.arange(len(records)) != middle
+    assert table.records[others].tobytes() == records[others].tobytes()
+    assert table.daily[others].tobytes() == daily[others].tobytes()
+    assert table.records[middle].ticks.tobytes() == records[middle].ticks.tobytes()
+    assert table.records[middle].learnt.tobytes() != records[middle].learnt.tobytes()
+    assert (table.daily[middle] != daily[middle]).any()
 
 
 class NanShadow(Baseline):
@@ -97,8 +165,8 @@ class NanShadow(Baseline):
 
 def test_a_failing_shadow_is_left_out() -> None:
     """The serving model is scored without it."""
-    state = SymbolState("BTC-USD", FeatureSettings())
+    table = table_of_one()
     outcomes = [
-        o for c in chunks(ticks(4_000), 500) for o in process(state, c, Baseline(), NanShadow())
+        o for c in chunks(ticks(4_000), 500) for o in process(table, c, Baseline(), NanShadow())
     ]
-    assert {o.issued.variant for _, o in outcomes} == {"baseline"}
+    assert {o.issued.variant for o in outcomes} == {"baseline"}

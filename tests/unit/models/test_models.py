@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from volsvc.domain import COVERAGE
 from volsvc.features import SCALE_NAMES
 from volsvc.models import FEATURES, Baseline, Model, packaged
+from volsvc.models.kernels.trees import BLOCK_ROWS_FROM
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import DesiredModel
 
@@ -79,14 +80,17 @@ class TestModelContract:
 
     @given(rows=rows)
     def test_rows_are_independent(self, model: Model, rows: Rows) -> None:
-        """A row's forecast is the same alone, among other rows, and the second time."""
+        """A row's forecast is the same alone, among few or many rows, and the second time."""
         matrix = matrix_of(rows)
         together = model.predict(matrix, 60.0)
         assert (model.predict(matrix, 60.0).sigma2 == together.sigma2).all()
-        for index in range(len(rows)):
-            alone = model.predict(matrix[index : index + 1], 60.0)
-            assert alone.sigma2[0] == together.sigma2[index]
-            assert alone.p_spike[0] == together.p_spike[index]
+        many = model.predict(np.tile(matrix, (BLOCK_ROWS_FROM, 1)), 60.0)
+        for name in ("sigma2", "p_spike", "lo", "hi", "threshold"):
+            expected = getattr(together, name)
+            assert (getattr(many, name).reshape(-1, len(rows)) == expected).all()
+            for index in range(len(rows)):
+                alone = model.predict(matrix[index : index + 1], 60.0)
+                assert getattr(alone, name)[0] == expected[index]
 
     def test_forecasts_rise_with_volatility(self, model: Model) -> None:
         """Forecast and score rise with ret_std."""

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from tests.unit.models.fixed import row_of
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
 from volsvc.models import HORIZONS_S, BarAdapter, Baseline, MlModel, MlParameters, Model, packaged
-from volsvc.models.base import (
-    PRIOR_LEVEL_RATE,
-    SCALES_FROM,
-    SECONDS_PER_TICK,
-    TICK_RESIDUALS,
-    Array,
-    normal_laws,
+from volsvc.models.base import TICK_RESIDUALS, Array, normal_laws
+from volsvc.models.columns import PRIOR_LEVEL_RATE, SCALES_FROM, SECONDS_PER_TICK
+from volsvc.models.heads import Head
+from volsvc.models.kernels.heads import (
+    INPUTS,
+    MIN_LEVEL_SHARE,
+    RANGES,
+    VARIANCES,
+    weighted_sums,
 )
-from volsvc.models.heads import INPUTS, MIN_LEVEL_SHARE, RANGES, VARIANCES, Head, weighted_sum
 from volsvc.models.ml import check_parameters
 
 HALF_LIVES = ("variance_10m", "variance_10m", "variance_30m", "variance_90m")
@@ -135,7 +136,7 @@ def parameters() -> MlParameters:
     return packaged().model.parameters
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 40])
+@pytest.mark.parametrize("rows", [1, 5, 15, 16, 40])
 def test_the_fitted_model_is_its_formulas(parameters: MlParameters, rows: int) -> None:
     """Live rows, few or many, have the blend of mixture, regression, trees and averages."""
     model = MlModel(parameters, "1", "")
@@ -157,8 +158,9 @@ def test_rows_of_both_kinds_keep_their_places(parameters: MlParameters) -> None:
     np.testing.assert_allclose(found[1::2], windows, rtol=1e-9)
     assert (found[::2] == model.head_variances(ROWS[: len(WINDOWS)], 4)).all()
     for count in range(1, 5):
-        alone = np.array([model.window_variances(window, count) for window in WINDOWS])
-        np.testing.assert_allclose(alone, windows[:, :count], rtol=1e-9)
+        for window, row in zip(windows, posted, strict=True):
+            alone = model.head_variances(row, count)
+            np.testing.assert_allclose(alone, window[None, :count], rtol=1e-9)
 
 
 def test_the_baseline_is_its_formulas() -> None:
@@ -176,7 +178,7 @@ def test_the_baseline_is_its_formulas() -> None:
     for count in range(1, 5):
         found = model.head_variances(matrix, count)
         np.testing.assert_allclose(found, np.array(live + posted)[:, :count], rtol=1e-12)
-        alone = [model.window_variances(window, count) for window in WINDOWS]
+        alone = [model.head_variances(row_of(window), count)[0] for window in WINDOWS]
         np.testing.assert_allclose(alone, np.array(posted)[:, :count], rtol=1e-12)
 
 
@@ -209,8 +211,21 @@ def test_windows_must_not_fall_with_ret_std(
 def test_columns_without_weight_are_left_out() -> None:
     """An infinite column of weight 0 does not make the sum NaN."""
     columns = np.array([[2.0, math.inf, 5.0], [3.0, math.nan, 7.0]])
-    assert weighted_sum(columns, np.array([1.0, 0.0, 2.0])).tolist() == [12.0, 17.0]
-    assert weighted_sum(columns[:, ::2], np.array([1.0, 2.0])).tolist() == [12.0, 17.0]
+    assert weighted_sums(columns, np.array([1.0, 0.0, 2.0])).tolist() == [12.0, 17.0]
+
+
+def test_heads_of_other_sizes_are_refused(parameters: MlParameters) -> None:
+    """Kernels check no index, so that each parameter has to have the size of the inputs."""
+    first, *rest = parameters.heads
+    for name in ("mixture", "centre", "scale", "slope", "weights"):
+        for array in (getattr(first, name)[:-1], np.float64(1.0), getattr(first, name)[None]):
+            changed: dict[str, Any] = {name: array}
+            odd = replace(first, **changed)
+            with pytest.raises(ValueError, match=f"{name} of a head has the shape"):
+                MlModel(replace(parameters, heads=(odd, *rest)), "1", "")
+    short = tuple(window[:3] for window in parameters.windows)
+    with pytest.raises(ValueError, match="the window fits have the shape"):
+        MlModel(replace(parameters, windows=short), "1", "")
 
 
 @pytest.mark.parametrize("model", [packaged().model, Baseline()], ids=lambda m: m.variant)

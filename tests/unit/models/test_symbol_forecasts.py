@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -11,26 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.applied import apply
 from tests.unit.models.fixed import FixedModel, scales_of
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import HORIZON_MINUTES, Prediction
-from volsvc.features import SCALE_NAMES, SymbolState
+from volsvc.domain import COVERAGE, HORIZON_MINUTES, Prediction
+from volsvc.domain.forecast import named_scales
+from volsvc.features import MINUTE_NS, SCALE_NAMES, PointGrid, SymbolTable, apply_recording
+from volsvc.features.kernels.points import GRID, MINUTE, NEWEST, POINT
 from volsvc.models import (
     HORIZONS_S,
     BarAdapter,
     Baseline,
-    ForecastPoint,
-    MinuteScoring,
     Model,
-    Point,
+    ModelError,
     SymbolForecasts,
-    forecast_point,
-    minute_closes,
     packaged,
 )
-from volsvc.models.drift_inputs import DRIFT_INPUTS, bar_inputs, is_warm, snapshot_inputs
-from volsvc.models.symbol_forecasts import matrix_of, named_scales
+from volsvc.models.columns import FEATURES, SCALES_FROM
+from volsvc.models.drift_inputs import DRIFT_INPUTS, drift_inputs, is_warm
+from volsvc.scoring.scores import NUMBERS, VARIANTS, version_of
 from volsvc.sources.generator import Generator, GeneratorSpec
 
 HORIZONS = (10.0, 60.0, 130.0, 140.0, 300.0, 900.0, 3600.0, 7200.0)
@@ -38,28 +37,60 @@ HORIZONS = (10.0, 60.0, 130.0, 140.0, 300.0, 900.0, 3600.0, 7200.0)
 NEAREST = (0, 0, 0, 1, 1, 2, 3, 3)
 MODEL = FixedModel((4e-8, 6e-7, 1e-6, 8e-6))
 SCALES = {"level": 3e-9, "age": math.log1p(30.0), "resolution": 3.0}
+SYMBOL = "BTC-USD"
 START_NS = 1_767_571_200 * 10**9
 
 
-def state() -> SymbolState:
-    return SymbolState("BTC-USD", FeatureSettings())
+def table_of(symbols: int = 1) -> SymbolTable:
+    """Return a table with new symbols, in rows from 0 on; their ticks give the ends of minutes."""
+    table = SymbolTable(FeatureSettings(), grid=PointGrid())
+    for index in range(symbols):
+        name = SYMBOL if index == 0 else f"S{index}-USD"
+        assert table.row_for(name, START_NS) == index
+    return table
 
 
-def traded(count: int) -> SymbolState:
-    """Return the state after some minutes of ticks."""
-    found = state()
-    generated = Generator(GeneratorSpec(("BTC-USD",), 7, START_NS)).ticks()
-    for item in islice(generated, count):
-        apply(found, item.tick)
-    return found
+def traded(count: int, slices: Sequence[int] = ()) -> tuple[SymbolTable, Any]:
+    """Return a table after some minutes of ticks, and the ends of minutes that these passed.
+
+    Ticks are applied in slices that end before each of the given numbers.
+    """
+    table = table_of()
+    generated = Generator(GeneratorSpec((SYMBOL,), 7, START_NS)).ticks()
+    ticks = [item.tick for item in islice(generated, count)]
+    parts = [np.zeros(0, POINT)]
+    for first, end in zip([0, *slices], [*slices, count], strict=True):
+        found = apply_recording(table, ticks[first:end], Counter())
+        parts += [applied.points.copy() for applied in found]
+    return table, np.concatenate(parts)
 
 
-def point(
-    scales: Mapping[str, float],
+def newest(table: SymbolTable) -> Any:
+    """Return the point at the newest tick of each symbol."""
+    return table.newest(table.rows)
+
+
+def forecast_points(table: SymbolTable, rows: Sequence[Mapping[str, float] | None]) -> Any:
+    """Return a point of each symbol with multi-scale features; with None they are not known."""
+    points = np.zeros(len(rows), POINT)
+    points["kind"], points["symbol"] = NEWEST, range(len(rows))
+    points["features"] = math.nan
+    for point, scales in zip(points, rows, strict=True):
+        if scales is not None:
+            point["features"][SCALES_FROM:] = scales_of(scales)
+    return points
+
+
+def learn_past(
+    table: SymbolTable,
+    row: int,
     thresholds: Sequence[float] = (-16.0, -14.0, -13.0, -12.0),
     counts: Sequence[int] = (1440, 720, 480, 0),
-) -> ForecastPoint:
-    return ForecastPoint(state(), scales_of(scales), tuple(thresholds), tuple(counts))
+) -> None:
+    """Give a symbol thresholds of its own, each with the number of minutes behind it."""
+    past = table.records[row].learnt.realised
+    past.log_thresholds[:] = thresholds
+    past.quantiles["count"][:] = counts
 
 
 def at(values: Sequence[float], horizon_s: float) -> float:
@@ -67,16 +98,19 @@ def at(values: Sequence[float], horizon_s: float) -> float:
     return float(np.interp(math.log(horizon_s), np.log(HORIZONS_S), values))
 
 
-def expected(at_point: ForecastPoint, column: int) -> Prediction:
-    """Return the forecast of a symbol without a past of its own."""
-    horizon, scales = HORIZONS[column], np.nan_to_num(at_point.scales)
-    variance = MODEL.variances(matrix_of([at_point]), (horizon,))[0, 0]
+def expected(table: SymbolTable, point: Any, column: int) -> Prediction:
+    """Return the forecast of a symbol that has thresholds of its own, but no residuals."""
+    horizon, features = HORIZONS[column], point["features"][None, :]
+    scales = np.nan_to_num(features[0, SCALES_FROM:])
+    past = table.records[point["symbol"]].learnt.realised
+    variance = MODEL.variances(features, (horizon,))[0, 0]
     rates = []
     for index, fitted in enumerate(HORIZONS_S):
-        limit = MODEL.log_threshold(matrix_of([at_point]), fitted)[0]
-        if at_point.counts[index]:
-            share = at_point.counts[index] / (at_point.counts[index] + 1440)
-            limit = (1 - share) * limit + share * at_point.log_thresholds[index]
+        limit = MODEL.log_threshold(features, fitted)[0]
+        count = past.quantiles[index]["count"]
+        if count:
+            share = count / (count + 1440)
+            limit = (1 - share) * limit + share * past.log_thresholds[index]
         rates.append(limit - math.log(fitted))
     limit = at(rates, horizon) + math.log(horizon)
     log = math.log(variance)
@@ -84,15 +118,18 @@ def expected(at_point: ForecastPoint, column: int) -> Prediction:
     minutes = math.expm1(scales[SCALE_NAMES.index("age")]) * (1 + more * min(60 / horizon, 1))
     wide = 1 + 1 / math.sqrt(1 + minutes / 10)
     turbulence = min(max((log - limit) / 2 + 1, 0), 1)
-    law = MODEL.laws[NEAREST[column]].mixed(turbulence)
-    low, middle, high = law.bounds()
+    law = MODEL.laws[NEAREST[column]]
+    cumulated = (1 - turbulence) * law.cumulated[0] + turbulence * law.cumulated[1]
+    levels = ((1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2)
+    low, middle, high = np.interp(levels, cumulated, law.quantiles).tolist()
+    residual = middle + (limit - log - middle) / wide
     return Prediction(
         horizon_s=horizon,
         sigma=math.sqrt(variance),
         lo=math.exp((log + middle - (middle - low) * wide) / 2),
         hi=math.exp((log + middle + (high - middle) * wide) / 2),
         threshold=math.exp(limit / 2),
-        score=float(law.above(middle + (limit - log - middle) / wide)),
+        score=float(1 - np.interp(residual, law.quantiles, cumulated)),
     )
 
 
@@ -103,174 +140,245 @@ def numbers(prediction: Prediction) -> tuple[float, ...]:
 
 def test_predictions_are_their_formulas() -> None:
     """Young and old symbols, with and without a past, have their own widths and thresholds."""
-    points = [
-        point(SCALES),
-        point({**SCALES, "resolution": 0.5}),
-        point({**SCALES, "age": math.log1p(1e5)}, (-18.5, -16.5, -15.0, -14.0)),
-        point({**SCALES, "level": 2e-8}, (math.nan,) * 4, (0,) * 4),
-        ForecastPoint(state(), np.full(len(SCALE_NAMES), np.nan), (math.nan,) * 4, (0,) * 4),
-    ]
-    forecasts = SymbolForecasts(MODEL, points, HORIZONS)
+    table = table_of(5)
+    points = forecast_points(
+        table,
+        [
+            SCALES,
+            {**SCALES, "resolution": 0.5},
+            {**SCALES, "age": math.log1p(1e5)},
+            {**SCALES, "level": 2e-8},
+            None,
+        ],
+    )
+    learn_past(table, 0)
+    learn_past(table, 1)
+    learn_past(table, 2, (-18.5, -16.5, -15.0, -14.0))
+    forecasts = SymbolForecasts(table, MODEL, points, HORIZONS)
+    assert forecasts.settle_all() == []
     for index, one in enumerate(points):
-        found = forecasts.predictions(index)
+        found = forecasts.point_forecast(index, 60.0).predictions
         assert len(found) == len(HORIZONS)
         for column, prediction in enumerate(found):
-            assert numbers(prediction) == pytest.approx(numbers(expected(one, column)), rel=1e-9)
+            wanted = numbers(expected(table, one, column))
+            assert numbers(prediction) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_forecasts_issued_are_those_at_the_fitted_horizons() -> None:
-    """At the end of a quarter all four are issued, with the numbers that were predicted."""
-    ended = minute_closes(traded(8_000))
-    quarter = next(e for e in ended if e.ended.bar.minute % 15 == 14)
-    forecasts = SymbolForecasts(MODEL, [*ended[:1], quarter], HORIZONS)
-    predicted = {one.horizon_s: one for one in forecasts.predictions(1)}
-    forecasts.issue(1)
-    scores = quarter.state.scores.by_variant["ml"]
-    assert scores.digest == MODEL.digest
-    assert (scores.newest_id or "").endswith("/ml-7")
-    pending = scores.pending
-    assert [one.horizon_minutes for one in pending] == list(HORIZON_MINUTES)
+    """At the end of a quarter all four are issued, with the numbers that are forecast there."""
+    table, ended = traded(8_000)
+    quarter = ended[ended["bar"]["minute"] % 15 == 14][:1]
+    # The same features once more, as those of a point at which nothing is learnt.
+    same = quarter.copy()
+    same["kind"] = GRID
+    forecasts = SymbolForecasts(table, MODEL, np.concatenate([ended[:1], quarter, same]), HORIZONS)
+    forecasts.settle_all()
+    predicted = {one.horizon_s: one for one in forecasts.point_forecast(2, 60.0).predictions}
+    state, minute = table.state(0), quarter["bar"]["minute"][0]
+    assert state.scores.has_model("ml", MODEL.digest)
+    assert not state.scores.has_model("ml", "another")
+    assert not state.scores.has_model("baseline", MODEL.digest)
+    assert (state.scores.newest_prediction_id("ml") or "").endswith("/ml-7")
+    kept = table.records[0].learnt.scores.variants[VARIANTS.index("ml")]
+    assert version_of(kept.version) == "7"
+    pending = kept.issued[: kept.pending]
+    assert [HORIZON_MINUTES[one["horizon"]] for one in pending] == list(HORIZON_MINUTES)
     for one in pending:
-        assert (one.variant, one.version, one.minute) == ("ml", "7", quarter.ended.bar.minute)
-        expected = predicted[60.0 * one.horizon_minutes]
-        assert (one.sigma, one.lo, one.hi) == (expected.sigma, expected.lo, expected.hi)
-        assert (one.threshold, one.score) == (expected.threshold, expected.score)
+        assert one["minute"] == minute
+        wanted = predicted[60.0 * HORIZON_MINUTES[one["horizon"]]]
+        assert [one[name] for name in NUMBERS] == [getattr(wanted, name) for name in NUMBERS]
 
 
 def test_a_snapshot_has_what_was_forecast() -> None:
     """Row, features and quality are the state's, the score that of the horizon asked for."""
-    symbol = traded(3_000)
-    at_tick = forecast_point(symbol)
-    forecasts = SymbolForecasts(MODEL, [at_tick], HORIZONS)
-    snapshot = forecasts.snapshot(0, 900.0)
-    assert (snapshot.row, snapshot.variant, snapshot.version) == (symbol.row, "ml", "7")
-    assert snapshot.quality == replace(symbol.quality(), calibration="pooled")
-    assert snapshot.predictions == forecasts.predictions(0)
+    table, closes = traded(3_000)
+    state, points = table.state(0), newest(table)
+    forecasts = SymbolForecasts(table, MODEL, points, HORIZONS)
+    forecasts.settle_all()
+    snapshot = forecasts.point_forecast(0, 900.0).snapshot()
+    assert (snapshot.row, snapshot.variant, snapshot.version) == (state.row, "ml", "7")
+    assert snapshot.quality == replace(state.quality(), calibration="pooled")
+    assert snapshot.predictions == forecasts.point_forecast(0, 60.0).predictions
     assert snapshot.score == snapshot.predictions[5].score != snapshot.predictions[1].score
     assert list(snapshot.features) == list(SCALE_NAMES)
-    assert list(snapshot.features.values()) == symbol.scales().tolist()
+    assert list(snapshot.features.values()) == points["features"][0, SCALES_FROM:].tolist()
     assert snapshot.prediction_id is None
-    closes = minute_closes(symbol)
-    SymbolForecasts(MODEL, closes, HORIZONS).issue(len(closes) - 1)
-    named = forecasts.snapshot(0, 900.0).prediction_id
-    assert named == symbol.scores.newest_prediction_id("ml") is not None
+    SymbolForecasts(table, MODEL, closes, HORIZONS).settle_all()
+    forecasts.settle_all()
+    named = forecasts.point_forecast(0, 900.0).snapshot().prediction_id
+    assert named == state.scores.newest_prediction_id("ml") is not None
 
 
 def test_the_calibration_is_the_symbols_own_once_it_has_residuals_enough() -> None:
     """The quality of a snapshot says so."""
-    symbol = traded(100)
-    forecasts = SymbolForecasts(MODEL, [forecast_point(symbol)], HORIZONS)
-    calibration = symbol.calibrations.get("ml", "d", MODEL.laws)
-    calibration.restore({**calibration.dump(), "counts": [[2_000.0, 0.0]] * 4})
-    assert forecasts.snapshot(0, 60.0).quality.calibration == "own"
+    table, _ = traded(100)
+    forecasts = SymbolForecasts(table, MODEL, newest(table), HORIZONS)
+    forecasts.settle_all()
+    assert forecasts.point_forecast(0, 60.0).snapshot().quality.calibration == "pooled"
+    calibration = table.records[0].learnt.calibrations[VARIANTS.index("ml")]
+    calibration.counts[:, 0] = 2_000.0
+    forecasts.settle_all()
+    assert forecasts.point_forecast(0, 60.0).snapshot().quality.calibration == "own"
+    # Of another model, they are none of its residuals.
+    other = FixedModel((4e-8, 6e-7, 1e-6, 8e-6), digest="e")
+    forecasts = SymbolForecasts(table, other, newest(table), HORIZONS)
+    forecasts.settle_all()
+    assert forecasts.point_forecast(0, 60.0).snapshot().quality.calibration == "pooled"
 
 
 def test_points_hold_the_state_of_their_symbol() -> None:
-    """A point has the newest features and thresholds; a minute's end those of that time."""
-    symbol = traded(3_000)
-    past, found = symbol.minutes.realised, forecast_point(symbol)
-    assert found.state is symbol
-    assert (found.row, found.quality) == (symbol.row, symbol.quality())
-    assert (found.log_thresholds, found.counts) == (past.log_thresholds, past.counts)
-    assert (found.scales == symbol.scales()).all()
-    closes = minute_closes(symbol)
+    """A point has the newest features; a minute's end those of that time, however it came."""
+    table, closes = traded(3_000)
+    state, (found,) = table.state(0), newest(table)
+    assert (found.symbol, found.kind, found.at_ns) == (0, NEWEST, state.row and state.row.time_ns)
+    forecasts = SymbolForecasts(table, MODEL, newest(table), HORIZONS)
+    forecasts.settle_all()
+    snapshot = forecasts.point_forecast(0, 60.0).snapshot()
+    assert (snapshot.row, replace(snapshot.quality, calibration="pooled")) == (
+        state.row,
+        replace(state.quality(), calibration="pooled"),
+    )
     assert len(closes) > 5
-    assert minute_closes(symbol) == []
-    for one in closes:
-        assert one.state is symbol
-        assert (one.scales, one.log_thresholds) == (one.ended.scales, one.ended.log_thresholds)
-        assert one.counts == one.ended.counts
-    minutes = [one.ended.bar.minute for one in closes]
+    assert list(apply_recording(table, [], Counter())) == []
+    assert (closes["kind"] == MINUTE).all()
+    assert (closes["symbol"] == 0).all()
+    minutes = closes["bar"]["minute"].tolist()
     assert minutes == sorted(set(minutes))
+    assert closes["at_ns"].tolist() == [(minute + 1) * MINUTE_NS for minute in minutes]
+    again, alone = traded(3_000, range(1, 3_000))
+    for points in (closes, alone):
+        points["tick"] = 0
+    assert alone.tobytes() == closes.tobytes()
+    assert newest(again).tobytes() == newest(table).tobytes()
 
 
-def test_the_matrix_has_the_window_of_forecast_points_alone() -> None:
-    """At the end of a minute, and without a row, the columns of the window are NaN."""
-    symbol = traded(3_000)
-    at_tick, close = forecast_point(symbol), minute_closes(symbol)[-1]
-    row = at_tick.row
+def test_what_a_model_has_issued_stays_its_own() -> None:
+    """After a swap, the outcomes of the model before have its version, and no id names the next."""
+    table, closes = traded(3_000)
+    SymbolForecasts(table, MODEL, closes[:2], HORIZONS_S).settle_all()
+    swapped = FixedModel((2e-8, 3e-7, 2e-6, 4e-6), digest="e")
+    swapped.version = "8"
+    points = newest(table)
+    points["kind"] = GRID
+    forecasts = SymbolForecasts(
+        table, swapped, np.concatenate([points, closes[2:4], points]), HORIZONS_S
+    )
+    outcomes = forecasts.settle_all()
+    minutes = closes["bar"]["minute"].tolist()
+    assert [(o.issued.version, o.issued.minute) for o in outcomes] == [
+        ("7", minutes[1]),
+        ("8", minutes[2]),
+    ]
+    assert [outcome.issued.sigma**2 for outcome in outcomes] == pytest.approx([4e-8, 2e-8])
+    # It has issued none before the end of its first minute.
+    assert forecasts.point_forecast(0, 60.0).snapshot().prediction_id is None
+    named = forecasts.point_forecast(3, 60.0).snapshot().prediction_id
+    assert named == table.state(0).scores.newest_prediction_id("ml")
+    assert (named or "").endswith("/ml-8")
+
+
+def test_inputs_have_the_window_of_forecast_points_alone() -> None:
+    """At the end of a minute, and of bars, the columns of the window are NaN."""
+    table, closes = traded(3_000)
+    row = table.state(0).row
     assert row is not None
-    matrix = matrix_of([close, at_tick, at_tick._replace(row=None)])
-    assert np.isnan(matrix[[0, 2], :4]).all()
-    assert matrix[1, :4].tolist() == [row.ret_mean, row.ret_std, row.n, row.span_s]
-    assert (matrix[:, 4:] == [close.scales, at_tick.scales, at_tick.scales]).all()
+    assert np.isnan(closes["features"][:, :SCALES_FROM]).all()
+    assert np.isfinite(closes["features"][:, SCALES_FROM:]).all()
+    (found,) = newest(table)
+    assert found.features[:SCALES_FROM].tolist() == [row.ret_mean, row.ret_std, row.n, row.span_s]
+    assert np.isfinite(found.features).all()
 
 
 @pytest.mark.parametrize("model", [MODEL, BarAdapter(MODEL), packaged().model, Baseline()])
 def test_no_points_give_no_forecasts(model: Model) -> None:
     """A batch without points is one like any other."""
-    forecasts = SymbolForecasts(model, [], HORIZONS)
-    assert MinuteScoring(forecasts, model, []).outcomes == []
+    points = np.zeros(0, POINT)
+    forecasts = SymbolForecasts(table_of(), model, points, HORIZONS, shadow=model)
+    assert forecasts.settle() == (0, [])
+    assert forecasts.settle_all() == []
     with pytest.raises(IndexError):
-        forecasts.predictions(0)
-
-
-def test_points_of_the_wrong_kind_are_refused() -> None:
-    """Minutes are learnt from and issued at, snapshots taken at ticks whose row is known."""
-    symbol = traded(3_000)
-    at_tick, close = forecast_point(symbol), minute_closes(symbol)[-1]
-    points: list[Point] = [at_tick, close]
-    points += [at_tick._replace(row=None), at_tick._replace(quality=None)]
-    forecasts = SymbolForecasts(MODEL, points, HORIZONS)
-    wrong: list[tuple[Any, str]] = [
-        (lambda: forecasts.learn(0), r"^only the end of a minute is learnt from"),
-        (lambda: MinuteScoring(forecasts, None, points).learn(0), r"^only the end of a minute"),
-        (lambda: forecasts.issue(0), r"^forecasts are issued at the ends of minutes"),
-        (lambda: forecasts.snapshot(1, 60.0), r"^a snapshot is taken at a forecast point"),
-        (lambda: forecasts.snapshot(2, 60.0), r"^a snapshot needs the feature row"),
-        (lambda: forecasts.snapshot(3, 60.0), r"^a snapshot needs the quality of the feed"),
-    ]
-    for call, message in wrong:
-        with pytest.raises(AssertionError, match=message):
-            call()
+        forecasts.point_forecast(0, 60.0)
 
 
 def test_a_shadow_is_asked_at_the_ends_of_minutes() -> None:
     """Both variants learn and issue at every end of a minute, wherever it is in the batch."""
-    symbol = traded(3_000)
-    closes = minute_closes(symbol)[:3]
-    points: list[Point] = [closes[0], forecast_point(symbol), *closes[1:]]
+    table, closes = traded(3_000)
+    point = newest(table)
+    point["kind"] = GRID
+    points = np.concatenate([closes[:1], point, point, closes[1:2], point, closes[2:3]])
     shadow = FixedModel((2e-8, 3e-7, 2e-6, 4e-6))
     shadow.variant = "baseline"
-    scoring = MinuteScoring(SymbolForecasts(MODEL, points, HORIZONS_S), shadow, points)
-    for index, close in zip((0, 2, 3), closes, strict=True):
-        scoring.learn(index)
+    forecasts = SymbolForecasts(table, MODEL, points, HORIZONS_S, shadow)
+    outcomes, done, ends = [], 0, []
+    for minute in (0, 0, 1, 2):
+        # To the next point of the grid, whose state is published before what follows is learnt.
+        done, matured = forecasts.settle(done, to_grid=True)
+        ends.append(done)
+        outcomes += matured
         for variant, variance in (("ml", 4e-8), ("baseline", 2e-8)):
-            newest = [
-                one.sigma
-                for one in symbol.scores.by_variant[variant].pending
-                if one.minute == close.ended.bar.minute and one.horizon_minutes == 1
+            kept = table.records[0].learnt.scores.variants[VARIANTS.index(variant)]
+            newest_sigmas = [
+                one["sigma"]
+                for one in kept.issued[: kept.pending]
+                if one["minute"] == closes["bar"]["minute"][minute] and one["horizon"] == 0
             ]
-            assert newest == pytest.approx([math.sqrt(variance)])
-    assert {outcome.issued.variant for _, outcome in scoring.outcomes} == {"ml", "baseline"}
-    assert {name for name, _ in scoring.outcomes} == {"BTC-USD"}
+            assert newest_sigmas == pytest.approx([math.sqrt(variance)])
+    assert ends == [2, 3, 5, 6]
+    assert {outcome.issued.variant for outcome in outcomes} == {"ml", "baseline"}
+    assert {outcome.issued.symbol for outcome in outcomes} == {SYMBOL}
+    assert {outcome.issued.version for outcome in outcomes} == {"7"}
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("1" * 32, True), ("\xe4" * 16, True), ("1" * 33, False)]
+)
+def test_a_version_is_kept_in_full_or_refused(version: str, fits: bool) -> None:
+    """A version of more than 32 bytes is no model's that can serve; ids have the others in full."""
+    table, closes = traded(1_000)
+    model = FixedModel((4e-8, 6e-7, 1e-6, 8e-6))
+    model.version = version
+    if not fits:
+        with pytest.raises(ModelError, match=r"^ml: a version has at most 32 bytes, not 33$"):
+            SymbolForecasts(table, model, closes, HORIZONS_S)
+        return
+    SymbolForecasts(table, model, closes, HORIZONS_S).settle_all()
+    named = table.state(0).scores.newest_prediction_id("ml") or ""
+    assert named.endswith(f"Z/ml-{version}")
 
 
 def test_features_are_named_once_they_are_known() -> None:
-    """Without a level every feature is None; an array of another length is refused."""
-    values = np.arange(float(len(SCALE_NAMES)))
+    """Without a level every feature is None; another number of values is refused."""
+    values = [float(index) for index in range(len(SCALE_NAMES))]
     found = named_scales(values)
-    assert list(found.items()) == list(zip(SCALE_NAMES, values.tolist(), strict=True))
-    values[0] = np.nan
+    assert list(found.items()) == list(zip(SCALE_NAMES, values, strict=True))
+    values[0] = math.nan
     assert named_scales(values) == dict.fromkeys(SCALE_NAMES)
     with pytest.raises(ValueError, match="shorter"):
         named_scales(values[1:])
 
 
 def test_drift_inputs_are_those_of_their_names() -> None:
-    """A snapshot and a minute of bars give the same features; bars have no window."""
-    symbol = traded(3_000)
-    snapshot = SymbolForecasts(MODEL, [forecast_point(symbol)], HORIZONS).snapshot(0, 60.0)
-    row, features = snapshot.row, snapshot.features
+    """Those of a forecast and of a minute of bars have the same features; bars have no window."""
+    table, closes = traded(3_000)
+    forecasts = SymbolForecasts(table, MODEL, newest(table), HORIZONS)
+    forecasts.settle_all()
+    found = forecasts.point_forecast(0, 60.0)
+    row, features = found.row, found.features
     known = {"ret_mean": row.ret_mean, "ret_std": row.ret_std, "span_s": row.span_s}
-    expected = {**features, **known, "score": snapshot.score}
-    assert snapshot_inputs(snapshot) == [expected[name] for name in DRIFT_INPUTS]
-    of_bars = bar_inputs(symbol.scales(), 0.25)
+    expected = {**features, **known, "score": 0.25}
+    values = drift_inputs(found.inputs, 0.25)
+    assert values == [expected[name] for name in DRIFT_INPUTS]
+    window = closes["features"][0, :SCALES_FROM].tolist()
+    of_bars = drift_inputs([*window, *found.inputs[SCALES_FROM:]], 0.25)
     assert [math.isnan(value) for value in of_bars[:4]] == [True, True, True, False]
-    assert of_bars[3:] == [*snapshot_inputs(snapshot)[3:-1], 0.25]
+    assert of_bars[3:] == values[3:]
 
 
 def test_a_symbol_is_warm_after_a_day() -> None:
     """Its age is ln(1 + minutes); not known yet counts as cold."""
-    ages = [None, math.log1p(1439), math.log1p(1440), math.log1p(9_999)]
-    assert [is_warm({"age": age}) for age in ages] == [False, False, True, True]
+    warm = []
+    for age in (math.nan, math.log1p(1439), math.log1p(1440), math.log1p(9_999)):
+        inputs = [0.0] * len(FEATURES)
+        inputs[FEATURES.index("age")] = age
+        warm.append(is_warm(inputs))
+    assert warm == [False, False, True, True]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from volsvc.models.trees import CHUNK, Forest
+from volsvc.models.kernels import trees as kernels
+from volsvc.models.kernels.trees import BLOCK, BLOCK_ROWS_FROM
+from volsvc.models.trees import Forest
 from volsvc.training.fit import forest_of
 
 RNG = np.random.default_rng(3)
@@ -34,9 +36,9 @@ def test_same_as_scikit_learn() -> None:
 
 @given(st.lists(st.lists(st.floats(-9, 9), min_size=6, max_size=6), min_size=1, max_size=9))
 def test_rows_are_independent(rows: list[list[float]]) -> None:
-    """A row's sum is the same alone, among other rows, and in any chunk."""
+    """A row's sum is the same alone, among other rows, and in any block."""
     matrix = np.array(rows)
-    together = FOREST.predict(np.tile(matrix, (CHUNK, 1)))
+    together = FOREST.predict(np.tile(matrix, (BLOCK, 1)))
     for index, row in enumerate(matrix):
         assert (
             FOREST.predict(row[None])[0, 0] == together[index, 0] == together[-len(rows) + index, 0]
@@ -97,6 +99,13 @@ def followed(
     return np.array(found)
 
 
+SPLIT = {
+    "feature": np.array([[0, -1, -1]]),
+    "threshold": np.array([[0.0, 0.0, 0.0]]),
+    "left": np.array([[1, 0, 0]]),
+    "right": np.array([[2, 0, 0]]),
+    "value": np.array([[0.0, 1.0, 2.0]]),
+}
 ROWS = np.random.default_rng(8).integers(-5, 6, (70, 4)) / 2
 OFFSETS = [0.5, -0.25, 0.0]
 
@@ -107,7 +116,7 @@ def test_trees_of_all_shapes_are_followed(seed: int) -> None:
     arrays = grown(np.random.default_rng(seed), 30, 4)
     forest, expected = Forest(arrays, OFFSETS), followed(arrays, OFFSETS, ROWS)
     assert set(forest.leaves.below[:, 0]) == set(range(1, 17))
-    for rows in (0, 1, 4, 5, 32, 33, 70):
+    for rows in (0, 1, BLOCK_ROWS_FROM - 1, BLOCK_ROWS_FROM, 33, BLOCK, BLOCK + 1, 70):
         found = forest.predict(ROWS[:rows])
         np.testing.assert_allclose(found, expected[:rows], rtol=1e-12)
         assert found.shape == (rows, len(OFFSETS))
@@ -139,7 +148,7 @@ def test_a_forest_of_leaves_alone() -> None:
     leaf = {name: array[:, :1] for name, array in _tree([-1], [0], [0]).items()}
     forest = Forest({**leaf, "value": np.array([[0.5]])}, [1])
     assert forest.offsets.dtype == np.float64
-    for rows in (1, 9):
+    for rows in (1, 40):
         assert forest.predict(ROWS[:rows])[:, 0].tolist() == [np.exp(1.5)] * rows
 
 
@@ -157,9 +166,52 @@ def test_more_thresholds_than_ranks_in_all() -> None:
     }
     arrays["feature"][:, inner] = rng.integers(0, 2, (trees, 15))
     arrays["left"][:, inner], arrays["right"][:, inner] = 2 * inner + 1, 2 * inner + 2
-    rows = rng.normal(size=(9, 2))
+    # Up to the greatest thresholds.
+    rows = np.concatenate((rng.normal(size=(9, 2)), np.linspace(3, 6, 22).reshape(11, 2)))
+    forest = Forest(arrays, [0.0])
     expected = followed(arrays, [0.0], rows)
-    np.testing.assert_allclose(Forest(arrays, [0.0]).predict(rows), expected, rtol=1e-9)
+    np.testing.assert_allclose(forest.predict(rows), expected, rtol=1e-9)
+    np.testing.assert_allclose(forest.predict(rows[:9]), expected[:9], rtol=1e-9)
+
+
+def test_more_thresholds_than_16_bits_of_one_feature() -> None:
+    """Those of one feature may exceed them too, and so may the number of trees."""
+    trees = 66_000
+    arrays = {name: np.repeat(array, trees, axis=0) for name, array in SPLIT.items()}
+    arrays["threshold"] = np.zeros((trees, 3))
+    arrays["threshold"][:, 0] = np.linspace(-1, 1, trees)
+    arrays["value"] = np.zeros((trees, 3))
+    arrays["value"][:, 1:] = 1e-4, 3e-4
+    forest = Forest(arrays, [0.0])
+    rows = np.linspace(-1.5, 1.5, BLOCK_ROWS_FROM)[:, None]
+    below = [(arrays["threshold"][:, 0] < row).sum() for row in rows[:, 0]]
+    expected = np.exp([1e-4 * trees + 2e-4 * count for count in below])[:, None]
+    np.testing.assert_allclose(forest.predict(rows), expected, rtol=1e-9)
+    np.testing.assert_allclose(forest.predict(rows[-3:]), expected[-3:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [3, BLOCK_ROWS_FROM + 1])
+def test_kernels_are_plain_python_too(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not compiled, as in a debugger, they give the same to the last bit."""
+    forest = Forest(grown(np.random.default_rng(1), 30, 4), OFFSETS)
+    compiled = forest.predict(ROWS[:rows])
+    for name, kernel in vars(kernels).copy().items():
+        if hasattr(kernel, "py_func"):
+            monkeypatch.setattr(kernels, name, kernel.py_func)
+    assert (kernels.tree_sums(ROWS[:rows], *forest.flat) == compiled).all()
+
+
+def test_rows_have_the_columns_that_trees_read() -> None:
+    """Kernels check no index, so that a matrix of too few columns is refused."""
+    with pytest.raises(ValueError, match="the trees read 6 columns"):
+        FOREST.predict(FEATURES[:, :5])
+
+
+def test_comparisons_without_a_feature_are_refused() -> None:
+    """A feature that a forest has no column for is no feature of the joined one."""
+    split = {**SPLIT, "feature": np.array([[2, -1, -1]])}
+    with pytest.raises(ValueError, match="reads no feature"):
+        Forest.joined([Forest(split, [0.0])], [(0, 1)]).predict(ROWS)
 
 
 def test_trees_that_were_checked_are_not_checked_again() -> None:

@@ -1,0 +1,220 @@
+"""Forecasts of live symbols with interval and score, and what is learnt when a minute ends."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from volsvc.compiled import kernel, record_type
+from volsvc.domain import HORIZON_MINUTES
+from volsvc.features.kernels import calibration, realised
+from volsvc.features.kernels import points as at_points
+from volsvc.features.kernels.laws import (
+    HIGH_LEVEL,
+    LOW_LEVEL,
+    above,
+    quantile,
+    turbulence_weight,
+)
+from volsvc.models.columns import FEATURES, HORIZONS_S
+from volsvc.models.kernels.bounds import HORIZONS
+from volsvc.models.kernels.forecasts import log_threshold
+from volsvc.scoring import scores
+
+FITTED_HORIZONS: Final = len(HORIZONS_S)
+# Minutes after which a symbol's own spike threshold outweighs the packaged one.
+PRIOR_MINUTES: Final = 1440.0
+_LEVEL: Final = FEATURES.index("level")
+_AGE: Final = FEATURES.index("age")
+_RESOLUTION: Final = FEATURES.index("resolution")
+NUMBERS: Final = len(scores.NUMBERS)
+# Outcomes that one minute may have, the silent ones before it included: all that are pending.
+MAX_OUTCOMES: Final = scores.MAX_PENDING * len(scores.VARIANTS)
+
+# A model as the states of symbols know it: its place in scores.VARIANTS, and what a symbol starts
+# with.
+SYMBOL_MODEL = record_type(
+    [
+        ("variant", "i8"),
+        ("version", "u1", (scores.VERSION_BYTES,)),
+        ("laws", calibration.POOLED_LAWS),
+        ("spike_log_ratios", "f8", (FITTED_HORIZONS,)),
+    ]
+)
+# A horizon: the fitted ones around it and its place between them in ln horizon, and the nearest of
+# them in ratio, whose residuals are used.
+HORIZON = record_type(
+    [("seconds", "f8"), ("low", "i8"), ("high", "i8"), ("weight", "f8"), ("nearest", "i8")]
+)
+
+# Of a forecast: whether the symbol's own residuals outweigh the pooled ones, and the minute at
+# whose end the model issued its newest forecast to be scored, -1 before the first.
+BASIS = record_type([("own", "i8"), ("issued", "i8")])
+
+
+@kernel
+def _rate_limit(features: Any, past: Any, ratios: Any, index: int) -> float:
+    """Return ln of the spike threshold per second, at an index of HORIZONS_S.
+
+    It is the symbol's own trailing quantile, shrunk to the packaged one while its past is short.
+    """
+    limit = log_threshold(features[_LEVEL], HORIZONS[index], ratios[index])
+    count = past.quantiles[index].count
+    if count > 0:
+        share = count / (count + PRIOR_MINUTES)
+        limit = (1 - share) * limit + share * past.log_thresholds[index]
+    return limit - math.log(HORIZONS[index])
+
+
+@kernel
+def _widening(features: Any, seconds: float) -> float:
+    """Return the factor by which the interval of a young symbol is widened.
+
+    It is 1 + 1/sqrt(1 + m/10) for m minutes seen (docs/feature_spec.md). A minute of ticks counts
+    as several of bars at short horizons, but hardly more than one at an hour.
+    """
+    age, resolution = features[_AGE], features[_RESOLUTION]
+    if math.isnan(age):
+        return 2.0
+    minutes = math.expm1(age) * (1 + max(resolution - 1, 0.0) * min(60 / seconds, 1.0))
+    return 1 + 1 / math.sqrt(1 + minutes / 10)
+
+
+@kernel
+def write_forecast(
+    model: Any, learnt: Any, features: Any, variance: float, horizon: Any, numbers: Any
+) -> Any:
+    """Write scores.NUMBERS of a forecast of `variance`, and return ln variance and turbulence.
+
+    `learnt` is what is known of the symbol (`record.LEARNT`), and `features` those at the point.
+    """
+    past = learnt.realised
+    log_variance = math.log(variance)
+    low = _rate_limit(features, past, model.spike_log_ratios, horizon.low)
+    high = _rate_limit(features, past, model.spike_log_ratios, horizon.high)
+    limit = (1 - horizon.weight) * low + horizon.weight * high + math.log(horizon.seconds)
+    turbulence = turbulence_weight(log_variance, limit)
+    quantiles = model.laws.quantiles[horizon.nearest]
+    own = learnt.calibrations[model.variant].cumulated[horizon.nearest]
+    # The level of a symbol is uncertain while little of it was seen, so the distribution is widened
+    # about its median.
+    widening = _widening(features, horizon.seconds)
+    bottom = quantile(quantiles, own[0], own[1], turbulence, LOW_LEVEL)
+    middle = quantile(quantiles, own[0], own[1], turbulence, 0.5)
+    top = quantile(quantiles, own[0], own[1], turbulence, HIGH_LEVEL)
+    # The probability of the widened distribution, read off the one that is not.
+    residual = middle + (limit - log_variance - middle) / widening
+    numbers[0] = math.sqrt(variance)
+    numbers[1] = math.exp((log_variance + middle + (bottom - middle) * widening) / 2)
+    numbers[2] = math.exp((log_variance + middle + (top - middle) * widening) / 2)
+    numbers[3] = math.exp(limit / 2)
+    numbers[4] = above(quantiles, own[0], own[1], turbulence, residual)
+    return log_variance, turbulence
+
+
+@kernel
+def settle(
+    records: Any,
+    daily: Any,
+    models: Any,
+    horizons: Any,
+    points: Any,
+    variances: Any,
+    first: int,
+    to_grid: bool,
+    numbers: Any,
+    basis: Any,
+    outcomes: Any,
+) -> Any:
+    """Learn from the ends of minutes and forecast at the other points, in their order.
+
+    `models` are the serving one and, if there is one, its shadow, which forecasts only at the ends
+    of minutes, where it is scored beside the serving model. `variances` has the shape (models,
+    points, horizons); `horizons` are HORIZON records, which contain the fitted ones. With `to_grid`
+    it stops after each point of the publishing grid, whose state is published. `numbers` gets
+    scores.NUMBERS of each horizon, of shape (points, horizons, NUMBERS), and `basis` what the
+    forecasts rest on (BASIS).
+
+    Returns the index of the first point left, and the number of outcomes written.
+    """
+    count = 0
+    for index in range(first, len(points)):
+        point = points[index]
+        learnt = records[point.symbol].learnt
+        if point.kind == at_points.MINUTE:
+            if count + MAX_OUTCOMES > len(outcomes):
+                return index, count
+            sums = daily[point.symbol]
+            count += _mature(learnt, sums, models, point, outcomes[count:])
+            for place in range(len(models)):
+                _issue(learnt, sums, models[place], horizons, point, variances[place, index])
+            continue
+        state = learnt.calibrations[models[0].variant]
+        calibration.adopt(state, models[0].laws)
+        for column in range(len(horizons)):
+            write_forecast(
+                models[0],
+                learnt,
+                point.features,
+                variances[0, index, column],
+                horizons[column],
+                numbers[index, column],
+            )
+        basis[index].own = calibration.is_own(state)
+        kept = learnt.scores.variants[models[0].variant]
+        is_same = scores.same_digest(kept.digest, models[0].laws.digest)
+        basis[index].issued = kept.newest if is_same else -1
+        if to_grid and point.kind == at_points.GRID:
+            return index + 1, count
+    return len(points), count
+
+
+@kernel
+def _mature(learnt: Any, daily: Any, models: Any, point: Any, outcomes: Any) -> int:
+    """Settle the forecasts that matured up to the end of a minute, and return the outcomes."""
+    # The variance of a part of a minute is no outcome of a forecast.
+    if point.observed < 1.0:
+        return 0
+    count = 0
+    logs = np.empty(FITTED_HORIZONS)
+    newest = point.bar.minute
+    silent = realised.silent_minutes(learnt.realised, newest, point.gap)
+    for minute in range(newest - silent, newest + 1):
+        variance = point.bar.variance if minute == newest else 0.0
+        one_minute = point.one_minute if minute == newest else 0.0
+        realised.add(learnt.realised, minute, variance, one_minute, logs)
+        found = scores.mature(learnt.scores, daily, minute, logs, outcomes[count:])
+        for place in range(count, count + found):
+            outcomes[place].symbol = point.symbol
+        count += found
+        for place in range(len(models)):
+            state = learnt.calibrations[models[place].variant]
+            calibration.adopt(state, models[place].laws)
+            calibration.add_realised(state, models[place].laws, minute, logs)
+    return count
+
+
+@kernel
+def _issue(learnt: Any, daily: Any, model: Any, horizons: Any, point: Any, variances: Any) -> None:
+    """Issue the forecasts of a model at the end of a minute, to be scored when they mature."""
+    # After the residuals up to this minute are learnt: the forecasts rest on them.
+    minute, variant = point.bar.minute, model.variant
+    state = learnt.calibrations[variant]
+    calibration.adopt(state, model.laws)
+    scores.adopt(learnt.scores, daily, variant, model.laws.digest, model.version)
+    numbers = np.empty(NUMBERS)
+    for column in range(len(horizons)):
+        horizon = horizons[column]
+        if horizon.weight != 0.0 or HORIZONS[horizon.nearest] != horizon.seconds:
+            continue
+        log_variance, turbulence = write_forecast(
+            model, learnt, point.features, variances[column], horizon, numbers
+        )
+        calibration.issue(state, minute, horizon.nearest, log_variance, turbulence)
+        if scores.is_due(minute, horizon.nearest):
+            scores.issue(learnt.scores, variant, minute, horizon.nearest, numbers)
+
+
+assert tuple(60.0 * minutes for minutes in HORIZON_MINUTES) == HORIZONS_S
