@@ -67,7 +67,11 @@ def _name(key: Kernel) -> str:
     return f"{key[0]}_{key[1]:g}m"
 
 
-# Names of the features in a row of `MultiScale.row`, in order; fitted models read them by position.
+# The first inputs of a model: mean and deviation of the returns in the window, their number, and
+# the seconds that they cover.
+WINDOW_NAMES: Final = ("ret_mean", "ret_std", "n", "span_s")
+
+# Names of the multi-scale features, in order; fitted models read them by position.
 SCALE_NAMES: tuple[str, ...] = (
     "level",
     *(f"season_{horizon}s" for horizon in SEASON_HORIZONS_S),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 from volsvc.domain.times import format_time
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Quality:
     bad_prints: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would be a tenth of the cost of a forecast of one row.
+@dataclass(slots=True)
 class Forecast:
     """Forecasts of many rows at one horizon, as arrays of shape (rows,).
 
@@ -114,16 +116,8 @@ class Prediction:
 
     def fields(self) -> dict[str, Any]:
         """Return the forecast as JSON fields."""
-        return {
-            "horizon_s": self.horizon_s,
-            "sigma": self.sigma,
-            "sigma_annualised": self.sigma_annualised,
-            "lo": self.lo,
-            "hi": self.hi,
-            "coverage": COVERAGE,
-            "threshold": self.threshold,
-            "score": self.score,
-        }
+        numbers = (self.sigma, self.lo, self.hi, self.threshold, self.score)
+        return prediction_fields(self.horizon_s, numbers)
 
     @classmethod
     def row(cls, forecast: Forecast, index: int) -> Prediction:
@@ -138,6 +132,21 @@ class Prediction:
         )
 
 
+def prediction_fields(horizon_s: float, numbers: Sequence[float]) -> dict[str, Any]:
+    """Return the numbers of a forecast at a horizon (see PointForecast) as JSON fields."""
+    sigma, lo, hi, threshold, score = numbers
+    return {
+        "horizon_s": horizon_s,
+        "sigma": sigma,
+        "sigma_annualised": sigma * math.sqrt(SECONDS_PER_YEAR / horizon_s),
+        "lo": lo,
+        "hi": hi,
+        "coverage": COVERAGE,
+        "threshold": threshold,
+        "score": score,
+    }
+
+
 class IssuedForecast(NamedTuple):
     """A forecast issued at the end of a minute, kept until its horizon has passed.
 
@@ -145,6 +154,7 @@ class IssuedForecast(NamedTuple):
     Prediction.
     """
 
+    symbol: str
     variant: str
     version: str
     minute: int
@@ -184,3 +194,58 @@ class Snapshot:
     quality: Quality
     features: Mapping[str, float | None]
     prediction_id: str | None = None
+
+
+class PointForecast(NamedTuple):
+    """The forecasts of a symbol after one tick as plain numbers; a snapshot when somebody reads it.
+
+    `inputs` are those of the model, in the order of WINDOW_NAMES and SCALE_NAMES. `numbers` has the
+    numbers of each of `horizons_s`: sigma, lo, hi, threshold and score, as in Prediction.
+    """
+
+    row: FeatureRow
+    inputs: Sequence[float]
+    horizons_s: tuple[float, ...]
+    numbers: Sequence[Sequence[float]]
+    score_horizon_s: float
+    variant: str
+    version: str
+    quality: Quality
+    prediction_id: str | None
+
+    @property
+    def score(self) -> float:
+        """The probability of a spike at the horizon that heads an answer."""
+        return self.numbers[self.horizons_s.index(self.score_horizon_s)][-1]
+
+    @property
+    def features(self) -> Mapping[str, float | None]:
+        """The multi-scale features by name; None where not known yet."""
+        return named_scales(self.inputs[len(WINDOW_NAMES) :])
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """The forecasts, one a horizon."""
+        pairs = zip(self.horizons_s, self.numbers, strict=True)
+        return tuple(Prediction(horizon, *numbers) for horizon, numbers in pairs)
+
+    def snapshot(self) -> Snapshot:
+        """Return the forecasts as they are answered."""
+        return Snapshot(
+            row=self.row,
+            score=self.score,
+            variant=self.variant,
+            version=self.version,
+            predictions=self.predictions,
+            quality=self.quality,
+            features=self.features,
+            prediction_id=self.prediction_id,
+        )
+
+
+def named_scales(scales: Sequence[float]) -> Mapping[str, float | None]:
+    """Return multi-scale features, in the order of SCALE_NAMES, by name; None where not known."""
+    # Either all are known or none: a symbol without a minute has no level.
+    if math.isnan(scales[0]):
+        return dict.fromkeys(SCALE_NAMES)
+    return dict(zip(SCALE_NAMES, scales, strict=True))

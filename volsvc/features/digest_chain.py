@@ -2,18 +2,19 @@
 
 Each link includes the head before it, so equal heads mean equal histories. Two runs over the same
 ticks have the same heads, whatever failures and restarts happened in between. The first minute
-whose heads differ is where two runs diverge.
+whose heads differ is where two runs diverge. Links are added in the order of events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import sha256
 from struct import pack
 from typing import Any, Final, NamedTuple
 
-from volsvc.domain import NS, Snapshot, format_time
-from volsvc.features.minutes import MinuteBar
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.domain import NS, PointForecast, format_time
 
 WINDOW_NS: Final = 60 * NS
 
@@ -30,38 +31,45 @@ class ClosedWindow(NamedTuple):
 
 
 class DigestChain:
-    """The chain of one symbol; links are added in the order of events."""
+    """The chain of one symbol, kept in its record."""
 
-    __slots__ = ("_head", "closed")
+    __slots__ = ("_digests", "_heads", "_row")
 
-    def __init__(self) -> None:
-        self._head = bytes(32)
-        self.closed: ClosedWindow | None = None
+    def __init__(self, digests: NDArray[Any], row: int) -> None:
+        """Keep the chain in a row of an array of DIGEST."""
+        self._digests = digests
+        self._heads = digests["head"]
+        self._row = row
 
-    def add_forecast(self, snapshot: Snapshot) -> None:
+    def add_forecast(self, forecast: PointForecast) -> None:
         """Add a published forecast with its features and the number of ticks behind it."""
-        row = snapshot.row
-        integers = pack("<qqq", row.time_ns, row.n, snapshot.quality.ticks)
-        numbers = [row.price, row.ret_mean, row.ret_std, row.span_s, snapshot.score]
-        for p in snapshot.predictions:
-            numbers += (p.horizon_s, p.sigma, p.lo, p.hi, p.threshold, p.score)
-        model = f"{snapshot.variant}-{snapshot.version}".encode()
-        self._link(integers + pack(f"<{len(numbers)}d", *numbers) + model)
+        _, time_ns, price, mean, std, n, span_s = forecast.row
+        flat = [number for numbers in forecast.numbers for number in numbers]
+        numbers = (price, mean, std, span_s, forecast.score, *forecast.horizons_s, *flat)
+        counts = (time_ns, n, forecast.quality.ticks)
+        model = f"{forecast.variant}-{forecast.version}".encode()
+        self._link(pack(f"<3q{len(numbers)}d", *counts, *numbers) + model)
 
-    def close(self, bar: MinuteBar) -> ClosedWindow:
-        """Add a completed minute, after the forecasts inside it, and return its window."""
-        self._link(pack(f"<{len(bar)}d", *bar))
-        self.closed = ClosedWindow(bar.minute, self._head.hex())
-        return self.closed
+    def close(self, minute: int, bar: bytes) -> ClosedWindow:
+        """Add a completed minute after the forecasts inside it, and return its window.
 
-    def _link(self, content: bytes) -> None:
-        self._head = sha256(self._head + content).digest()
+        `bar` are the bytes of its BAR.
+        """
+        head = self._link(bar)
+        self._digests["closed_minute"][self._row] = minute
+        self._digests["closed_head"][self._row] = np.frombuffer(head, np.uint8)
+        return ClosedWindow(minute, head.hex())
 
-    def dump(self) -> Mapping[str, Any]:
-        """Return the whole state in a form that JSON holds without loss."""
-        return {"head": self._head.hex(), "closed": self.closed}
+    @property
+    def closed(self) -> ClosedWindow | None:
+        """The newest completed minute; None before the first."""
+        minute = int(self._digests["closed_minute"][self._row])
+        if minute < 0:
+            return None
+        return ClosedWindow(minute, self._digests["closed_head"][self._row].tobytes().hex())
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore a state returned by `dump`."""
-        self._head = bytes.fromhex(state["head"])
-        self.closed = ClosedWindow(*state["closed"]) if state["closed"] else None
+    def _link(self, content: bytes) -> bytes:
+        heads, row = self._heads, self._row
+        head = sha256(heads[row].tobytes() + content).digest()
+        heads[row] = np.frombuffer(head, np.uint8)
+        return head

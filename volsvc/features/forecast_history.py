@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from volsvc.domain import NS, Outcome, Snapshot, format_time
-from volsvc.features.history import Ring
+from volsvc.domain import NS, Outcome, PointForecast, format_time
+from volsvc.features.rings import Ring
 
 # Seconds of event time from one kept forecast to the next.
 EVERY_S: Final = 10
@@ -50,28 +50,27 @@ class ForecastHistory:
         self._forecasts: Ring | None = None
         self._outcomes: Ring | None = None
 
-    def add_forecast(self, snapshot: Snapshot) -> None:
+    def add_forecast(self, forecast: PointForecast) -> None:
         """Add a forecast; only the first of each step of event time is kept."""
-        step = snapshot.row.time_ns // (EVERY_S * NS)
+        row = forecast.row
+        step = row.time_ns // (EVERY_S * NS)
         if step == self._step:
             return
         self._step = step
-        ring = self._ring(snapshot)
-        numbers = [(p.sigma, p.lo, p.hi, p.score) for p in snapshot.predictions]
-        model = self._model(snapshot.variant, snapshot.version)
-        row = snapshot.row
-        ring.put((row.time_ns, row.price, snapshot.quality.gaps, model, numbers))
+        ring = self._ring(forecast.horizons_s)
+        numbers = [(sigma, lo, hi, score) for sigma, lo, hi, _, score in forecast.numbers]
+        model = self._model(forecast.variant, forecast.version)
+        ring.put((row.time_ns, row.price, forecast.quality.gaps, model, numbers))
 
-    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Add forecasts that have matured."""
-        for outcome in outcomes:
-            if self._outcomes is None:
-                self._outcomes = Ring(min(self._max_rows, OUTCOMES), _OUTCOME)
-            issued = outcome.issued
-            model = self._model(issued.variant, issued.version)
-            numbers = (issued.sigma, issued.lo, issued.hi, outcome.realised)
-            horizon = issued.horizon_minutes
-            self._outcomes.put((issued.minute, horizon, model, numbers, outcome.covered))
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Add a forecast that has matured."""
+        if self._outcomes is None:
+            self._outcomes = Ring(min(self._max_rows, OUTCOMES), _OUTCOME)
+        issued = outcome.issued
+        model = self._model(issued.variant, issued.version)
+        numbers = (issued.sigma, issued.lo, issued.hi, outcome.realised)
+        horizon = issued.horizon_minutes
+        self._outcomes.put((issued.minute, horizon, model, numbers, outcome.covered))
 
     def forecasts(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest forecasts, oldest first, as JSON fields (`schemas.PastForecast`)."""
@@ -85,8 +84,7 @@ class ForecastHistory:
             return []
         return [self._outcome(*row) for row in self._outcomes.rows(limit)]
 
-    def _ring(self, snapshot: Snapshot) -> Ring:
-        horizons = tuple(p.horizon_s for p in snapshot.predictions)
+    def _ring(self, horizons: tuple[float, ...]) -> Ring:
         if self._forecasts is None or horizons != self._horizons:
             shape = (len(horizons), 4)
             columns = [("time_ns", "i8"), ("price", "f8"), ("gaps", "i8"), ("model", "i2")]

@@ -8,21 +8,79 @@ The serving model and its shadow are scored on the same forecasts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.compiled import kernel, record_type
 from volsvc.domain import HORIZON_MINUTES, NS, IssuedForecast, Outcome, format_time
-from volsvc.domain.float_codec import pack, unpack
-from volsvc.scoring.sequential_test import SequentialTest
+from volsvc.scoring import sequential_test
 
 # Minutes from one scored forecast to the next, by horizon in minutes. Overlapping horizons add
 # little information, and the pending forecasts are part of every record of the features topic.
 ISSUE_EVERY: Final[Mapping[int, int]] = {1: 1, 5: 1, 15: 5, 60: 15}
 DAY_MINUTES: Final = 1440
 REFERENCE, FITTED = "baseline", "ml"
+# The places of variants in records.
+VARIANTS: Final = (REFERENCE, FITTED)
 WINDOW_DAYS: Final = 7
-# Fields from here on are numbers, which a dump packs.
-_NUMBERS_FROM: Final = IssuedForecast._fields.index("sigma")
+DIGEST_BYTES: Final = 32
+# Bytes of a model's version, in UTF-8.
+VERSION_BYTES: Final = 32
+
+_HORIZONS: Final = len(HORIZON_MINUTES)
+_MINUTES = np.array(HORIZON_MINUTES)
+_ISSUE_EVERY = np.array([ISSUE_EVERY[horizon] for horizon in HORIZON_MINUTES])
+# Forecasts that wait for their outcome: of each horizon as many as are issued while it passes.
+MAX_PENDING: Final = (
+    sum(-(-horizon // ISSUE_EVERY[horizon]) for horizon in HORIZON_MINUTES) + _HORIZONS
+)
+
+# The numbers of a forecast of one horizon, in the order of `Prediction`.
+NUMBERS: Final = ("sigma", "lo", "hi", "threshold", "score")
+_FORECAST = [("minute", "i8"), ("horizon", "i8"), *((name, "f8") for name in NUMBERS)]
+# An issued forecast; `horizon` is an index in HORIZON_MINUTES.
+ISSUED = record_type(_FORECAST)
+# A matured one, with its row in the table of symbols, the model that issued it, the realised
+# volatility and the losses.
+OUTCOME = record_type(
+    [
+        ("symbol", "i8"),
+        ("variant", "i8"),
+        ("version", "u1", (VERSION_BYTES,)),
+        *_FORECAST,
+        ("realised", "f8"),
+        ("qlike", "f8"),
+        ("covered", "i8"),
+        ("brier", "f8"),
+    ]
+)
+# The forecasts of one variant. `digest` is its model's, zeros before the first forecast; `newest`
+# the minute at whose end the newest was issued, -1 before it.
+VARIANT_SCORES = record_type(
+    [
+        ("digest", "u1", (DIGEST_BYTES,)),
+        ("version", "u1", (VERSION_BYTES,)),
+        ("newest", "i8"),
+        ("pending", "i8"),
+        ("issued", ISSUED, (MAX_PENDING,)),
+    ]
+)
+# The test between both variants at one horizon, on forecasts that do not overlap.
+_PAIRED = record_type([("tested_until", "i8"), ("test", sequential_test.TEST)])
+SCORES = record_type(
+    [("variants", VARIANT_SCORES, (len(VARIANTS),)), ("paired", _PAIRED, (_HORIZONS,))]
+)
+
+# Sums of a day lie beside the record, since their number is a setting: the day and 1, the losses of
+# each variant at each horizon, and the paired losses of both at each horizon.
+LOSSES: Final = ("n", "qlike", "covered", "brier")
+PAIRED_LOSSES: Final = ("n", "reference", "fitted")
+PAIRED_FROM: Final = 1 + len(VARIANTS) * _HORIZONS * len(LOSSES)
+DAILY_WIDTH: Final = PAIRED_FROM + _HORIZONS * len(PAIRED_LOSSES)
 
 
 class LossSums(NamedTuple):
@@ -55,239 +113,252 @@ class PairedLosses(NamedTuple):
         return self.fitted / self.reference if self.n and self.reference else None
 
 
-class DailySums:
-    """Sums over the last `days` days of event time, the current day included."""
-
-    __slots__ = ("_days", "_sums", "_total")
-
-    def __init__(self, days: int) -> None:
-        self._days = days
-        self._sums: dict[int, list[float]] = {}
-        self._total: list[float] | None = None
-
-    def add(self, minute: int, values: Sequence[float]) -> None:
-        """Add values to the day of a minute, and drop the days that have left the window."""
-        self._total = None
-        day = minute // DAY_MINUTES
-        sums = self._sums.get(day)
-        if sums is None:
-            kept = {d: s for d, s in self._sums.items() if d > day - self._days}
-            self._sums = {**kept, day: list(values)}
-            return
-        for index, value in enumerate(values):
-            sums[index] += value
-
-    def total(self, width: int) -> list[float]:
-        """Return the sums over the window, one for each of `width` values."""
-        if self._total is None:
-            days = self._sums.values()
-            self._total = [math.fsum(day[index] for day in days) for index in range(width)]
-        return self._total
-
-    def dump(self) -> list[list[float]]:
-        """Return the whole state in a form that JSON holds without loss."""
-        return [[day, *sums] for day, sums in self._sums.items()]
-
-    def restore(self, state: Iterable[Sequence[float]]) -> None:
-        """Restore a state returned by `dump`."""
-        self._total = None
-        self._sums = {int(day): list(sums) for day, *sums in state}
+@kernel
+def start(scores: Any) -> None:
+    """Make a record of zeros a symbol without forecasts."""
+    for variant in range(len(VARIANTS)):
+        scores.variants[variant].newest = -1
 
 
-def evaluate(issued: IssuedForecast, realised: float) -> Outcome:
+@kernel
+def same_digest(first: Any, second: Any) -> bool:
+    """Return True if two digests of models are equal."""
+    differing = 0
+    for index in range(DIGEST_BYTES):
+        differing += int(first[index] != second[index])
+    return differing == 0
+
+
+@kernel
+def is_due(minute: int, horizon: int) -> bool:
+    """Return True if the forecast at an index of HORIZON_MINUTES is issued after a minute."""
+    return (minute + 1) % _ISSUE_EVERY[horizon] == 0
+
+
+@kernel
+def adopt(scores: Any, daily: Any, variant: int, digest: Any, version: Any) -> None:
+    """Start the scores of a variant anew if they are of another model."""
+    kept = scores.variants[variant]
+    if not same_digest(kept.digest, digest):
+        if kept.newest >= 0:
+            # A comparison with the previous model does not apply to the new one.
+            for horizon in range(_HORIZONS):
+                scores.paired[horizon].tested_until = 0
+                sequential_test.start(scores.paired[horizon].test)
+            daily[:, PAIRED_FROM:] = 0.0
+        first = 1 + variant * _HORIZONS * len(LOSSES)
+        daily[:, first : first + _HORIZONS * len(LOSSES)] = 0.0
+        kept.digest[:] = digest
+        kept.pending = 0
+    kept.version[:] = version
+
+
+@kernel
+def issue(scores: Any, variant: int, minute: int, horizon: int, numbers: Any) -> None:
+    """Keep a forecast that was issued at the end of a minute until it matures.
+
+    `numbers` are NUMBERS; `adopt` must have been called with the model.
+    """
+    kept = scores.variants[variant]
+    kept.newest = minute
+    # Never full: what matures earlier than it is added to is dropped with the next minute.
+    place = min(kept.pending, MAX_PENDING - 1)
+    issued = kept.issued[place]
+    issued.minute = minute
+    issued.horizon = horizon
+    issued.sigma = numbers[0]
+    issued.lo = numbers[1]
+    issued.hi = numbers[2]
+    issued.threshold = numbers[3]
+    issued.score = numbers[4]
+    kept.pending = place + 1
+
+
+@kernel
+def mature(scores: Any, daily: Any, minute: int, log_realised: Any, outcomes: Any) -> int:
+    """Score the forecasts of both variants that mature at the end of a minute.
+
+    Those whose horizon ended earlier, or was not observed in full, are dropped. `log_realised` is
+    ln of the realised variance over each of HORIZON_MINUTES up to that time, NaN where it was not
+    observed in full. Returns the number of outcomes written.
+    """
+    count = 0
+    qlike = np.full((len(VARIANTS), _HORIZONS), math.nan)
+    issued_at = np.zeros(_HORIZONS, np.int64)
+    for variant in range(len(VARIANTS)):
+        kept = scores.variants[variant]
+        left = 0
+        for index in range(kept.pending):
+            issued = kept.issued[index]
+            # A gap of the feed skips minutes, and with them the end of some horizons.
+            ends = issued.minute + _MINUTES[issued.horizon]
+            if ends > minute:
+                if left != index:
+                    kept.issued[left] = issued
+                left += 1
+            elif ends == minute and not math.isnan(log_realised[issued.horizon]):
+                outcome = outcomes[count]
+                count += 1
+                outcome.variant = variant
+                outcome.version[:] = kept.version
+                evaluate(issued, math.exp(log_realised[issued.horizon]), outcome)
+                _add(daily, minute, variant, outcome)
+                qlike[variant, issued.horizon] = outcome.qlike
+                issued_at[issued.horizon] = issued.minute
+        kept.pending = left
+    for horizon in range(_HORIZONS):
+        if not math.isnan(qlike[0, horizon] + qlike[1, horizon]):
+            _compare(scores, daily, minute, horizon, issued_at[horizon], qlike[:, horizon])
+    return count
+
+
+@kernel
+def evaluate(issued: Any, realised: float, outcome: Any) -> None:
     """Compare a forecast with the realised variance of its horizon.
 
     QLIKE is RV/h - ln(RV/h) - 1 on variances (Patton 2011); the Brier score is the squared error of
     the spike probability.
     """
-    ratio = realised / issued.sigma**2
+    outcome.minute = issued.minute
+    outcome.horizon = issued.horizon
+    outcome.sigma = issued.sigma
+    outcome.lo = issued.lo
+    outcome.hi = issued.hi
+    outcome.threshold = issued.threshold
+    outcome.score = issued.score
+    ratio = realised / (issued.sigma * issued.sigma)
     volatility = math.sqrt(realised)
-    spike = float(volatility > issued.threshold)
-    return Outcome(
-        issued=issued,
-        realised=volatility,
-        qlike=ratio - math.log(ratio) - 1,
-        covered=issued.lo <= volatility <= issued.hi,
-        brier=(issued.score - spike) ** 2,
-    )
+    spike = 1.0 if volatility > issued.threshold else 0.0
+    outcome.realised = volatility
+    outcome.qlike = ratio - math.log(ratio) - 1
+    outcome.covered = 1 if issued.lo <= volatility <= issued.hi else 0
+    outcome.brier = (issued.score - spike) * (issued.score - spike)
 
 
-class VariantScores:
-    """Pending forecasts of one model for one symbol, and loss sums of the matured ones."""
-
-    __slots__ = ("digest", "newest_id", "pending", "sums")
-
-    def __init__(self, digest: str, days: int) -> None:
-        self.digest = digest
-        self.newest_id: str | None = None
-        self.pending: list[IssuedForecast] = []
-        self.sums = [DailySums(days) for _ in HORIZON_MINUTES]
-
-    def mature(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
-        """Score the forecasts that mature at the end of a minute.
-
-        Those whose horizon ended earlier, or was not observed in full, are dropped.
-        """
-        # A gap of the feed skips minutes, and with them the end of some horizons.
-        due = [f for f in self.pending if f.minute + f.horizon_minutes == minute]
-        self.pending = [f for f in self.pending if f.minute + f.horizon_minutes > minute]
-        outcomes = []
-        for issued in due:
-            index = HORIZON_MINUTES.index(issued.horizon_minutes)
-            if not math.isnan(log_realised[index]):
-                outcome = evaluate(issued, math.exp(log_realised[index]))
-                outcomes.append(outcome)
-                losses = (1.0, outcome.qlike, float(outcome.covered), outcome.brier)
-                self.sums[index].add(minute, losses)
-        return outcomes
-
-    def dump(self) -> Mapping[str, Any]:
-        """Return the whole state in a form that JSON holds without loss."""
-        return {
-            "digest": self.digest,
-            "newest": self.newest_id,
-            "pending": [list(issued)[:_NUMBERS_FROM] for issued in self.pending],
-            "said": pack([number for issued in self.pending for number in _numbers(issued)]),
-            "windows": [sums.dump() for sums in self.sums],
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore a state returned by `dump`."""
-        self.newest_id = state["newest"]
-        width = len(IssuedForecast._fields) - _NUMBERS_FROM
-        rows = unpack(state["said"]).reshape(-1, width).tolist()
-        self.pending = [
-            IssuedForecast(*names, *numbers)
-            for names, numbers in zip(state["pending"], rows, strict=True)
-        ]
-        for sums, stored in zip(self.sums, state["windows"], strict=True):
-            sums.restore(stored)
+@kernel
+def _day(daily: Any, minute: int) -> Any:
+    """Return the sums of the day of a minute, new ones in the place of a day that has left."""
+    day = minute // DAY_MINUTES
+    sums = daily[day % len(daily)]
+    if sums[0] != day + 1:
+        sums[:] = 0.0
+        sums[0] = day + 1
+    return sums
 
 
-def _numbers(issued: IssuedForecast) -> Iterable[float]:
-    return (issued.sigma, issued.lo, issued.hi, issued.threshold, issued.score)
+@kernel
+def _add(daily: Any, minute: int, variant: int, outcome: Any) -> None:
+    sums = _day(daily, minute)
+    at = 1 + (variant * _HORIZONS + outcome.horizon) * len(LOSSES)
+    sums[at] += 1.0
+    sums[at + 1] += outcome.qlike
+    sums[at + 2] += outcome.covered
+    sums[at + 3] += outcome.brier
 
 
-class PairedScores:
-    """Losses of both variants on the same outcomes of one horizon, and the test between them."""
-
-    __slots__ = ("_tested_until", "sums", "test")
-
-    def __init__(self, days: int) -> None:
-        self.sums = DailySums(days)
-        self.test = SequentialTest()
-        self._tested_until = 0
-
-    def add(self, issued: IssuedForecast, minute: int, reference: float, fitted: float) -> None:
-        """Add the losses of both variants on the outcome of a forecast that matured at `minute`."""
-        self.sums.add(minute, (1.0, reference, fitted))
-        # The test is valid for horizons that do not overlap.
-        if issued.minute >= self._tested_until:
-            self.test.add(reference, fitted)
-            self._tested_until = minute
-
-    def dump(self) -> list[Any]:
-        """Return the whole state in a form that JSON holds without loss."""
-        return [self._tested_until, self.sums.dump(), self.test.dump()]
-
-    def restore(self, state: Sequence[Any]) -> None:
-        """Restore a state returned by `dump`."""
-        self._tested_until = state[0]
-        self.sums.restore(state[1])
-        self.test.restore(state[2])
+@kernel
+def _compare(
+    scores: Any, daily: Any, minute: int, horizon: int, issued_at: int, losses: Any
+) -> None:
+    """Add the losses of both variants on the outcome of forecasts that matured at `minute`."""
+    sums = _day(daily, minute)
+    at = PAIRED_FROM + horizon * len(PAIRED_LOSSES)
+    sums[at] += 1.0
+    sums[at + 1] += losses[0]
+    sums[at + 2] += losses[1]
+    paired = scores.paired[horizon]
+    # The test is valid for horizons that do not overlap.
+    if issued_at >= paired.tested_until:
+        sequential_test.add(paired.test, losses[0], losses[1])
+        paired.tested_until = minute
 
 
 class SymbolScores:
-    """Scores of one symbol: those of each variant, and the comparison of the two."""
+    """Reads the scores of one symbol from its record and the sums of its days."""
 
-    __slots__ = ("_days", "_dumped", "_symbol", "by_variant", "paired")
+    __slots__ = ("_daily", "_record", "_symbol")
 
-    def __init__(self, symbol: str, days: int = WINDOW_DAYS) -> None:
+    def __init__(self, symbol: str, record: Any, daily: NDArray[np.float64]) -> None:
+        """Read a record of SCORES and `daily`, of shape (days, DAILY_WIDTH)."""
         self._symbol = symbol
-        self._days = days
-        self.by_variant: dict[str, VariantScores] = {}
-        self.paired = [PairedScores(days) for _ in HORIZON_MINUTES]
-        self._dumped: Mapping[str, Any] | None = None
+        self._record = record
+        self._daily = daily
 
-    def scores(self, variant: str, digest: str) -> VariantScores:
-        """Return the scores of a variant, which are new if its model has changed."""
-        scores = self.by_variant.get(variant)
-        if scores is None or scores.digest != digest:
-            if scores is not None:
-                # A comparison with the previous model does not apply to the new one.
-                self.paired = [PairedScores(self._days) for _ in HORIZON_MINUTES]
-            scores = self.by_variant[variant] = VariantScores(digest, self._days)
-        return scores
-
-    def horizons_due(self, minute: int) -> list[int]:
-        """Return the indices in HORIZON_MINUTES of the forecasts to issue after a minute."""
-        return [
-            index
-            for index, horizon in enumerate(HORIZON_MINUTES)
-            if (minute + 1) % ISSUE_EVERY[horizon] == 0
-        ]
-
-    def issue(
-        self, variant: str, digest: str, version: str, issued: Iterable[IssuedForecast]
-    ) -> None:
-        """Keep the forecasts that a model issued at the end of a minute until they mature."""
-        self._dumped = None
-        scores = self.scores(variant, digest)
-        scores.pending += issued
-        scores.newest_id = prediction_id(self._symbol, scores.pending[-1].minute, variant, version)
-
-    def mature(self, minute: int, log_realised: Sequence[float]) -> list[Outcome]:
-        """Score the forecasts of all variants that mature at the end of a minute.
-
-        `log_realised` is ln of the realised variance over each of HORIZON_MINUTES up to that time,
-        NaN where it was not observed in full.
-        """
-        self._dumped = None
-        outcomes: list[Outcome] = []
-        for scores in self.by_variant.values():
-            outcomes += scores.mature(minute, log_realised)
-        self._compare(minute, outcomes)
-        return outcomes
-
-    def _compare(self, minute: int, outcomes: Sequence[Outcome]) -> None:
-        matured = {(o.issued.variant, o.issued.horizon_minutes): o for o in outcomes}
-        for index, horizon in enumerate(HORIZON_MINUTES):
-            reference, fitted = matured.get((REFERENCE, horizon)), matured.get((FITTED, horizon))
-            if reference is not None and fitted is not None:
-                self.paired[index].add(fitted.issued, minute, reference.qlike, fitted.qlike)
+    def has_model(self, variant: str, digest: str) -> bool:
+        """Return True if the forecasts of a variant are those of the model with a digest."""
+        kept = self._record.variants[VARIANTS.index(variant)]
+        return kept.newest >= 0 and kept.digest.tobytes() == digest_bytes(digest)
 
     def newest_prediction_id(self, variant: str) -> str | None:
         """Return the id of the newest forecast issued by a variant; None before the first."""
-        scores = self.by_variant.get(variant)
-        return scores.newest_id if scores is not None else None
+        kept = self._record.variants[VARIANTS.index(variant)]
+        if kept.newest < 0:
+            return None
+        return prediction_id(self._symbol, int(kept.newest), variant, version_of(kept.version))
 
     def loss_sums(self, variant: str, index: int) -> LossSums:
         """Return the sums of a variant over the window, at an index of HORIZON_MINUTES."""
-        scores = self.by_variant.get(variant)
-        return LossSums(*scores.sums[index].total(4)) if scores is not None else LossSums()
+        first = 1 + (VARIANTS.index(variant) * _HORIZONS + index) * len(LOSSES)
+        return LossSums(*self._total(first, len(LOSSES)))
 
     def paired_losses(self, index: int) -> PairedLosses:
         """Return the sums of both variants over the window, at an index of HORIZON_MINUTES."""
-        return PairedLosses(*self.paired[index].sums.total(3))
+        first = PAIRED_FROM + index * len(PAIRED_LOSSES)
+        return PairedLosses(*self._total(first, len(PAIRED_LOSSES)))
 
-    def dump(self) -> Mapping[str, Any]:
-        """Return the whole state in a form that JSON holds without loss."""
-        # Kept until the next minute, because the state is written every second.
-        if self._dumped is None:
-            self._dumped = {
-                "books": {variant: scores.dump() for variant, scores in self.by_variant.items()},
-                "versus": [paired.dump() for paired in self.paired],
-            }
-        return self._dumped
+    def test(self, index: int) -> Any:
+        """Return the sequential test between both variants, at an index of HORIZON_MINUTES."""
+        return self._record.paired[index].test
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore a state returned by `dump`."""
-        self._dumped = None
-        for variant, stored in state["books"].items():
-            scores = self.by_variant[variant] = VariantScores(stored["digest"], self._days)
-            scores.restore(stored)
-        for paired, kept in zip(self.paired, state["versus"], strict=True):
-            paired.restore(kept)
+    def _total(self, first: int, width: int) -> list[float]:
+        days = self._daily[:, 0]
+        within = (days > 0) & (days > days.max() - len(days))
+        total: list[float] = self._daily[within, first : first + width].sum(axis=0).tolist()
+        return total
+
+
+def digest_bytes(digest: str) -> bytes:
+    """Return a model's digest as it is kept in records; texts that are no SHA-256 are hashed."""
+    try:
+        kept = bytes.fromhex(digest)
+    except ValueError:
+        kept = b""
+    return kept if len(kept) == DIGEST_BYTES else sha256(digest.encode()).digest()
+
+
+def version_bytes(version: str) -> NDArray[np.uint8]:
+    """Return a model's version as it is kept in records.
+
+    Raises ValueError if it is longer than VERSION_BYTES.
+    """
+    encoded = version.encode()
+    if len(encoded) > VERSION_BYTES:
+        raise ValueError(f"a version has at most {VERSION_BYTES} bytes, not {len(encoded)}")
+    return np.frombuffer(encoded.ljust(VERSION_BYTES, b"\0"), np.uint8)
+
+
+def version_of(kept: NDArray[np.uint8]) -> str:
+    """Return the version that `version_bytes` encoded."""
+    return kept.tobytes().rstrip(b"\0").decode()
+
+
+def outcome_of(record: Any, symbol: str) -> Outcome:
+    """Return a matured forecast of a symbol from a record of OUTCOME."""
+    issued = IssuedForecast(
+        symbol,
+        VARIANTS[record["variant"]],
+        version_of(record["version"]),
+        int(record["minute"]),
+        HORIZON_MINUTES[record["horizon"]],
+        *(float(record[name]) for name in NUMBERS),
+    )
+    return Outcome(
+        issued=issued,
+        realised=float(record["realised"]),
+        qlike=float(record["qlike"]),
+        covered=bool(record["covered"]),
+        brier=float(record["brier"]),
+    )
 
 
 def prediction_id(symbol: str, minute: int, variant: str, version: str) -> str:

@@ -18,7 +18,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from volsvc.domain.float_codec import pack, unpack
+import numpy as np
+
+from volsvc.compiled import kernel, record_type
 
 # Upper bound on the probability of ever recommending a challenger that is not better.
 LEVEL: Final = 0.05
@@ -28,46 +30,44 @@ MAX_LOSS: Final = 4.0
 FRACTIONS: Final = tuple(2.0**-k for k in range(1, 8))
 
 
-class SequentialTest:
-    """Wealth of bets on the fitted model against the baseline, and of the opposite bets."""
+_FRACTIONS = np.array(FRACTIONS)
 
-    __slots__ = ("_fitted", "_reference", "n")
+# Ln of the wealth of each fraction, of bets on the fitted model against the baseline and of the
+# opposite bets, after `n` pairs of losses.
+TEST = record_type(
+    [("n", "i8"), ("fitted", "f8", (len(FRACTIONS),)), ("reference", "f8", (len(FRACTIONS),))]
+)
 
-    def __init__(self) -> None:
-        self.n = 0
-        # Ln of the wealth of each fraction.
-        self._fitted = [0.0] * len(FRACTIONS)
-        self._reference = [0.0] * len(FRACTIONS)
 
-    def add(self, reference: float, fitted: float) -> None:
-        """Add the losses of both models on one outcome.
+@kernel
+def start(test: Any) -> None:
+    """Begin a test anew."""
+    test.n = 0
+    test.fitted[:] = 0.0
+    test.reference[:] = 0.0
 
-        They must be known before the next pair is forecast.
-        """
-        self.n += 1
-        edge = (min(reference, MAX_LOSS) - min(fitted, MAX_LOSS)) / MAX_LOSS
-        for index, fraction in enumerate(FRACTIONS):
-            self._fitted[index] += math.log1p(fraction * edge)
-            self._reference[index] += math.log1p(-fraction * edge)
 
-    @property
-    def log_wealth_fitted(self) -> float:
-        """Ln of the wealth of bets that the fitted model is better."""
-        return _log_mean_exp(self._fitted)
+@kernel
+def add(test: Any, reference: float, fitted: float) -> None:
+    """Add the losses of both models on one outcome.
 
-    @property
-    def log_wealth_reference(self) -> float:
-        """Ln of the wealth of bets that the baseline is better."""
-        return _log_mean_exp(self._reference)
+    They must be known before the next pair is forecast.
+    """
+    test.n += 1
+    edge = (min(reference, MAX_LOSS) - min(fitted, MAX_LOSS)) / MAX_LOSS
+    for index in range(len(_FRACTIONS)):
+        test.fitted[index] += math.log1p(_FRACTIONS[index] * edge)
+        test.reference[index] += math.log1p(-_FRACTIONS[index] * edge)
 
-    def dump(self) -> list[Any]:
-        """Return the whole state in a form that JSON holds without loss."""
-        return [self.n, pack(self._fitted), pack(self._reference)]
 
-    def restore(self, state: Sequence[Any]) -> None:
-        """Restore a state returned by `dump`."""
-        self.n, fitted, reference = state
-        self._fitted, self._reference = unpack(fitted).tolist(), unpack(reference).tolist()
+def log_wealth_fitted(test: Any) -> float:
+    """Return ln of the wealth of bets that the fitted model is better."""
+    return _log_mean_exp(test.fitted.tolist())
+
+
+def log_wealth_reference(test: Any) -> float:
+    """Return ln of the wealth of bets that the baseline is better."""
+    return _log_mean_exp(test.reference.tolist())
 
 
 def _log_mean_exp(logs: Sequence[float]) -> float:

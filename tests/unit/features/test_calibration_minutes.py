@@ -6,7 +6,6 @@ laws move to the bin of that residual alone, unless a forecast is judged by othe
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterable, Iterator
@@ -15,15 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tests.unit.features.laws import normal_laws
-from volsvc.features import (
-    FLOOR_PER_MINUTE,
-    HORIZON_MINUTES,
-    Calibration,
-    RealisedVariances,
-    ResidualLaws,
-)
-from volsvc.features.calibration import PRIOR
+from tests.unit.features.laws import Calibrated, normal_laws
+from tests.unit.features.records import close_minute, copied, started
+from volsvc.features import FLOOR_PER_MINUTE, HORIZON_MINUTES, ResidualLaws
+from volsvc.features.kernels import realised
+from volsvc.features.kernels.calibration import PRIOR
+from volsvc.features.kernels.realised import REALISED
 
 START = 29_459_520
 BIN = 20
@@ -75,13 +71,6 @@ def market(seed: int, minutes: int = 400) -> Market:
     return made
 
 
-def stored(calibration: Calibration) -> Calibration:
-    """Return a calibration restored from the JSON of another."""
-    again = Calibration(calibration.digest, LAWS)
-    again.restore(json.loads(json.dumps(calibration.dump())))
-    return again
-
-
 class Foresight:
     """Forecasts that are off by RESIDUALS, and `weights`, those of what has to be learnt from them.
 
@@ -116,25 +105,25 @@ class Foresight:
 
 def calibrate(
     made: Market, away: Iterable[int], restarts: Iterable[int]
-) -> tuple[Calibration, Foresight]:
+) -> tuple[Calibrated, Foresight]:
     """Forecast and learn at the end of each minute with trades.
 
     The model is not held in the minutes `away`, and the calibration restarts after `restarts`.
     """
-    calibration, realised = Calibration("digest", LAWS), RealisedVariances()
+    calibration, past = Calibrated("digest", LAWS), started(REALISED, realised.start)
     foresight = Foresight(made)
     for minute, variance in made.variances.items():
         gap, closed = minute in made.gaps, []
         if minute > START:
-            closed = realised.close(minute, variance, variance, gap=gap)
+            closed = close_minute(past, minute, variance, variance, gap=gap)
         if minute in away:
             continue
-        for item in closed:
-            calibration.add_realised(item)
-            foresight.judge(item.minute)
+        for ended, logs in closed:
+            calibration.add_realised(ended, logs)
+            foresight.judge(ended)
         calibration.issue(minute, *foresight.forecasts(minute))
         if minute in restarts:
-            calibration = stored(calibration)
+            calibration = Calibrated("digest", LAWS, copied(calibration.record))
     return calibration, foresight
 
 
@@ -148,9 +137,9 @@ def expected_laws(pooled: ResidualLaws, index: int, weights: list[float]) -> lis
     return masses
 
 
-def assert_judged(calibration: Calibration, foresight: Foresight) -> None:
+def assert_judged(calibration: Calibrated, foresight: Foresight) -> None:
     for index, weights in enumerate(foresight.weights):
-        found = np.diff(calibration.laws(index).cumulated, axis=1)
+        found = np.diff(calibration.cumulated(index), axis=1)
         np.testing.assert_allclose(found, expected_laws(LAWS[index], index, weights), rtol=1e-9)
 
 
@@ -177,14 +166,3 @@ def test_neither_a_restart_nor_an_absence_moves_a_judgement(seed: int) -> None:
     minutes = list(made.variances)
     away, restarts = set(spans(rng, minutes, 6)), set(rng.sample(minutes, 40))
     assert_judged(*calibrate(made, away, restarts))
-
-
-def test_a_state_of_1_0_0_is_restored() -> None:
-    """A stored calibration without its newest minute has the laws that it had."""
-    calibration, _ = calibrate(market(0), away=(), restarts=())
-    state = {name: value for name, value in calibration.dump().items() if name != "minute"}
-    again = Calibration(calibration.digest, LAWS)
-    again.restore(state)
-    for index in range(len(HORIZON_MINUTES)):
-        found, expected = (kept.laws(index).cumulated for kept in (again, calibration))
-        assert found.tobytes() == expected.tobytes()

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.unit.features.diurnal_formula import PatternFormula
+from tests.unit.features.records import copied, started
 from tests.unit.features.ticks import START_NS
-from volsvc.domain.float_codec import pack
 from volsvc.features import MINUTE_NS
-from volsvc.features.diurnal import BINS, DAY_MINUTES, Diurnal
+from volsvc.features.kernels import diurnal as kernels
+from volsvc.features.kernels.diurnal import BINS, DAY_MINUTES, DIURNAL
+
+
+class Diurnal:
+    """A record of DIURNAL."""
+
+    def __init__(self, record: Any = None) -> None:
+        self.record = started(DIURNAL, kernels.start) if record is None else record
+
+    def advance(self, minute: int) -> None:
+        kernels.advance(self.record, minute)
+
+    def add(self, minute: int, relative: float, silent: float) -> None:
+        kernels.add(self.record, minute, relative, silent)
+
+    def factor(self, minute: int) -> float:
+        return float(kernels.factor(self.record, minute))
+
+    def mean_ahead(self, minutes: float, horizon: float) -> float:
+        return float(kernels.mean_ahead(self.record, minutes, horizon))
 
 
 def test_factors_follow_the_day_and_are_causal() -> None:
@@ -30,8 +50,7 @@ def test_factors_follow_the_day_and_are_causal() -> None:
     assert diurnal.mean_ahead(today, 720) == pytest.approx(np.mean(factors[:24]))
     over_midnight = diurnal.mean_ahead(today + 1410, 60)
     assert over_midnight == pytest.approx((factors[47] + factors[0]) / 2, rel=1e-3)
-    other = Diurnal()
-    other.restore(json.loads(json.dumps(diurnal.dump())))
+    other = Diurnal(copied(diurnal.record))
     diurnal.add(today + 700, 1e6, 0.0)
     for each in (diurnal, other):
         each.advance(today + DAY_MINUTES)
@@ -93,24 +112,15 @@ def test_a_new_pattern_is_flat_from_the_epoch_on() -> None:
 @pytest.mark.parametrize("variance", [0.0, 5.0])
 def test_bins_whose_weight_has_faded_to_nothing_count_as_flat(variance: float) -> None:
     """Sums that have faded to 0 in decades of silence leave the flat pattern."""
-    day, _, weights, *rest = Diurnal().dump()
     faded = Diurnal()
-    sums = [variance] * BINS
+    faded.record.day = 0
+    faded.record.sums[:] = variance
     if variance:
-        sums[7], weights = 0.0, pack([5.0] * 7 + [0.0] + [5.0] * 40)
-    faded.restore([day, pack(sums), weights, *rest])
-    assert [faded.factor(DAY_MINUTES + 30 * b) for b in range(BINS)] == pytest.approx([1.0] * BINS)
-
-
-def test_a_damaged_stored_pattern_is_refused() -> None:
-    """A bin without a weight raises ValueError, and so does a day without all bins at its end."""
-    day, sums, weights, today, _, minutes = Diurnal().dump()
-    with pytest.raises(ValueError, match="zip"):
-        Diurnal().restore([day, sums, pack([5.0] * 47), today, minutes, minutes])
-    damaged = Diurnal()
-    damaged.restore([0, sums, weights, today, pack([0.0] * 47), minutes])
-    with pytest.raises(ValueError, match="zip"):
-        damaged.advance(DAY_MINUTES)
+        faded.record.sums[7] = faded.record.weights[7] = 0.0
+    # From then on the pattern of the sums is that of the day.
+    faded.advance(DAY_MINUTES)
+    today = [faded.factor(DAY_MINUTES + 30 * b) for b in range(BINS)]
+    assert today == pytest.approx([1.0] * BINS)
 
 
 def test_a_flat_pattern_stays_flat_to_the_last_bit() -> None:
@@ -124,10 +134,9 @@ def test_a_flat_pattern_stays_flat_to_the_last_bit() -> None:
 
 
 def test_the_least_factors_come_out_to_the_last_bit() -> None:
-    """The first factor of a day is the stored one, since nothing is summed before it."""
-    day, sums, weights, _, *rest = Diurnal().dump()
+    """The first factor of a day is the one it has, since nothing is summed before it."""
     for least in (0.052, 0.054, 0.056):
         diurnal = Diurnal()
-        today = [least, *[1.0] * (BINS - 2), 2 - least]
-        diurnal.restore([day, sums, weights, pack(today), *rest])
+        diurnal.record.today[:] = [least, *[1.0] * (BINS - 2), 2 - least]
+        kernels._cumulate(diurnal.record, np.ones(BINS))
         assert diurnal.factor(0) == least

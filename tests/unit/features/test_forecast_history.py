@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import pytest
 
-from volsvc.domain import NS, FeatureRow, IssuedForecast, Outcome, Prediction, Quality, Snapshot
+from tests.variations import FORECAST
+from volsvc.domain import NS, FeatureRow, IssuedForecast, Outcome, PointForecast, Quality
 from volsvc.features.forecast_history import EVERY_S, ForecastHistory
 
 START = 1_767_571_200 * NS
 QUALITY = Quality(gaps=2, duplicates=0, late=0, fill_ratio=1.0, verdict="ok")
 
 
-def snapshot(at_s: float, variant: str = "ml", price: float = 100.0) -> Snapshot:
+def forecast(at_s: float, variant: str = "ml", price: float = 100.0) -> PointForecast:
     row = FeatureRow("BTC-USD", START + round(at_s * NS), price, 0.0, 1e-5, 49, 10.0)
-    predictions = tuple(Prediction(h, 1e-3 / 3, 1e-4, 2e-3, 1e-3, 0.2) for h in (60.0, 300.0))
-    return Snapshot(row, 0.2, variant, "1", predictions, QUALITY, {})
+    numbers = ((1e-3 / 3, 1e-4, 2e-3, 1e-3, 0.2),) * 2
+    inputs = (math.nan,) * len(FORECAST.inputs)
+    return PointForecast(row, inputs, (60.0, 300.0), numbers, 60.0, variant, "1", QUALITY, None)
 
 
 def outcome(minute: int, variant: str = "ml") -> Outcome:
-    issued = IssuedForecast(variant, "1", minute, 5, 1e-3, 1e-4, 2e-3, 1e-3, 0.2)
+    issued = IssuedForecast("BTC-USD", variant, "1", minute, 5, 1e-3, 1e-4, 2e-3, 1e-3, 0.2)
     return Outcome(issued, 1.5e-3, 0.1, covered=True, brier=0.04)
 
 
@@ -29,7 +31,7 @@ def test_one_forecast_a_step_of_event_time(every_s: float) -> None:
     """The first forecast of each ten seconds is kept, at any rate of forecasts."""
     history, times = ForecastHistory(1000), [every_s * k for k in range(200)]
     for at_s in times:
-        history.add_forecast(snapshot(at_s, price=1.0 + at_s))
+        history.add_forecast(forecast(at_s, price=1.0 + at_s))
     firsts: dict[int, float] = {}
     for at_s in times:
         firsts.setdefault(int(at_s) // EVERY_S, at_s)
@@ -41,8 +43,8 @@ def test_the_newest_are_kept_with_their_models() -> None:
     history = ForecastHistory(4)
     for step in range(10):
         variant = "baseline" if step >= 8 else "ml"
-        history.add_forecast(snapshot(step * EVERY_S, variant))
-        history.add_outcomes([outcome(step, variant)])
+        history.add_forecast(forecast(step * EVERY_S, variant))
+        history.add_outcome(outcome(step, variant))
     assert [f["model_variant"] for f in history.forecasts(99)] == ["ml"] * 2 + ["baseline"] * 2
     assert [o["model_variant"] for o in history.outcomes(3)] == [
         "ml",
@@ -55,12 +57,12 @@ def test_the_newest_are_kept_with_their_models() -> None:
 def test_numbers_have_six_digits_and_their_names() -> None:
     """Numbers have six digits; an outcome has the times of issue and maturity as well."""
     history = ForecastHistory(4)
-    history.add_forecast(snapshot(0))
-    history.add_outcomes([outcome(59)])
-    (forecast,), (matured,) = history.forecasts(1), history.outcomes(1)
-    assert forecast["gaps"] == 2
+    history.add_forecast(forecast(0))
+    history.add_outcome(outcome(59))
+    (kept,), (matured,) = history.forecasts(1), history.outcomes(1)
+    assert kept["gaps"] == 2
     first = {"horizon_s": 60.0, "sigma": 0.000333333, "lo": 1e-4, "hi": 2e-3, "score": 0.2}
-    assert forecast["predictions"][0] == first
+    assert kept["predictions"][0] == first
     assert (matured["issued"], matured["matured"]) == (
         "1970-01-01T01:00:00.000Z",
         "1970-01-01T01:05:00.000Z",
@@ -77,10 +79,10 @@ def test_a_new_history_is_empty() -> None:
 def test_a_forecast_and_an_outcome_have_all_their_fields() -> None:
     """Both have the fields of the API, with the model's variant and version."""
     history = ForecastHistory(4)
-    history.add_forecast(snapshot(0))
-    history.add_outcomes([outcome(59)])
-    (forecast,), (matured,) = history.forecasts(1), history.outcomes(1)
-    assert forecast | {"predictions": None} == {
+    history.add_forecast(forecast(0))
+    history.add_outcome(outcome(59))
+    (kept,), (matured,) = history.forecasts(1), history.outcomes(1)
+    assert kept | {"predictions": None} == {
         "time": "2026-01-05T00:00:00.000Z",
         "price": 100.0,
         "gaps": 2,
@@ -88,7 +90,7 @@ def test_a_forecast_and_an_outcome_have_all_their_fields() -> None:
         "version": "1",
         "predictions": None,
     }
-    assert [prediction["horizon_s"] for prediction in forecast["predictions"]] == [60.0, 300.0]
+    assert [prediction["horizon_s"] for prediction in kept["predictions"]] == [60.0, 300.0]
     assert matured == {
         "issued": "1970-01-01T01:00:00.000Z",
         "matured": "1970-01-01T01:05:00.000Z",
@@ -106,11 +108,11 @@ def test_a_forecast_and_an_outcome_have_all_their_fields() -> None:
 def test_other_horizons_start_the_forecasts_anew() -> None:
     """Forecasts at other horizons do not stand beside those before; versions are kept apart."""
     history = ForecastHistory(4)
-    history.add_forecast(snapshot(0))
-    history.add_forecast(replace(snapshot(10), version="2"))
+    history.add_forecast(forecast(0))
+    history.add_forecast(forecast(10)._replace(version="2"))
     assert [f["version"] for f in history.forecasts(9)] == ["1", "2"]
-    wide = tuple(replace(p, horizon_s=900.0) for p in snapshot(20).predictions[:1])
-    history.add_forecast(replace(snapshot(20), predictions=wide))
+    numbers = forecast(20).numbers[:1]
+    history.add_forecast(forecast(20)._replace(horizons_s=(900.0,), numbers=numbers))
     (only,) = history.forecasts(9)
     assert [prediction["horizon_s"] for prediction in only["predictions"]] == [900.0]
 
@@ -119,6 +121,6 @@ def test_other_horizons_start_the_forecasts_anew() -> None:
 def test_the_first_steps_of_the_epoch_are_kept(at_s: int) -> None:
     """The first forecast is kept, whatever its time."""
     history = ForecastHistory(4)
-    first = snapshot(0)
-    history.add_forecast(replace(first, row=first.row._replace(time_ns=at_s * NS)))
+    first = forecast(0)
+    history.add_forecast(first._replace(row=first.row._replace(time_ns=at_s * NS)))
     assert len(history.forecasts(9)) == 1

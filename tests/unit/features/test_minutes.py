@@ -1,19 +1,68 @@
-"""MinuteBuilder against the whole grid of prices."""
+"""The minutes of ticks against the whole grid of prices."""
 
 from __future__ import annotations
 
-import json
 import math
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.features.one_symbol import OneSymbol
+from tests.unit.features.records import started
 from tests.unit.features.ticks import START_NS
-from volsvc.domain import NS
-from volsvc.domain.float_codec import pack
-from volsvc.features import MINUTE_NS, MinuteBar, MinuteBuilder, Ohlcv, bar_of_prices, parkinson
-from volsvc.features.minutes import GRID_NS, MIN_FRACTION
+from volsvc.domain import NS, Tick
+from volsvc.features import MINUTE_NS
+from volsvc.features.kernels import minutes
+from volsvc.features.kernels.minutes import (
+    BAR,
+    CURRENT_MINUTE,
+    GRID_NS,
+    MIN_FRACTION,
+    bars_of_prices,
+    parkinson,
+)
+from volsvc.features.kernels.points import MINUTE
+
+
+class Bar(NamedTuple):
+    """The fields of BAR."""
+
+    minute: int
+    close: float
+    high: float
+    low: float
+    variance: float
+    down: float
+    volume: float
+    returns: float
+
+
+class Minutes:
+    """The minutes of a symbol's ticks."""
+
+    def __init__(self) -> None:
+        self._one = OneSymbol(bad_print_sigmas=0)
+        self._count = 0
+
+    def push(self, time_ns: int, price: float, size: float) -> tuple[Bar, float] | None:
+        """Apply a tick; return the minute that it ends and the part of it that was observed."""
+        self._count += 1
+        item = Tick("BTC-USD", time_ns, price, size=size, trade_id=self._count)
+        points = [point for point in self._one.apply_one(item).points if point.kind == MINUTE]
+        if not points:
+            return None
+        (point,) = points
+        return Bar(*point.bar.item()), point.observed
+
+    def pending(self, time_ns: int) -> tuple[Bar, float] | None:
+        """Return the minute under way and the part of it that has passed."""
+        bar = np.zeros(1, BAR)[0]
+        fraction = minutes.pending(self._one.ticks.minute, time_ns, bar)
+        return (Bar(*bar.item()), fraction) if fraction else None
+
 
 ticks = st.lists(
     st.tuples(st.floats(0, 40), st.floats(90, 110), st.floats(0, 5)), min_size=2, max_size=80
@@ -23,7 +72,7 @@ ticks = st.lists(
 Seen = list[tuple[int, float, float]]
 
 
-def expected_bar(seen: Seen, until_ns: int) -> MinuteBar:
+def expected_bar(seen: Seen, until_ns: int) -> Bar:
     """Return the minute of the newest of the ticks seen until a time, from all of them."""
     known = [one for one in seen if one[0] <= until_ns]
     first, last = known[0][0] // GRID_NS, known[-1][0] // GRID_NS
@@ -37,7 +86,7 @@ def expected_bar(seen: Seen, until_ns: int) -> MinuteBar:
     ]
     of_minute = [(t // GRID_NS, p, s) for t, p, s in known if t // MINUTE_NS == minute]
     prices = [p for _, p, _ in of_minute]
-    return MinuteBar(
+    return Bar(
         minute,
         prices[-1],
         max(prices),
@@ -53,11 +102,11 @@ def expected_bar(seen: Seen, until_ns: int) -> MinuteBar:
 @given(ticks)
 def test_minutes_against_the_whole_grid(steps: list[tuple[float, float, float]]) -> None:
     """Each minute, ended or pending, is that of the previous-tick grid over all ticks."""
-    at, builder, seen = 0.0, MinuteBuilder(), Seen()
+    at, made, seen = 0.0, Minutes(), Seen()
     for gap, price, size in steps:
         at += gap
         time_ns = START_NS + round(at * NS)
-        over = builder.push(time_ns, price, size)
+        over = made.push(time_ns, price, size)
         if over is not None:
             bar, observed = over
             assert bar == pytest.approx(expected_bar(seen, time_ns), rel=1e-9, abs=1e-12)
@@ -67,12 +116,12 @@ def test_minutes_against_the_whole_grid(steps: list[tuple[float, float, float]])
             assert observed == pytest.approx(1.0 if whole else part, abs=1e-7)
         seen.append((time_ns, price, size))
         if len(seen) % 11 == 3:
-            assert_pending(builder, seen)
+            assert_pending(made, seen)
 
 
-def assert_pending(builder: MinuteBuilder, seen: Seen) -> None:
+def assert_pending(made: Minutes, seen: Seen) -> None:
     newest = seen[-1][0]
-    pending = builder.pending(newest)
+    pending = made.pending(newest)
     assert (pending is None) == (newest - seen[0][0] < MINUTE_NS)
     if pending is not None:
         bar, fraction = pending
@@ -82,45 +131,47 @@ def assert_pending(builder: MinuteBuilder, seen: Seen) -> None:
 
 def test_a_first_minute_is_observed_from_its_first_tick_on() -> None:
     """A symbol that starts 45 s into a minute has a quarter of it, and whole minutes after it."""
-    builder = MinuteBuilder()
-    builder.push(START_NS + 45 * NS, 100.0, 1.0)
-    _, first = builder.push(START_NS + 61 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
-    _, second = builder.push(START_NS + 121 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    made = Minutes()
+    made.push(START_NS + 45 * NS, 100.0, 1.0)
+    _, first = made.push(START_NS + 61 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    _, second = made.push(START_NS + 121 * NS, 101.0, 1.0) or pytest.fail("no minute ended")
     assert (first, second) == pytest.approx((0.25, 1.0))
 
 
 def test_a_first_tick_at_the_very_end_of_a_minute() -> None:
     """A minute that was observed for a nanosecond has a part of it to divide by."""
-    builder = MinuteBuilder()
-    builder.push(START_NS + MINUTE_NS - 1, 100.0, 1.0)
-    _, observed = builder.push(START_NS + MINUTE_NS, 101.0, 1.0) or pytest.fail("no minute ended")
+    made = Minutes()
+    made.push(START_NS + MINUTE_NS - 1, 100.0, 1.0)
+    _, observed = made.push(START_NS + MINUTE_NS, 101.0, 1.0) or pytest.fail("no minute ended")
     assert observed == MIN_FRACTION
 
 
 def test_the_current_minute_is_unknown_for_a_minute() -> None:
     """No minute is pending without ticks, nor before a minute has passed since the first."""
-    builder = MinuteBuilder()
-    assert builder.pending(START_NS) is None
-    builder.push(START_NS + 30 * NS, 100.0, 1.0)
-    assert builder.pending(START_NS + 90 * NS - 1) is None
-    assert builder.pending(START_NS + 90 * NS) is not None
+    made = Minutes()
+    assert made.pending(START_NS) is None
+    made.push(START_NS + 30 * NS, 100.0, 1.0)
+    assert made.pending(START_NS + 90 * NS - 1) is None
+    assert made.pending(START_NS + 90 * NS) is not None
 
 
 @pytest.mark.parametrize(("at_s", "returns"), [(60, 1.0), (64, 1.0), (65, 2.0), (90, 2.0)])
 def test_the_current_minute_counts_its_open_step(at_s: int, returns: float) -> None:
     """Returns of a pending minute are those of the steps with ticks, the last one included."""
-    builder = MinuteBuilder()
+    made = Minutes()
     for second in (0, 60, at_s):
-        builder.push(START_NS + second * NS, 100.0, 1.0)
-    builder.push(START_NS + at_s * NS, 101.0, 1.0)
-    bar, _ = builder.pending(START_NS + at_s * NS) or pytest.fail("no minute is pending")
+        made.push(START_NS + second * NS, 100.0, 1.0)
+    made.push(START_NS + at_s * NS, 101.0, 1.0)
+    bar, _ = made.pending(START_NS + at_s * NS) or pytest.fail("no minute is pending")
     assert bar.returns == returns
 
 
-def test_a_builder_without_ticks_is_stored_as_zeros() -> None:
-    """The stored form is the same in every version with this version of the state."""
-    stored = json.loads(json.dumps(MinuteBuilder().dump()))
-    assert stored == [None, 0, 0, pack([0.0] * 8)]
+def test_nothing_is_known_before_the_first_tick() -> None:
+    """All is zero then, but for the time of the first tick."""
+    current: Any = started(CURRENT_MINUTE, minutes.start)
+    assert current.first_ns == -1
+    current.first_ns = 0
+    assert not any(current.tobytes())
 
 
 @pytest.mark.parametrize(
@@ -134,9 +185,14 @@ def test_variance_of_a_range(high: float, low: float, expected: float) -> None:
 @pytest.mark.parametrize("previous", [math.nan, 50.0, 100.0, 200.0])
 def test_a_recorded_bar_has_the_return_from_close_to_close(previous: float) -> None:
     """Its variance is that of one return: from the close before, or from the first bar's open."""
-    bar = bar_of_prices(7, previous, Ohlcv(80.0, 90.0, 85.0, 100.0, 3.0))
+    prices = np.array([(80.0, 90.0, 85.0, 100.0, 3.0)])
+    if not math.isnan(previous):
+        prices = np.vstack(((previous,) * 5, prices))
+    bars = np.zeros(len(prices), BAR)
+    bars_of_prices(np.arange(8 - len(prices), 8), prices, bars)
     start = 80.0 if math.isnan(previous) else previous
     square = math.log(100.0 / start) ** 2
     down = square if start > 100.0 else 0.0
     # The close lies outside the recorded range here, and widens it.
-    assert bar == pytest.approx(MinuteBar(7, 100.0, 100.0, 85.0, square, down, 3.0, 1.0))
+    expected = Bar(7, 100.0, 100.0, 85.0, square, down, 3.0, 1.0)
+    assert bars[-1].item() == pytest.approx(expected)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.features.scales import Scales
 from volsvc.domain.feature_names import WEEK
-from volsvc.features import (
-    FLOOR_PER_MINUTE,
-    SCALE_NAMES,
-    MinuteBar,
-    MultiScale,
-    Ohlcv,
-    bar_of_prices,
-    parkinson,
-)
-from volsvc.features.averages import TINY
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
+from volsvc.features.kernels.minutes import BAR, bars_of_prices, parkinson
+from volsvc.features.kernels.multiscale import TINY
 
 # Minutes from the epoch to 2026-01-05, a Monday.
 START = 29_459_520
@@ -35,25 +29,20 @@ moves = st.lists(
 )
 
 
-def bars_of(steps: Sequence[tuple[int, float, float, float]]) -> list[MinuteBar]:
-    bars, minute, price, previous = [], START, 100.0, math.nan
+def bars_of(steps: Sequence[tuple[int, float, float, float]]) -> Any:
+    """Return an array of BAR."""
+    minutes, prices, minute, price = [], [], START, 100.0
     for gap, move, span, volume in steps:
         minute += gap
         price *= math.exp(move)
-        ohlcv = Ohlcv(price, price * math.exp(span), price, price, volume)
-        bars.append(bar_of_prices(minute, previous, ohlcv))
-        previous = price
+        minutes.append(minute)
+        prices.append((price, price * math.exp(span), price, price, volume))
+    bars = np.zeros(len(minutes), BAR)
+    bars_of_prices(np.array(minutes), np.array(prices), bars)
     return bars
 
 
-def state_of(bars: Sequence[MinuteBar]) -> MultiScale:
-    state = MultiScale()
-    for bar in bars:
-        state.push(bar)
-    return state
-
-
-def average(bars: Sequence[MinuteBar], values: Sequence[float], half_life: float) -> float:
+def average(bars: Any, values: Sequence[float], half_life: float) -> float:
     """Return the weighted mean over all minutes, those without trades as zeros."""
     last = bars[-1].minute
     decay = 2.0 ** (-1 / half_life)
@@ -67,7 +56,7 @@ def average(bars: Sequence[MinuteBar], values: Sequence[float], half_life: float
 def test_averages_against_the_whole_past(steps: list[tuple[int, float, float, float]]) -> None:
     """Each running average is the weighted mean over all minutes, inside the first day."""
     bars = bars_of(steps)
-    row = state_of(bars).row(bars[-1].minute)
+    row = Scales(bars).row(bars[-1].minute)
     variances = [bar.variance for bar in bars]
     level = max(average(bars, variances, WEEK), FLOOR_PER_MINUTE)
     assert row[AT["level"]] * 60 == pytest.approx(level, rel=1e-9)
@@ -91,10 +80,10 @@ def test_averages_against_the_whole_past(steps: list[tuple[int, float, float, fl
 def test_a_restored_state_continues_exactly(
     steps: list[tuple[int, float, float, float]], cut: int
 ) -> None:
-    """A state restored from JSON gives the same rows as the original, to the last bit."""
+    """A state restored gives the same rows as the original, to the last bit."""
     bars = bars_of(steps)
-    whole, second = state_of(bars[:cut]), MultiScale()
-    second.restore(json.loads(json.dumps(state_of(bars[:cut]).dump())))
+    whole = Scales(bars[:cut])
+    second = Scales(bars[:cut]).restored()
     for bar in bars[cut:]:
         whole.push(bar)
         second.push(bar)
@@ -108,23 +97,17 @@ def test_features_do_not_depend_on_units(
 ) -> None:
     """Prices and sizes in other units give the same row."""
     bars = bars_of(steps)
-    scaled = [
-        bar._replace(
-            close=bar.close * factor,
-            high=bar.high * factor,
-            low=bar.low * factor,
-            volume=bar.volume * factor,
-        )
-        for bar in bars
-    ]
-    first, second = (state_of(b).row(bars[-1].minute) for b in (bars, scaled))
+    scaled = bars.copy()
+    for name in ("close", "high", "low", "volume"):
+        scaled[name] *= factor
+    first, second = (Scales(b).row(bars[-1].minute) for b in (bars, scaled))
     assert np.allclose(first, second, rtol=1e-6, atol=1e-6)
 
 
 def test_a_gap_of_the_feed_is_not_silence() -> None:
     """Hours without ticks of a symbol that trades every minute do not reduce its variance."""
     bars = bars_of([(1, 0.001, 0.001, 1.0)] * 300)
-    state = state_of(bars)
+    state = Scales(bars)
     before = state.row(bars[-1].minute)
     assert state.is_gap(bars[-1].minute + 200)
     assert not state.is_gap(bars[-1].minute + 3)
@@ -132,7 +115,10 @@ def test_a_gap_of_the_feed_is_not_silence() -> None:
     assert after[AT["level"]] == pytest.approx(before[AT["level"]], rel=0.03)
     assert after[AT["silence"]] == pytest.approx(math.log1p(200))
     jump = bars[-1].close * math.exp(0.02)
-    late = bar_of_prices(bars[-1].minute + 200, bars[-1].close, Ohlcv(jump, jump, jump, jump, 1.0))
+    late = bars_of([(1, 0.0, 0.0, 1.0)])[0]
+    late.minute, late.close = bars[-1].minute + 200, jump
+    late.high = late.low = jump
+    late.variance = 0.02**2
     state.push(late)
     # The return over the gap holds 200 minutes of variance, of which little may count.
     fresh = state.row(late.minute)
@@ -142,8 +128,8 @@ def test_a_gap_of_the_feed_is_not_silence() -> None:
 def test_pending_minute_becomes_the_minute() -> None:
     """The row at the end of a pending minute equals the row after it, to the last bit."""
     bars = bars_of([(1, 0.001, 0.002, 1.0), (1, -0.002, 0.001, 2.0), (2, 0.003, 0.004, 3.0)])
-    state = state_of(bars[:2])
-    pending = state.row(bars[2].minute, 1.0, bars[2])
+    state = Scales(bars[:2])
+    pending = state.within(bars[2], 1.0)
     state.push(bars[2])
     after = state.row(bars[2].minute)
     assert pending.tobytes() == after.tobytes()

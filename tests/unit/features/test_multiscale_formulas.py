@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.unit.features.diurnal_formula import PatternFormula
+from tests.unit.features.records import bar_of, started
+from tests.unit.features.scales import Scales
 from volsvc.domain.feature_names import SEASON_HORIZONS_S, WEEK
-from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, MinuteBar, MultiScale
-from volsvc.features.diurnal import Diurnal
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
+from volsvc.features.kernels import diurnal
+from volsvc.features.kernels.diurnal import DIURNAL
 
 DAY = 1440
 # 2026-01-05T00:00Z, a Monday.
@@ -33,7 +37,7 @@ class Past:
 
     def __init__(self, pattern: PatternFormula) -> None:
         self.pattern = pattern
-        self.bars: list[MinuteBar] = []
+        self.bars: list[Any] = []
         self.elapsed = 0.0
         self._ends: list[float] = []
         self._inputs: dict[str, list[float]] = {}
@@ -52,9 +56,9 @@ class Past:
         silent = minute - self.bars[-1].minute - 1
         active = min(max(self.mean("active", DAY, self.elapsed), 1e-3), 0.999)
         most = math.log(1e-3) / math.log(1 - active)
-        return max(min(silent, min(max(most, 3), 60)), 0)
+        return float(max(min(silent, min(max(most, 3), 60)), 0))
 
-    def add(self, bar: MinuteBar, fraction: float) -> None:
+    def add(self, bar: Any, fraction: float) -> None:
         """Add a minute of which a fraction was observed."""
         silent, calm, move, share = self.silent(bar.minute), 0.0, 0.0, 1.0
         if self.bars:
@@ -148,7 +152,7 @@ def calendar(minute: int) -> dict[str, float]:
     }
 
 
-def series(rng: random.Random, start: int, kind: str) -> list[MinuteBar]:
+def series(rng: random.Random, start: int, kind: str) -> list[Any]:
     """Return minutes of a symbol, with short silences and gaps of the feed."""
     bars, minute, price = [], start, 100.0
     for count in range(90):
@@ -164,9 +168,7 @@ def series(rng: random.Random, start: int, kind: str) -> list[MinuteBar]:
         down, volume = variance * rng.random(), rng.choice((0.0, 1.0, 7.5))
         traded = 0.0 if kind == "flat" else volume
         bars.append(
-            MinuteBar(
-                minute, price, price * math.exp(span), price, variance, down, traded, count % 12
-            )
+            bar_of(minute, price, price * math.exp(span), price, variance, down, traded, count % 12)
         )
         minute += rng.choice((1, 1, 1, 2, 3, 4, 5, 9, 300 if count % 20 == 0 else 1))
     return bars
@@ -176,21 +178,21 @@ def row_by_name(row: NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(SCALE_NAMES, row.tolist(), strict=True))
 
 
-def patterned(state: MultiScale, first: int) -> PatternFormula:
+def patterned(state: Scales, first: int) -> PatternFormula:
     """Give a state and the formula three days of an uneven daily pattern."""
     pattern = PatternFormula(first // DAY)
     for minute in range(first, first + 3 * DAY, 30):
         relative = 10.0 + minute // 30 * 17 % 48
-        state.diurnal.advance(minute)
-        for each in (state.diurnal, pattern):
-            each.add(minute, relative, 29.0)
+        diurnal.advance(state.record.diurnal, minute)
+        diurnal.add(state.record.diurnal, minute, relative, 29.0)
+        pattern.add(minute, relative, 29.0)
     return pattern
 
 
 @pytest.mark.parametrize("seed", range(7))
 def test_every_feature_against_its_formula(seed: int) -> None:
     """Rows of ended, pending and silent minutes have the values of the formulas, on any weekday."""
-    rng, state = random.Random(seed), MultiScale()
+    rng, state = random.Random(seed), Scales()
     start = MONDAY + seed * DAY + rng.randrange(DAY)
     past = Past(patterned(state, (start // DAY - 3) * DAY))
     bars = series(rng, start, ("usual", "jumps", "usual", "flat")[seed % 4])
@@ -198,7 +200,7 @@ def test_every_feature_against_its_formula(seed: int) -> None:
         fraction = 0.4 if count == 0 else 1.0
         if count == len(bars) - 1:
             fraction = 0.3
-            found = row_by_name(state.row(bar.minute, fraction, bar))
+            found = row_by_name(state.within(bar, fraction))
             past.add(bar, fraction)
             assert found == pytest.approx(past.features(bar.minute, fraction), rel=1e-7, abs=1e-9)
             break
@@ -207,21 +209,21 @@ def test_every_feature_against_its_formula(seed: int) -> None:
         assert state.elapsed == pytest.approx(past.elapsed)
         quiet = (0, 1, 2, 200)[count % 4] if count % 9 == 4 else 0
         if count % 3 == 0 or quiet:
-            found = row_by_name(state.row(bar.minute + quiet, 1.0))
+            found = row_by_name(state.row(bar.minute + quiet))
             expected = past.features(bar.minute + quiet, 1.0)
             assert found == pytest.approx(expected, rel=1e-7, abs=1e-9)
     state.push(bars[-1])
-    state.diurnal.advance(bars[-1].minute + 2 * DAY)
+    diurnal.advance(state.record.diurnal, bars[-1].minute + 2 * DAY)
     day = bars[-1].minute // DAY + 2
-    factors = [state.diurnal.factor(day * DAY + 30 * b) for b in range(48)]
+    factors = [diurnal.factor(state.record.diurnal, day * DAY + 30 * b) for b in range(48)]
     assert factors == pytest.approx(past.pattern.factors(day), rel=1e-9)
 
 
 def test_a_minute_that_was_hardly_seen_divides_nothing() -> None:
     """A first minute of which no time was observed leaves the state ready for the next ones."""
     state, minutes = (
-        MultiScale(),
-        [MinuteBar(MONDAY + k, 100.0 + k, 101.0 + k, 100.0, 1e-6, 0.0, 1.0) for k in range(3)],
+        Scales(),
+        [bar_of(MONDAY + k, 100.0 + k, 101.0 + k, 100.0, 1e-6, 0.0, 1.0) for k in range(3)],
     )
     state.push(minutes[0], 0.0)
     assert state.elapsed == 0.0
@@ -229,9 +231,9 @@ def test_a_minute_that_was_hardly_seen_divides_nothing() -> None:
     assert not state.is_gap(MONDAY + 50)
     state.push(minutes[1])
     # Nor is its level, to which its daily pattern is relative.
-    flat = Diurnal()
-    flat.advance(MONDAY)
-    assert state.diurnal.dump() == flat.dump()
+    flat = started(DIURNAL, diurnal.start)
+    diurnal.advance(flat, MONDAY)
+    assert state.record.diurnal.tobytes() == flat.tobytes()
     state.push(minutes[2])
     assert np.isfinite(state.row(minutes[2].minute)).all()
     assert row_by_name(state.row(minutes[2].minute))["active_5m"] == pytest.approx(1.0)
@@ -239,30 +241,16 @@ def test_a_minute_that_was_hardly_seen_divides_nothing() -> None:
 
 def test_a_state_without_minutes_has_no_features() -> None:
     """Before the first minute every feature is NaN, and no silence is a gap."""
-    row = MultiScale().row(MONDAY)
+    row = Scales().row(MONDAY)
     assert row.shape == (len(SCALE_NAMES),)
     assert np.isnan(row).all()
-    assert not MultiScale().is_gap(MONDAY)
-
-
-def test_each_minute_is_whole_unless_told_otherwise() -> None:
-    """The fraction of a minute is 1 by default, for a minute that is pushed and for a row."""
-    bar = MinuteBar(MONDAY, 100.0, 101.0, 100.0, 1e-6, 0.0, 1.0)
-    told, untold = MultiScale(), MultiScale()
-    told.push(bar, 1.0)
-    untold.push(bar)
-    assert (told.elapsed, untold.elapsed) == (1.0, 1.0)
-    later = bar._replace(minute=MONDAY + 1)
-    assert (
-        told.row(later.minute, 1.0, later).tobytes()
-        == untold.row(later.minute, pending=later).tobytes()
-    )
+    assert not Scales().is_gap(MONDAY)
 
 
 @pytest.mark.parametrize(("silent", "gap"), [(1, False), (3, False), (4, True)])
 def test_the_shortest_gap_of_a_busy_symbol(silent: int, gap: bool) -> None:
     """More than three silent minutes are a gap if the symbol trades every minute."""
-    state = MultiScale()
+    state = Scales()
     for minute in range(MONDAY, MONDAY + 60):
-        state.push(MinuteBar(minute, 100.0, 101.0, 100.0, 1e-6, 0.0, 1.0))
+        state.push(bar_of(minute, 100.0, 101.0, 100.0, 1e-6, 0.0, 1.0))
     assert state.is_gap(MONDAY + 60 + silent) is gap

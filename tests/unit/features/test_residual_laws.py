@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -10,36 +12,80 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.features.laws import normal_laws
-from volsvc.features import LEVELS, ResidualLaws, turbulence_weight
+from volsvc.features import LEVELS, ResidualLaws
+from volsvc.features.kernels.laws import (
+    HIGH_LEVEL,
+    LOW_LEVEL,
+    above,
+    bin_of,
+    quantile,
+    turbulence_weight,
+    turbulence_weights,
+)
+
+LEVELS_READ = (LOW_LEVEL, 0.5, HIGH_LEVEL)
+TOLERANCE = 1e-12
+
+
+def bounds(laws: ResidualLaws, turbulence: float) -> list[float]:
+    """Return low, median and high of the interval at a turbulence weight."""
+    calm, turbulent = laws.cumulated
+    return [quantile(laws.quantiles, calm, turbulent, turbulence, level) for level in LEVELS_READ]
+
+
+def probability(laws: ResidualLaws, turbulence: float, residual: float) -> float:
+    """Return the probability of a greater residual at a turbulence weight."""
+    calm, turbulent = laws.cumulated
+    return above(laws.quantiles, calm, turbulent, turbulence, residual)
+
+
+def mixed(laws: ResidualLaws, turbulence: float) -> np.ndarray:
+    """Return the cumulated probabilities of the mixture: the oracle's."""
+    calm, turbulent = (law / law[-1] for law in laws.cumulated)
+    return np.asarray(calm + (turbulent - calm) * turbulence)
+
+
+def assert_read_as_interpolated(
+    laws: ResidualLaws, turbulence: float, residuals: Iterable[float]
+) -> None:
+    """Compare the readings of laws with numpy.interp of the mixture."""
+    law = mixed(laws, turbulence)
+    for residual in residuals:
+        expected = 1 - np.interp(residual, laws.quantiles, law)
+        found = probability(laws, turbulence, float(residual))
+        assert found == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE)
+    expected = np.interp(LEVELS_READ, law, laws.quantiles).tolist()
+    assert bounds(laws, turbulence) == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE)
 
 
 def test_a_law_of_residuals_is_the_empirical_one() -> None:
     """Bounds and probabilities are those of the residuals that the law was made from."""
-    law = normal_laws()[0].mixed(0.5)
-    low, median, high = law.bounds()
+    laws = normal_laws()[0]
+    low, median, high = bounds(laws, 0.5)
     assert (low, median, high) == pytest.approx((-0.3 - 1.645, -0.3, -0.3 + 1.645), abs=0.05)
-    assert float(law.above(-0.3)) == pytest.approx(0.5, abs=0.01)
-    assert float(law.above(-99.0)) == 1.0
-    assert float(law.above(99.0)) == 0.0
+    assert probability(laws, 0.5, -0.3) == pytest.approx(0.5, abs=0.01)
+    assert probability(laws, 0.5, -99.0) == 1.0
+    assert probability(laws, 0.5, 99.0) == 0.0
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=len(LEVELS) - 1),
+    st.lists(
+        st.tuples(st.floats(1e-3, 1), st.floats(1e-3, 1)),
+        min_size=len(LEVELS) - 1,
+        max_size=len(LEVELS) - 1,
+    ),
     st.floats(0, 1),
     st.one_of(st.floats(-20, 20), st.integers(0, len(LEVELS) - 1)),
 )
-def test_a_reading_equals_the_mixed_law(
+def test_laws_are_read_as_interpolated(
     masses: list[tuple[float, float]], turbulence: float, residual: float
 ) -> None:
-    """They are equal to the last bit, also in empty bins and at the quantiles."""
+    """Readings are those of numpy.interp, whatever the laws add up to and at the quantiles too."""
     quantiles = np.linspace(-2, 3, len(LEVELS))
     value = quantiles[residual] if isinstance(residual, int) else residual
     cumulated = np.zeros((2, len(LEVELS)))
-    np.cumsum(np.array(masses[: len(LEVELS) - 1]).T, axis=1, out=cumulated[:, 1:])
-    own = ResidualLaws(quantiles, cumulated / np.maximum(cumulated[:, -1:], 1e-300))
-    reading, mixed = own.reading(turbulence), own.mixed(turbulence)
-    assert reading.bounds() == mixed.bounds()
-    assert reading.above(float(value)) == float(mixed.above(value))
+    np.cumsum(np.array(masses).T, axis=1, out=cumulated[:, 1:])
+    assert_read_as_interpolated(ResidualLaws(quantiles, cumulated), turbulence, [value])
 
 
 def test_invalid_laws_are_refused() -> None:
@@ -51,13 +97,27 @@ def test_invalid_laws_are_refused() -> None:
         ResidualLaws(good.quantiles, good.cumulated[:, ::-1])
 
 
+def test_laws_without_probability_are_refused() -> None:
+    """Each law is divided by what it adds up to."""
+    good = normal_laws()[0]
+    with pytest.raises(ValueError, match=r"^probabilities of a residual law are all 0$"):
+        ResidualLaws(good.quantiles, good.cumulated * [[0.0], [1.0]])
+    with pytest.raises(ValueError, match=r"^probabilities of a residual law are all 0$"):
+        ResidualLaws(good.quantiles, np.full_like(good.cumulated, 0.5))
+
+
 def test_turbulence_weight() -> None:
     """The weight rises from 0 far below the threshold to 1 at the threshold."""
-    limits = np.zeros(5)
-    weights = turbulence_weight(np.array([-9.0, -2.0, -1.0, 0.0, 3.0]), limits)
-    assert weights.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    logs = [-9.0, -2.0, -1.0, 0.0, 3.0]
+    assert [turbulence_weight(log, 0.0) for log in logs] == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert LEVELS[0] == 0.0
     assert LEVELS[-1] == 1.0
+
+
+def test_turbulence_weight_of_an_unknown_number() -> None:
+    """It is not known either, neither calm nor turbulent."""
+    assert math.isnan(turbulence_weight(math.nan, 0.0))
+    assert math.isnan(turbulence_weight(0.0, math.nan))
 
 
 def law_between(low: float, high: float) -> ResidualLaws:
@@ -67,29 +127,26 @@ def law_between(low: float, high: float) -> ResidualLaws:
     return ResidualLaws(quantiles, np.array([line, line]))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.1, 0.9), (0.02, 0.97)])
-def test_a_reading_equals_the_mixed_law_up_to_its_ends(low: float, high: float) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.1, 0.9), (0.02, 0.97), (0.0, 31.0)])
+def test_laws_are_read_up_to_their_ends(low: float, high: float) -> None:
     """In, at and beyond the outermost bins too, also of a law that leaves out some probability."""
     laws = law_between(low, high)
-    reading, mixed = laws.reading(0.3), laws.mixed(0.3)
     edges = laws.quantiles
     middles = (edges[1:] + edges[:-1]) / 2
-    for residual in (*edges, *middles, edges[0] - 1, edges[-1] + 1):
-        assert reading.above(float(residual)) == float(mixed.above(residual))
-    assert reading.bounds() == mixed.bounds()
-    assert reading.above(-99.0) == 1 - low
-    assert reading.above(99.0) == 1 - high
+    residuals = (*edges, *middles, edges[0] - 1, edges[-1] + 1)
+    assert_read_as_interpolated(laws, 0.3, residuals)
+    assert probability(laws, 0.3, -99.0) == pytest.approx(1 - low / high, rel=TOLERANCE)
+    assert probability(laws, 0.3, 99.0) == 0.0
 
 
-@pytest.mark.parametrize("level", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("level", LEVELS_READ)
 @pytest.mark.parametrize("first", [0, 1, 20, len(LEVELS) - 4])
 def test_a_bound_in_empty_bins_is_their_upper_end(level: float, first: int) -> None:
-    """A probability that some neighbouring quantiles share gives the same bound both ways."""
-    line = np.concatenate(
-        (np.linspace(0, level, first + 1)[:-1], [level] * 3, np.linspace(level, 1, 50)[1:])
-    )[: len(LEVELS)]
+    """A probability that some neighbouring quantiles share gives the last of them."""
+    rest = np.linspace(level, 1, len(LEVELS) - first - 2)[1:]
+    line = np.concatenate((np.linspace(0, level, first + 1)[:-1], [level] * 3, rest))
     laws = ResidualLaws(np.linspace(-3, 2, len(LEVELS)), np.array([line, line]))
-    assert laws.reading(0.7).bounds() == laws.mixed(0.7).bounds()
+    assert quantile(laws.quantiles, line, line, 0.7, level) == laws.quantiles[first + 2]
 
 
 def pooled(residuals: list[float], turbulence: list[float]) -> list[list[float]]:
@@ -130,18 +187,16 @@ def test_equal_residuals_make_a_law() -> None:
     assert (np.diff(laws.quantiles) > 0).all()
     # All but what a tenth of the pooled law adds to the other bins.
     assert (laws.cumulated[:, 1] > 1 / 1.1).all()
-    low, median, high = laws.mixed(0.5).bounds()
-    assert (low, median, high) == pytest.approx((-2.0, -2.0, -2.0), abs=1.5)
+    assert bounds(laws, 0.5) == pytest.approx([-2.0, -2.0, -2.0], abs=1.5)
 
 
 def test_each_residual_has_a_bin() -> None:
     """The bin is the one whose upper end is the first not below it; ends take what is outside."""
-    laws = law_between(0.0, 1.0)
-    edges, last = laws.quantiles, len(LEVELS) - 2
+    edges, last = law_between(0.0, 1.0).quantiles, len(LEVELS) - 2
     for index in range(last + 1):
         middle = (edges[index] + edges[index + 1]) / 2
-        assert laws.bin(float(middle)) == laws.bin(float(edges[index + 1])) == index
-    assert [laws.bin(float(edges[0] - 1)), laws.bin(float(edges[-1] + 1))] == [0, last]
+        assert bin_of(edges, middle) == bin_of(edges, edges[index + 1]) == index
+    assert [bin_of(edges, edges[0] - 1), bin_of(edges, edges[-1] + 1)] == [0, last]
 
 
 def test_equal_quantiles_are_refused() -> None:
@@ -155,5 +210,7 @@ def test_equal_quantiles_are_refused() -> None:
 
 def test_turbulence_is_a_distance_from_the_threshold() -> None:
     """Forecast and threshold shifted alike give the same weight."""
-    weights = turbulence_weight(np.array([-13.0, -14.0, -12.0]), np.array([-12.5, -12.0, -12.0]))
+    weights = turbulence_weights(np.array([-13.0, -14.0, -12.0]), np.array([-12.5, -12.0, -12.0]))
     assert weights.tolist() == [0.75, 0.0, 1.0]
+    square = np.array([[-13.0], [-14.0]])
+    assert turbulence_weights(square, np.full((2, 1), -12.5)).tolist() == [[0.75], [0.25]]

@@ -1,34 +1,31 @@
-"""SymbolState: updates, dump and restore."""
+"""The state of a symbol: updates, and what is stored of it."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.applied import apply
-from tests.unit.features.laws import normal_laws
-from tests.unit.features.test_forecast_history import outcome, snapshot
+from tests.unit.features.laws import Calibrated
+from tests.unit.features.one_symbol import OneSymbol
+from tests.unit.features.records import copied
+from tests.unit.features.scales import Scales
+from tests.unit.features.test_forecast_history import forecast, outcome
 from tests.unit.features.ticks import START_NS, tick
-from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
-from volsvc.domain.float_codec import pack
-from volsvc.features import (
-    SCALE_NAMES,
-    MinuteBuilder,
-    MinuteState,
-    RealisedAtMinute,
-    StateError,
-    SymbolState,
-    TickStatus,
-)
-
-SMALL = FeatureSettings(window_size=5)
+from volsvc.features import MINUTE_NS, SCALE_NAMES, SLICE_TICKS, Buffers, DigestChain, StateError
+from volsvc.features.kernels import minutes
+from volsvc.features.kernels.minutes import BAR
+from volsvc.features.kernels.points import GRID, MINUTE, SCALES_FROM
+from volsvc.features.stored_state import StoredState, pack
+from volsvc.features.tick_batch import tick_batch
+from volsvc.scoring import scores
 
 moves = st.lists(
     st.tuples(
@@ -48,27 +45,26 @@ def ticks_of(steps: Sequence[tuple[float, float, int | None]]) -> list[Tick]:
     return ticks
 
 
+def small(**settings: Any) -> OneSymbol:
+    return OneSymbol(window_size=5, **settings)
+
+
 @given(moves, st.integers(0, 60))
 def test_a_restored_state_continues_exactly(
     steps: list[tuple[float, float, int | None]], cut: int
 ) -> None:
-    """A state restored from JSON gives the same rows and counts as the original."""
+    """A restored state gives the same rows, points and counts as the original."""
     ticks = ticks_of(steps)
-    whole, first = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
+    whole, first = small(), small()
     for item in ticks[:cut]:
-        apply(whole, item)
-        apply(first, item)
-        assert whole.take_due() == first.take_due()
-    second = SymbolState("BTC-USD", SMALL)
-    second.restore(json.loads(json.dumps(first.dump())))
-    # NaN differs from itself, so rows are compared as they are written.
-    assert repr(second.row) == repr(whole.row)
+        assert repr(whole.apply_one(item)) == repr(first.apply_one(item))
+    second = first.restored()
+    assert second.row == whole.row
+    assert second.scales == whole.scales
     for item in ticks[cut:]:
-        assert apply(second, item) is apply(whole, item)
-        assert second.take_due() == whole.take_due()
-        assert repr(second.row) == repr(whole.row)
-    assert second.quality() == whole.quality()
-    assert json.dumps(second.dump()) == json.dumps(whole.dump())
+        assert repr(second.apply_one(item)) == repr(whole.apply_one(item))
+    assert second.quality == whole.quality
+    assert second.stored() == whole.stored()
 
 
 @given(moves)
@@ -76,168 +72,224 @@ def test_repeated_and_late_ticks_change_nothing(
     steps: list[tuple[float, float, int | None]],
 ) -> None:
     """A stream with every tick delivered twice gives the rows of the original stream."""
-    clean, doubled = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
+    clean, doubled = small(), small()
     for item in ticks_of(steps):
-        status = apply(clean, item)
-        assert apply(doubled, item) is status
-        again = apply(doubled, item)
+        applied = clean.apply_one(item)
+        assert doubled.apply_one(item)[:2] == applied[:2]
+        again = doubled.apply_one(item)
         # A late tick without an id is late again, since it was not remembered.
-        assert again is (TickStatus.LATE if status is TickStatus.LATE else TickStatus.DUPLICATE)
-        assert repr(doubled.row) == repr(clean.row)
+        assert again.status == ("late" if applied.status == "late" else "duplicate")
+        assert (again.rows, again.points) == ([], [])
+        assert doubled.row == clean.row
+        assert doubled.scales == clean.scales
+
+
+def unpacked(one: OneSymbol) -> StoredState:
+    return msgspec.msgpack.decode(one.stored(), type=StoredState)
 
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
-    """A state of another version or window size raises StateError."""
-    state = SymbolState("BTC-USD", SMALL)
-    apply(state, tick(0))
+    """A state of another layout or window size raises StateError, and so does none at all."""
+    one = small()
+    one.apply(tick(0))
     for change, detail in (
-        ({"v": 99}, "version 99 is not 3"),
+        ({"schema": "abc"}, "layout abc is not [0-9a-f]{16}$"),
         ({"window_size": 6}, "window of 6 is not 5"),
+        ({"ticks": one.stored()[:99]}, "is no state"),
+        ({"learnt": b""}, "is no state"),
+        ({"prices": b"1234567"}, "is no state"),
+        ({"daily": bytes(16)}, "is no state"),
+        ({"outside": bytes(9)}, "is no state"),
     ):
         with pytest.raises(StateError, match=detail):
-            SymbolState("BTC-USD", SMALL).restore({**state.dump(), **change})
+            OneSymbol(pack(msgspec.structs.replace(unpacked(one), **change)), window_size=5)
+    for content in (b"", b"{}", one.stored()[:-1], b"\x91" * 100_000):
+        with pytest.raises(StateError, match="is no state"):
+            OneSymbol(content, window_size=5)
 
 
-def test_later_ticks_do_not_change_a_dump() -> None:
-    """A dump stays the state after its tick while the rest of the batch is added."""
-    state = SymbolState("BTC-USD", FeatureSettings(window_size=5))
-    apply(state, tick(0))
-    dumped = state.dump()
-    before = json.dumps(dumped)
-    for at in range(1, 200):
-        apply(state, tick(at, 100.0 + at))
-    assert json.dumps(dumped) == before
+BROKEN = [
+    ("ticks", ("window", "count"), 2),
+    ("ticks", ("window", "count"), -1),
+    ("ticks", ("check", "holes"), 99),
+    ("ticks", ("check", "holes"), -1),
+    ("ticks", ("check", "remembered"), -1),
+    ("ticks", ("check", "last_ns"), -2),
+    ("ticks", ("minute", "first_ns"), -2),
+    ("ticks", ("minute", "bar", "minute"), -1),
+    ("ticks", ("minute", "bar", "minute"), 2**62),
+    ("ticks", ("multiscale", "minute"), 2**62),
+    ("ticks", ("multiscale", "minute"), -2),
+    ("ticks", ("multiscale", "diurnal", "day"), -2),
+    ("learnt", ("realised", "minute"), -2),
+    ("learnt", ("realised", "minute"), 2**62),
+    ("learnt", ("realised", "observed"), 61),
+    ("learnt", ("realised", "observed"), -1),
+    ("learnt", ("scores", "variants", "pending"), scores.MAX_PENDING + 1),
+    ("learnt", ("scores", "variants", "pending"), -1),
+    ("learnt", ("scores", "variants", "issued", "horizon"), 4),
+    ("learnt", ("scores", "variants", "issued", "horizon"), -1),
+]
+
+
+@pytest.mark.parametrize(("part", "path", "number"), BROKEN)
+def test_numbers_that_lead_outside_of_an_array_are_refused(
+    part: str, path: Sequence[str], number: int
+) -> None:
+    """Kernels do not check their indices: no stored state may have such a number."""
+    one = small()
+    one.apply(tick(0))
+    record = np.array([one.state.record[part]])
+    field = record
+    for name in path[:-1]:
+        field = field[name]
+    field[path[-1]] = number
+    stored = pack(msgspec.structs.replace(unpacked(one), **{part: record.tobytes()}))
+    with pytest.raises(StateError, match="out of its range"):
+        OneSymbol(stored, window_size=5)
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, math.nan])
+def test_a_price_that_is_none_is_refused(price: float) -> None:
+    """Returns divide by prices."""
+    one = small()
+    one.apply(tick(0))
+    stored = msgspec.structs.replace(unpacked(one), prices=np.array([price]).tobytes())
+    with pytest.raises(StateError, match="out of its range"):
+        OneSymbol(pack(stored), window_size=5)
+
+
+@pytest.mark.parametrize("more", [1, 200, SLICE_TICKS])
+def test_later_ticks_do_not_change_a_state_to_publish(more: int) -> None:
+    """A copy stays the state after its tick while the rest of a slice is applied."""
+    one = small(publish_every_s=60, history=1)
+    one.apply_all([tick(at / 100, 100.0 + at / 10, trade_id=at) for at in range(SLICE_TICKS)])
+    (row,) = one.table.rows.tolist()
+    ticks = [
+        tick(60 + at / 100, 150.0 + at / 10, trade_id=SLICE_TICKS + at) for at in range(1 + more)
+    ]
+    alone = one.restored()
+    alone.apply(ticks[0])
+    buffers = Buffers(64, copies=True)
+    applied = one.table.apply(tick_batch(ticks, [row] * len(ticks)), 0, buffers)
+    assert (applied.next, len(applied.copies)) == (len(ticks), 2)
+    assert applied.points["kind"].tolist() == [MINUTE, GRID]
+    assert one.table.stored_at(row, applied.copies[1:], None) == alone.stored()
 
 
 def test_ticks_far_ahead_of_their_publication_are_refused() -> None:
     """Such ticks are counted and change nothing; those of a fast replay are accepted."""
-    state = SymbolState("BTC-USD", SMALL)
-    assert apply(state, tick(0), START_NS) is TickStatus.NEW
-    before = state.row
-    assert apply(state, tick(61), START_NS) is TickStatus.FUTURE
-    assert apply(state, tick(61), START_NS) is TickStatus.FUTURE
-    assert state.row == before
-    assert state.quality().future == 2
+    one = small()
+    assert one.apply(tick(0), START_NS) == "new"
+    before = one.row
+    assert one.apply(tick(61), START_NS) == "future"
+    assert one.apply(tick(61), START_NS) == "future"
+    assert one.row == before
+    assert one.quality.future == 2
     # Ten times real time: each tick is near the one before it, and far ahead of its stamp.
     for at in range(1, 200):
-        assert apply(state, tick(at), START_NS + at * NS // 10) is TickStatus.NEW
-    assert state.quality().ticks == 200
-
-
-def test_the_stored_form_of_a_state_without_ticks() -> None:
-    """It is the same as long as the version of the state is: other releases read it."""
-    pattern, zeros = pack([5.0] * 48), pack([0.0] * 48)
-    assert SymbolState("BTC-USD", SMALL).dump() == {
-        "v": 3,
-        "window_size": 5,
-        "partition": 0,
-        "offset": -1,
-        "prices": [],
-        "times": [],
-        "step": -1,
-        "minutes": [None, 0, 0, pack([0.0] * 8)],
-        "engine": {
-            "minute": None,
-            "scalars": pack([math.nan, 0.0, 0.0]),
-            "sums": pack([0.0] * 45),
-            "diurnal": [None, pattern, pattern, pack([1.0] * 48), zeros, zeros],
-        },
-        "outcomes": {
-            "minute": -1,
-            "watched": 0,
-            "variances": pack([0.0] * 60),
-            "usual": [[0, 1.0, [], ""]] * 4,
-        },
-        "order": {
-            "last_ns": None,
-            "last_trade_id": None,
-            "recent": [],
-            "same_time": [],
-            "counts": [0, 0, 0, 0, 0],
-        },
-    }
+        assert one.apply(tick(at), START_NS + at * NS // 10) == "new"
+    assert one.quality.ticks == 200
 
 
 def test_ended_minutes_and_scales_are_those_of_the_ticks() -> None:
-    """The minutes that a state hands on, and its features, are those of its builder's bars."""
-    state, builder, minutes = SymbolState("BTC-USD", SMALL), MinuteBuilder(), MinuteState()
-    assert np.isnan(state.scales()).all()
+    """The minutes that a state hands on, and its features, are those of its ticks."""
+    one, scales, ended = small(), Scales(), 0
     for count in range(60):
-        at = 20.0 + 7.5 * count
-        item = tick(at, 100.0 + count % 5, size=None if count % 3 else 2.0)
-        apply(state, item)
-        ended = builder.push(item.time_ns, item.price, item.size or 0.0)
-        if ended is not None:
-            minutes.close(ended[0], ended[0].variance, ended[1])
-        pending = builder.pending(item.time_ns)
-        expected = np.full(len(SCALE_NAMES), np.nan)
-        if pending is not None:
-            bar, fraction = pending
-            expected = minutes.multiscale.row(bar.minute, fraction, bar)
-        assert state.scales().tobytes() == expected.tobytes()
-    found, known = state.minutes.take_ended(), minutes.take_ended()
-    assert len(known) == 7
-    assert [repr(end) for end in found] == [repr(end) for end in known]
-    assert state.minutes.take_ended() == []
+        item = tick(20.0 + 7.5 * count, 100.0 + count % 5, size=None if count % 3 else 2.0)
+        before = copied(one.ticks.minute)
+        for point in one.apply_one(item).points:
+            if point.kind != MINUTE:
+                continue
+            ended += 1
+            # Until the tick the minute was under way; its last step ends with it.
+            assert point.bar.minute == before.bar.minute
+            assert point.bar.volume == before.bar.volume
+            minutes.add_move(before.bar, before.sampled)
+            assert point.bar.tobytes() == before.bar.tobytes()
+            assert point.at_ns == (point.bar.minute + 1) * MINUTE_NS
+            assert point.one_minute == point.bar.variance
+            assert point.observed == (pytest.approx(2 / 3) if ended == 1 else 1.0)
+            assert point.gap == 0
+            scales.push(point.bar, point.observed)
+            expected = scales.row(point.bar.minute)
+            assert point.features[SCALES_FROM:].tobytes() == expected.tobytes()
+            assert np.isnan(point.features[:SCALES_FROM]).all()
+        bar = np.zeros(1, BAR)[0]
+        fraction = minutes.pending(one.ticks.minute, item.time_ns, bar)
+        assert (fraction > 0) == (count >= 8)
+        expected = scales.within(bar, fraction) if fraction else np.full(len(SCALE_NAMES), np.nan)
+        (newest,) = one.table.newest(one.table.rows)
+        assert newest.features[SCALES_FROM:].tobytes() == expected.tobytes()
+    assert ended == 7
 
 
 def test_quality_counts_the_feed() -> None:
     """Each count has its own field; the verdict is ok after a day with a full window."""
-    state = SymbolState("BTC-USD", SMALL)
+    one = small()
     for trade_id, at in ((1, 0), (2, 1), (2, 1), (9, 2), (15, 90), (15, 90), (16, 10), (2, 1)):
-        apply(state, tick(at, trade_id=trade_id))
-    quality = state.quality()
+        one.apply(tick(at, trade_id=trade_id))
+    quality = one.quality
     assert (quality.gaps, quality.duplicates, quality.late, quality.ticks) == (1, 3, 1, 4)
     assert (quality.fill_ratio, quality.verdict) == (0.75, "warming")
-    apply(state, tick(91, trade_id=17))
-    assert (state.quality().fill_ratio, state.quality().verdict) == (1.0, "warming")
+    one.apply(tick(91, trade_id=17))
+    assert (one.quality.fill_ratio, one.quality.verdict) == (1.0, "warming")
     for minute in range(2, 1442):
-        apply(state, tick(60.0 * minute, trade_id=16 + minute))
-    assert state.quality().verdict == "ok"
-    assert SymbolState("BTC-USD", SMALL).quality().verdict == "warming"
+        one.apply(tick(60.0 * minute, trade_id=16 + minute))
+    assert one.quality.verdict == "ok"
+    assert small().quality.verdict == "warming"
 
 
 def test_a_long_history_in_a_short_window_is_still_warming() -> None:
     """After a day of ticks the verdict waits for the window to fill."""
-    state = SymbolState("BTC-USD", FeatureSettings(window_size=5_000))
-    for minute in range(1443):
-        apply(state, tick(60.0 * minute))
-    assert state.minutes.warm
-    assert state.quality().verdict == "warming"
+    one = OneSymbol(window_size=5_000)
+    one.apply_all([tick(60.0 * minute) for minute in range(1443)])
+    (point,) = one.table.newest(one.table.rows)
+    assert point.quality.warm == 1
+    assert one.quality.verdict == "warming"
+
+
+@pytest.mark.parametrize(("minutes", "verdict"), [(1439, "warming"), (1440, "ok")])
+def test_a_day_of_minutes_is_warm(minutes: int, verdict: str) -> None:
+    """A symbol is warm after a day; a stored state is as warm as the original."""
+    one = small()
+    one.apply_all([tick(60.0 * minute, trade_id=minute) for minute in range(minutes + 1)])
+    assert (one.quality.verdict, one.restored().quality.verdict) == (verdict, verdict)
 
 
 def test_what_was_learnt_survives_a_restart() -> None:
-    """Calibrations, scores and the digest are restored from JSON; nothing else is learnt."""
-    state = SymbolState("BTC-USD", SMALL)
-    apply(state, tick(0))
-    calibration = state.calibrations.get("ml", "a", normal_laws())
+    """Calibrations, scores and the digest are restored; nothing else is learnt."""
+    one = small()
+    one.apply(tick(0))
+    learnt = one.state.record.learnt
+    empty = learnt.tobytes()
+    assert set(learnt.dtype.names) == {"realised", "calibrations", "scores", "digest"}
+    calibration = Calibrated("a", record=learnt.calibrations[1])
     for minute in range(100):
-        calibration.add_realised(RealisedAtMinute(minute, (0.5,) * 4))
+        calibration.add_realised(minute, (0.5,) * 4)
         calibration.issue(minute, (0.0,) * 4, (0.3,) * 4)
-    state.scores.issue("ml", "a", "1", [outcome(100).issued])
-    state.digest.add_forecast(snapshot(0))
-    learnt = json.loads(json.dumps(state.dump_learnt()))
-    assert set(learnt) == {"calibrations", "scores", "digest"}
-    other = SymbolState("BTC-USD", SMALL)
-    empty = json.loads(json.dumps(other.dump_learnt()))
-    assert all(learnt[name] != empty[name] for name in learnt)
-    other.restore({**state.dump(), **learnt})
-    assert json.loads(json.dumps(other.dump_learnt())) == learnt
-
-
-def test_a_state_without_what_was_learnt_is_restored() -> None:
-    """The part that changes with ticks is enough to go on from."""
-    state, other = SymbolState("BTC-USD", SMALL), SymbolState("BTC-USD", SMALL)
-    apply(state, tick(0))
-    other.restore(state.dump())
-    assert other.dump_learnt() == SymbolState("BTC-USD", SMALL).dump_learnt()
+    version = scores.version_bytes("1")
+    (row,) = one.table.rows.tolist()
+    digest = calibration.pooled.digest
+    scores.adopt(learnt.scores, one.table.daily[row], 1, digest, version)
+    numbers = np.array((1e-3, 1e-4, 2e-3, 1e-3, 0.2))
+    scores.issue(learnt.scores, 1, 99, 0, numbers)
+    scores.issue(learnt.scores, 1, 99, 1, numbers)
+    matured = np.zeros(9, scores.OUTCOME)
+    assert scores.mature(learnt.scores, one.table.daily[row], 100, np.full(4, -14.0), matured) == 1
+    DigestChain(one.table.records["learnt"]["digest"], row).add_forecast(forecast(0))
+    other = one.restored()
+    assert other.state.record.learnt.tobytes() == learnt.tobytes() != empty
+    assert one.state.scores.loss_sums("ml", 0).n == 1
+    assert other.state.scores.loss_sums("ml", 0) == one.state.scores.loss_sums("ml", 0)
+    assert other.stored() == one.stored()
 
 
 def test_a_state_keeps_as_many_forecasts_as_rows() -> None:
     """`features.history` bounds the forecasts and outcomes that are kept as well."""
-    state = SymbolState("BTC-USD", FeatureSettings(history=3))
+    history = OneSymbol(history=3).state.forecast_history
     for step in range(5):
-        state.forecast_history.add_forecast(snapshot(10.0 * step))
-        state.forecast_history.add_outcomes([outcome(step)])
-    assert len(state.forecast_history.forecasts(99)) == 3
-    assert len(state.forecast_history.outcomes(99)) == 3
+        history.add_forecast(forecast(10.0 * step))
+        history.add_outcome(outcome(step))
+    assert len(history.forecasts(99)) == 3
+    assert len(history.outcomes(99)) == 3

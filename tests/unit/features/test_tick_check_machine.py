@@ -1,14 +1,13 @@
-"""The validator in a symbol's state, under any sequence of ticks, repetitions and restarts."""
+"""The check of ticks in a symbol's state, under any ticks, repetitions and restarts."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-import pytest
+import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,20 +19,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.applied import apply
+from tests.unit.features.one_symbol import OneSymbol
 from tests.unit.features.ticks import START_NS
-from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
-from volsvc.features import SymbolState, TickStatus, tick_check
-from volsvc.features.tick_check import SILENCE_NS
+from volsvc.features.kernels.tick_check import LATER_IDS, MAX_MISSING, MAX_RECENT, SILENCE_NS
 
-MAX_RECENT_IDS: Final = 4
-LATER_IDS: Final = 5
-MAX_MISSING: Final = 2
 # The finest step of times that a float holds exactly; the tolerance of future ticks is a float.
 FINE_NS: Final = 256
-
-Repeated: Final = {TickStatus.LATE, TickStatus.DUPLICATE}
+# What a tick that is not new may change.
+COUNTS: Final = ("duplicates", "late", "gaps", "gap_ns", "future", "last_id", "holes", "hole")
 
 # Steps from the newest tick: around every limit, and none of them between two floats.
 steps = st.sampled_from(
@@ -43,8 +37,12 @@ steps = st.sampled_from(
         *(-FINE_NS, -NS, -NS * 3 // 2, -NS * 3 // 2 - FINE_NS),
     ]
 )
-# Steps from the highest trade id, or sequence numbers.
-numbers = st.sampled_from([-2, -1, -1, 0, 1, 2, 3, 4])
+# Steps from the highest trade id, or sequence numbers: also holes of just the most ids, and more.
+numbers = st.sampled_from(
+    [-2, -1, -1, 0, 1, 2, 3, 4, -MAX_MISSING, MAX_MISSING, MAX_MISSING + 1, MAX_MISSING + 2]
+)
+# Numbers of successive trades, around those that are remembered and that a hole waits for.
+bursts = st.sampled_from([5, MAX_RECENT - 3, MAX_RECENT - 2, MAX_RECENT - 1, MAX_RECENT])
 # Times of publication after the newest tick; None for a record without one.
 publications = st.sampled_from([None, 0, -NS, -NS, 2 * SILENCE_NS])
 kinds = st.sampled_from(["ids", "ids", "sequences", "fields"])
@@ -55,7 +53,10 @@ class Accepted:
 
     def __init__(self, late_s: float, future_s: float) -> None:
         self.late_ns, self.future_ns = late_s * NS, future_s * NS
-        self.ticks: list[Tick] = []
+        self.newest_ns: int | None = None
+        self.recent: deque[tuple[Any, ...]] = deque(maxlen=MAX_RECENT)
+        # Times of the ticks that wait for older ones.
+        self.waiting: dict[tuple[Any, ...], int] = {}
         # The highest trade id that has come, also that of a late tick.
         self.highest: int | None = None
         self.gaps = 0
@@ -63,31 +64,17 @@ class Accepted:
         # Ids that were missing when a higher one came, and the newest time then.
         self.holes: list[tuple[set[int], int]] = []
 
-    @property
-    def newest_ns(self) -> int | None:
-        """The time of the newest tick."""
-        return max((tick.time_ns for tick in self.ticks), default=None)
-
-    @property
-    def ids(self) -> list[int]:
-        """The trade ids, in the order in which they came."""
-        return [tick.trade_id for tick in self.ticks if tick.trade_id is not None]
-
-    def allowed(self, tick: Tick, published_ns: int) -> set[TickStatus]:
-        """Return the status that a tick has to get; two, where its memory may have ended."""
+    def status(self, tick: Tick, published_ns: int) -> str:
+        """Return the status that a tick has to get."""
         newest = self.newest_ns
         if published_ns and tick.time_ns > max(published_ns, newest or 0) + self.future_ns:
-            return {TickStatus.FUTURE}
+            return "future"
+        if identity(tick) in self.recent or identity(tick) in self.waiting:
+            return "duplicate"
         late = newest is not None and tick.time_ns < newest - self.late_ns
-        if tick.trade_id is not None and tick.trade_id in self.ids[-MAX_RECENT_IDS:]:
-            return {TickStatus.DUPLICATE}
-        if self.late_ns and not late and any(same_id(tick, earlier) for earlier in self.ticks):
-            return {TickStatus.DUPLICATE}
-        if tick.trade_id is None and any(equal(tick, earlier) for earlier in self.ticks):
-            return Repeated if late else {TickStatus.DUPLICATE}
-        return {TickStatus.LATE if late else TickStatus.NEW}
+        return "late" if late else "new"
 
-    def add(self, tick: Tick, status: TickStatus) -> None:
+    def add(self, tick: Tick, status: str) -> None:
         """Accept a tick that is new; of a late one only its id counts."""
         newest = self.newest_ns
         silence = newest is not None and tick.time_ns - newest > SILENCE_NS
@@ -106,8 +93,12 @@ class Accepted:
             self.gaps += silence
         if newest is not None:
             self.settle(max(newest, tick.time_ns))
-        if status is TickStatus.NEW:
-            self.ticks.append(tick)
+        if status == "new":
+            self.newest_ns = max(newest or 0, tick.time_ns)
+            self.recent.append(identity(tick))
+            self.waiting[identity(tick)] = tick.time_ns
+            oldest = self.newest_ns - self.late_ns
+            self.waiting = {key: at for key, at in self.waiting.items() if at > oldest}
 
     def settle(self, newest_ns: int) -> None:
         """Drop the holes that are filled, and count those that are too old."""
@@ -120,30 +111,21 @@ class Accepted:
                 self.gaps += not missing <= self.came
 
 
-def same_id(tick: Tick, other: Tick) -> bool:
-    """Return True if two ticks have the same trade id and time."""
-    same = tick.trade_id == other.trade_id and tick.time_ns == other.time_ns
-    return same and tick.trade_id is not None
-
-
-def equal(tick: Tick, other: Tick) -> bool:
-    """Return True if two ticks without a trade id are the same observation."""
-    if other.trade_id is not None or tick.time_ns != other.time_ns:
-        return False
+def identity(tick: Tick) -> tuple[Any, ...]:
+    """Return what is the same in two ticks of one observation."""
+    if tick.trade_id is not None:
+        return ("id", tick.trade_id)
     if tick.sequence is not None:
-        return tick.sequence == other.sequence
-    return msgspec.structs.replace(tick, source=other.source) == other
+        return ("sequence", tick.time_ns, tick.sequence)
+    return ("fields", msgspec.structs.astuple(msgspec.structs.replace(tick, source="")))
 
 
-def dumped(state: SymbolState) -> str:
-    return json.dumps(state.dump())
-
-
-def without_counts(dump: str) -> Mapping[str, Any]:
-    state = json.loads(dump)
-    # The id of a late trade has come, which may fill a hole.
-    order = {**state["order"], "counts": [], "last_trade_id": None, "missing": []}
-    return {**state, "order": order}
+def without_counts(one: OneSymbol) -> bytes:
+    kept = np.array([one.ticks])
+    kept["partition"] = kept["offset"] = 0
+    for name in COUNTS:
+        kept["check"][name] = np.zeros(1, kept["check"].dtype[name])
+    return kept.tobytes()
 
 
 class ValidatorMachine(RuleBasedStateMachine):
@@ -156,21 +138,17 @@ class ValidatorMachine(RuleBasedStateMachine):
     )
     def start(self, late_s: float, future_s: float, feed: str | None) -> None:
         self.feed = feed
-        self.settings = FeatureSettings(
-            window_size=5, late_tolerance_s=late_s, future_tolerance_s=future_s
-        )
         self.accepted = Accepted(late_s, future_s)
-        self.whole, self.twin = self.restored(None), self.restored(None)
-        self.log: list[tuple[Tick, int, TickStatus]] = []
-        self.states = [dumped(self.whole)]
-        self.counts = Counter[TickStatus]()
-
-    def restored(self, dump: str | None) -> SymbolState:
-        """Return a new state, or one restored from JSON."""
-        state = SymbolState("BTC-USD", self.settings)
-        if dump is not None:
-            state.restore(json.loads(dump))
-        return state
+        self.settings: dict[str, Any] = {
+            "window_size": 5,
+            "late_tolerance_s": late_s,
+            "future_tolerance_s": future_s,
+        }
+        self.whole, self.twin = OneSymbol(**self.settings), OneSymbol(**self.settings)
+        # Ticks that came together, when they were published, and their statuses.
+        self.log: list[tuple[Sequence[Tick], int, list[str]]] = []
+        self.states = [self.whole.stored()]
+        self.counts = Counter[str]()
 
     @rule(
         step=steps,
@@ -196,77 +174,93 @@ class ValidatorMachine(RuleBasedStateMachine):
         newest = self.accepted.newest_ns or START_NS
         fields: dict[str, Any] = {"best_bid": 99.0, "best_ask": 101.0} if quoted else {}
         if kind == "ids":
-            fields["trade_id"] = max(max(self.accepted.ids, default=100) + number, 0)
+            fields["trade_id"] = max((self.accepted.highest or 100) + number, 0)
         elif kind == "sequences":
             fields["sequence"] = abs(number)
         self.check(
-            Tick("BTC-USD", newest + step, price, size=size, **fields),
+            [Tick("BTC-USD", newest + step, price, size=size, **fields)],
             0 if published is None else newest + published,
         )
 
-    @precondition(lambda self: self.log)
-    @rule(back=st.integers(1, 5), source=st.sampled_from(["", "other"]))
-    def an_earlier_one_comes_again(self, back: int, source: str) -> None:
-        earlier, published_ns, _ = self.log[-min(back, len(self.log))]
-        self.check(msgspec.structs.replace(earlier, source=source), published_ns)
+    @rule(count=bursts, step=st.sampled_from([0, FINE_NS]), first=st.integers(1, 3))
+    def many_at_once(self, count: int, step: int, first: int) -> None:
+        newest, highest = self.accepted.newest_ns or START_NS, self.accepted.highest or 100
+        self.check(
+            [
+                Tick("BTC-USD", newest + step * at, 100.0, trade_id=highest + first + at)
+                for at in range(count)
+            ],
+            0,
+        )
 
-    def check(self, tick: Tick, published_ns: int) -> None:
-        allowed = self.accepted.allowed(tick, published_ns)
-        status = apply(self.whole, tick, published_ns)
-        assert status in allowed
-        assert apply(self.twin, tick, published_ns) is status
-        assert self.twin.take_due() == self.whole.take_due()
-        self.counts[status] += 1
-        self.log.append((tick, published_ns, status))
-        self.states.append(dumped(self.whole))
-        if status in (TickStatus.NEW, TickStatus.LATE):
-            self.accepted.add(tick, status)
-        if status is not TickStatus.NEW:
-            assert without_counts(self.states[-1]) == without_counts(self.states[-2])
+    @precondition(lambda self: self.log)
+    @rule(
+        back=st.integers(1, 5) | st.integers(MAX_RECENT - 2, MAX_RECENT + 4),
+        source=st.sampled_from(["", "other"]),
+    )
+    def an_earlier_one_comes_again(self, back: int, source: str) -> None:
+        ticks = [(item, published) for items, published, _ in self.log for item in items]
+        earlier, published_ns = ticks[-min(back, len(ticks))]
+        self.check([msgspec.structs.replace(earlier, source=source)], published_ns)
+
+    def check(self, ticks: Sequence[Tick], published_ns: int) -> None:
+        before = without_counts(self.whole)
+        expected = []
+        for item in ticks:
+            status = self.accepted.status(item, published_ns)
+            expected.append(status)
+            if status in ("new", "late"):
+                self.accepted.add(item, status)
+        assert self.whole.apply_all(ticks, published_ns) == expected
+        assert self.twin.apply_all(ticks, published_ns) == expected
+        self.counts.update(expected)
+        self.log.append((ticks, published_ns, expected))
+        self.states.append(self.whole.stored())
+        if "new" not in expected:
+            assert without_counts(self.whole) == before
 
     # --- restarts -------------------------------------------------------------------------
 
     @rule()
     def the_twin_is_restored(self) -> None:
-        self.twin = self.restored(dumped(self.twin))
+        self.twin = self.twin.restored()
 
     @rule(back=st.integers(0, 12))
     def the_end_of_the_log_is_delivered_again(self, back: int) -> None:
         """An owner that starts at an earlier state gets the same statuses and counts."""
         start = max(0, len(self.log) - back)
-        again = self.restored(self.states[start])
-        for tick, published_ns, status in self.log[start:]:
-            assert apply(again, tick, published_ns) is status
-            again.take_due()
-        assert dumped(again) == self.states[-1]
+        again = OneSymbol(self.states[start], **self.settings)
+        for ticks, published_ns, statuses in self.log[start:]:
+            assert again.apply_all(ticks, published_ns) == statuses
+        assert again.stored() == self.states[-1]
 
     # --- after each step ------------------------------------------------------------------
 
     @invariant()
     def counts_and_memory_are_those_of_the_history(self) -> None:
-        validator, accepted = self.whole.validator, self.accepted
-        assert dumped(self.twin) == self.states[-1]
-        # NaN differs from itself, so rows are compared as they are written.
-        assert repr(self.twin.row) == repr(self.whole.row)
+        check, accepted = self.whole.check, self.accepted
+        assert self.twin.stored() == self.states[-1]
+        assert self.twin.row == self.whole.row
+        assert self.twin.scales == self.whole.scales
         found = {
-            TickStatus.NEW: validator.accepted,
-            TickStatus.DUPLICATE: validator.duplicates,
-            TickStatus.LATE: validator.late,
-            TickStatus.FUTURE: validator.future,
+            "new": check.accepted,
+            "duplicate": check.duplicates,
+            "late": check.late,
+            "future": check.future,
         }
-        assert found == {status: self.counts[status] for status in TickStatus}
-        assert validator.gaps == accepted.gaps
-        assert validator.last_ns == accepted.newest_ns
-        assert validator.last_trade_id == accepted.highest
-        assert validator.dump()["recent"] == accepted.ids[-MAX_RECENT_IDS:]
+        assert found == {status: self.counts[status] for status in found}
+        assert check.gaps == accepted.gaps
+        assert check.last_ns == (-1 if accepted.newest_ns is None else accepted.newest_ns)
+        assert check.last_id == (-1 if accepted.highest is None else accepted.highest)
+        first = check.remembered - min(check.remembered, MAX_RECENT)
+        places = np.arange(first, check.remembered) % MAX_RECENT
+        ids = [key[1] for key in accepted.recent if key[0] == "id"]
+        assert [each for each in check.recent[places].tolist() if each >= 0] == ids
 
 
-def test_any_sequence_of_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_sequence_of_ticks() -> None:
     """Statuses, gaps and counts follow from the history alone, whenever a state is restored."""
-    monkeypatch.setattr(tick_check, "MAX_RECENT_IDS", MAX_RECENT_IDS)
-    monkeypatch.setattr(tick_check, "LATER_IDS", LATER_IDS)
-    monkeypatch.setattr(tick_check, "MAX_MISSING", MAX_MISSING)
     run_state_machine_as_test(
         ValidatorMachine,
-        settings=settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False),
+        settings=settings(stateful_step_count=40, report_multiple_bugs=False),
     )

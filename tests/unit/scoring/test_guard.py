@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from tests.unit.scoring.forecasts import START, issue
+from tests.unit.scoring.forecasts import START, Scores
 from volsvc.scoring.guard import Guard
-from volsvc.scoring.scores import PairedLosses, SymbolScores
+from volsvc.scoring.scores import PairedLosses
 
 NAN = math.nan
 
@@ -24,7 +24,7 @@ def predicted_stop(good: int, ratio: float, bad_loss: float, base_loss: float) -
 @pytest.mark.parametrize(("good", "sigma"), [(300, 0.3e-3), (1000, 0.2e-3), (2000, 4e-3)])
 def test_the_guard_stops_at_the_expected_forecast(good: int, sigma: float) -> None:
     """A model is stopped at exactly the forecast that takes the ratio of means above the limit."""
-    scores, guard, truth = SymbolScores("X", days=30), Guard(1.2, 240), 1.1e-3**2
+    scores, guard, truth = Scores("X", days=30), Guard(1.2, 240), 1.1e-3**2
     loss = {s: truth / s**2 - math.log(truth / s**2) - 1 for s in (1e-3, sigma)}
     stopped_after = None
     for index in range(good + 3000):
@@ -32,7 +32,7 @@ def test_the_guard_stops_at_the_expected_forecast(good: int, sigma: float) -> No
         if guard.update(scores.paired_losses(0)) == "stop":
             stopped_after = int(scores.paired_losses(0).n) - good
             break
-        issue(scores, START + index, {"baseline": 1e-3, "ml": 1e-3 if index < good else sigma})
+        scores.issue_due(START + index, {"baseline": 1e-3, "ml": 1e-3 if index < good else sigma})
     assert stopped_after == predicted_stop(good, 1.2, loss[sigma], loss[1e-3])
 
 

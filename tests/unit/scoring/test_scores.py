@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.msgpack import decode
+from msgspec.structs import replace
 from scipy.special import digamma
 from scipy.stats import chi2
 
-from tests.unit.scoring.forecasts import START, forecast, issue
+from tests.unit.scoring.forecasts import START, Scores, due, evaluate, forecast
+from volsvc.config.settings import FeatureSettings
 from volsvc.domain import HORIZON_MINUTES
+from volsvc.features import StateError, SymbolTable
+from volsvc.features.stored_state import StoredState, pack, unpack
+from volsvc.scoring import scores as scores_module
 from volsvc.scoring.scores import (
     DAY_MINUTES,
     ISSUE_EVERY,
-    DailySums,
+    MAX_PENDING,
+    NUMBERS,
+    SCORES,
     LossSums,
     PairedLosses,
-    SymbolScores,
-    evaluate,
     prediction_id,
 )
 from volsvc.training.scores import qlike
@@ -39,7 +44,7 @@ def test_scores_are_those_of_brute_force(
     steps: list[tuple[int, float, bool]], restart_at: int
 ) -> None:
     """A forecast is scored by the minutes of its horizon, also across a restart, or dropped."""
-    scores, at = SymbolScores("X"), START
+    scores, at = Scores("X"), START
     realised: dict[int, float] = {}
     issued: list[int] = []
     losses: dict[int, list[float]] = {horizon: [] for horizon in HORIZON_MINUTES}
@@ -72,18 +77,17 @@ def test_scores_are_those_of_brute_force(
                     math.exp(logs[HORIZON_MINUTES.index(matured.horizon_minutes)] / 2)
                 )
                 losses[matured.horizon_minutes].append(outcome.qlike)
-        issue(scores, at, {"ml": 1e-3})
+        scores.issue_due(at, {"ml": 1e-3})
         issued.append(at)
         if step == restart_at:
-            stored = json.loads(json.dumps(scores.dump()))
-            scores = SymbolScores("X")
-            scores.restore(stored)
-            assert json.dumps(scores.dump()) == json.dumps(stored)
+            stored = scores.stored()
+            scores = scores.restarted()
+            assert scores.stored() == stored
     for index, horizon in enumerate(HORIZON_MINUTES):
         sums = scores.loss_sums("ml", index)
         assert sums.n == len(losses[horizon])
         assert sums.qlike == pytest.approx(math.fsum(losses[horizon]))
-        pending = [f for f in scores.by_variant["ml"].pending if f.horizon_minutes == horizon]
+        pending = [ahead for _, ahead in scores.pending("ml") if ahead == horizon]
         assert len(pending) <= horizon / ISSUE_EVERY[horizon]
 
 
@@ -94,7 +98,7 @@ def test_scores_agree_with_offline_ones_and_closed_forms() -> None:
     variances = sigma2 * rng.chisquare(k, n) / k
     bounds = {name: math.sqrt(sigma2 * chi2.ppf(p, k) / k) for name, p in
               (("lo", 0.05), ("hi", 0.95), ("threshold", 0.9))}  # fmt: skip
-    scores = SymbolScores("X", days=90)
+    scores = Scores("X", days=90)
     for index, variance in enumerate(variances.tolist()):
         scores.mature(START + index, (math.log(variance), NAN, NAN, NAN))
         issued = forecast("ml", START + index, 1, math.sqrt(sigma2), score=0.1, **bounds)
@@ -116,27 +120,40 @@ def test_scores_agree_with_offline_ones_and_closed_forms() -> None:
 
 def test_sums_cover_the_last_days() -> None:
     """Sums are over the last days of event time, the current day included."""
-    window = DailySums(3)
+    scores = Scores("X", days=3)
+    losses: dict[int, list[float]] = {}
+
+    def mature(minute: int, variance: float) -> None:
+        scores.issue("ml", "d", "1", [forecast("ml", minute - 1, 1)])
+        (outcome,) = scores.mature(minute, (math.log(variance), NAN, NAN, NAN))
+        losses.setdefault(minute // DAY_MINUTES, []).append(outcome.qlike)
+
+    def check(found: Scores, *days: int) -> None:
+        expected = [loss for day in days for loss in losses[day]]
+        sums = found.loss_sums("ml", 0)
+        assert sums.n == len(expected)
+        assert sums.qlike == pytest.approx(math.fsum(expected), rel=1e-12)
+
     for day in range(10):
-        window.add(day * DAY_MINUTES, (1.0, float(day)))
-        window.add(day * DAY_MINUTES + 9, (1.0, float(day)))
-    assert window.total(2) == [6.0, 2.0 * (7 + 8 + 9)]
-    again = DailySums(3)
-    assert again.total(2) == [0.0, 0.0]
-    again.restore(json.loads(json.dumps(window.dump())))
-    assert again.total(2) == window.total(2)
-    window.add(20 * DAY_MINUTES, (1.0, 5.0))
-    assert window.total(2) == [1.0, 5.0]
+        mature(day * DAY_MINUTES, 2e-6 * (1 + day))
+        mature(day * DAY_MINUTES + 9, 3e-6 * (1 + day))
+    check(scores, 7, 8, 9)
+    check(Scores("X", days=3))
+    again = scores.restarted()
+    assert again.loss_sums("ml", 0) == scores.loss_sums("ml", 0)
+    mature(20 * DAY_MINUTES, 5e-6)
+    check(scores, 20)
+    check(again, 7, 8, 9)
 
 
 def test_scores_of_a_new_model_start_afresh() -> None:
     """Scores and test of a new model include nothing of its predecessor."""
-    scores = SymbolScores("X")
+    scores = Scores("X")
     for minute in range(START, START + 50):
         scores.mature(minute, (math.log(1e-6),) * 4)
-        issue(scores, minute, {"baseline": 1e-3, "ml": 2e-3})
+        scores.issue_due(minute, {"baseline": 1e-3, "ml": 2e-3})
     assert scores.paired_losses(0).n == 49
-    assert scores.paired[0].test.n == 49
+    assert scores.test(0).n == 49
     scores.issue("ml", "other", "2", [forecast("ml", START + 50, 1)])
     assert scores.paired_losses(0) == PairedLosses()
     assert scores.loss_sums("ml", 0) == LossSums()
@@ -146,8 +163,8 @@ def test_scores_of_a_new_model_start_afresh() -> None:
 
 def test_scores_of_a_new_model_cover_the_last_days() -> None:
     """The sums of a model that came later leave out the same days as those of the first one."""
-    scores = SymbolScores("X", days=2)
-    issue(scores, START, BOTH)
+    scores = Scores("X", days=2)
+    scores.issue_due(START, BOTH)
     scores.issue("ml", "other", "2", [forecast("ml", START, 1)])
     for minute in range(START + 1, START + 3 * DAY_MINUTES):
         scores.mature(minute, (math.log(1e-6), NAN, NAN, NAN))
@@ -157,25 +174,23 @@ def test_scores_of_a_new_model_cover_the_last_days() -> None:
     assert scores.paired_losses(0).n == scores.loss_sums("ml", 0).n == 2 * DAY_MINUTES
 
 
-def run(scores: SymbolScores, minutes: range) -> None:
+def run(scores: Scores, minutes: range) -> None:
     """Score and issue forecasts of both variants at the ends of minutes."""
     for minute in minutes:
         scores.mature(minute, (math.log(1e-6 * (1 + minute % 7)),) * 4)
-        issue(scores, minute, BOTH)
+        scores.issue_due(minute, BOTH)
 
 
 def test_a_restart_changes_nothing() -> None:
     """Scores that were stored, at the beginning or later, go on as those that were not."""
-    scores, again = (SymbolScores("X", days=1) for _ in range(2))
+    scores, again = (Scores("X", days=1) for _ in range(2))
     for minutes in (range(START, START + 70), range(START + 70, START + 2 * DAY_MINUTES)):
-        again, stored = SymbolScores("X", days=1), json.loads(json.dumps(again.dump()))
-        assert again.dump()
-        again.restore(stored)
-        assert again.dump() == stored
+        stored = again.stored()
+        again = again.restarted()
+        assert again.stored() == stored
         for one in (scores, again):
-            one.dump()
             run(one, minutes)
-        assert again.dump() == scores.dump() != stored
+        assert again.stored() == scores.stored() != stored
         for index in range(len(HORIZON_MINUTES)):
             assert again.paired_losses(index) == scores.paired_losses(index)
             assert again.loss_sums("ml", index) == scores.loss_sums("ml", index)
@@ -184,37 +199,68 @@ def test_a_restart_changes_nothing() -> None:
 
 def test_what_is_stored_changes_with_the_scores() -> None:
     """A forecast that is issued and one that has matured are in the next state that is stored."""
-    scores = SymbolScores("X")
-    states = [scores.dump()]
-    scores.issue("ml", "d", "1", [forecast("ml", START, 1)])
-    states.append(scores.dump())
-    assert scores.dump() is states[-1]
-    scores.mature(START + 1, (math.log(1e-6), NAN, NAN, NAN))
-    states.append(scores.dump())
-    pending = [[one["pending"] for one in state["books"].values()] for state in states]
-    assert pending == [[], [[["ml", "1", START, 1]]], [[]]]
+    scores = Scores("X")
+    states = [scores.stored()]
+    pending = [scores.restarted().pending("ml")]
+    for change in (
+        lambda: scores.issue("ml", "d", "1", [forecast("ml", START, 1)]),
+        lambda: scores.mature(START + 1, (math.log(1e-6), NAN, NAN, NAN)),
+    ):
+        change()
+        states.append(scores.stored())
+        pending.append(scores.restarted().pending("ml"))
+    assert len(set(states)) == 3
+    assert pending == [[], [(START, 1)], []]
 
 
-@pytest.mark.parametrize("part", ["pending", "windows", "versus"])
+@pytest.mark.parametrize("part", ["learnt", "daily"])
 def test_states_that_lack_a_part_are_refused(part: str) -> None:
-    """A forecast without its numbers, or sums of fewer horizons, raise ValueError."""
-    scores = SymbolScores("X")
-    run(scores, range(START, START + 20))
-    stored = json.loads(json.dumps(scores.dump()))
-    (stored if part in stored else stored["books"]["ml"])[part].pop()
-    with pytest.raises(ValueError, match=r"zip.* argument"):
-        SymbolScores("X").restore(stored)
+    """Scores without their last number, or sums of fewer horizons, raise StateError."""
+    table = SymbolTable(FeatureSettings())
+    stored = decode(table.stored(table.row_for("X", 0)), type=StoredState)
+    assert unpack(pack(stored), stored.window_size)
+    with pytest.raises(StateError, match="is no state"):
+        unpack(pack(replace(stored, **{part: getattr(stored, part)[:-8]})), stored.window_size)
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [("pending", -1), ("pending", MAX_PENDING + 1), ("horizon", 4)]
+)
+def test_states_with_numbers_out_of_range_are_refused(field: str, number: int) -> None:
+    """Pending forecasts beyond the record, or of a horizon that there is not, raise StateError."""
+    table = SymbolTable(FeatureSettings())
+    row = table.row_for("X", 0)
+    kept = table.records[row].learnt.scores.variants[1]
+    (kept.issued[MAX_PENDING - 1] if field == "horizon" else kept)[field] = number
+    with pytest.raises(StateError, match="out of its range"):
+        table.restore("X", table.stored(row), 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=80))
+def test_forecasts_that_never_mature_stay_in_their_place(issued: list[tuple[int, int]]) -> None:
+    """However many are issued, no byte of another variant or another symbol changes."""
+    records, numbers = np.zeros(3, SCORES), np.ones(len(NUMBERS))
+    for record in records:
+        scores_module.start(record)
+    middle = records[1]
+    before, after = records[0].tobytes(), records[2].tobytes()
+    for variant, horizon in issued:
+        other, paired = middle.variants[1 - variant].tobytes(), middle.paired.tobytes()
+        scores_module.issue(middle, variant, START, horizon, numbers)
+        assert middle.variants[1 - variant].tobytes() == other
+        assert middle.paired.tobytes() == paired
+        assert middle.variants[variant].pending <= MAX_PENDING
+    assert (records[0].tobytes(), records[2].tobytes()) == (before, after)
 
 
 def test_forecasts_are_due_at_round_times() -> None:
     """Forecasts of 15 minutes are issued each 5, those of an hour each quarter, by the clock."""
-    scores, hours = SymbolScores("X"), range(START, START + 180)
-    due = {
-        HORIZON_MINUTES[index]: [m + 1 - START for m in hours if index in scores.horizons_due(m)]
-        for index in range(4)
+    hours = range(START, START + 180)
+    found = {
+        horizon: [m + 1 - START for m in hours if horizon in due(m)] for horizon in HORIZON_MINUTES
     }
     every = list(range(1, 181))
-    assert due == {1: every, 5: every, 15: every[4::5], 60: every[14::15]}
+    assert found == {1: every, 5: every, 15: every[4::5], 60: every[14::15]}
 
 
 def test_ends_of_the_interval_belong_to_it() -> None:
@@ -242,10 +288,10 @@ def test_sums_of_two_sets_of_forecasts() -> None:
 
 def test_ids_name_the_end_of_the_minute() -> None:
     """The id of the newest forecast; before the first there are none, and no scores."""
-    scores = SymbolScores("X")
+    scores = Scores("X")
     assert scores.newest_prediction_id("ml") is None
     assert scores.loss_sums("ml", 0) == LossSums()
-    scores.scores("ml", "d")
+    scores.adopt("ml", "d")
     assert scores.newest_prediction_id("ml") is None
     scores.issue("ml", "d", "2", [forecast("ml", START + 59, 1)])
     assert scores.newest_prediction_id("ml") == "X/2026-01-05T01:00:00.000Z/ml-2"
@@ -253,15 +299,19 @@ def test_ids_name_the_end_of_the_minute() -> None:
 
 def test_the_test_begins_with_the_first_forecast() -> None:
     """Every minute that has been forecast is compared, the first of the epoch included."""
-    scores = SymbolScores("X")
+    scores = Scores("X")
     run(scores, range(4))
-    assert scores.paired_losses(0).n == scores.paired[0].test.n == 3
+    assert scores.paired_losses(0).n == scores.test(0).n == 3
 
 
 def test_size_is_bounded() -> None:
     """The stored scores of a symbol stay small however old it is."""
-    scores = SymbolScores("BTC-USD")
+    scores = Scores("BTC-USD")
+    most = 0
     for minute in range(START, START + 9 * DAY_MINUTES):
         scores.mature(minute, (math.log(1e-6 + minute * 1e-15),) * 4)
-        issue(scores, minute, {"baseline": 1.1e-3, "ml": 1.05e-3})
-    assert len(json.dumps(scores.dump())) < 16_000
+        scores.issue_due(minute, {"baseline": 1.1e-3, "ml": 1.05e-3})
+        most = max(most, scores.record.variants["pending"].max())
+    # Those of the last hour, and room for as many as are issued at once.
+    assert most == sum(horizon // every for horizon, every in ISSUE_EVERY.items()) < MAX_PENDING
+    assert sum(map(len, scores.stored())) < 8_000

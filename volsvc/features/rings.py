@@ -7,13 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from volsvc.domain import FeatureRow
-
-# The columns of a history: the fields of a feature row without the symbol.
-HISTORY_COLUMNS = FeatureRow._fields[1:]
-
-_DTYPE = np.dtype([(name, "i8" if name in ("time_ns", "n") else "f8") for name in HISTORY_COLUMNS])
-
 
 class Ring:
     """The last `capacity` rows of a structured array.
@@ -45,20 +38,3 @@ class Ring:
         """Yield the newest `limit` rows as tuples, oldest first."""
         for index in range(self._count - min(limit, len(self)), self._count):
             yield self._rows[index % len(self._rows)].tolist()
-
-
-class History(Ring):
-    """The last `capacity` feature rows of one symbol."""
-
-    __slots__ = ()
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity, _DTYPE)
-
-    def append(self, row: FeatureRow) -> None:
-        """Add the newest row."""
-        self.put(row[1:])
-
-    def newest(self, limit: int, symbol: str) -> Iterator[FeatureRow]:
-        """Return the newest `limit` rows, oldest first."""
-        return (FeatureRow(symbol, *values) for values in self.rows(limit))

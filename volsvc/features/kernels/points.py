@@ -1,0 +1,116 @@
+"""Points in event time at which a symbol is forecast or learnt from, and the ticks of a batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from volsvc.compiled import kernel, record_type
+from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
+from volsvc.features.kernels import minutes, multiscale, multiscale_row, price_window
+
+# The end of a minute with trades, at which forecasts mature and new ones are issued.
+MINUTE: Final = 0
+# A point of the publishing grid. Event time alone determines these.
+GRID: Final = 1
+# The newest tick of a symbol, when somebody asks.
+NEWEST: Final = 2
+
+SCALES_FROM: Final = len(WINDOW_NAMES)
+WIDTH: Final = SCALES_FROM + len(SCALE_NAMES)
+
+# Counts of a symbol's feed since its first tick, and the share of the window that is filled.
+QUALITY = record_type(
+    [
+        ("gaps", "i8"),
+        ("duplicates", "i8"),
+        ("late", "i8"),
+        ("future", "i8"),
+        ("ticks", "i8"),
+        ("bad_prints", "i8"),
+        ("fill_ratio", "f8"),
+        ("warm", "i8"),
+    ]
+)
+# `symbol` is the row of the table, `tick` the place of the point's tick in its batch, `at_ns` the
+# time of the point: that of its tick, or a time of a grid at which a recording is forecast.
+# `features` are the inputs of models. The bar and what follows belong to the end of a minute: the
+# proxy of its variance a minute ahead, the part of it that was observed, and whether a gap precedes
+# it.
+POINT = record_type(
+    [
+        ("symbol", "i8"),
+        ("kind", "i8"),
+        ("tick", "i8"),
+        ("at_ns", "i8"),
+        ("row", price_window.ROW),
+        ("features", "f8", (WIDTH,)),
+        ("quality", QUALITY),
+        ("bar", minutes.BAR),
+        ("one_minute", "f8"),
+        ("observed", "f8"),
+        ("gap", "i8"),
+    ]
+)
+
+
+@kernel
+def write_minute(
+    point: Any, symbol: int, state: Any, bar: Any, one_minute: float, observed: float
+) -> None:
+    """Add a completed minute, from ticks or a recorded bar, and write the point at its end.
+
+    `state` is the multi-scale state.
+    """
+    point.symbol = symbol
+    point.kind = MINUTE
+    point.gap = 1 if multiscale.is_gap(state, bar.minute) else 0
+    multiscale.push(state, bar, observed)
+    minutes.copy_bar(bar, point.bar)
+    point.at_ns = (bar.minute + 1) * minutes.MINUTE_NS
+    point.one_minute = one_minute
+    point.observed = observed
+    point.features[:SCALES_FROM] = math.nan
+    multiscale_row.row_after(state, bar.minute, point.features[SCALES_FROM:])
+
+
+@kernel
+def write_newest(
+    point: Any, symbol: int, kind: int, state: Any, prices: Any, times: Any, size: int
+) -> None:
+    """Write the point at the newest tick of a symbol; `state` is that of its ticks (TICKS).
+
+    The multi-scale features are NaN in the first minute.
+    """
+    point.symbol = symbol
+    point.kind = kind
+    row = point.row
+    price_window.read_row(state.window, prices, times, size, row)
+    point.at_ns = row.time_ns
+    features = point.features
+    features[0] = row.ret_mean
+    features[1] = row.ret_std
+    features[2] = row.n
+    features[3] = row.span_s
+    # The bar of the point has no other use here.
+    fraction = minutes.pending(state.minute, row.time_ns, point.bar)
+    if fraction > 0.0:
+        multiscale_row.row_within(state.multiscale, point.bar, fraction, features[SCALES_FROM:])
+    else:
+        features[SCALES_FROM:] = math.nan
+    write_quality(state, size, point.quality)
+
+
+@kernel
+def write_quality(state: Any, size: int, quality: Any) -> None:
+    """Write the counts of a symbol's feed; `state` is that of its ticks."""
+    check = state.check
+    quality.gaps = check.gaps
+    quality.duplicates = check.duplicates
+    quality.late = check.late
+    quality.future = check.future
+    unapplied = state.outside + state.next.present + state.prints.held.present
+    quality.ticks = check.accepted - unapplied - state.prints.dropped
+    quality.bad_prints = state.prints.dropped
+    quality.fill_ratio = price_window.returns_inside(state.window, size) / (size - 1)
+    quality.warm = 1 if state.multiscale.elapsed >= multiscale.WARM_MINUTES else 0
