@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from volsvc.backoff import Backoff
+from volsvc.compiled.compilations import Compilations
 from volsvc.config.settings import Settings
 from volsvc.daemon.parts import CONSUMER_SHARE, build_parts
 from volsvc.daemon.supervisor import Part, finish, supervise
 from volsvc.domain import BusError
 from volsvc.models.artefact import packaged_digest
+from volsvc.pipeline.warmup import ABOUT_S, WarmUpCancelledError, warm_up
 from volsvc.serving.publish_packaged import register_packaged
 from volsvc.telemetry.logs import get_logger
 
@@ -66,7 +69,9 @@ class Daemon:
         holder = services.holder
         holder.notify("start", "settings", holder.current.fallback_reason or "")
         try:
-            await self._run_parts(stop, lambda: on_ready(url))
+            if await self._warm_up(stop):
+                with Compilations(_warn_of_compilation):
+                    await self._run_parts(stop, lambda: on_ready(url))
         finally:
             services.health.ready = False
             if self._server:
@@ -77,6 +82,31 @@ class Daemon:
                 instance_name.release()
             holder.notify("stop", "settings")
             log.info("stopped")
+
+    async def _warm_up(self, stop: asyncio.Event) -> bool:
+        """Load the kernels, compiled if the cache lacks some; False if `stop` was set meanwhile.
+
+        Before the consumer starts, and in a thread: a kernel that is compiled when it is first
+        called would hold the event loop.
+        """
+        if not (self._parts.consumer or self._parts.server):
+            # A producer computes nothing.
+            return True
+        health, cancel = self.services.health, threading.Event()
+        health.report("kernels", "fail", "are being compiled")
+        work = asyncio.ensure_future(asyncio.to_thread(warm_up, _log_compilation, cancel))
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        cancel.set()
+        try:
+            done = await work
+        except WarmUpCancelledError:
+            return False
+        health.report("kernels", "ok")
+        if done.compiled:
+            log.info("compiled", **done._asdict())
+        return True
 
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -158,3 +188,12 @@ class Daemon:
             await asyncio.sleep(LOOP_CHECK_S)
             metrics.event_loop_lag.set(max(0.0, loop.time() - due))
             metrics.tasks.set(len(asyncio.all_tasks()))
+
+
+def _log_compilation() -> None:
+    log.info("compiling_once", about_s=ABOUT_S)
+
+
+def _warn_of_compilation(kernel: str) -> None:
+    # A fault of the warm-up, which does not cover some types: everything waits for the compiler.
+    log.warning("compiled_late", kernel=kernel)

@@ -107,7 +107,7 @@ def _build_services(
     folder: DataFolder,
 ) -> Services:
     registry = metrics.registry
-    latest_store = LatestStore(hub.publish)
+    latest_store = LatestStore(hub.publish, lambda: hub.watched)
     # Whoever does not own the folder does not write to the log in it.
     audit_log, fault = (None, folder.fault) if folder.fault else open_audit_log(settings)
     health.report("journal", "degraded" if fault else "ok", fault)
@@ -122,7 +122,7 @@ def _build_services(
     horizon_s = settings.model.horizon_s
     quality_monitor = QualityMonitor(table, latest_store, holder, settings.quality, horizon_s)
     registry.register(quality_monitor)
-    registry.register(ComputedMetrics(latest_store, health))
+    registry.register(ComputedMetrics(table, latest_store, health))
     metrics.process.build_info.labels(volsvc.__version__, settings.service.git_sha).set(1)
     return Services(
         settings=settings,
@@ -154,6 +154,7 @@ def _forget(
 def _build_consumer(services: Services, bus: Bus) -> Consumer:
     settings = services.settings
     forecaster = Forecaster(
+        services.table,
         services.holder,
         services.latest_store,
         services.metrics,

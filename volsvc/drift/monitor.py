@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from volsvc.config.drift import DriftSettings
 from volsvc.config.settings import Settings
-from volsvc.domain import NS, Snapshot, format_time
+from volsvc.domain import NS, PointForecast, format_time
 from volsvc.drift import (
     CompletedWindow,
     DriftReferenceError,
@@ -27,7 +27,7 @@ from volsvc.drift import (
 from volsvc.drift.distance import Array
 from volsvc.drift.report import HTML, ReportError, available, make_report
 from volsvc.models import PACKAGED
-from volsvc.models.drift_inputs import DRIFT_INPUTS, is_warm, snapshot_inputs
+from volsvc.models.drift_inputs import DRIFT_INPUTS, drift_inputs, is_warm
 from volsvc.safe_io.disk import replace_file
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.logs import get_logger
@@ -149,15 +149,16 @@ class DriftMonitor:
         self.listener = listener
         self.last: Mapping[str, Any] | None = self._newest_result()
 
-    def observe(self, snapshot: Snapshot) -> None:
-        """Collect the first published snapshot of a symbol's minute, once the symbol is warm."""
-        row = snapshot.row
-        if is_warm(snapshot.features) and self._collector.claim_minute(row.symbol, row.time_ns):
-            self._collector.add(DriftRow(row.symbol, row.time_ns, snapshot_inputs(snapshot)))
+    def observe(self, forecast: PointForecast) -> None:
+        """Collect the first published forecast of a symbol's minute, once the symbol is warm."""
+        symbol, time_ns, *_ = forecast.row
+        if is_warm(forecast.inputs) and self._collector.claim_minute(symbol, time_ns):
+            values = drift_inputs(forecast.inputs, forecast.score)
+            self._collector.add(DriftRow(symbol, time_ns, values))
 
     async def run(self) -> None:
         """Check completed windows until cancelled."""
-        # Checks run here, so that the stream of snapshots never waits for one.
+        # Checks run here, so that the stream of forecasts never waits for one.
         while True:
             self._metrics.rows.set(len(self._collector))
             while self._collector.completed:

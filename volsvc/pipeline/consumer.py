@@ -11,8 +11,7 @@ from contextlib import aclosing
 from volsvc.config.kafka import KafkaSettings
 from volsvc.failpoints import failpoint
 from volsvc.features import SymbolState, SymbolTable
-from volsvc.models import forecast_point
-from volsvc.pipeline.forecaster import DuePoint, Forecaster
+from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.output_publisher import OutputPublisher, Outputs
 from volsvc.pipeline.refused_ticks import RefusedTicks
 from volsvc.pipeline.state_recovery import StateRecovery
@@ -56,6 +55,7 @@ class Consumer:
         """
         self._bus = bus
         self._topics = topics
+        self._table = table
         self._forecaster = forecaster
         self._metrics = metrics
         self._tracer = tracer
@@ -80,6 +80,8 @@ class Consumer:
         self._uncommitted.clear()
         self._committed.clear()
         self._applier.take_dirty()
+        # What it holds of them stays until it is newer elsewhere.
+        self._forecaster.latest_store.settle()
         self._state_recovery.reset()
         # Nothing waits for a commit yet, whatever the clock says or an earlier run has left.
         self._pending_records, self._flushed_at = 0, time.monotonic()
@@ -111,9 +113,10 @@ class Consumer:
         """Forecast at a slice's points and for the symbols that it updated."""
         self._refused_ticks.note(tick_slice)
         outputs.dead_letters += tick_slice.dead_letters
-        updated = tick_slice.updated.values()
-        newest = [DuePoint(forecast_point(state), None) for state in updated]
-        self._forecaster.forecast([*tick_slice.due, *newest], outputs)
+        if tick_slice.applied is not None:
+            published = self._forecaster.forecast(tick_slice.applied, outputs)
+            self._applier.mark_clean(published)
+            self._forecaster.note_updated(tick_slice.updated)
 
     # --- commits --------------------------------------------------------------------------
 
@@ -147,15 +150,10 @@ class Consumer:
 
     async def _changed_states(self) -> Outputs:
         outputs = Outputs()
-        dirty = self._applier.take_dirty().values()
-        # A symbol whose every tick was rejected has no row, and so no snapshot to publish.
-        states = [state for state in dirty if state.first_row() is not None]
-        for start in range(0, len(states), FLUSH_STATES):
-            part = states[start : start + FLUSH_STATES]
-            points = [forecast_point(state)._replace(row=state.first_row()) for state in part]
-            dumps = [state.dump() for state in part]
-            due = [DuePoint(point, dump) for point, dump in zip(points, dumps, strict=True)]
-            self._forecaster.forecast(due, outputs)
+        symbols = self._applier.take_dirty()
+        rows = [row for symbol in symbols if (row := self._table.known_row(symbol)) is not None]
+        for start in range(0, len(rows), FLUSH_STATES):
+            self._forecaster.publish_newest(rows[start : start + FLUSH_STATES], outputs)
             await asyncio.sleep(0)
         return outputs
 
@@ -172,6 +170,7 @@ class Consumer:
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Flush, commit, and release the states of these partitions."""
         committed = self._committed if await self.flush() else {}
+        self._forecaster.latest_store.settle()
         self._state_recovery.release(partitions, committed)
         self._committed = {}
 
@@ -198,6 +197,6 @@ class Consumer:
 
     def _publish_again(self, state: SymbolState) -> None:
         self._metrics.kafka.rewrites.inc()
-        self._applier.mark_dirty(state)
+        self._applier.mark_dirty(state.symbol)
         # Makes the next flush due at once, before compaction may remove the newer record.
         self._flushed_at = -math.inf

@@ -125,6 +125,11 @@ class EventHub:
             subscriber.offer(event)
 
     @property
+    def watched(self) -> bool:
+        """True if there is a subscriber."""
+        return bool(self._subscribers)
+
+    @property
     def last_id(self) -> str:
         """The id of the newest event."""
         return self.id_of(self._seq)

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from volsvc.domain import NS, Snapshot
-from volsvc.models import HORIZONS_S, MinuteClose, MinuteScoring, Model, Point, SymbolForecasts
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.domain import Outcome, PointForecast, format_time
+from volsvc.features import Applied, SymbolTable
+from volsvc.features.kernels.points import MINUTE
+from volsvc.models import HORIZONS_S, Model, SymbolForecasts
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.output_publisher import Outputs
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import with_fallback
 from volsvc.telemetry.metrics import Metrics
-from volsvc.transport.codec import encode_features, encode_outcome
-
-
-class DuePoint(NamedTuple):
-    """A point to forecast; with a `state`, the dump after its tick, the forecast is published.
-
-    `on_grid` marks points of the publishing grid. Event time alone determines these, so they enter
-    the symbol's digest chain; a flush depends on the size of polls, and does not enter it.
-    """
-
-    point: Point
-    state: Mapping[str, Any] | None
-    on_grid: bool = False
+from volsvc.transport import OutRecord
+from volsvc.transport.codec import PublishedState, encode_features, encode_outcome
 
 
 class Forecaster:
@@ -33,67 +27,138 @@ class Forecaster:
 
     def __init__(
         self,
+        table: SymbolTable,
         holder: ModelHolder,
         latest_store: LatestStore,
         metrics: Metrics,
         writer: str,
         *,
         horizon_s: float = HORIZONS_S[0],
-        observe: Callable[[Snapshot], None] | None = None,
+        observe: Callable[[PointForecast], None] | None = None,
     ) -> None:
         """`writer` is this process's identity in the features topic.
 
         `horizon_s` is the horizon whose score heads `/latest`. `observe` is called with every
-        snapshot of the publishing grid.
+        forecast of the publishing grid.
         """
         self.latest_store = latest_store
+        self._table = table
         self._holder = holder
         self._metrics = metrics
         self._writer = writer
         self._horizon_s = horizon_s
         self._horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
         self._observe = observe
+        latest_store.refresh = self.refresh
 
-    def forecast(self, due: Sequence[DuePoint], outputs: Outputs) -> None:
-        """Forecast at points, update the latest store, and add the records to publish.
+    def forecast(self, applied: Applied, outputs: Outputs) -> list[str]:
+        """Learn and forecast at the points of applied ticks, and add the records to publish.
 
-        The points of a symbol have to be in the order of its ticks.
+        Those of the publishing grid are published with the state at their tick. Returns the symbols
+        whose published state is still that of now.
         """
-        if not due:
+        newest: list[str] = []
+        if not len(applied.points):
+            return newest
+        forecasts = self._forecasts(applied.points)
+        now, done = format_time(time.time_ns()), 0
+        kinds = applied.points["kind"].tolist()
+        while done < len(kinds):
+            first = done
+            # To the next state that is published, since later points move on what it has learnt.
+            done, matured = forecasts.settle(first, to_grid=True)
+            self._note_outcomes(matured, outputs)
+            for index in range(first, done):
+                row = int(applied.points["symbol"][index])
+                if kinds[index] == MINUTE:
+                    bar = applied.points["bar"][index : index + 1]
+                    self._table.digest(row).close(int(bar["minute"][0]), bar.tobytes())
+                    continue
+                forecast = forecasts.point_forecast(index, self._horizon_s)
+                self._table.digest(row).add_forecast(forecast)
+                self._table.forecast_history(row).add_forecast(forecast)
+                if self._observe is not None:
+                    self._observe(forecast)
+                # The copy is of the point's tick: later ones of the slice have moved the state on.
+                ticks = applied.copies[index : index + 1]
+                content = self._table.stored_at(row, ticks, applied.outside.get(index))
+                if self._table.is_at(row, ticks):
+                    newest.append(forecast.row.symbol)
+                place = int(ticks["partition"][0]), int(ticks["offset"][0])
+                outputs.features.append(self._encoded(forecast, row, place, content, now))
+        return newest
+
+    def publish_newest(self, rows: Sequence[int], outputs: Outputs) -> None:
+        """Add records with the states of symbols at their newest ticks, before a commit.
+
+        They depend on the size of polls, and so do not enter the digest chains.
+        """
+        points = self._table.newest(np.array(rows, np.int64))
+        # A symbol whose every tick was rejected has no row, and so no forecast to publish.
+        points = points[points["row"]["price"] > 0]
+        if not len(points):
             return
-        points = [item.point for item in due]
+        forecasts = self._forecasts(points)
+        forecasts.settle()
+        now = format_time(time.time_ns())
+        for index, row in enumerate(points["symbol"].tolist()):
+            forecast = forecasts.point_forecast(index, self._horizon_s)
+            place, content = self._table.place(row), self._table.stored(row)
+            outputs.features.append(self._encoded(forecast, row, place, content, now))
+
+    def _encoded(
+        self,
+        forecast: PointForecast,
+        row: int,
+        place: tuple[int, int],
+        content: bytes,
+        now: str,
+    ) -> OutRecord:
+        closed = self._table.digest(row).closed
+        state = PublishedState(*place, None if closed is None else closed.fields(), content)
+        return encode_features(forecast, state, now, self._writer)
+
+    def note_updated(self, rows: NDArray[np.int64]) -> None:
+        """Tell the latest store which symbols have newer ticks than those published."""
+        if not len(rows):
+            return
+        now_s = time.time()
+        symbols = [self._table.symbol(row) for row in rows.tolist()]
+        offsets = self._table.places(rows)[1].tolist()
+        for symbol, offset in zip(symbols, offsets, strict=True):
+            self.latest_store.note(symbol, now_s, offset)
+        if self.latest_store.watched():
+            self.refresh(symbols)
+
+    def refresh(self, symbols: Sequence[str]) -> None:
+        """Put the newest snapshots of symbols into the latest store, of those in the table."""
+        rows = [row for symbol in symbols if (row := self._table.known_row(symbol)) is not None]
+        if not rows:
+            return
+        points = self._table.newest(np.array(rows, np.int64))
+        forecasts = self._forecasts(points)
+        forecasts.settle()
+        offsets = self._table.places(points["symbol"])[1].tolist()
+        for index, offset in enumerate(offsets):
+            forecast = forecasts.point_forecast(index, self._horizon_s)
+            self.latest_store.put(forecast.snapshot(), time.time(), offset)
+
+    def _note_outcomes(self, matured: Sequence[Outcome], outputs: Outputs) -> None:
+        for outcome in matured:
+            row = self._table.row(outcome.issued.symbol)
+            self._table.forecast_history(row).add_outcome(outcome)
+            outputs.outcomes.append(encode_outcome(outcome))
+
+    def _forecasts(self, points: Any) -> SymbolForecasts:
+        """Return the current model's forecasts at points, or the baseline's if the model fails."""
+        shadow = self._holder.shadow
+
+        def call(model: Model) -> SymbolForecasts:
+            beside = shadow if shadow is not model else None
+            return SymbolForecasts(self._table, model, points, self._horizons, beside)
+
         started = time.perf_counter()
-        model, forecasts = self._forecasts(points)
+        model, forecasts = with_fallback(self._holder.current, call)
         duration = time.perf_counter() - started
         self._metrics.model.time_inference(model.variant).observe(duration)
-        shadow = self._holder.shadow
-        scoring = MinuteScoring(forecasts, shadow if shadow is not model else None, points)
-        now_ns = time.time_ns()
-        # One by one, because a snapshot reads its interval from the symbol's residuals, which the
-        # minutes that closed before it have changed.
-        for index, (point, state, on_grid) in enumerate(due):
-            if isinstance(point, MinuteClose):
-                scoring.learn(index)
-                point.state.digest.close(point.ended.bar)
-                continue
-            snapshot = forecasts.snapshot(index, self._horizon_s)
-            if state is None:
-                self.latest_store.put(snapshot, now_ns / NS, point.state.offset)
-                continue
-            if on_grid:
-                point.state.digest.add_forecast(snapshot)
-                point.state.forecast_history.add_forecast(snapshot)
-                if self._observe is not None:
-                    self._observe(snapshot)
-            # The dump is of the point's tick, but residuals, scores and digest move with the
-            # forecasts, so they are taken here, after those of this point and before the next.
-            stored = {**state, **point.state.dump_learnt()}
-            outputs.features.append(encode_features(snapshot, stored, now_ns, self._writer))
-        matured = scoring.outcomes
-        outputs.outcomes += [encode_outcome(symbol, outcome) for symbol, outcome in matured]
-
-    def _forecasts(self, points: Sequence[Point]) -> tuple[Model, SymbolForecasts]:
-        """Return the current model's forecasts at points, or the baseline's if the model fails."""
-        return with_fallback(
-            self._holder.current, lambda model: SymbolForecasts(model, points, self._horizons)
-        )
+        return forecasts

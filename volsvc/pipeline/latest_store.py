@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,41 +36,86 @@ class LatestStore:
 
     Time goes forward: a symbol's snapshot is never replaced by one of an earlier tick, which an
     owner that was paused may still publish. `notify` is called with every event for streams.
+
+    Most snapshots are never read. So the consumer may note that a symbol has a newer tick, and
+    `refresh` makes the snapshots of noted symbols when somebody asks.
     """
 
-    def __init__(self, notify: Notify = lambda kind, symbol, payload: None) -> None:
+    def __init__(
+        self,
+        notify: Notify = lambda kind, symbol, payload: None,
+        watched: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`watched` tells whether anybody gets the events now."""
         self._entries: dict[str, LatestEntry] = {}
+        # Wall-clock time and offset of the newest tick of symbols with an older snapshot.
+        self._noted: dict[str, tuple[float, int]] = {}
         self.notify = notify
+        self.watched = watched
+        self.refresh: Callable[[Sequence[str]], None] = lambda symbols: None
+
+    def note(self, symbol: str, now_s: float, offset: int) -> None:
+        """Note that a symbol has a newer tick than that of its snapshot, unless it is older."""
+        if offset >= self.offset(symbol):
+            self._noted[symbol] = (now_s, offset)
 
     def put(self, snapshot: Snapshot, now_s: float, offset: int = -1) -> None:
         """Replace the entry of the snapshot's symbol, unless that is of a later tick."""
         symbol = snapshot.row.symbol
-        if offset >= self.offset(symbol):
+        noted_s, noted = self._noted.get(symbol, (now_s, -1))
+        if offset >= noted:
+            self._noted.pop(symbol, None)
+            # The tick was processed when it was noted, however late somebody asks.
+            now_s = noted_s if offset == noted else now_s
+        known = self._entries.get(symbol)
+        if known is None or offset >= known.offset:
             entry = self._entries[symbol] = LatestEntry(snapshot, now_s, offset)
             self.notify("forecast", symbol, entry)
 
     def offset(self, symbol: str) -> int:
-        """Return the offset of the tick behind a symbol's entry; -1 without an entry."""
+        """Return the offset of the newest tick known of a symbol; -1 without one."""
         entry = self._entries.get(symbol)
-        return -1 if entry is None else entry.offset
+        of_entry = -1 if entry is None else entry.offset
+        return max(of_entry, self._noted.get(symbol, (0.0, -1))[1])
 
     def get(self, symbol: str) -> LatestEntry:
         """Return a symbol's entry; raises UnknownSymbolError with the most similar names."""
         entry = self.find(symbol)
         if entry is None:
-            raise UnknownSymbolError(symbol, self._entries)
+            raise UnknownSymbolError(symbol, [*self._entries, *self._noted])
         return entry
 
     def find(self, symbol: str) -> LatestEntry | None:
         """Return a symbol's entry or None, without the search for similar names of `get`."""
+        if symbol in self._noted:
+            self._refresh([symbol])
         return self._entries.get(symbol)
 
+    def settle(self) -> None:
+        """Make the snapshots of all noted symbols, before their states leave the table."""
+        if self._noted:
+            self._refresh(list(self._noted))
+
+    def _refresh(self, symbols: Sequence[str]) -> None:
+        self.refresh(symbols)
+        # One that gives no snapshot now, as it has left the table, keeps the one that it has.
+        for symbol in symbols:
+            self._noted.pop(symbol, None)
+
     def __iter__(self) -> Iterator[LatestEntry]:
+        self.settle()
         return iter([self._entries[symbol] for symbol in sorted(self._entries)])
 
+    def processed(self) -> list[tuple[str, float]]:
+        """Return the wall-clock time at which the newest tick of each symbol was processed."""
+        times = {symbol: entry.processed_s for symbol, entry in self._entries.items()}
+        times |= {symbol: noted_s for symbol, (noted_s, _) in self._noted.items()}
+        return sorted(times.items())
+
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries.keys() | self._noted.keys())
 
     def drop(self, symbol: str) -> None:
         """Remove a symbol's entry, if there is one."""
         self._entries.pop(symbol, None)
+        self._noted.pop(symbol, None)

@@ -17,7 +17,12 @@ from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.quality_metrics import score_families, sigma_family
 from volsvc.scoring.guard import Guard
 from volsvc.scoring.scores import FITTED, REFERENCE, LossSums, PairedLosses
-from volsvc.scoring.sequential_test import LEVEL, pooled_log_wealth
+from volsvc.scoring.sequential_test import (
+    LEVEL,
+    log_wealth_fitted,
+    log_wealth_reference,
+    pooled_log_wealth,
+)
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.quality_guard import QualityGuard
 
@@ -103,9 +108,10 @@ class QualityMonitor(Collector):
 
     def _states(self, fitted: Model | None) -> list[SymbolState]:
         """Return the states of symbols whose fitted forecasts are those of the given model."""
-        digest = fitted.digest if fitted is not None else None
-        scored = ((state, state.scores.by_variant.get(FITTED)) for state in self._table)
-        return [state for state, scores in scored if scores is not None and scores.digest == digest]
+        if fitted is None:
+            return []
+        digest = fitted.digest
+        return [state for state in self._table if state.scores.has_model(FITTED, digest)]
 
     # --- the guard ------------------------------------------------------------------------
 
@@ -164,13 +170,9 @@ class QualityMonitor(Collector):
         """Recommend the challenger if the evidence for it suffices, else the present model."""
         champion = self._holder.current.model.variant
         challenger = REFERENCE if champion == FITTED else FITTED
-        tests = [state.scores.paired[self._horizon_index].test for state in states]
-        log_wealth = pooled_log_wealth(
-            [
-                test.log_wealth_fitted if challenger == FITTED else test.log_wealth_reference
-                for test in tests
-            ]
-        )
+        tests = [state.scores.test(self._horizon_index) for state in states]
+        wealth = log_wealth_fitted if challenger == FITTED else log_wealth_reference
+        log_wealth = pooled_log_wealth([wealth(test) for test in tests])
         better = log_wealth >= -math.log(LEVEL)
         return {
             "champion": champion,
@@ -178,7 +180,7 @@ class QualityMonitor(Collector):
             "action": "promote" if better else "keep",
             "e_value": math.exp(min(log_wealth, MAX_LOG_WEALTH)),
             "level": LEVEL,
-            "pairs": sum(test.n for test in tests),
+            "pairs": sum(int(test.n) for test in tests),
             "horizon_s": HORIZONS_S[self._horizon_index],
         }
 

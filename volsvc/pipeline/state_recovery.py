@@ -20,7 +20,7 @@ from volsvc.domain import BusError, InvalidTickError, UnknownSymbolError
 from volsvc.features import StateError, SymbolState, SymbolTable
 from volsvc.telemetry.logs import get_logger
 from volsvc.transport import Bus, Position, Record
-from volsvc.transport.codec import decode_state
+from volsvc.transport.codec import RestoredState, decode_state
 from volsvc.transport.features_record import RecordHeader, read_header
 from volsvc.transport.partitions import changed_partitions
 
@@ -90,12 +90,18 @@ class StateRecovery:
                 newest[symbol] = header, record
         # Decoded only now: of a symbol's many records the newest alone is needed.
         overwritten = []
+        migrated = 0
         for done, (header, record) in enumerate(newest.values(), 1):
-            state = self._restore_state(record)
-            if state is not None and last_offsets[header.symbol] < header.offset:
-                overwritten.append(state)
+            stored = _decoded(record)
+            state = None if stored is None else self._restore_state(record, stored)
+            if stored is not None and state is not None:
+                migrated += not isinstance(stored.content, bytes)
+                if last_offsets[header.symbol] < header.offset:
+                    overwritten.append(state)
             if done % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+        if migrated:
+            log.info("states_migrated", symbols=migrated)
         return overwritten
 
     async def _states(self, partitions: list[int]) -> AsyncIterator[tuple[RecordHeader, Record]]:
@@ -118,15 +124,11 @@ class StateRecovery:
                 raise changed_partitions(self._topics, f"{states}, which is {ticks} now")
             log.warning("states_not_restored", symbols=len(symbols), of=other, ticks=ticks)
 
-    def _restore_state(self, record: Record) -> SymbolState | None:
+    def _restore_state(self, record: Record, stored: RestoredState) -> SymbolState | None:
         try:
-            stored = decode_state(record)
-            if stored is None:
-                return None
-            self._table.restore(stored.symbol, stored.state, stored.time_ns)
-            return self._table.get(stored.symbol)
-        except (InvalidTickError, StateError, KeyError, TypeError, ValueError) as error:
-            log.warning("state_not_restored", **record.place, error=str(error))
+            return self._table.restore(stored.symbol, stored.content, stored.time_ns)
+        except (InvalidTickError, StateError) as error:
+            _warn(record, error)
             return None
 
     async def _check(self, positions: Mapping[int, Position]) -> None:
@@ -185,3 +187,15 @@ class StateRecovery:
 def _is_beyond(state: SymbolState, positions: Mapping[int, Position]) -> bool:
     at = positions.get(state.partition)
     return at is not None and at.fresh and state.offset >= at.end
+
+
+def _decoded(record: Record) -> RestoredState | None:
+    try:
+        return decode_state(record)
+    except InvalidTickError as error:
+        _warn(record, error)
+        return None
+
+
+def _warn(record: Record, error: Exception) -> None:
+    log.warning("state_not_restored", **record.place, error=str(error))

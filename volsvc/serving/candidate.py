@@ -26,15 +26,8 @@ from volsvc.models.artefact import (
     packaged_digest,
     read_artefact,
 )
-from volsvc.models.base import (
-    FEATURES,
-    HORIZONS_S,
-    PRIOR_LEVEL_RATE,
-    SCALES_FROM,
-    Array,
-    Model,
-    ModelError,
-)
+from volsvc.models.base import Array, Model, ModelError
+from volsvc.models.columns import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, SCALES_FROM
 
 # The exit code of a process that has judged a file. Python itself ends with 1 and 2.
 REFUSED: Final = 3
@@ -129,15 +122,25 @@ def _try_out(model: Model, budget_s: float, counts: Sequence[int]) -> None:
     """
     rows = np.resize(probe_rows(), (counts[-1], len(FEATURES)))
     for count in counts:
-        started = time.thread_time()
-        forecast = model.predict(rows[:count], HORIZONS_S[0])
-        took = time.thread_time() - started
-        _check_finite((forecast.sigma2, forecast.p_spike, forecast.lo, forecast.hi))
-        if took > budget_s:
+        took = _predict(model, rows[:count])
+        # The first call may have loaded or compiled kernels, which is not the model's time.
+        if took > budget_s and (took := _predict(model, rows[:count])) > budget_s:
             raise ArtefactError(
                 f"takes {took * 1000:.0f} ms for {count} rows; model.time_budget_ms is "
                 f"{budget_s * 1000:g}"
             )
+
+
+def _predict(model: Model, rows: Array) -> float:
+    """Forecast rows, and return the processor time in seconds.
+
+    Raises ArtefactError if a result is not finite.
+    """
+    started = time.thread_time()
+    forecast = model.predict(rows, HORIZONS_S[0])
+    took = time.thread_time() - started
+    _check_finite((forecast.sigma2, forecast.p_spike, forecast.lo, forecast.hi))
+    return took
 
 
 def _check_finite(arrays: Sequence[Array]) -> None:

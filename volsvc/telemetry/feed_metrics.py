@@ -71,11 +71,6 @@ class TickMetrics:
         self.bad_prints = counter(
             "volsvc_feed_bad_prints", "Ticks of a symbol left out for their price", ("symbol",)
         )
-        self.last_event = gauge(
-            "volsvc_feed_last_event_timestamp_seconds",
-            "Event time of the newest tick of a symbol",
-            ("symbol",),
-        )
         self.symbols = gauge("volsvc_symbols", "Symbols in the table")
         self.replay_lateness = gauge(
             "volsvc_replay_lateness_seconds", "How far a paced replay is behind its schedule"
@@ -90,7 +85,7 @@ class TickMetrics:
         """Remove the series of a symbol that is no longer kept."""
         # Unlike `remove`, this does not raise for a symbol that has no series in a family.
         counters = (self.gaps, self.duplicates, self.late, self.future, self.bad_prints)
-        for family in (*counters, self.last_event):
+        for family in counters:
             family.remove_by_labels({"symbol": symbol})
 
 

@@ -34,6 +34,12 @@ class Health:
     silent: set[str] = field(default_factory=set)
 
     @property
+    def compiled(self) -> bool:
+        """False while the kernels are being compiled: a request would wait for all of them."""
+        kernels = self.checks.get("kernels")
+        return kernels is None or kernels.status == "ok"
+
+    @property
     def unready(self) -> str:
         """The reason for which it should get no requests; empty while it is ready."""
         if self.draining:

@@ -17,7 +17,7 @@ from volsvc.domain import (
     InvalidTickError,
     NotATickError,
     Outcome,
-    Snapshot,
+    PointForecast,
     Tick,
     format_time,
     is_symbol,
@@ -26,14 +26,17 @@ from volsvc.domain import (
     tick_from_record,
 )
 from volsvc.domain.fields import MAX_PRICE
+from volsvc.domain.forecast import prediction_fields
 from volsvc.domain.records import MAX_SOURCE
 from volsvc.domain.texts import plain_text, shown
 from volsvc.scoring.scores import prediction_id
 from volsvc.transport.bus import Headers, OutRecord, Record
-from volsvc.transport.features_record import MAX_OFFSET_DIGITS, state_headers
+from volsvc.transport.features_record import MAX_OFFSET_DIGITS, STATE_HEADER, state_headers
 
 TICK_VERSION = 1
-FEATURES_VERSION = 3
+FEATURES_VERSION = 4
+# Records of this version hold the state in their value, as JSON.
+MIGRATED_VERSION = 3
 OUTCOME_VERSION = 1
 POSITION_HEADER = "volsvc-position"
 MAX_RECORD_BYTES = 256 * 1024
@@ -108,10 +111,30 @@ def decode_tick(record: Record) -> Tick:
 
     Raises InvalidTickError, whose reason is one of a bounded set of labels, or NotATickError.
     """
+    value, key = record.value or b"", record.key
+    try:
+        plain = _decode_plain(value)
+        symbol = plain.symbol
+        if key == symbol.encode() and is_symbol(symbol) and len(value) <= MAX_RECORD_BYTES:
+            return Tick(
+                symbol,
+                parse_time(plain.time),
+                plain.price,
+                plain.best_bid,
+                plain.best_ask,
+                plain.size,
+                plain.side,
+                plain.trade_id,
+                plain.sequence,
+                plain.source,
+            )
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # The careful path below finds out what is wrong, and raises with a reason.
+        pass
     tick = _decode_value(record.value)
-    if record.key != tick.symbol.encode():
+    if key != tick.symbol.encode():
         # The key determines the partition: under another one a symbol's ticks lose their order.
-        raise InvalidTickError("key", f"{record.key!r} is not {tick.symbol!r}"[:120], "key")
+        raise InvalidTickError("key", f"{key!r} is not {tick.symbol!r}"[:120], "key")
     return tick
 
 
@@ -120,14 +143,6 @@ def _decode_value(value: bytes | None) -> Tick:
         raise InvalidTickError("value", "is null", "null")
     if len(value) > MAX_RECORD_BYTES:
         raise InvalidTickError("value", f"has {len(value)} bytes", "too_large")
-    try:
-        plain = _decode_plain(value)
-        if is_symbol(plain.symbol):
-            time_ns = parse_time(plain.time)
-            return Tick(plain.symbol, time_ns, *msgspec.structs.astuple(plain)[2:10])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        # The careful path below finds out what is wrong, and raises with a reason.
-        pass
     try:
         wire = _decode_wire(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -166,41 +181,54 @@ def decode_position(record: Record, identity: str) -> int | None:
     return None
 
 
-def encode_features(
-    snapshot: Snapshot, state: Mapping[str, Any], processed_ns: int, writer: str
-) -> OutRecord:
-    """Return a record of `ticks.features`: the snapshot, and the state behind it with its offset.
+class PublishedState(NamedTuple):
+    """A symbol's state after the tick at `offset` of a partition, as bytes that only we read.
 
-    `processed_ns` is wall-clock time, and `writer` the identity of this process's bus.
+    `digest` has the newest closed window of its digest chain as JSON fields, None before the first.
     """
-    row = snapshot.row
+
+    partition: int
+    offset: int
+    digest: Mapping[str, str] | None
+    content: bytes
+
+
+def encode_features(
+    forecast: PointForecast, state: PublishedState, processed_at: str, writer: str
+) -> OutRecord:
+    """Return a record of `ticks.features`: the forecast, and the state behind it as a header.
+
+    `processed_at` is a wall-clock time as `format_time` writes it, and `writer` the identity of
+    this process's bus.
+    """
+    row = forecast.row
     value = {
         "v": FEATURES_VERSION,
         **row.fields(),
-        "features": snapshot.features,
-        "score": snapshot.score,
-        "prediction_id": snapshot.prediction_id,
-        "model_variant": snapshot.variant,
-        "version": snapshot.version,
-        "predictions": [p.fields() for p in snapshot.predictions],
-        "quality": snapshot.quality,
-        "digest": state["digest"]["closed"] and state["digest"]["closed"].fields(),
-        "processed_at": format_time(processed_ns),
-        "state": state,
+        "features": forecast.features,
+        "score": forecast.score,
+        "prediction_id": forecast.prediction_id,
+        "model_variant": forecast.variant,
+        "version": forecast.version,
+        "predictions": list(map(prediction_fields, forecast.horizons_s, forecast.numbers)),
+        "quality": forecast.quality,
+        "digest": state.digest,
+        "processed_at": processed_at,
     }
     return OutRecord(
         row.symbol.encode(),
         _encode(value),
-        state_headers(state["offset"], writer),
+        state_headers(state.offset, writer, state.content),
         # That of the ticks, whatever partitioner their producer uses: the next owner of the
         # partition looks for its states there.
-        partition=state["partition"],
+        partition=state.partition,
     )
 
 
-def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
+def encode_outcome(outcome: Outcome) -> OutRecord:
     """Return a record of `ticks.outcomes`: a forecast as it was issued, and its outcome."""
     issued = outcome.issued
+    symbol = issued.symbol
     minute, variant, version = issued.minute, issued.variant, issued.version
     value = {
         "v": OUTCOME_VERSION,
@@ -224,31 +252,42 @@ def encode_outcome(symbol: str, outcome: Outcome) -> OutRecord:
     return OutRecord(symbol.encode(), _encode(value))
 
 
-class StoredState(NamedTuple):
-    """The part of a `ticks.features` record that a restart needs; times in ns since the epoch."""
+class RestoredState(NamedTuple):
+    """The part of a `ticks.features` record that a restart needs; `time_ns` is since the epoch.
+
+    `content` is a mapping in a record of version 3, which has to be migrated.
+    """
 
     symbol: str
     time_ns: int
-    processed_ns: int
-    state: Mapping[str, Any]
+    content: bytes | Mapping[str, Any]
 
 
-def decode_state(record: Record) -> StoredState | None:
-    """Return the state inside a record of `ticks.features`; None for a tombstone.
+def decode_state(record: Record) -> RestoredState | None:
+    """Return the state of a record of `ticks.features`; None for a tombstone.
 
     Raises InvalidTickError if it is not a record of ours.
     """
     if record.value is None:
         return None
+    content = dict(record.headers).get(STATE_HEADER)
     try:
         value = _decode(record.value)
-        times = parse_time(value["time"]), parse_time(value["processed_at"])
-        return StoredState(value["symbol"], *times, value["state"])
+        version, symbol, time_ns = value["v"], value["symbol"], parse_time(value["time"])
+        valid = is_symbol(symbol)
     # A nested record exhausts the stack; UnicodeDecodeError is a ValueError.
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidTickError(
             "value", f"is not a features record: {error!r}", "features"
         ) from error
+    if not valid:
+        raise InvalidTickError("symbol", f"{shown(symbol, 80)} is not valid", "features")
+    if version == MIGRATED_VERSION and isinstance(value.get("state"), dict):
+        return RestoredState(symbol, time_ns, value["state"])
+    if version != FEATURES_VERSION or content is None:
+        detail = f"{shown(version, 80)} is not {FEATURES_VERSION}, or has no {STATE_HEADER}"
+        raise InvalidTickError("v", detail, "features")
+    return RestoredState(symbol, time_ns, content)
 
 
 def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutRecord:

@@ -1,7 +1,7 @@
 """Records of `ticks.features` as other processes read them: their headers, and their snapshots.
 
-Offset, log and writer stand in headers, so that of a symbol's thousand records only the newest has
-to be decoded.
+Offset, log, writer and state stand in headers, so that of a symbol's thousand records only the
+newest has to be decoded, and readers of its value need not skip the state.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from volsvc.transport.bus import Headers, OutRecord, Record
 OFFSET_HEADER = "volsvc-offset"
 WRITER_HEADER = "volsvc-writer"
 TICKS_HEADER = "volsvc-ticks"
+STATE_HEADER = "volsvc-state"
 # Digits of the largest offset. Of thousands, as anybody may write, `int` raises ValueError.
 MAX_OFFSET_DIGITS = 19
 
@@ -40,9 +41,13 @@ class RecordHeader(NamedTuple):
         return self.ticks in ("", ticks)
 
 
-def state_headers(offset: int, writer: str) -> Headers:
-    """Return the headers that `read_header` reads."""
-    return (OFFSET_HEADER, b"%d" % offset), (WRITER_HEADER, writer.encode())
+def state_headers(offset: int, writer: str, content: bytes) -> Headers:
+    """Return the headers that `read_header` reads, and the state itself."""
+    return (
+        (OFFSET_HEADER, b"%d" % offset),
+        (WRITER_HEADER, writer.encode()),
+        (STATE_HEADER, content),
+    )
 
 
 def of_log(record: OutRecord, ticks: str) -> OutRecord:
@@ -70,7 +75,7 @@ def read_header(record: Record) -> RecordHeader | None:
 
 
 class _WireFeatures(msgspec.Struct, gc=False):
-    """The public part of a record; the decoder skips the state inside it."""
+    """The value of a record."""
 
     symbol: str
     time: str

@@ -78,22 +78,20 @@ class _Topic:
     def ends(self) -> list[int]:
         return [partition.end for partition in self.partitions]
 
-    def append(self, number: int, record: OutRecord) -> None:
-        partition = self.partitions[number]
-        partition.records.append(
-            Record(
-                self.name,
-                number,
-                partition.end,
-                record.key,
-                record.value,
-                record.headers,
-                time.time_ns() // 1_000_000,
-            )
-        )
-        partition.end += 1
-        self.records += 1
-        self.size_bytes += len(record.value or b"")
+    def append(self, records: Sequence[OutRecord]) -> None:
+        name, partitions = self.name, self.partitions
+        now_ms = time.time_ns() // 1_000_000
+        for key, value, headers, number in records:
+            if number is None:
+                number = zlib.crc32(key) % len(partitions)
+            partition = partitions[number]
+            stored = Record(name, number, partition.end, key, value, headers, now_ms)
+            partition.records.append(stored)
+            partition.end += 1
+        self.records += len(records)
+        # A group's records are dropped as it commits; others are bounded by their bytes.
+        if not self.committed:
+            self.size_bytes += sum(map(_size, records))
 
     def trim(self) -> None:
         """Drop what every group has committed."""
@@ -102,16 +100,23 @@ class _Topic:
         for number, partition in enumerate(self.partitions):
             groups = self.committed.values()
             oldest = min(offsets.get(number, partition.start) for offsets in groups)
-            while partition.records and partition.records[0].offset < oldest:
-                self._drop(partition)
+            count = min(oldest - partition.start, len(partition.records))
+            for _ in range(count):
+                partition.records.popleft()
+            self.records -= max(count, 0)
 
     def drop_oldest(self) -> None:
         """Drop the oldest record of the longest partition."""
-        self._drop(max(self.partitions, key=lambda p: len(p.records)))
-
-    def _drop(self, partition: _Partition) -> None:
-        self.size_bytes -= len(partition.records.popleft().value or b"")
+        partition = max(self.partitions, key=lambda p: len(p.records))
+        self.size_bytes -= _size(partition.records.popleft())
         self.records -= 1
+
+
+def _size(record: OutRecord | Record) -> int:
+    size = len(record.value or b"")
+    for _, value in record.headers:
+        size += len(value)
+    return size
 
 
 class MemoryBus:
@@ -158,9 +163,8 @@ class MemoryBus:
     async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Append; waits while the topic is full of records that a group has yet to commit."""
         log = self._topic(topic)
-        for count, record in enumerate(records):
-            if count % APPEND_RECORDS == APPEND_RECORDS - 1:
-                await asyncio.sleep(0)
+        appended = 0
+        while appended < len(records):
             if log.records >= self._max_records:
                 await self._make_room(log)
             while log.size_bytes > UNREAD_BYTES and not log.committed:
@@ -169,10 +173,13 @@ class MemoryBus:
             # publishes into topics without a group while it drains, so these stay open.
             if self.closed and log.committed:
                 raise BusError("the bus is closed")
-            number = record.partition
-            if number is None:
-                number = self.partition_for(topic, record.key)
-            log.append(number, record)
+            # Without a group the oldest one leaves for each; with one there is room for some.
+            room = self._max_records - log.records if log.committed else 1
+            count = min(room, APPEND_RECORDS - appended % APPEND_RECORDS)
+            log.append(records[appended : appended + count])
+            appended += count
+            if appended % APPEND_RECORDS == 0:
+                await asyncio.sleep(0)
         await self._changed.wake_all()
 
     async def _make_room(self, log: _Topic) -> None:

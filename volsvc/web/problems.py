@@ -29,6 +29,7 @@ from volsvc.web.problem_types import (
     MODEL_FAILED,
     MODEL_REFUSED,
     NOT_FOUND,
+    NOT_READY,
     PAYLOAD_TOO_LARGE,
     REGISTRY_AWAY,
     REQUEST_TIMEOUT,
@@ -90,6 +91,11 @@ class ProblemError(Exception):
         self.detail = detail
         self.errors = errors or []
         self.headers = headers or {}
+
+
+def not_ready(detail: str) -> ProblemError:
+    """Return the problem of a service that is starting or draining."""
+    return ProblemError(NOT_READY, detail, headers={"Retry-After": "1"})
 
 
 def as_problem(error: Exception) -> ProblemError | None:

@@ -13,6 +13,7 @@ from volsvc.config.kafka import KafkaSettings
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS
 from volsvc.features import SymbolTable
+from volsvc.features.stored_state import unpack
 from volsvc.models import packaged
 from volsvc.pipeline.consumer import Consumer
 from volsvc.pipeline.forecaster import Forecaster
@@ -24,6 +25,7 @@ from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord, Record, Subscription
 from volsvc.transport.bus import Offsets, RebalanceListener
 from volsvc.transport.codec import encode_tick
+from volsvc.transport.features_record import STATE_HEADER
 from volsvc.transport.memory import MemoryBus
 
 # So short that every batch is flushed and committed.
@@ -114,28 +116,36 @@ async def consume(bus: RecordingBus, features: FeatureSettings = FEATURES) -> Sy
     """Run a new consumer to the end of the ticks, and return its table, which was empty."""
     table, metrics = SymbolTable(features), Metrics()
     holder = ModelHolder(DesiredModel("ml", packaged().model))
-    forecaster = Forecaster(holder, LatestStore(), metrics, bus.identity)
+    forecaster = Forecaster(table, holder, LatestStore(), metrics, bus.identity)
     await Consumer(bus, TOPICS, table, forecaster, metrics).run()
     return table
+
+
+def content_of(stored: bytes) -> tuple[bytes, ...]:
+    """Return a stored state without its places in a table and its ticks' times of publication."""
+    unpacked = unpack(stored, FEATURES.window_size)
+    window, outside = unpacked.state.ticks.window, unpacked.outside.copy()
+    window.at = window.history = 0
+    outside["symbol"] = outside["published_ns"] = 0
+    return tuple(part.tobytes() for part in unpacked._replace(outside=outside))
 
 
 class Results(NamedTuple):
     """The results of a run: states in memory and in the log, and records without repetitions."""
 
-    states: dict[str, bytes]
-    published: dict[bytes, bytes]
+    states: dict[str, tuple[bytes, ...]]
+    published: dict[bytes, tuple[bytes, ...]]
     outcomes: set[OutRecord]
     dead_letters: set[OutRecord]
 
 
 def results(bus: RecordingBus, table: SymbolTable) -> Results:
     """Return the results of a run that ended with this table."""
-    # Sorted, because a restored dictionary may have another order.
-    encode, decode = msgspec.json.Encoder(order="sorted").encode, msgspec.json.decode
+    rows = {table.symbol(row): row for row in table.rows.tolist()}
     return Results(
-        {state.symbol: encode({**state.dump(), **state.dump_learnt()}) for state in table},
+        {symbol: content_of(table.stored(row)) for symbol, row in rows.items()},
         {
-            record.key: encode(decode(record.value or b"")["state"])
+            record.key: content_of(dict(record.headers)[STATE_HEADER])
             for record in bus.published(TOPICS.features_topic)
         },
         set(bus.published(TOPICS.outcomes_topic)),

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import HORIZON_MINUTES, IssuedForecast
-from volsvc.features import SymbolState, SymbolTable
+from volsvc.domain import HORIZON_MINUTES
+from volsvc.features import SymbolTable
 from volsvc.models import packaged
-from volsvc.scoring.scores import FITTED
+from volsvc.scoring import scores
+from volsvc.scoring.scores import FITTED, MAX_PENDING, OUTCOME, VARIANTS
 
 # Minutes from the epoch to 2026-01-05.
 START: Final = 29_459_520
@@ -39,14 +42,20 @@ class Judged(NamedTuple):
         """Return the squared error of the probability of a spike."""
         return (SCORE - (self.realised > self.sigmas[variant] * 1.5)) ** 2
 
-    def score(self, state: SymbolState, minute: int, digest: str) -> None:
+    def score(self, table: SymbolTable, minute: int, digest: str) -> None:
         """Have the forecasts issued at the end of a minute and mature in time."""
+        row = table.row(self.symbol)
+        record, daily = table.records[row].learnt.scores, table.daily[row]
         for variant, sigma in self.sigmas.items():
-            numbers = (sigma, sigma / 2, sigma * 2, sigma * 1.5, SCORE)
-            issued = IssuedForecast(variant, "1", minute, self.horizon, *numbers)
-            state.scores.issue(variant, digest if variant == FITTED else "", "1", [issued])
-        log_realised = [2 * math.log(self.realised)] * len(HORIZON_MINUTES)
-        state.scores.mature(minute + self.horizon, log_realised)
+            place = VARIANTS.index(variant)
+            model = scores.digest_bytes(digest if variant == FITTED else "")
+            version = scores.version_bytes("1")
+            scores.adopt(record, daily, place, np.frombuffer(model, np.uint8), version)
+            numbers = np.array([sigma, sigma / 2, sigma * 2, sigma * 1.5, SCORE])
+            scores.issue(record, place, minute, HORIZON_MINUTES.index(self.horizon), numbers)
+        log_realised = np.full(len(HORIZON_MINUTES), 2 * math.log(self.realised))
+        outcomes = np.zeros(MAX_PENDING * len(VARIANTS), OUTCOME)
+        scores.mature(record, daily, minute + self.horizon, log_realised, outcomes)
 
 
 def scored_table(
@@ -55,9 +64,10 @@ def scored_table(
     """Return a table of these symbols; the fitted model of the outcomes has this digest."""
     table = SymbolTable(FeatureSettings())
     for symbol in symbols:
-        state, minute = table.state_for(symbol, 0), START
+        minute = START
+        table.row_for(symbol, 0)
         for outcome in outcomes:
             if outcome.symbol == symbol:
-                outcome.score(state, minute, digest)
+                outcome.score(table, minute, digest)
                 minute += outcome.horizon
     return table

@@ -25,6 +25,7 @@ from tests.unit.pipeline.recorded import (
     RecordingBus,
     Results,
     consume,
+    content_of,
     filled_bus,
     results,
     tick_records,
@@ -32,6 +33,7 @@ from tests.unit.pipeline.recorded import (
 from tests.unit.sources.replays import replay
 from volsvc.config.settings import FeatureSettings
 from volsvc.failpoints import Point, armed
+from volsvc.features import SymbolTable
 from volsvc.pipeline.producer import Producer
 from volsvc.telemetry.metrics import Metrics
 
@@ -45,9 +47,10 @@ POINTS: tuple[Point, ...] = (
 
 
 class Run(NamedTuple):
-    """A run without a crash: its bus and results, and the settings of the features."""
+    """A run without a crash: its bus, table and results, and the settings of the features."""
 
     bus: RecordingBus
+    table: SymbolTable
     left: Results
     features: FeatureSettings
 
@@ -78,7 +81,8 @@ def undisturbed(request: pytest.FixtureRequest) -> Run:
 
     async def run() -> Run:
         bus = await filled_bus()
-        return Run(bus, results(bus, await consume(bus, features)), features)
+        table = await consume(bus, features)
+        return Run(bus, table, results(bus, table), features)
 
     return asyncio.run(run())
 
@@ -109,19 +113,24 @@ def test_each_step_comes_after_the_one_that_it_relies_on(undisturbed: Run) -> No
 def test_the_ticks_reach_every_rule(undisturbed: Run) -> None:
     """The run has outcomes, dead letters, bad prints and rejected ticks, each counted once."""
     left = undisturbed.left
-    counts = [msgspec.json.decode(state)["order"]["counts"] for state in left.states.values()]
-    duplicates, late, gaps, future, accepted = map(sum, zip(*counts, strict=True))
-    assert (duplicates, late, gaps, future) == (1, 1, 0, FUTURE_TICKS)
-    assert accepted == TICKS + BAD_PRINTS
-    states = [msgspec.json.decode(state) for state in left.states.values()]
-    prints = [state.get("prints", (0, None)) for state in states]
-    waiting = sum(len(state.get("tolerated", ())) for state in states)
+    states = [state.record.ticks for state in undisturbed.table]
+    counts = [
+        sum(int(state.check[name]) for state in states)
+        for name in ("duplicates", "late", "gaps", "future", "accepted")
+    ]
+    assert counts == [1, 1, 0, FUTURE_TICKS, TICKS + BAD_PRINTS]
+    waiting = sum(len(state.order or ()) for state in undisturbed.table)
+    dropped, held = (
+        sum(int(number) for number in numbers)
+        for numbers in zip(
+            *((s.prints.dropped, s.prints.held.present) for s in states), strict=True
+        )
+    )
     if undisturbed.features is FEATURES:
         # After the last bad print no tick comes that decides on it.
-        assert sum(dropped + (held is not None) for dropped, held in prints) == BAD_PRINTS
-        assert (sum(held is not None for _, held in prints), waiting) == (1, 0)
+        assert (dropped + held, held, waiting) == (BAD_PRINTS, 1, 0)
     else:
-        assert sum(dropped for dropped, _ in prints) >= BAD_PRINTS - waiting
+        assert dropped >= BAD_PRINTS - waiting
         assert waiting >= len(SYMBOLS)
     assert left.states.keys() == set(SYMBOLS)
     assert len(left.dead_letters) == FUTURE_TICKS + 1
@@ -139,15 +148,15 @@ async def test_a_symbol_whose_every_tick_waits_is_published_before_the_commit() 
     assert (shown["n"], shown["quality"]["ticks"]) == (0, 0)
     assert shown["price"] == pytest.approx(100, abs=1)
     second = await consume(bus, TOLERANT)
-    dumps = [[state.dump() for state in table] for table in (first, second)]
-    assert dumps[0] == dumps[1]
-    assert [len(dump["tolerated"]) for dump in dumps[1]] == [1]
+    contents = [[content_of(table.stored(row)) for row in table.rows] for table in (first, second)]
+    assert contents[0] == contents[1]
+    assert [len(state.order or ()) for state in second] == [1]
 
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_at_any_time_changes_nothing(point: Point, undisturbed: Run) -> None:
     """After a crash at the first, second, … passage of a point, the results are undisturbed."""
-    _, expected, features = undisturbed
+    expected, features = undisturbed.left, undisturbed.features
     for after in count():
         bus = await filled_bus()
         if await until_crash(bus, point, after, features) is not None:
@@ -159,7 +168,7 @@ async def test_a_crash_at_any_time_changes_nothing(point: Point, undisturbed: Ru
 @pytest.mark.parametrize("point", POINTS)
 async def test_crash_upon_crash_changes_nothing(point: Point, undisturbed: Run) -> None:
     """Consumers that all crash at their second passage of a point end with the same results."""
-    _, expected, features = undisturbed
+    expected, features = undisturbed.left, undisturbed.features
     bus, crashes = await filled_bus(), 0
     while (left := await until_crash(bus, point, 1, features)) is None:
         crashes += 1

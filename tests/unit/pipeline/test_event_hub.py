@@ -206,3 +206,14 @@ def test_what_a_subscriber_starts_with() -> None:
     assert asyncio.run(other.take(0.0)) == []
     (event,) = asyncio.run(one.take(0.0))
     assert event.payload is payload
+
+
+def test_a_hub_is_watched_while_it_has_a_subscriber() -> None:
+    """Without one nobody need make what would be told."""
+    hub = EventHub(HISTORY)
+    assert not hub.watched
+    first, second = hub.subscribe(None), hub.subscribe(("A",))
+    for left in (first, second):
+        assert hub.watched
+        hub.unsubscribe(left)
+    assert not hub.watched

@@ -12,27 +12,33 @@ from structlog.testing import capture_logs
 
 from tests.daemon import eventually
 from tests.unit.pipeline.logged import ScriptedBus
+from tests.variations import FORECAST
 from volsvc.config.kafka import KafkaSettings
-from volsvc.domain import NS, FeatureRow, Quality, Snapshot
+from volsvc.domain import PointForecast, Snapshot
 from volsvc.pipeline.features_follower import FeaturesFollower
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.transport import OutRecord, Record
-from volsvc.transport.codec import encode_features
+from volsvc.transport.codec import PublishedState, encode_features
 from volsvc.transport.features_record import RecordHeader, of_log
 from volsvc.transport.memory import MemoryBus
 
 TOPICS = KafkaSettings()
 TOPIC = TOPICS.features_topic
+# 1,800,000,000 seconds since the epoch.
+PROCESSED = "2027-01-15T08:00:00.000Z"
+
+
+def forecast(price: float, symbol: str = "BTC-USD") -> PointForecast:
+    return FORECAST._replace(row=FORECAST.row._replace(symbol=symbol, price=price))
 
 
 def snapshot(price: float, symbol: str = "BTC-USD") -> Snapshot:
-    row = FeatureRow(symbol, 1_767_571_200 * NS, price, 0.0, 1e-5, 49, 10.0)
-    return Snapshot(row, 0.1, "ml", "1", (), Quality(0, 0, 0, 1.0, "ok"), {"level": None})
+    return forecast(price, symbol).snapshot()
 
 
 def record(price: float, offset: int, writer: str, symbol: str = "BTC-USD") -> OutRecord:
-    state = {"partition": 0, "offset": offset, "digest": {"closed": None}}
-    return encode_features(snapshot(price, symbol), state, 1_800_000_000 * NS, writer)
+    state = PublishedState(0, offset, None, b"content")
+    return encode_features(forecast(price, symbol), state, PROCESSED, writer)
 
 
 @given(st.lists(st.integers(0, 20), min_size=1))

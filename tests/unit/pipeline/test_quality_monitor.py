@@ -262,7 +262,7 @@ async def test_the_guard_checks_at_intervals(monkeypatch: pytest.MonkeyPatch) ->
     assert checks == [0]
     bad = outcomes_of(3, {REFERENCE: GOOD * 1.1, FITTED: BAD})
     for minute, outcome in enumerate(bad):
-        outcome.score(table.get("A"), 29_459_520 + minute, MODEL.digest)
+        outcome.score(table, 29_459_520 + minute, MODEL.digest)
 
     async def stopped() -> bool:
         return holder.desired.stopped is not None

@@ -8,10 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.pipeline.logged import ScriptedBus, record
-from tests.unit.pipeline.test_consumer import PACKAGED, Consuming, seconds
+from tests.unit.pipeline.test_consumer import Consuming, seconds
 from volsvc.config.kafka import KafkaSettings
 from volsvc.config.settings import FeatureSettings
 from volsvc.features import SymbolTable
+from volsvc.models import packaged
 from volsvc.pipeline.consumer import Consumer
 from volsvc.pipeline.features_follower import FeaturesFollower
 from volsvc.pipeline.forecaster import Forecaster
@@ -56,9 +57,9 @@ async def test_a_stream_of_broken_records(given: bool, monkeypatch: pytest.Monke
     clock = SimpleNamespace(time=lambda: next(times), strftime=lambda *_: "then", gmtime=float)
     monkeypatch.setattr("volsvc.pipeline.refused_ticks.time", clock)
     bus, metrics, health = ScriptedBus([[record(n, b"{")] for n in range(4)]), Metrics(), Health()
-    holder = ModelHolder(DesiredModel("baseline", PACKAGED))
-    forecaster = Forecaster(holder, LatestStore(), metrics, "writer#1")
+    holder = ModelHolder(DesiredModel("baseline", packaged().model))
     table = SymbolTable(FeatureSettings())
+    forecaster = Forecaster(table, holder, LatestStore(), metrics, "writer#1")
     consumer = Consumer(
         bus, KafkaSettings(), table, forecaster, metrics, health=health if given else None
     )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.variations import SNAPSHOT, variations
-from volsvc.domain import NS, IssuedForecast, Outcome, Snapshot
+from tests.variations import FORECAST, SNAPSHOT, published_variations, variations
+from volsvc.domain import NS, IssuedForecast, Outcome, PointForecast, format_time
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import (
     POSITION_HEADER,
+    PublishedState,
     decode_position,
     encode_features,
     encode_outcome,
@@ -27,9 +27,9 @@ from volsvc.transport.features_record import (
     read_header,
 )
 
-SNAPSHOTS = dict(variations(SNAPSHOT))
+FORECASTS = dict(published_variations())
 OUTCOME = Outcome(
-    IssuedForecast("ml", "1", 29_459_520, 5, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1),
+    IssuedForecast("BTC-USD", "ml", "1", 29_459_520, 5, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1),
     realised=1.2e-3,
     qlike=0.3,
     covered=True,
@@ -38,35 +38,36 @@ OUTCOME = Outcome(
 PROCESSED_NS = 1_767_571_202_123_456_789
 
 
-def sent(snapshot: Snapshot, processed_ns: int = PROCESSED_NS) -> OutRecord:
-    state = {"partition": 3, "offset": 7, "digest": {"closed": None}}
-    return encode_features(snapshot, state, processed_ns, "writer#1")
+def sent(forecast: PointForecast, processed_ns: int = PROCESSED_NS) -> OutRecord:
+    state = PublishedState(3, 7, None, b"content")
+    return encode_features(forecast, state, format_time(processed_ns), "writer#1")
 
 
 def received(record: OutRecord) -> Record:
     return Record("ticks.features", 3, 40, record.key, record.value, headers=record.headers)
 
 
-@pytest.mark.parametrize("path", SNAPSHOTS)
+@pytest.mark.parametrize("path", FORECASTS)
 def test_other_instances_read_the_snapshot_of_the_owner(path: str) -> None:
-    """A snapshot that differs in one field reaches the other instances with that field."""
-    found = decode_snapshot(received(sent(SNAPSHOTS[path]))).snapshot
-    assert found == SNAPSHOTS[path] != SNAPSHOT
-    assert decode_snapshot(received(sent(SNAPSHOT))).snapshot == SNAPSHOT
+    """A forecast that differs in one field reaches the other instances with that field."""
+    snapshot = FORECAST.snapshot()
+    found = decode_snapshot(received(sent(FORECASTS[path]))).snapshot
+    assert found == FORECASTS[path].snapshot() != snapshot
+    assert decode_snapshot(received(sent(FORECAST))).snapshot == snapshot
 
 
 @given(st.integers(1_767_571_200 * NS, 1_800_000_000 * NS))
 def test_times_keep_their_nanoseconds(time_ns: int) -> None:
     """The times of tick and of processing, on which an ETag rests, are those of the owner."""
-    snapshot = replace(SNAPSHOT, row=SNAPSHOT.row._replace(time_ns=time_ns))
-    found = decode_snapshot(received(sent(snapshot, time_ns)))
+    forecast = FORECAST._replace(row=FORECAST.row._replace(time_ns=time_ns))
+    found = decode_snapshot(received(sent(forecast, time_ns)))
     assert (found.snapshot.row.time_ns, found.processed_ns) == (time_ns, time_ns)
 
 
 def test_every_field_of_an_outcome_is_published() -> None:
     """An outcome that differs in one field has another record."""
-    records = [encode_outcome("BTC-USD", other).value for _, other in variations(OUTCOME)]
-    records += [encode_outcome(symbol, OUTCOME).value for symbol in ("BTC-USD", "ETH-USD")]
+    records = [encode_outcome(other).value for _, other in variations(OUTCOME)]
+    records.append(encode_outcome(OUTCOME).value)
     assert len(set(records)) == len(records)
 
 

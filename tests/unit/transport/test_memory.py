@@ -107,15 +107,22 @@ async def test_a_topic_without_a_group_drops_from_its_longest_partition() -> Non
     assert kept == [(0, 0), (0, 1), (1, 0), (2, 2), (2, 3), (2, 4)]
 
 
+@pytest.mark.parametrize("header", [0, 4, 10])
 @pytest.mark.parametrize(("size", "kept"), [(10, 5), (11, 4)])
-async def test_the_bound_in_bytes(size: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A topic may be as large as its bound before another record comes; null has no size."""
+async def test_the_bound_in_bytes(
+    size: int, kept: int, header: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic may be as large as its bound before another record comes; null has no size.
+
+    A record is as large as its value and those of its headers, in one of which is a state.
+    """
     monkeypatch.setattr("volsvc.transport.memory.UNREAD_BYTES", 40)
     bus = MemoryBus(partitions=1)
     await bus.publish("features", [OutRecord(b"K", None)])
-    await bus.publish("features", [OutRecord(b"K", bytes(size))] * 5)
+    value = bytes(size - header)
+    await bus.publish("features", [OutRecord(b"K", value, (("state", bytes(header)),))] * 5)
     found = await all_records(bus, "features", 1)
-    assert [record.value for record in found[-kept:]] == [bytes(size)] * kept
+    assert [record.value for record in found[-kept:]] == [value] * kept
     assert len(found) == (kept + 1 if kept == 5 else kept)
 
 
@@ -137,7 +144,7 @@ async def test_others_have_their_turn_during_a_publication(count: int) -> None:
     while not publishing.done():
         await asyncio.sleep(0)
         lengths.append(len(await all_records(bus, "features", 1)))
-    assert sorted({*lengths}) == sorted({*range(99, count, 100), count})
+    assert sorted({*lengths}) == sorted({*range(100, count, 100), count})
     assert len(lengths) < 20
 
 

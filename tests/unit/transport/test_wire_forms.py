@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.variations import SNAPSHOT
+from tests.variations import FORECAST, SNAPSHOT
 from volsvc.domain import NS, InvalidTickError, IssuedForecast, NotATickError, Outcome, Tick
-from volsvc.features import DigestChain, MinuteBar
+from volsvc.domain.feature_names import SCALE_NAMES
+from volsvc.features.digest_chain import ClosedWindow
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import (
     MAX_RECORD_BYTES,
-    StoredState,
+    PublishedState,
+    RestoredState,
     dead_letter,
     decode_position,
     decode_state,
@@ -151,16 +153,18 @@ def test_digits_of_offsets_and_positions(digits: int, known: bool) -> None:
     assert (read_header(in_log(b"", headers=headers)) is not None) is known
 
 
-STATE = {"partition": 3, "offset": 7, "digest": {"closed": None, "head": ""}, "more": [1.5]}
+CONTENT = b"\x00\xff{"
+STATE = PublishedState(3, 7, None, CONTENT)
+STATE_HEADER = ("volsvc-state", CONTENT)
 
 
 def test_a_features_record() -> None:
-    """The record has features, forecasts and state; its headers have offset and writer."""
-    sent = encode_features(SNAPSHOT, STATE, START_NS + 1, "writer#1")
+    """The record has features and forecasts; its headers have offset, writer and state."""
+    sent = encode_features(FORECAST, STATE, "2026-01-05T00:00:00.000000001Z", "writer#1")
     predictions = [prediction.fields() for prediction in SNAPSHOT.predictions]
     quality = SNAPSHOT.quality
     assert decoded(sent) == {
-        "v": 3,
+        "v": 4,
         "symbol": "BTC-USD",
         "time": "2026-01-05T00:00:01.000Z",
         "price": 100.0,
@@ -168,8 +172,8 @@ def test_a_features_record() -> None:
         "ret_std": 1e-5,
         "n": 49,
         "span_s": 10.0,
-        "features": {"level": 1e-9, "trend": None},
-        "score": 0.1,
+        "features": {name: 1e-9 * number for number, name in enumerate(SCALE_NAMES, 1)},
+        "score": 0.2,
         "prediction_id": "BTC-USD/2026-01-05T00:00:00.000Z/ml-1",
         "model_variant": "ml",
         "version": "1",
@@ -177,28 +181,28 @@ def test_a_features_record() -> None:
         "quality": {name: getattr(quality, name) for name in type(quality).__slots__},
         "digest": None,
         "processed_at": "2026-01-05T00:00:00.000000001Z",
-        "state": STATE,
     }
     assert sent.key == b"BTC-USD"
-    assert sent.headers == (("volsvc-offset", b"7"), ("volsvc-writer", b"writer#1"))
+    assert sent.headers == (
+        ("volsvc-offset", b"7"),
+        ("volsvc-writer", b"writer#1"),
+        ("volsvc-state", CONTENT),
+    )
     assert sent.partition == 3
 
 
 def test_the_digest_of_a_features_record() -> None:
-    """The newest closed minute of the digest chain stands beside the state."""
-    chain = DigestChain()
-    chain.close(MinuteBar(29_459_520, *([1.0] * (len(MinuteBar._fields) - 1))))
-    state = {**STATE, "digest": chain.dump()}
-    sent = encode_features(SNAPSHOT, state, START_NS, "writer#1")
-    head = chain.dump()["head"]
-    assert decoded(sent)["digest"] == {"window": START, "head": head}
-    assert decoded(sent)["state"]["digest"]["closed"] == [29_459_520, head]
+    """The newest closed minute of the digest chain stands in the value."""
+    closed = ClosedWindow(29_459_520, "ab" * 32)
+    state = STATE._replace(digest=closed.fields())
+    sent = encode_features(FORECAST, state, START, "writer#1")
+    assert decoded(sent)["digest"] == {"window": START, "head": "ab" * 32}
 
 
 def test_an_outcome() -> None:
     """An outcome has the forecast as it was issued, with its times, and the losses."""
-    issued = IssuedForecast("ml", "4", 29_459_519, 5, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1)
-    sent = encode_outcome("BTC-USD", Outcome(issued, 1.2e-3, 0.3, True, 0.04))
+    issued = IssuedForecast("BTC-USD", "ml", "4", 29_459_519, 5, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1)
+    sent = encode_outcome(Outcome(issued, 1.2e-3, 0.3, True, 0.04))
     assert decoded(sent) == {
         "v": 1,
         "prediction_id": f"BTC-USD/{START}/ml-4",
@@ -222,14 +226,19 @@ def test_an_outcome() -> None:
 
 
 def test_a_stored_state() -> None:
-    """A restart reads symbol, times and state; a tombstone has none."""
-    sent = encode_features(SNAPSHOT, STATE, START_NS + 5, "writer#1")
-    found = decode_state(in_log(sent.value))
-    assert found == StoredState("BTC-USD", START_NS + NS, START_NS + 5, STATE)
-    assert decode_state(in_log(None)) is None
+    """A restart reads symbol, time and state; a tombstone has none."""
+    sent = encode_features(FORECAST, STATE, START, "writer#1")
+    found = decode_state(in_log(sent.value, headers=sent.headers))
+    assert found == RestoredState("BTC-USD", START_NS + NS, CONTENT)
+    assert decode_state(in_log(None, headers=sent.headers)) is None
 
 
-FEATURES = decoded(encode_features(SNAPSHOT, STATE, START_NS, "writer#1"))
+FEATURES = decoded(encode_features(FORECAST, STATE, START, "writer#1"))
+
+
+def without(name: str) -> bytes:
+    """Return the value of a features record that lacks a field."""
+    return json.dumps({k: v for k, v in FEATURES.items() if k != name}).encode()
 
 
 @pytest.mark.parametrize(
@@ -239,21 +248,30 @@ FEATURES = decoded(encode_features(SNAPSHOT, STATE, START_NS, "writer#1"))
         b"{",
         b"\xff",
         b"[]",
-        *(
-            json.dumps({k: v for k, v in FEATURES.items() if k != name}).encode()
-            for name in ("symbol", "time", "processed_at")
-        ),
-        *(json.dumps({**FEATURES, name: "?"}).encode() for name in ("time", "processed_at")),
+        b"[" * 100_000,
+        without("symbol"),
+        without("time"),
+        json.dumps({**FEATURES, "time": "?"}).encode(),
     ],
-    ids=range(9),
+    ids=range(8),
 )
 def test_records_that_are_no_features(value: bytes) -> None:
     """Neither state nor snapshot is read from a record of somebody else."""
     for read in (decode_state, decode_snapshot):
         with pytest.raises(InvalidTickError) as caught:
-            read(in_log(value))
+            read(in_log(value, headers=(STATE_HEADER,)))
         assert (caught.value.field, caught.value.reason) == ("value", "features")
         assert "is not a features record: " in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [{}, {"processed_at": "?"}], ids=["missing", "no time"])
+def test_records_without_a_time_of_processing(other: dict[str, str]) -> None:
+    """A snapshot needs it, for its age; a restart does not."""
+    value = json.dumps({**json.loads(without("processed_at")), **other}).encode()
+    with pytest.raises(InvalidTickError, match="is not a features record: "):
+        decode_snapshot(in_log(value))
+    found = decode_state(in_log(value, headers=(STATE_HEADER,)))
+    assert found == RestoredState("BTC-USD", START_NS + NS, CONTENT)
 
 
 def test_a_record_without_a_value_has_no_snapshot() -> None:
@@ -264,10 +282,24 @@ def test_a_record_without_a_value_has_no_snapshot() -> None:
 
 def test_a_record_without_a_state() -> None:
     """A record that lacks its state alone still has a snapshot."""
-    value = json.dumps({k: v for k, v in FEATURES.items() if k != "state"}).encode()
-    with pytest.raises(InvalidTickError, match="state"):
-        decode_state(in_log(value))
-    assert decode_snapshot(in_log(value)).snapshot == SNAPSHOT
+    value = json.dumps(FEATURES).encode()
+    with pytest.raises(InvalidTickError, match="volsvc-state") as caught:
+        decode_state(in_log(value, headers=HEADERS))
+    assert (caught.value.field, caught.value.reason) == ("v", "features")
+    assert decode_snapshot(in_log(value)).snapshot == FORECAST.snapshot()
+
+
+@pytest.mark.parametrize("version", [3, 5, "4", None, [], "x" * 500], ids=range(6))
+def test_features_of_another_version(version: Any) -> None:
+    """A state is read from a record of our version alone, and the error names the other."""
+    value = json.dumps({**FEATURES, "v": version}).encode()
+    with pytest.raises(InvalidTickError) as caught:
+        decode_state(in_log(value, headers=(STATE_HEADER,)))
+    assert (caught.value.field, caught.value.reason) == ("v", "features")
+    assert str(caught.value).startswith(f"field 'v': {version!r}"[:80])
+    assert " is not 4" in str(caught.value)
+    # Its public part has not changed with the state.
+    assert decode_snapshot(in_log(value)).snapshot == FORECAST.snapshot()
 
 
 HEADERS = (("volsvc-offset", b"7"), ("volsvc-writer", b"w#1"))

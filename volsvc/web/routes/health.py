@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from volsvc.web.problem_types import NOT_READY
-from volsvc.web.problems import ProblemError
+from volsvc.web.problems import not_ready
 from volsvc.web.routes.answers import json_response
 from volsvc.web.services import SERVICES
 
@@ -27,7 +26,7 @@ async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 503 while starting or draining, and if a part has failed for good."""
     state = request.app[SERVICES].health
     if state.unready:
-        raise _not_ready(state.unready)
+        raise not_ready(state.unready)
     return json_response({"status": state.status, "checks": state.checks})
 
 
@@ -35,9 +34,5 @@ async def startup(request: web.Request) -> web.Response:
     """GET /health/startup: 200 once started, also while draining."""
     state = request.app[SERVICES].health
     if not (state.ready or state.draining):
-        raise _not_ready("starting")
+        raise not_ready("starting")
     return json_response({"status": "ok", "checks": {}})
-
-
-def _not_ready(detail: str) -> ProblemError:
-    return ProblemError(NOT_READY, detail, headers={"Retry-After": "1"})

@@ -119,7 +119,7 @@ async def history(request: web.Request) -> web.Response:
     async with request.app[TURNS]:
         answer = {
             "symbol": symbol,
-            "rows": [row.fields() for row in state.history.newest(limit, symbol)],
+            "rows": [row.fields() for row in state.history(limit)],
             "forecasts": state.forecast_history.forecasts(limit),
             "outcomes": state.forecast_history.outcomes(limit),
         }

@@ -17,14 +17,14 @@ from aiohttp import web
 
 from volsvc.domain import COVERAGE
 from volsvc.domain.forecast import SECONDS_PER_YEAR
-from volsvc.models import Model, forecast_window
+from volsvc.models import Model
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.serving.model_choice import Serving, with_fallback
 from volsvc.telemetry.serving_metrics import ModelMetrics
 from volsvc.web.admission import WORKERS
 from volsvc.web.compression import GZIP_ELSEWHERE
 from volsvc.web.problem_types import UNSUPPORTED_MEDIA_TYPE
-from volsvc.web.problems import ProblemError
+from volsvc.web.problems import ProblemError, not_ready
 from volsvc.web.request_body import read_body
 from volsvc.web.routes.predict_body import ParsedRequest, PostedRow, read_request
 from volsvc.web.schemas.predict import RowPrediction
@@ -37,9 +37,6 @@ FALLBACK_HEADER = "X-Model-Fallback"
 INLINE_BYTES = 32 * 1024
 # The same for lenient requests, where each row may be invalid and has its errors reported.
 INLINE_LENIENT_BYTES = 4 * 1024
-
-# Up to this many rows, scalar arithmetic is faster than numpy arrays, with the same results.
-MAX_SCALAR_ROWS = 4
 
 _LENIENT = re.compile(r"(^|[,;\s])handling\s*=\s*\"?lenient\"?\s*($|[,;])", re.IGNORECASE)
 _BODY_TYPES = frozenset(
@@ -104,10 +101,13 @@ def _check_type(request: web.Request) -> None:
 def answer(job: PredictJob) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers of an answer.
 
-    Raises ProblemError or ValidationError if the body is not valid, and ModelError if no model
-    returns a forecast.
+    Raises ProblemError or ValidationError if the body is not valid or the kernels are not compiled
+    yet, and ModelError if no model returns a forecast.
     """
     services, serving = job.services, job.serving
+    if not services.health.compiled:
+        # On the event loop it would hold up every other request until all is compiled.
+        raise not_ready("compiling")
     metrics = services.metrics.model
     try:
         parsed = read_request(job.body, services.settings.http.max_rows, lenient=job.lenient)
@@ -149,19 +149,18 @@ class _Forecasts(NamedTuple):
 
 
 def _forecast(
-    model: Model, parsed: ParsedRequest, horizon_s: float, thresholds: Sequence[float]
+    model: Model, parsed: ParsedRequest, horizon_s: float, thresholds: Sequence[float] | None
 ) -> _Forecasts:
     """Return the model's forecasts of the valid rows."""
-    if 0 < len(parsed.rows) <= MAX_SCALAR_ROWS and not parsed.multiscale:
-        pairs = zip(parsed.windows, thresholds, strict=True)
-        by_row = [forecast_window(model, window, horizon_s, limit) for window, limit in pairs]
-        return _Forecasts(*zip(*by_row, strict=True))
-    # A row may hold any finite number. The model bounds its results, so an overflow on the way is
-    # harmless and needs no warning.
-    with np.errstate(over="ignore"):
-        forecast = model.predict(parsed.matrix, horizon_s, np.array(thresholds))
-    columns = (forecast.sigma2, forecast.p_spike, forecast.lo, forecast.hi, forecast.threshold)
-    return _Forecasts(*(column.tolist() for column in columns))
+    known = None if thresholds is None else np.array(thresholds)
+    forecast = model.predict(parsed.matrix, horizon_s, known)
+    return _Forecasts(
+        forecast.sigma2.tolist(),
+        forecast.p_spike.tolist(),
+        forecast.lo.tolist(),
+        forecast.hi.tolist(),
+        forecast.threshold.tolist(),
+    )
 
 
 def _response_fields(
@@ -209,16 +208,19 @@ def _row_predictions(
     return list(map(_RowPrediction, *columns))
 
 
-def _spike_thresholds(parsed: ParsedRequest, horizon_s: float, services: Services) -> list[float]:
+def _spike_thresholds(
+    parsed: ParsedRequest, horizon_s: float, services: Services
+) -> list[float] | None:
     """Return the spike threshold of each valid row, as volatility per sqrt(horizon_s).
 
-    That is the request's own, else the one of the row's live symbol, else NaN: the model's.
+    That is the request's own, else the one of the row's live symbol, else NaN: the model's. Without
+    any there is no list.
     """
     if parsed.threshold:
         return [parsed.threshold] * len(parsed.rows)
     rates = _threshold_rates(parsed.rows, horizon_s, services.latest_store)
     if not rates:
-        return [math.nan] * len(parsed.rows)
+        return None
     root = math.sqrt(horizon_s)
     return [rates.get(row.symbol, math.nan) * root for row in parsed.rows]
 
