@@ -8,22 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from volsvc.commands.files import apply_ticks
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.row_writer import check_output, write_rows
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import SourceError
-from volsvc.features import ClosedWindow, SymbolState, SymbolTable
-from volsvc.models import (
-    HORIZONS_S,
-    MinuteClose,
-    Model,
-    Point,
-    SymbolForecasts,
-    forecast_point,
-    minute_closes,
-)
+from volsvc.features import ClosedWindow, SymbolTable, apply_recording
+from volsvc.features.kernels.points import MINUTE
+from volsvc.models import HORIZONS_S, Model, SymbolForecasts
 from volsvc.serving.factory import build_holder
 from volsvc.sources.factory import file_source
 from volsvc.sources.recordings.tables.formats import open_raw, text_of
@@ -43,7 +35,7 @@ def digests_file(settings: Settings, files: Sequence[Path], out: Path) -> None:
     model = build_holder(settings).current.model
     with progress_bar(f"digesting {source.label}", lambda: source.fraction) as advance:
         closed = _closed_windows(source, settings, model, advance)
-        rows = ({"symbol": symbol, "digest": window.fields()} for symbol, window in closed)
+        rows = ((symbol, window.fields()) for symbol, window in closed)
         write_rows(out, ("symbol", "digest"), rows)
 
 
@@ -55,29 +47,19 @@ def _closed_windows(
     horizon_s = settings.model.horizon_s
     # The consumer's horizons: the digest covers each of them.
     horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
-    for state in apply_ticks(source, table, advance, Counter()):
-        for window in _forecast(state, model, horizons, horizon_s):
-            yield state.symbol, window
-
-
-def _forecast(
-    state: SymbolState, model: Model, horizons: tuple[float, ...], horizon_s: float
-) -> Iterator[ClosedWindow]:
-    """Forecast as the daemon does after a tick, and yield the windows that the tick closes."""
-    # The order of the links is part of the digest: first the minutes that ended before the tick,
-    # then the forecast after it, as in the consumer.
-    points: list[Point] = [*minute_closes(state)]
-    if state.take_due():
-        points.append(forecast_point(state))
-    if not points:
-        return
-    forecasts = SymbolForecasts(model, points, horizons)
-    for index, point in enumerate(points):
-        if not isinstance(point, MinuteClose):
-            state.digest.add_forecast(forecasts.snapshot(index, horizon_s))
-            continue
-        forecasts.learn(index)
-        yield state.digest.close(point.ended.bar)
+    for applied in apply_recording(table, source.ticks(), Counter()):
+        advance(len(applied.results))
+        forecasts = SymbolForecasts(table, model, applied.points, horizons)
+        forecasts.settle_all()
+        for index, (row, kind) in enumerate(applied.points[["symbol", "kind"]].tolist()):
+            # The order of the links is part of the digest: first the minutes that ended before a
+            # tick, then the forecast after it, as in the consumer.
+            if kind == MINUTE:
+                bar = applied.points["bar"][index : index + 1]
+                closed = table.digest(row).close(int(bar["minute"][0]), bar.tobytes())
+                yield table.symbol(row), closed
+            else:
+                table.digest(row).add_forecast(forecasts.point_forecast(index, horizon_s))
 
 
 class Comparison(NamedTuple):

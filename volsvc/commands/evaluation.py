@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from volsvc.commands.arguments import minute_argument, split_names
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.training import check_length, fit_with_progress, load_minutes, minute_text
 from volsvc.config.settings import Settings, SettingsError
-from volsvc.features import MinuteBar
 from volsvc.models import (
     HORIZONS_S,
     MlModel,
@@ -30,7 +28,7 @@ from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.anchors import ANCHORS, CASCADE_HARS
-from volsvc.training.bars import MinuteBars
+from volsvc.training.bars import minute_bars
 from volsvc.training.causality import check_causality
 from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score
@@ -155,14 +153,13 @@ def _models_of_spans(
 def _check_causality(files: Sequence[Path], model: Model, rows: RowOptions) -> None:
     """Raises CausalityError if a forecast changes when the bars after it are cut off."""
 
-    def forecasts(bars: Iterator[MinuteBar]) -> Sequence[Array]:
-        scales = np.array([row.scales for row in bar_rows(bars)])
-        return list(model.variances(matrix_of_scales(scales), HORIZONS_S))
+    def forecasts(bars: Any) -> Array:
+        return model.variances(matrix_of_scales(bar_rows(bars).scales), HORIZONS_S)
 
     bars = grouped(files, rows).bars
     for group in bars:
         for series in read_bars(group, rows).values():
-            checked = list(islice(MinuteBars(series), CHECKED_BARS))
+            checked = minute_bars(series)[:CHECKED_BARS]
             cuts = [round(len(checked) * share) for share in CHECKED_SHARES]
             check_causality(forecasts, checked, cuts)
     if bars:

@@ -231,11 +231,11 @@ def _complete(
         # Not the text: times have 3, 6 or 9 decimals.
         return parse_time(row[time_column])
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[list[Any]]:
         for row in heapq.merge(*(part.rows() for part in parts), key=time_ns):
             if stopped.is_set():
                 raise SourceError(f"{out}: is not complete")
-            yield row
+            yield [row[column] for column in columns]
 
     write_rows(out, columns, rows())
     for part in parts:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.reading import SummaryForm, print_summary
-from volsvc.commands.row_writer import check_output, write_rows
+from volsvc.commands.row_writer import Row, check_output, write_rows
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import NS, Tick, format_time
-from volsvc.features import SymbolState, SymbolTable
+from volsvc.domain import NS, format_time
+from volsvc.features import PointGrid, SymbolTable, apply_recording
+from volsvc.features.kernels.apply import NONE
 from volsvc.models import Model, packaged, read_artefact
 from volsvc.pipeline.producer import Producer
 from volsvc.serving.factory import registered_model
@@ -72,20 +74,15 @@ def generate_file(
     spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=start_ns)
     reached_ns = start_ns
 
-    def rows(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+    def rows(advance: Callable[[int], None]) -> Iterator[Row]:
         nonlocal reached_ns
         for tick, sigma, jump in Generator(spec).ticks():
             reached_ns = min(tick.time_ns, end_ns)
             if tick.time_ns >= end_ns:
                 return
             advance(1)
-            fields = {name: getattr(tick, name) for name in TICK_COLUMNS if name != "time"}
-            yield {
-                **fields,
-                "time": format_time(tick.time_ns),
-                "true_sigma": sigma,
-                "true_jump": jump,
-            }
+            fields = [getattr(tick, name) for name in TICK_COLUMNS[2:]]
+            yield (tick.symbol, format_time(tick.time_ns), *fields, sigma, jump)
 
     def fraction() -> float:
         return (reached_ns - start_ns) / (end_ns - start_ns)
@@ -100,33 +97,26 @@ def features_file(
     """Write the features of a recording, computed by the engine of the daemon."""
     source = file_source(settings, files, PartsListener(Metrics(), Health()))
     check_output(out, [table.path for table in source.tables])
-    table = SymbolTable(settings.features)
+    table = SymbolTable(settings.features, grid=PointGrid())
     statuses: Counter[str] = Counter()
+
+    def rows(advance: Callable[[int], None]) -> Iterator[Row]:
+        for applied in apply_recording(table, source.ticks(), statuses, rows=True):
+            advance(len(applied.results))
+            taken = applied.results["applied"] != NONE
+            symbols = np.broadcast_to(applied.results["symbol"][:, None], taken.shape)[taken]
+            found = applied.rows[taken]
+            yield from zip(
+                map(table.symbol, symbols.tolist()),
+                map(format_time, found["time_ns"].tolist()),
+                *(found[name].tolist() for name in FEATURE_COLUMNS[2:]),
+                strict=True,
+            )
+
     with progress_bar(f"reading {source.label}", lambda: source.fraction) as advance:
-        states = apply_ticks(source, table, advance, statuses)
-        rows = (state.row.fields() for state in states if state.row is not None)
-        write_rows(out, FEATURE_COLUMNS, ({k: row[k] for k in FEATURE_COLUMNS} for row in rows))
+        write_rows(out, FEATURE_COLUMNS, rows(advance))
     source.counts.classify(statuses)
     print_summary(source.tables, source.counts, summary)
-
-
-def apply_ticks(
-    source: FileSource,
-    table: SymbolTable,
-    advance: Callable[[int], None],
-    statuses: Counter[str],
-) -> Iterator[SymbolState]:
-    """Apply a recording to the table, and yield the symbol's state after each applied tick.
-
-    `statuses` counts the ticks by what became of them.
-    """
-
-    def ticks() -> Iterator[Tick]:
-        for tick in source.ticks():
-            advance(1)
-            yield tick
-
-    return table.apply(ticks(), statuses)
 
 
 @dataclass(frozen=True)
@@ -143,7 +133,7 @@ class ForecastOptions:
 
 def forecast_file(settings: Settings, options: ForecastOptions) -> None:
     """Write the forecasts that the service would have made on recordings of bars or ticks."""
-    from volsvc.training.bars import MinuteBars
+    from volsvc.training.bars import minute_bars
     from volsvc.training.batch import COLUMNS, bar_points, forecast_rows, tick_points
 
     model = _named_model(settings, options.model)
@@ -155,14 +145,14 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
     tables: list[Table] = []
     source: FileSource | None = None
 
-    def forecasts(advance: Callable[[int], None]) -> Iterator[Mapping[str, Any]]:
+    def forecasts(advance: Callable[[int], None]) -> Iterator[Row]:
         nonlocal source
         for group in bars:
             for symbol, series in read_bars(group, rows, counts, tables).items():
-                due = bar_points(symbol, MinuteBars(series), options.every_s)
-                for row in forecast_rows(model, due, options.horizons_s, bars=True):
-                    advance(1)
-                    yield row
+                due = bar_points(symbol, minute_bars(series), options.every_s)
+                for rows_of_part in forecast_rows(model, due, options.horizons_s, bars=True):
+                    advance(len(rows_of_part))
+                    yield from rows_of_part
         for group in ticks:
             source = file_source(settings, group, PartsListener(Metrics(), Health()))
             statuses: Counter[str] = Counter()
@@ -170,9 +160,9 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
             fresh_s = max(settings.http.stale_after_s, options.every_s)
             grid = (options.every_s, fresh_s)
             due = tick_points(source.ticks(), settings.features, *grid, statuses)
-            for row in forecast_rows(model, due, options.horizons_s, bars=False):
-                advance(1)
-                yield row
+            for rows_of_part in forecast_rows(model, due, options.horizons_s, bars=False):
+                advance(len(rows_of_part))
+                yield from rows_of_part
             source.counts.classify(statuses)
             counts.add(source.counts)
             tables.extend(source.tables)

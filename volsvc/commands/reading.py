@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
-from volsvc.features import SymbolTable
+from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.sources.factory import row_options
 from volsvc.sources.recordings.bars import BarSeries, grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
@@ -77,7 +77,11 @@ def _inspected(
 ) -> list[Mapping[str, Any]]:
     """Read a recording of ticks to its end, and return its first rows as they are understood."""
     recording.check()
-    of_file, statuses, table = ReadCounts(), Counter[str](), SymbolTable(settings.features)
+    of_file, statuses, table = (
+        ReadCounts(),
+        Counter[str](),
+        SymbolTable(settings.features, grid=PointGrid()),
+    )
     first: list[Tick] = []
 
     def ticks() -> Iterator[Tick]:
@@ -96,8 +100,8 @@ def _inspected(
 
     title = f"inspecting {recording.label}"
     with progress_bar(title, lambda: recording.fraction) as advance:
-        for _ in table.apply(ticks(), statuses):
-            advance(1)
+        for applied in apply_recording(table, ticks(), statuses):
+            advance(len(applied.results))
     of_file.classify(statuses)
     counts.add(of_file)
     tables.extend(recording.tables)

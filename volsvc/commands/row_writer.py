@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from volsvc.domain.extras import needs_extra
 from volsvc.safe_io.disk import replacing
 from volsvc.sources.recordings.tables.formats import file_format, open_raw, text_of
 
+Row = Sequence[Any]
+
 # Rows of one row group: bounds the memory, since rows come from an iterator of any length.
 PARQUET_ROWS = 50_000
 
@@ -26,8 +28,10 @@ def check_output(out: Path, inputs: Iterable[Path]) -> None:
         raise SettingsError(f"--out: {out} is one of the files to read; name another one")
 
 
-def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Row]) -> None:
     """Write rows as CSV, NDJSON or Parquet, by the extension of `out`.
+
+    A row has a value for each of `columns`.
 
     The file appears when it is complete. Raises SourceError if it cannot be written, or if there
     are no rows for it.
@@ -48,20 +52,21 @@ def write_rows(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, An
         raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
-def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+def _write_csv(out: Path, columns: Sequence[str], rows: Iterator[Row]) -> None:
     with text_of(open_raw(out, "w"), out, "w") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
         writer.writerows(rows)
 
 
-def _write_json(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+def _write_json(out: Path, columns: Sequence[str], rows: Iterator[Row]) -> None:
     with text_of(open_raw(out, "w"), out, "w") as file:
         for row in rows:
-            file.write(msgspec.json.encode({c: row[c] for c in columns}).decode() + "\n")
+            fields = dict(zip(columns, row, strict=True))
+            file.write(msgspec.json.encode(fields).decode() + "\n")
 
 
-def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> None:
+def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Row]) -> None:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -70,7 +75,7 @@ def _write_parquet(out: Path, columns: Sequence[str], rows: Iterator[Mapping[str
     writer = None
     try:
         while chunk := list(itertools.islice(rows, PARQUET_ROWS)):
-            table = pa.Table.from_pylist([{c: row[c] for c in columns} for row in chunk])
+            table = pa.table(dict(zip(columns, map(list, zip(*chunk, strict=True)), strict=True)))
             # The first chunk gives the schema; a column that is empty in a later one has another
             # type there, hence the cast.
             writer = writer or parquet.ParquetWriter(out, table.schema)

@@ -27,12 +27,15 @@ async def run_daemon(settings: Settings, load: Callable[[], Settings], stop: asy
             log.warning("reload_refused", error=str(error))
 
     def on_ready(url: str) -> None:
+        # Not before: what the start makes, which is most of all objects, is frozen too.
+        background.append(asyncio.create_task(tune_gc(lambda: len(daemon.services.table))))
         # Flushed: scripts wait for this line on a pipe.
         print(f"volsvc is ready{f' at {url}/' if url else ''}", flush=True)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    gc_task = asyncio.create_task(tune_gc(lambda: len(daemon.services.table)))
+    background: list[asyncio.Task[None]] = []
     try:
         await daemon.run(stop, on_ready)
     finally:
-        gc_task.cancel()
+        for task in background:
+            task.cancel()

@@ -31,7 +31,8 @@ from volsvc.models import (
     read_artefact,
     write_artefact,
 )
-from volsvc.models.base import SCALES_FROM, Array
+from volsvc.models.base import Array
+from volsvc.models.columns import SCALES_FROM
 from volsvc.safe_io.disk import replacing
 from volsvc.serving.factory import registered_model
 from volsvc.serving.publish_packaged import tracking_uri

@@ -10,35 +10,32 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError, Tick, VolsvcError
-from volsvc.features import (
-    FLOOR_PER_MINUTE,
-    SCALE_NAMES,
-    MinuteBar,
-    MultiScale,
-    SymbolTable,
-    parkinson,
-)
-from volsvc.models.base import SCHEMA_VERSION
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, SymbolTable, apply_recording
+from volsvc.features.kernels import apply
+from volsvc.features.kernels.minutes import parkinson
+from volsvc.features.kernels.multiscale import MULTISCALE
+from volsvc.features.kernels.points import MINUTE, SCALES_FROM
+from volsvc.models.columns import SCHEMA_VERSION
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.bars import MinuteBars
+from volsvc.training.bars import minute_bars
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
 TicksOf = Callable[[Sequence[Path]], Iterator[Tick]]
 
 # Version of the features and of the files; data sets of another version are built anew.
-CACHE_VERSION: Final = f"{SCHEMA_VERSION}.5"
+CACHE_VERSION: Final = f"{SCHEMA_VERSION}.6"
 ARRAYS: Final = ("scales", "young", "variance", "range")
 # Minutes after which the second engine is restarted. 53 hours and a day have no common divisor, so
 # that the restarts fall on every hour of the day.
@@ -93,42 +90,43 @@ class Minutes:
         return result
 
 
-class MinuteRow(NamedTuple):
-    """One minute of a data set; the fields are those of `Minutes`."""
+class MinuteRows(NamedTuple):
+    """Every minute of one symbol; the fields are those of `Minutes`."""
 
-    minute: int
+    start: int
     scales: Array
     young: Array
-    variance: float
-    range: float
+    variance: Array
+    range: Array
 
 
-def bar_rows(bars: Iterator[MinuteBar]) -> Iterator[MinuteRow]:
-    """Yield the engine's row for every minute of bars, those without trades included."""
-    engine, young, started = MultiScale(), MultiScale(), 0
-    for bar in bars:
-        if engine.minute is not None:
-            # The row of a silent minute is read before the next bar moves the engine's clock.
-            for minute in range(engine.minute + 1, bar.minute):
-                yield MinuteRow(minute, engine.row(minute), young.row(minute), 0.0, 0.0)
-        if bar.minute - started >= YOUNG_MINUTES:
-            young, started = MultiScale(), bar.minute
-        engine.push(bar)
-        young.push(bar)
-        span = parkinson(bar.high, bar.low)
-        rows = engine.row(bar.minute), young.row(bar.minute)
-        yield MinuteRow(bar.minute, *rows, bar.variance, span)
+def bar_rows(bars: Any, scales: Array | None = None, young: Array | None = None) -> MinuteRows:
+    """Return the engine's row for every minute of bars (BAR), those without trades included.
+
+    The features are written into `scales` and `young`, of shape (minutes, len(SCALE_NAMES)), if
+    they are given.
+    """
+    start = int(bars["minute"][0])
+    count = int(bars["minute"][-1]) - start + 1
+    shape = (count, len(SCALE_NAMES))
+    scales, young = (np.empty(shape) if array is None else array for array in (scales, young))
+    variance, span = np.zeros(count), np.zeros(count)
+    # Files in memory are arrays of a kind of their own.
+    arrays = np.asarray(scales), np.asarray(young)
+    states = np.zeros(3, MULTISCALE)
+    apply.bar_table(bars, YOUNG_MINUTES, states, *arrays, variance, span)
+    return MinuteRows(start, scales, young, variance, span)
 
 
-def tick_rows(ticks: Iterator[Tick]) -> Iterator[tuple[str, MinuteRow]]:
-    """Yield a row of the daemon's own state for each minute of ticks, with its symbol."""
+def minute_points(ticks: Iterator[Tick]) -> Mapping[str, Any]:
+    """Return the ends of minutes (POINT) of ticks by symbol, from the daemon's own state."""
     table = SymbolTable(FeatureSettings())
-    unknown = np.full(len(SCALE_NAMES), np.nan)
-    for state in table.apply(ticks):
-        for end in state.minutes.take_ended():
-            bar = end.bar
-            span = parkinson(bar.high, bar.low)
-            yield state.symbol, MinuteRow(bar.minute, end.scales, unknown, bar.variance, span)
+    found: dict[str, list[Any]] = {}
+    for applied in apply_recording(table, ticks, Counter()):
+        ended = applied.points[applied.points["kind"] == MINUTE]
+        for row in np.unique(ended["symbol"]).tolist():
+            found.setdefault(table.symbol(row), []).append(ended[ended["symbol"] == row])
+    return {symbol: np.concatenate(parts) for symbol, parts in found.items()}
 
 
 def load_panel(
@@ -183,54 +181,51 @@ def _build_of_bars(
     files: Sequence[Path], folder: Path, options: RowOptions, advance: Advance
 ) -> None:
     for index, (symbol, series) in enumerate(read_bars(files, options).items()):
-        bars = MinuteBars(series)
-        _store(folder / str(index), symbol, bars.span, bar_rows(iter(bars)), advance)
+        bars = minute_bars(series)
+        count = int(bars["minute"][-1] - bars["minute"][0]) + 1
+        part = folder / str(index)
+        scales, young = _files(part, count)
+        _store(part, symbol, bar_rows(bars, scales, young), ticks=False)
+        advance(count)
 
 
 def _build_of_ticks(
     files: Sequence[Path], folder: Path, ticks_of: TicksOf, advance: Advance
 ) -> None:
-    by_symbol: dict[str, list[MinuteRow]] = {}
-    for symbol, row in tick_rows(ticks_of(files)):
-        by_symbol.setdefault(symbol, []).append(row)
-    for index, (symbol, kept) in enumerate(by_symbol.items()):
-        count = kept[-1].minute - kept[0].minute + 1
-        _store(folder / str(index), symbol, count, iter(kept), advance, ticks=True)
+    by_symbol = minute_points(ticks_of(files))
+    for index, (symbol, points) in enumerate(by_symbol.items()):
+        part, bars = folder / str(index), points["bar"]
+        start = int(bars["minute"][0])
+        count = int(bars["minute"][-1]) - start + 1
+        scales, young = _files(part, count)
+        # Ticks give rows only for minutes with trades.
+        scales[:] = young[:] = np.nan
+        variance, span = np.zeros(count), np.zeros(count)
+        place = bars["minute"] - start
+        scales[place] = points["features"][:, SCALES_FROM:]
+        variance[place] = bars["variance"]
+        span[place] = [parkinson(bar.high, bar.low) for bar in bars]
+        _store(part, symbol, MinuteRows(start, scales, young, variance, span), ticks=True)
+        advance(len(points))
     if not by_symbol:
         raise SourceError(f"{files[0]}: holds no complete minute of ticks")
 
 
-def _store(
-    folder: Path,
-    symbol: str,
-    count: int,
-    rows: Iterator[MinuteRow],
-    advance: Advance,
-    *,
-    ticks: bool = False,
-) -> None:
+def _files(folder: Path, count: int) -> tuple[Array, Array]:
+    """Return the arrays of features in the files of a data set, of so many minutes."""
     folder.mkdir(parents=True)
     shape = (count, len(SCALE_NAMES))
     scales, young = (
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float64, shape=shape)
         for name in ("scales.npy", "young.npy")
     )
-    # Ticks give rows only for minutes with trades.
-    if ticks:
-        scales[:] = young[:] = np.nan
-    variance, span = np.zeros(count), np.zeros(count)
-    start = None
-    for row in rows:
-        start = row.minute if start is None else start
-        index = row.minute - start
-        scales[index], young[index] = row.scales, row.young
-        variance[index], span[index] = row.variance, row.range
-        advance(1)
-    scales.flush()
-    young.flush()
-    np.save(folder / "variance.npy", variance)
-    np.save(folder / "range.npy", span)
-    facts = {"symbol": symbol, "start": start, "ticks": ticks}
+    return scales, young
+
+
+def _store(folder: Path, symbol: str, rows: MinuteRows, *, ticks: bool) -> None:
+    np.save(folder / "variance.npy", rows.variance)
+    np.save(folder / "range.npy", rows.range)
+    facts = {"symbol": symbol, "start": rows.start, "ticks": ticks}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

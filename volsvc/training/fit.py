@@ -18,18 +18,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import GammaRegressor
 
 from volsvc.features import SCALE_NAMES
-from volsvc.models.heads import (
-    CLIP,
-    MEMBERS,
-    Head,
-    Heads,
-    inputs,
-    level_variance,
-    mixture_terms,
-    variance_over_range,
-    weighted_sum,
-)
-from volsvc.models.trees import MAX_LEAVES, Forest
+from volsvc.models.heads import Head, Heads, level_variance, variance_over_range
+from volsvc.models.kernels.heads import CLIP, MEMBERS, inputs, mixture_terms, weighted_sums
+from volsvc.models.kernels.trees import MAX_LEAVES
+from volsvc.models.trees import Forest
 from volsvc.training.dataset import Array, Minutes, TrainingError
 
 # Least target: gamma losses need positive ones.
@@ -134,18 +126,20 @@ def fit_head(rows: Sample, horizon_s: float, spec: FitSpec) -> tuple[Head, HeldO
     earlier = rows.between(-math.inf, cut - round(horizon_s / 60))
     later = rows.between(cut, math.inf).grown()
     early_head = _fit_members(earlier, horizon_s, spec)
-    members = Heads([early_head]).members(later.scales, 1)[0]
+    members = Heads([early_head]).members(later.scales, 1)
     ratio = later.realised / level_variance(later.scales, horizon_s)
-    early_head = replace(early_head, weights=blend_weights(members, ratio))
-    held_out = HeldOut(later, np.log(early_head.blend(members, later.scales)))
+    early_head = replace(early_head, weights=blend_weights(members[:, 0], ratio))
+    blend = Heads([early_head]).blend(members, later.scales)[:, 0]
+    held_out = HeldOut(later, np.log(blend))
     return replace(_fit_members(rows, horizon_s, spec), weights=early_head.weights), held_out
 
 
 def _fit_members(rows: Sample, horizon_s: float, spec: FitSpec) -> Head:
     ratio = np.maximum(rows.realised / level_variance(rows.scales, horizon_s), MIN_RATIO)
-    mixture_weights = qlike_mixture(mixture_terms(rows.scales), ratio)
-    mixture = weighted_sum(mixture_terms(rows.scales), mixture_weights)
-    columns = inputs(rows.scales, mixture)
+    terms = mixture_terms(rows.scales)
+    mixture_weights = qlike_mixture(terms, ratio)
+    mixture = weighted_sums(terms, mixture_weights)
+    columns = inputs(rows.scales, mixture[:, None])
     centre, scale = columns.mean(0), columns.std(0) + 1e-9
     linear = GammaRegressor(alpha=spec.linear_penalty, max_iter=400)
     linear.fit(np.clip((columns - centre) / scale, -CLIP, CLIP), ratio)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import numpy as np
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError
-from volsvc.models import HORIZONS_S, BarAdapter, ForecastPoint, Model, SymbolForecasts
-from volsvc.models.drift_inputs import bar_inputs, is_warm, snapshot_inputs
-from volsvc.models.symbol_forecasts import named_scales
+from volsvc.features.kernels.points import GRID
+from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
+from volsvc.models.drift_inputs import drift_inputs, is_warm
+from volsvc.scoring.scores import NUMBERS
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.bars import MinuteBars
-from volsvc.training.batch import CHUNK, BatchPoint, bar_points, tick_points
+from volsvc.training.bars import minute_bars
+from volsvc.training.batch import BatchPoints, bar_points, tick_points
 from volsvc.training.dataset import Array, TicksOf
 
 # One row a symbol and minute, as DriftMonitor keeps them.
@@ -26,25 +26,19 @@ FRESH_S = 60.0
 
 
 def drift_rows(
-    model: Model, points: Iterator[BatchPoint], *, bars: bool
+    model: Model, parts: Iterator[BatchPoints], *, bars: bool
 ) -> Iterator[tuple[str, Sequence[float | None]]]:
     """Yield symbol and values of DRIFT_INPUTS for each minute, from a symbol's second day on."""
     adapted = BarAdapter(model) if bars else model
-    while chunk := list(islice(points, CHUNK)):
-        forecasts = SymbolForecasts(adapted, [item.point for item in chunk], HORIZONS_S)
-        for index, item in enumerate(chunk):
-            if item.time_ns is None:
-                forecasts.learn(index)
-                continue
-            point = item.point
-            if not is_warm(named_scales(point.scales)):
-                continue
-            assert isinstance(point, ForecastPoint), "a point with a time is a forecast point"
-            if point.row is None:
-                score = forecasts.predictions(index)[0].score
-                yield point.state.symbol, bar_inputs(point.scales, score)
-            else:
-                yield point.state.symbol, snapshot_inputs(forecasts.snapshot(index, HORIZONS_S[0]))
+    score_column = NUMBERS.index("score")
+    for table, points in parts:
+        forecasts = SymbolForecasts(table, adapted, points, HORIZONS_S)
+        forecasts.settle_all()
+        for index in np.flatnonzero(points["kind"] == GRID).tolist():
+            inputs = points["features"][index].tolist()
+            if is_warm(inputs):
+                score = float(forecasts.numbers[index, 0, score_column])
+                yield table.symbol(int(points["symbol"][index])), drift_inputs(inputs, score)
 
 
 def drift_streams(
@@ -92,5 +86,6 @@ def _rows_of_bars(
     files: Sequence[Path], model: Model, start_minute: int, options: RowOptions
 ) -> Iterator[tuple[str, Sequence[float | None]]]:
     for symbol, series in read_bars(files, options).items():
-        kept = [bar for bar in MinuteBars(series) if bar.minute >= start_minute]
+        bars = minute_bars(series)
+        kept = bars[bars["minute"] >= start_minute]
         yield from drift_rows(model, bar_points(symbol, kept, EVERY_S), bars=True)

@@ -9,17 +9,20 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import GammaRegressor
 
-from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws, turbulence_weight
-from volsvc.models.base import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE, matrix_of_scales
+from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, ResidualLaws
+from volsvc.features.kernels.laws import turbulence_weights
+from volsvc.models.base import matrix_of_scales
 from volsvc.models.baseline import Baseline
+from volsvc.models.columns import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE
 from volsvc.models.heads import Head, variance_over_range
-from volsvc.models.ml import MlParameters, window_terms
+from volsvc.models.kernels.windows import window_terms
+from volsvc.models.ml import MlParameters
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
 from volsvc.training.scores import mincer_zarnowitz, qlike
 
 # Lengths in minutes of the windows that the fit for posted rows is made on; the shortest and the
-# longest are MIN_SPAN_S and MAX_SPAN_S of models/ml.py.
+# longest are MIN_SPAN_S and MAX_SPAN_S of models/kernels/windows.py.
 WINDOWS = (5, 15, 50, 100)
 SPIKE_QUANTILE = 0.9
 _LEVEL_COLUMN = SCALE_NAMES.index("level")
@@ -55,7 +58,7 @@ def fit_horizon(
     head, held_out = fit_head(rows, horizon_s, spec)
     ratio = np.log(rows.realised) - _log_level(rows, horizon_s)
     spike = float(np.quantile(ratio, SPIKE_QUANTILE))
-    turbulence = turbulence_weight(
+    turbulence = turbulence_weights(
         held_out.log_forecast, _log_level(held_out.rows, horizon_s) + spike
     )
     residuals = np.log(held_out.rows.realised) - held_out.log_forecast

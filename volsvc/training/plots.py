@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from volsvc.models.base import HORIZONS_S
+from volsvc.models.columns import HORIZONS_S
 from volsvc.training.evaluation import Scores
 from volsvc.training.fit import HeldOut
 from volsvc.training.scores import CALIBRATION_BINS, Array

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.features import HORIZON_MINUTES, Calibration, RealisedVariances, turbulence_weight
+from volsvc.compiled import kernel
+from volsvc.features.kernels import calibration, realised
+from volsvc.features.kernels.laws import (
+    HIGH_LEVEL,
+    LOW_LEVEL,
+    above,
+    quantile,
+    turbulence_weight,
+)
 from volsvc.models import HORIZONS_S, BarAdapter, Model
 from volsvc.models.base import matrix_of_scales
-from volsvc.models.heads import MIN_LEVEL_SHARE, level_variance
+from volsvc.models.heads import level_variance
+from volsvc.models.kernels.heads import MIN_LEVEL_SHARE
+from volsvc.models.symbol_forecasts import symbol_laws
 from volsvc.training.anchors import ANCHORS
 from volsvc.training.dataset import Array, Minutes
 
@@ -104,24 +115,57 @@ def calibrated(
     This is the daemon's own calibration, which starts from the pooled distributions and learns
     minute by minute; `index` rises.
     """
-    laws = model.laws if symbol.ticks else model.coarse_laws
-    calibration = Calibration(model.digest, laws)
-    outcomes = RealisedVariances()
+    laws = symbol_laws(model.digest, model.laws if symbol.ticks else model.coarse_laws)
     logs = np.log(variances)
-    residual = log_limits - logs
-    turbulence = turbulence_weight(logs, log_limits)
-    probability, low, high = (np.empty_like(logs) for _ in range(3))
-    variance, span = symbol.proxy(300.0)[index].tolist(), symbol.proxy(60.0)[index].tolist()
-    for row, minute in enumerate(symbol.minute[index].tolist()):
-        # First the residuals that are known by now, then the forecasts that rest on them.
-        for realised in outcomes.close(minute, variance[row], span[row], gap=False):
-            calibration.add_realised(realised)
-        for column in range(len(HORIZON_MINUTES)):
-            law = calibration.laws(column).mixed(float(turbulence[row, column]))
-            low[row, column], _, high[row, column] = law.bounds()
-            probability[row, column] = law.above(residual[row, column])
-        calibration.issue(minute, logs[row].tolist(), turbulence[row].tolist())
+    known = np.empty((3, *logs.shape))
+    minutes = np.ascontiguousarray(symbol.minute[index])
+    proxies = np.column_stack([symbol.proxy(60.0)[index], symbol.proxy(300.0)[index]])
+    past = np.zeros(1, realised.REALISED)[0]
+    state = np.zeros(1, calibration.CALIBRATION)[0]
+    limits = np.ascontiguousarray(log_limits)
+    _calibrate(past, state, laws, minutes, proxies, logs, limits, known)
+    probability, low, high = known
     return probability, np.exp((logs + low) / 2), np.exp((logs + high) / 2)
+
+
+@kernel
+def _calibrate(
+    past: Any,
+    state: Any,
+    laws: Any,
+    minutes: NDArray[np.int64],
+    proxies: Array,
+    logs: Array,
+    limits: Array,
+    known: Array,
+) -> None:
+    """Write spike probability and the bounds of residuals of forecasts, (3, minutes, horizons).
+
+    `past` (REALISED) and `state` (CALIBRATION) are records of zeros. `proxies` are those of a
+    minute's variance at a horizon of one minute and at longer ones.
+    """
+    realised.start(past)
+    calibration.adopt(state, laws[0])
+    outcomes = np.empty(logs.shape[1])
+    for row in range(len(minutes)):
+        # First the residuals that are known by now, then the forecasts that rest on them.
+        newest = minutes[row]
+        for minute in range(newest - realised.silent_minutes(past, newest, False), newest + 1):
+            traded = minute == newest
+            one_minute = proxies[row, 0] if traded else 0.0
+            variance = proxies[row, 1] if traded else 0.0
+            realised.add(past, minute, variance, one_minute, outcomes)
+            calibration.add_realised(state, laws[0], minute, outcomes)
+        for column in range(logs.shape[1]):
+            log_variance, limit = logs[row, column], limits[row, column]
+            weight = turbulence_weight(log_variance, limit)
+            quantiles = laws[0].quantiles[column]
+            calm, turbulent = state.cumulated[column, 0], state.cumulated[column, 1]
+            residual = limit - log_variance
+            known[0, row, column] = above(quantiles, calm, turbulent, weight, residual)
+            known[1, row, column] = quantile(quantiles, calm, turbulent, weight, LOW_LEVEL)
+            known[2, row, column] = quantile(quantiles, calm, turbulent, weight, HIGH_LEVEL)
+            calibration.issue(state, newest, column, log_variance, weight)
 
 
 def walk_forward(
