@@ -32,6 +32,7 @@ from tests.benchmarks import (
     reading,
     serving,
     stream,
+    versions,
 )
 from tests.benchmarks.figures import Results, rounded
 from tests.benchmarks.page import draw, section, table_of, written_into
@@ -41,6 +42,7 @@ from tests.needs import require
 from volsvc.telemetry.logs import configure_logs
 
 PEERS = Path(".cache/benchmarks/venv/bin/python")
+V1 = Path(".cache/benchmarks/v1/venv/bin")
 RESULTS = Path("var/benchmarks")
 PAGE, IMAGES = Path("docs/performance.md"), "images/performance"
 Part = Callable[[Bench], Results | Awaitable[Results]]
@@ -48,6 +50,7 @@ PARTS: Mapping[str, Part] = {
     "http": serving.measure,
     "inference": inference.measure,
     "engine": engine.measure,
+    "versions": versions.measure,
     "reading": reading.measure,
     "curves": curves.measure,
     "stream": stream.measure,
@@ -57,7 +60,7 @@ PARTS: Mapping[str, Part] = {
     "limits": limits.measure,
     "processes": processes.measure,
 }
-QUICK_PARTS = ("http", "inference", "engine", "reading", "curves", "stream", "latency")
+QUICK_PARTS = ("http", "inference", "engine", "versions", "reading", "curves", "stream", "latency")
 ON_A_BROKER = {"stream", "latency", "instances"}
 
 
@@ -160,12 +163,14 @@ def main() -> None:
     require("taskset", "wrk")
     stay_off_server_cpu()
     configure_logs("error", "console")
-    peers = PEERS.absolute() if PEERS.exists() and not options.quick else None
+    peers, v1 = (
+        path.absolute() if path.exists() and not options.quick else None for path in (PEERS, V1)
+    )
     results = Results()
     for path in options.join:
         results.add(msgspec.json.decode(path.read_bytes(), type=Results))
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(QUICK if options.quick else FULL, Path(folder), peers)
+        bench = Bench(QUICK if options.quick else FULL, Path(folder), peers, v1)
         results.add(measure(options.parts, bench))
     heading = machine("make bench-quick" if options.quick else "make bench")
     keep(results, heading)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -17,14 +18,15 @@ from msgspec.structs import replace
 
 from volsvc.config.settings import FeatureSettings, load_settings
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import InvalidTickError, Tick
-from volsvc.features import MINUTE_NS, SymbolTable
+from volsvc.domain import Tick
+from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
+from volsvc.features.kernels.tick_check import NEW
 from volsvc.sources.factory import file_source
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.bars import MinuteBars
+from volsvc.training.bars import minute_bars
 
 # One planted print in so many ticks.
 PLANTED_EVERY = 500
@@ -63,8 +65,8 @@ def ticks_of(path: Path) -> Iterator[Tick]:
         yield from file_source(load_settings(None), [path], events).ticks()
         return
     for symbol, series in read_bars([path], RowOptions(bad_print_sigmas=0.0)).items():
-        for bar in MinuteBars(series):
-            yield Tick(symbol, (bar.minute + 1) * MINUTE_NS, bar.close)
+        for minute, close in minute_bars(series)[["minute", "close"]].tolist():
+            yield Tick(symbol, (minute + 1) * MINUTE_NS, close)
 
 
 def planted(ticks: Iterable[Tick], size: float, seed: int = 7) -> Iterator[tuple[Tick, bool]]:
@@ -80,23 +82,20 @@ def planted(ticks: Iterable[Tick], size: float, seed: int = 7) -> Iterator[tuple
 
 def counted(ticks: Iterable[tuple[Tick, bool]], settings: FeatureSettings) -> Rates:
     """Return the counts of a stream of ticks, each with True if it was planted."""
-    table, rates = SymbolTable(settings), Rates()
-    for tick, is_planted in ticks:
-        try:
-            state = table.state_for(tick.symbol, tick.time_ns)
-        except InvalidTickError:
-            continue
-        before = state.quality().bad_prints
-        state.add(tick)
-        while state.advance() is not None:
-            state.minutes.take_ended()
-        quality = state.quality()
-        # A tick that is held has been accepted, but is neither behind the features nor left out.
-        held = state.validator.accepted - quality.ticks - quality.bad_prints
-        rates.held += held
-        rates.planted += is_planted
-        rates.dropped += quality.bad_prints - before
-    rates.ticks = sum(state.validator.accepted for state in table)
+    rates = Rates()
+
+    def noted() -> Iterator[Tick]:
+        for tick, is_planted in ticks:
+            rates.planted += is_planted
+            yield tick
+
+    for part in apply_recording(SymbolTable(settings), noted(), Counter()):
+        results = part.results
+        new = results["status"] == NEW
+        rates.ticks += int(new.sum())
+        # One that is held is new, and not applied yet.
+        rates.held += int((new & (results["applied"] < 0).all(axis=1)).sum())
+        rates.dropped += int(results["dropped"].sum())
     rates.found = min(rates.dropped, rates.planted)
     return rates
 

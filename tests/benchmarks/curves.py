@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from tests.applied import apply
-from tests.benchmarks.engine import PER_S, SYMBOLS, WINDOW, through
+from tests.benchmarks.consuming import absorb, daemon_gc, table_of, warm_table, warm_through
 from tests.benchmarks.figures import Curve, Figure, Results, Row, at_most
-from tests.benchmarks.market import tick_records, ticks, warm_table
-from tests.benchmarks.rounds import MOST_ROUNDS, Bench, on_server_cpu, turns
-from volsvc.config.settings import FeatureSettings
-from volsvc.domain import Tick
+from tests.benchmarks.market import PER_S, SYMBOLS, tick_records
+from tests.benchmarks.rounds import MOST_ROUNDS, Bench, timed_turns
 from volsvc.features import SymbolTable
 
 PACES = (1.0, 4.0, 20.0, 100.0, 1_000.0)
@@ -30,78 +27,69 @@ def measure(bench: Bench) -> Results:
 def against_symbols(bench: Bench) -> Results:
     """Measure the same ticks spread over more and more symbols with warm states."""
     places = bench.sizes.symbols
-    warm = WINDOW + 10
-    tables = [warm_table(symbols, warm, PER_S) for symbols in places]
-    # As in the daemon (`volsvc.daemon.gc_tuning`): long-lived objects are frozen.
-    gc.freeze()
-    state = _updates(bench, tables, places, warm)
-    gc.unfreeze()
+    state = _states(bench, [warm_table(symbols) for symbols in places], places)
     lines = {
-        "state": [(float(n), each.median) for n, each in zip(places, state, strict=True)],
+        "decoding, checks and state": [
+            (float(n), each.median) for n, each in zip(places, state, strict=True)
+        ],
         "in process, all of it": [(float(n), _whole_cost(bench, n)) for n in places],
     }
-    what = f"cost of a tick, state: {places[-1]:,} symbols beside {places[0]:,}"
+    what = f"decoding, checks and state, a tick: {places[-1]:,} symbols beside {places[0]:,}"
     return Results(
-        [Row(what, state[-1], state[0], at_most(1.3))],
+        [Row(what, state[-1], state[0], at_most(1.5))],
         [Curve("symbols", "Cost of a tick against symbols", "symbols", "µs a tick", lines)],
     )
 
 
-def _updates(
-    bench: Bench, tables: Sequence[SymbolTable], symbols: Sequence[int], warm: int
+def _states(
+    bench: Bench, tables: Sequence[SymbolTable], symbols: Sequence[int], past: int = 0
 ) -> list[Figure]:
-    """Return the cost of a tick in tables of several sizes, in turns, after `warm` ticks."""
-    took: list[list[float]] = [[] for _ in tables]
-    for turn in range(bench.sizes.rounds):
-        for table, count, times in zip(tables, symbols, took, strict=True):
-            each = max(2, bench.sizes.ticks // count)
-            batch = list(ticks(count, each, PER_S, start=warm + turn * each))
-            times.append(1e6 * updated(table, batch) / len(batch))
-    return [Figure("the other end", "µs", times) for times in took]
+    """Return the cost of a tick in tables of several sizes, in turns, after `past` ticks."""
+    turn = dict.fromkeys(range(len(tables)), 0)
 
+    def work(at: int) -> float:
+        each = max(2, bench.sizes.ticks // symbols[at])
+        records = tick_records(symbols[at], each, PER_S, start=past + turn[at] * each)
+        turn[at] += 1
+        with daemon_gc():
+            started = time.perf_counter()
+            absorb(tables[at], records)
+            return 1e6 * (time.perf_counter() - started) / len(records)
 
-def updated(table: SymbolTable, batch: Sequence[Tick]) -> float:
-    """Return the seconds that the states take to apply ticks."""
-    with on_server_cpu():
-        started = time.perf_counter()
-        for tick in batch:
-            state = table.state_for(tick.symbol, tick.time_ns)
-            apply(state, tick)
-            state.minutes.take_ended()
-        return time.perf_counter() - started
+    works = [partial(work, at) for at in range(len(tables))]
+    found = timed_turns(bench.sizes.rounds, *works)
+    return [Figure("the other end", "µs", took) for took in found]
 
 
 def _whole_cost(bench: Bench, symbols: int) -> float:
-    each = max(2, bench.sizes.ticks // 2 // symbols)
-    records = tick_records(symbols, 2 * each, PER_S)
-    half = len(records) // 2
-    took = []
-    for _ in range(min(bench.sizes.rounds, MOST_ROUNDS)):
-        table = SymbolTable(FeatureSettings(max_symbols=max(10_000, symbols)))
-        with on_server_cpu():
-            took.append(through(records[half:], table, before=records[:half]))
-    return 1e6 * statistics.median(took) / half
+    records = tick_records(symbols, max(2, bench.sizes.ticks // 2 // symbols), PER_S)
+    rounds = min(bench.sizes.rounds, MOST_ROUNDS)
+    (took,) = timed_turns(rounds, lambda: warm_through(records, symbols))
+    return 1e6 * statistics.median(took) / len(records)
 
 
 def against_window(bench: Bench) -> Results:
     """Measure longer windows, full from the start."""
     places = bench.sizes.windows
-    warm = max(places) + 1
-    tables = [warm_table(1, warm, PER_S, FeatureSettings(window_size=size)) for size in places]
-    state = _updates(bench, tables, [1] * len(places), warm)
+    past = max(places) + 1
+    tables = [table_of(1, window_size=size) for size in places]
+    for table in tables:
+        absorb(table, tick_records(1, past, PER_S))
+    state = _states(bench, tables, [1] * len(places), past)
     points = [(float(size), each.median) for size, each in zip(places, state, strict=True)]
     title = "Cost of a tick against the window"
-    curve = Curve("window", title, "prices in the window", "µs a tick", {"state": points})
-    what = f"cost of a tick, state: window of {places[-1]:,} beside {places[0]:,}"
+    lines = {"decoding, checks and state": points}
+    curve = Curve("window", title, "prices in the window", "µs a tick", lines)
+    what = f"decoding, checks and state, a tick: window of {places[-1]:,} beside {places[0]:,}"
     return Results([Row(what, state[-1], state[0], at_most(1.1))], [curve])
 
 
 def against_pace(bench: Bench) -> Results:
     """Measure busier markets: each symbol is published and forecast once a second."""
 
-    def work(pace: float) -> Callable[[], object]:
+    def work(pace: float) -> Callable[[], float]:
         records = tick_records(SYMBOLS, bench.sizes.ticks // 2 // SYMBOLS, pace)
-        return lambda: through(records, SymbolTable(FeatureSettings()))
+        return lambda: warm_through(records, SYMBOLS)
 
     title = "Cost of a tick against the pace"
     return _curve(bench, ("pace", title, "ticks a second and symbol"), PACES, work)
@@ -111,8 +99,8 @@ def against_batch(bench: Bench) -> Results:
     """Measure larger batches: each symbol is forecast once a batch, from its newest tick."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // 2 // SYMBOLS, PER_S)
 
-    def work(size: float) -> Callable[[], object]:
-        return lambda: through(records, SymbolTable(FeatureSettings()), chunk=round(size))
+    def work(size: float) -> Callable[[], float]:
+        return lambda: warm_through(records, SYMBOLS, chunk=round(size))
 
     title = "Cost of a tick against the batch"
     return _curve(bench, ("batch", title, "ticks published at once"), bench.sizes.batches, work)
@@ -122,10 +110,10 @@ def _curve(
     bench: Bench,
     names: tuple[str, str, str],
     places: Sequence[float],
-    work: Callable[[float], Callable[[], object]],
+    work: Callable[[float], Callable[[], float]],
 ) -> Results:
     count = bench.sizes.ticks // 2 // SYMBOLS * SYMBOLS
-    found = turns(min(bench.sizes.rounds, MOST_ROUNDS), *(work(place) for place in places))
+    found = timed_turns(min(bench.sizes.rounds, MOST_ROUNDS), *(work(place) for place in places))
     points = [
         (float(place), 1e6 * statistics.median(took) / count)
         for place, took in zip(places, found, strict=True)

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 
 from tests.benchmarks.children import job
-from tests.benchmarks.figures import Figure, Results, Row, at_least, rates
-from tests.benchmarks.market import tick_records, walk
-from tests.benchmarks.rounds import Bench, turns, turns_of
-from tests.daemon import eventually
-from volsvc.config.kafka import KafkaSettings
-from volsvc.config.settings import FeatureSettings
-from volsvc.features import ReturnWindow, SymbolTable
-from volsvc.models import packaged
-from volsvc.pipeline.consumer import Consumer
-from volsvc.pipeline.forecaster import Forecaster
-from volsvc.pipeline.latest_store import LatestStore
-from volsvc.serving.holder import ModelHolder
-from volsvc.serving.model_choice import DesiredModel
-from volsvc.telemetry.metrics import Metrics
-from volsvc.transport import OutRecord
-from volsvc.transport.memory import MemoryBus
+from tests.benchmarks.consuming import warm_through
+from tests.benchmarks.figures import Figure, Results, Row, rates
+from tests.benchmarks.market import PER_S, SYMBOLS, tick_records, walk
+from tests.benchmarks.rounds import Bench, timed_turns, turns, turns_of
+from volsvc.compiled import kernel
+from volsvc.features.kernels import price_window
 
 WINDOW = 50
-# As in `stream`: busy markets of which one tick in twenty is published with forecasts.
-SYMBOLS, PER_S = 12, 20.0
-CHUNK = 512
-LOOK_S, WARM_S = 0.001, 60.0
 # Prices for peers that take a tenth of a millisecond each.
 SLOW = 2_000
 
@@ -49,6 +34,7 @@ def measure(bench: Bench) -> Results:
 def windows(bench: Bench) -> list[Row]:
     """Measure mean and deviation of the last 50 prices after each price; ours are exact."""
     prices = walk()[: bench.sizes.ticks]
+    _exact(prices)
     found = turns(
         bench.sizes.rounds, lambda: _exact(prices), lambda: _numpy(prices), lambda: _pandas(prices)
     )
@@ -73,10 +59,17 @@ async def _river(bench: Bench, python: Path, count: int) -> Figure:
 
 
 def _exact(prices: Sequence[float]) -> None:
-    window = ReturnWindow(WINDOW)
-    for price in prices:
-        window.push(price)
-        _ = (window.mean, window.std)
+    window = np.zeros(1, price_window.WINDOW)[0]
+    price_window.start(window)
+    ring = np.zeros(WINDOW), np.zeros(WINDOW, np.int64)
+    _read_each(window, *ring, np.array(prices), np.zeros(1, price_window.ROW)[0])
+
+
+@kernel
+def _read_each(window: Any, ring: Any, times: Any, prices: Any, row: Any) -> None:
+    for at in range(len(prices)):
+        price_window.push(window, ring, times, WINDOW, at, prices[at])
+        price_window.read_row(window, ring, times, WINDOW, row)
 
 
 def _numpy(prices: Sequence[float]) -> None:
@@ -95,71 +88,14 @@ def _pandas(prices: Sequence[float]) -> None:
 
 
 def over_the_bus(bench: Bench) -> list[Row]:
-    """From bytes on the in-process bus to features and forecasts on it and in the latest store."""
+    """Measure ticks in process with and without the shadow model."""
     records = tick_records(SYMBOLS, bench.sizes.ticks // SYMBOLS, PER_S)
-
-    def decoded() -> None:
-        for record in records:
-            msgspec.json.decode(record.value or b"")
-
-    alone, shadowed, decoding = turns(
+    alone, shadowed = timed_turns(
         bench.sizes.rounds,
-        lambda: through(records, SymbolTable(FeatureSettings()), shadow=False),
-        lambda: through(records, SymbolTable(FeatureSettings()), shadow=True),
-        decoded,
+        lambda: warm_through(records, SYMBOLS, shadow=False),
+        lambda: warm_through(records, SYMBOLS),
     )
-    what = "tick in, full state, features out, on the in-process bus"
+    what = f"tick in, full state, features out, on the in-process bus, {SYMBOLS} symbols"
     count = len(records)
     ours = rates("volsvc", "ticks/s", count, shadowed)
-    return [
-        Row(what, ours, None, at_least(100_000, "figure")),
-        Row(what, ours, rates("JSON decoding alone", "ticks/s", count, decoding)),
-        Row(what, ours, rates("volsvc without the shadow model", "ticks/s", count, alone)),
-    ]
-
-
-def through(
-    records: Sequence[OutRecord],
-    table: SymbolTable,
-    *,
-    shadow: bool = True,
-    chunk: int = CHUNK,
-    before: Sequence[OutRecord] = (),
-    kind: type[Forecaster] = Forecaster,
-) -> float:
-    """Publish records in chunks and consume them all, with a new loop, bus and consumer.
-
-    Returns seconds, without those of the records `before`.
-    """
-    bus = MemoryBus()
-    holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
-    metrics = Metrics()
-    forecaster = kind(holder, LatestStore(), metrics, bus.identity)
-    consumer = Consumer(bus, KafkaSettings(), table, forecaster, metrics)
-    return asyncio.run(_through(records, table, bus, consumer, chunk, before))
-
-
-async def _through(
-    records: Sequence[OutRecord],
-    table: SymbolTable,
-    bus: MemoryBus,
-    consumer: Consumer,
-    chunk: int,
-    before: Sequence[OutRecord],
-) -> float:
-    topic = KafkaSettings().topic
-    running = asyncio.create_task(consumer.run())
-    await asyncio.sleep(0)  # the group has to be there before the first record
-    for start in range(0, len(before), chunk):
-        await bus.publish(topic, before[start : start + chunk])
-
-    async def warm() -> bool:
-        return sum(state.validator.accepted for state in table) == len(before)
-
-    await eventually(warm, WARM_S, "the ticks before", LOOK_S)
-    started = time.perf_counter()
-    for start in range(0, len(records), chunk):
-        await bus.publish(topic, records[start : start + chunk])
-    await bus.close()
-    await running
-    return time.perf_counter() - started
+    return [Row(what, ours, rates("volsvc without the shadow model", "ticks/s", count, alone))]

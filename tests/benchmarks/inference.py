@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,30 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from tests.benchmarks.consuming import (
+    Consuming,
+    daemon_gc,
+    forecasting,
+    table_of,
+    warm,
+    warm_states,
+    warm_table,
+)
 from tests.benchmarks.figures import Figure, Results, Row, at_most
-from tests.benchmarks.market import tick_records, warm_table
+from tests.benchmarks.market import PER_S, tick_records
 from tests.benchmarks.rounds import Bench, on_server_cpu, turns
-from tests.daemon import eventually
 from volsvc.config.kafka import KafkaSettings
-from volsvc.config.settings import FeatureSettings
-from volsvc.daemon.gc_tuning import tune_gc
-from volsvc.features import SymbolTable
-from volsvc.models import FEATURES, HORIZONS_S, PACKAGED, SymbolForecasts, forecast_point, packaged
-from volsvc.models.base import SCALES_FROM
-from volsvc.pipeline.consumer import Consumer
-from volsvc.pipeline.forecaster import Forecaster
-from volsvc.pipeline.latest_store import LatestStore
-from volsvc.serving.holder import ModelHolder
-from volsvc.serving.model_choice import DesiredModel
-from volsvc.telemetry.metrics import Metrics
-from volsvc.transport import OutRecord
-from volsvc.transport.memory import MemoryBus
+from volsvc.models import FEATURES, PACKAGED, packaged
+from volsvc.models.columns import SCALES_FROM
 
 Array = NDArray[np.float64]
 
 CALLS = 200
-WARM, PER_S = 60, 20.0
-TAKEN_S = 60.0
 
 
 def live_rows() -> Array:
@@ -57,20 +51,20 @@ def as_large(trees: int) -> HistGradientBoostingRegressor:
 
 
 def measure(bench: Bench) -> Results:
-    """Measure one row, many rows, and all symbols at once."""
-    results = one_row(bench)
-    results.add(all_at_once(bench))
-    results.rows.append(asyncio.run(longest_hold(bench)))
+    """Measure posted rows, live symbols one by one and at once, and the longest hold."""
+    results = rows(bench)
+    results.add(live(bench))
+    results.rows.append(longest_hold(bench))
     return results
 
 
-def one_row(bench: Bench) -> Results:
-    """Measure one horizon of one live symbol, with probability and interval."""
-    model, rows = packaged().model, live_rows()
+def rows(bench: Bench) -> Results:
+    """Measure one horizon of rows with every feature, with probability and interval."""
+    model, known_rows = packaged().model, live_rows()
     trees = len(model.parameters.heads[0].forest.arrays["feature"])
     theirs = as_large(bench.sizes.trees or trees)
-    singles = [rows[at % len(rows)][None, :] for at in range(CALLS)]
-    many = np.tile(rows, (1_000 // len(rows) + 1, 1))[:1_000]
+    singles = [known_rows[at % len(known_rows)][None, :] for at in range(CALLS)]
+    many = np.tile(known_rows, (1_000 // len(known_rows) + 1, 1))[:1_000]
 
     def each(call: Any, columns: slice = slice(None)) -> Any:
         return lambda: [call(row[:, columns]) for row in singles]
@@ -89,7 +83,6 @@ def one_row(bench: Bench) -> Results:
     what = "ml, one live row, one horizon, probability and interval"
     return Results(
         [
-            Row(what, one, None, at_most(100, "figure")),
             Row(what, one, one_theirs, at_most(0.1)),
             Row("ml, 1,000 live rows in one call, a row", batch, batch_theirs),
         ]
@@ -101,69 +94,49 @@ def micros(name: str, seconds: Sequence[float], count: int) -> Figure:
     return Figure(name, "µs", [1e6 * took / count for took in seconds])
 
 
-def all_at_once(bench: Bench) -> Results:
-    """Measure all horizons of many symbols, from states to forecasts with intervals."""
+def live(bench: Bench) -> Results:
+    """Measure all horizons of live symbols, from states to forecasts with interval and score."""
     symbols = bench.sizes.points
-    table = warm_table(symbols, 60)
-    model = packaged().model
+    at_once, one = forecasting(warm_table(symbols)), forecasting(warm_table(1))
+    with daemon_gc():
+        found = turns(bench.sizes.rounds, at_once, lambda: [one() for _ in range(CALLS)])
+    together, alone = (
+        micros("volsvc", took, count) for took, count in zip(found, (symbols, CALLS), strict=True)
+    )
+    what = "forecasts of all horizons with interval and score"
+    return Results(
+        [
+            Row(f"{what}, one live symbol", alone, None, at_most(40, "figure")),
+            Row(f"{what}, {symbols:,} at once, a symbol", together, None, at_most(12, "figure")),
+        ]
+    )
 
-    def told() -> None:
-        forecasts = SymbolForecasts(model, [forecast_point(state) for state in table], HORIZONS_S)
-        for index in range(symbols):
-            forecasts.snapshot(index, HORIZONS_S[0])
 
-    (took,) = turns(bench.sizes.rounds, told)
-    ours = Figure("volsvc", "ms", [1e3 * each for each in took])
-    what = f"forecasts of all horizons for {symbols:,} symbols in one go"
-    return Results([Row(what, ours, None, at_most(60, "figure"))])
-
-
-async def longest_hold(bench: Bench) -> Row:
+def longest_hold(bench: Bench) -> Row:
     """Measure how long the consumer blocks the event loop when every symbol ticks at once."""
-    symbols, rounds = bench.sizes.points, bench.sizes.rounds
+    symbols, states = bench.sizes.points, warm_states()
     with on_server_cpu():
-        held = [1e3 * each for each in await _holds(symbols, rounds)]
+        held = asyncio.run(_holds(symbols, states, bench.sizes.rounds))
     what = f"longest hold of the event loop while {symbols:,} symbols tick at once"
-    return Row(what, Figure("volsvc", "ms", held), None, at_most(5, "figure"))
+    ours = Figure("volsvc", "ms", [1e3 * each for each in held])
+    return Row(what, ours, None, at_most(5, "figure"))
 
 
-async def _holds(symbols: int, rounds: int) -> list[float]:
+async def _holds(symbols: int, states: Sequence[bytes], rounds: int) -> list[float]:
     """Return the seconds of the longest block in each round, from the ticks to their commit."""
-    bus, topics, table = MemoryBus(), KafkaSettings(), SymbolTable(FeatureSettings())
-    holder = ModelHolder(DesiredModel("ml", packaged().model))
-    metrics = Metrics()
-    forecaster = Forecaster(holder, LatestStore(), metrics, bus.identity)
-    consumer = Consumer(bus, topics, table, forecaster, metrics)
-    task = asyncio.create_task(consumer.run())
-    await asyncio.sleep(0)
-    await _taken(bus, table, tick_records(symbols, WARM, PER_S))
-    thresholds = gc.get_threshold()
-    # The daemon does so too.
-    sparing = asyncio.create_task(tune_gc(lambda: len(table)))
-    await asyncio.sleep(0)
-    ticks = [tick_records(symbols, 1, PER_S, start=WARM + turn) for turn in range(rounds)]
-    held = []
-    for records in ticks:
-        heart = asyncio.create_task(_longest_beat())
-        await _taken(bus, table, records)
-        held.append(await heart)
-    sparing.cancel()
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
-    await bus.close()
-    await task
+    table, held = table_of(symbols), []
+    consuming = Consuming(table)
+    await consuming.ready()
+    warm(table, symbols, states)
+    await consuming.apply(tick_records(symbols, 1, PER_S))
+    with daemon_gc():
+        for turn in range(rounds):
+            records = tick_records(symbols, 1, PER_S, start=1 + turn)
+            heart = asyncio.create_task(_longest_beat())
+            await consuming.apply(records)
+            held.append(await heart)
+    await consuming.finish()
     return held
-
-
-async def _taken(bus: MemoryBus, table: SymbolTable, records: Sequence[OutRecord]) -> None:
-    """Publish records, and wait until the states have applied all of them."""
-    wanted = sum(state.validator.accepted for state in table) + len(records)
-    await bus.publish(KafkaSettings().topic, records)
-
-    async def taken() -> bool:
-        return sum(state.validator.accepted for state in table) == wanted
-
-    await eventually(taken, TAKEN_S, "the ticks")
 
 
 async def _longest_beat() -> float:

@@ -18,20 +18,29 @@ from tests.benchmarks.market import symbol_of, walk
 from tests.benchmarks.rounds import Bench
 from tests.benchmarks.stream import fill
 from volsvc.domain import Tick
+from volsvc.features import MINUTE_NS
 from volsvc.transport.codec import encode_tick
 
 RATE = 1_000
 # Enough symbols that ticks of one batch are of different ones, so that each becomes visible.
 SYMBOLS = 100
 STEP_S = 0.001
+# Enough that every feature is known. What is learnt from an hour changes no delay, and takes long.
+PAST_MINUTES = 5
 
 Send = Callable[[list[Tick]], Awaitable[None]]
 
 
 async def paced(send: Send) -> None:
-    """Send ticks at a steady rate, each with its sending time, until cancelled."""
+    """Send ticks at a steady rate, each with its sending time, until cancelled.
+
+    A tick a minute of every symbol goes before, so that every feature of the others is known.
+    """
+    prices, now_ns = itertools.cycle(walk()), time.time_ns()
+    for minute in range(-PAST_MINUTES, 0):
+        time_ns = now_ns + minute * MINUTE_NS
+        await send([Tick(symbol_of(at), time_ns, next(prices)) for at in range(SYMBOLS)])
     began, sent = time.perf_counter(), 0
-    prices = itertools.cycle(walk()[:10_000])
     while True:
         due = int((time.perf_counter() - began) * RATE)
         now_ns = time.time_ns()

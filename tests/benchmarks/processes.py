@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 from tests.benchmarks.children import answered, end, job, server, start
+from tests.benchmarks.consuming import record_bytes
 from tests.benchmarks.figures import Figure, Results, Row, at_most
-from tests.benchmarks.rounds import Bench, turns_of
+from tests.benchmarks.market import PER_S, symbol_of, ticks
+from tests.benchmarks.recorded import write_records
+from tests.benchmarks.rounds import MOST_ROUNDS, Bench, turns_of
+from tests.benchmarks.versions import OURS, VERSIONS, beside, both
 from tests.daemon import eventually
 from tests.kafka.broker import free_port
 from tests.load.tools import Service
-from volsvc.config.settings import FeatureSettings
+from volsvc.transport import OutRecord
+from volsvc.transport.codec import encode_tick
 
+# What a process takes once is taken by the symbols that come first.
+FIRST, YOUNG = 20, 60
+SPARSE, SPARSE_S, DENSE = 800, 15, 300
+# 1.0.0 takes half a second or more to fill the rings of a symbol.
+V1_SYMBOLS = 50
 SETTLED_S = 30.0
 STILL_S = 1.0
 RUN = (sys.executable, "-m", "volsvc", "run", "--source", "none")
@@ -50,11 +60,13 @@ async def starts(bench: Bench) -> list[Row]:
 
         return once
 
+    # The first start of a checkout compiles the kernels, which are kept on disk.
+    await ready("ml")()
     baseline, ml = await turns_of(bench.sizes.rounds, ready("baseline"), ready("ml"))
-    what = "start to /health/ready"
+    what, bound = "start to /health/ready with compiled kernels on disk", at_most(1.5, "figure")
     return [
-        Row(f"{what}, baseline", Figure("volsvc", "s", baseline), None, at_most(1.5, "figure")),
-        Row(f"{what}, ml from the package", Figure("volsvc", "s", ml), None, at_most(4, "figure")),
+        Row(f"{what}, {name}", Figure("volsvc", "s", took), None, bound)
+        for name, took in (("baseline", baseline), ("ml from the package", ml))
     ]
 
 
@@ -65,7 +77,7 @@ async def idle(bench: Bench) -> list[Row]:
     """Measure the resident memory of an idle daemon, by source of its model."""
     rounds = bench.sizes.rounds
     (package,) = await turns_of(rounds, lambda: rss_mb(bench))
-    rows = [Row("memory, idle, ml from the package", _mb(package), None, at_most(150, "figure"))]
+    rows = [Row("memory, idle, ml from the package", _mb(package), None, at_most(230, "figure"))]
     if not bench.sizes.registries:
         return rows
     # The client of MLflow is large, and of no use to the other parts.
@@ -82,7 +94,7 @@ async def idle(bench: Bench) -> list[Row]:
     what = "memory, idle, ml from a registry"
     return [
         *rows,
-        Row(f"{what} over HTTP", _mb(remote), None, at_most(150, "figure")),
+        Row(f"{what} over HTTP", _mb(remote), None, at_most(230, "figure")),
         Row(f"{what} in a local sqlite file", _mb(local), _mb(package, "from the package")),
     ]
 
@@ -125,27 +137,66 @@ async def still(served: Service) -> float:
     return before
 
 
-def grown(bench: Bench, ticks: int, history: int) -> Callable[[], Awaitable[float]]:
-    """Return the KB that a symbol adds after `ticks` ticks, with a history of `history` rows."""
+async def a_symbol(bench: Bench) -> list[Row]:
+    """Measure the memory of a symbol, at first and when every ring of its history is full."""
+    symbols = bench.sizes.ring_symbols
+    young = await turns_of(bench.sizes.rounds, grown(bench, _young(bench, symbols)))
+    mine, its = (full_rings(bench, number) for number in (symbols, min(symbols, V1_SYMBOLS)))
+    rounds = min(bench.sizes.rounds, MOST_ROUNDS)
+    ours, *others = (
+        Figure(who, "KB", [one["kb"] for one in found])
+        for who, found in zip(
+            VERSIONS, await both(bench, rounds, "memory", mine, its), strict=False
+        )
+    )
+    kb = record_bytes() / 1024
+    full = "memory of a symbol, with full rings of rows, forecasts and outcomes"
+    return [
+        beside(full, ours, others, at_most(48, "figure")),
+        Row("record of a symbol", Figure("volsvc", "KB", [kb]), None, at_most(34, "figure")),
+        Row(f"memory of a symbol, {YOUNG} ticks old", Figure("volsvc", "KB", young[0])),
+    ]
+
+
+def grown(bench: Bench, folder: Path, *history: int) -> Callable[[], Awaitable[float]]:
+    """Return the KB that a symbol adds with the ticks of a folder, and rows of its history."""
 
     async def once() -> float:
-        where = (bench.sizes.ring_symbols, ticks, history)
-        result = await job(sys.executable, "jobs/symbols.py", *where, cwd=bench.folder)
+        result = await job(sys.executable, OURS, "memory", folder, *history, cwd=bench.folder)
         return float(result["kb"])
 
     return once
 
 
-async def a_symbol(bench: Bench) -> list[Row]:
-    """Measure the memory of a symbol, at first and with a full history."""
-    rows = FeatureSettings().history
-    young, full = await turns_of(
-        bench.sizes.rounds, grown(bench, YOUNG, rows), grown(bench, FULL_RING, rows)
-    )
-    return [
-        Row(f"memory of a symbol, {what}", Figure("volsvc", "KB", kb), None, at_most(32, "figure"))
-        for what, kb in ((f"{YOUNG} ticks old", young), ("with a full ring of rows", full))
-    ]
+def _young(bench: Bench, symbols: int) -> Path:
+    return _written(bench, f"young-{symbols}", symbols, [(YOUNG, PER_S, 0)])
 
 
-YOUNG, FULL_RING = 60, 1_100
+def full_rings(bench: Bench, symbols: int) -> Path:
+    """Write the ticks that fill every ring of symbols, and return their folder."""
+    # Slowly until those of forecasts and outcomes are full, and then quickly the rows.
+    phases = [(SPARSE, 1 / SPARSE_S, -SPARSE), (DENSE, PER_S, 0)]
+    return _written(bench, f"rings-{symbols}", symbols, phases)
+
+
+def _written(
+    bench: Bench, name: str, symbols: int, phases: Sequence[tuple[int, float, int]]
+) -> Path:
+    """Write ticks of the symbols that come first and of further ones, phase by phase."""
+    folder = bench.folder / name
+    if folder.exists():
+        return folder
+    folder.mkdir()
+    first = min(FIRST, symbols)
+    names = {symbol_of(number).encode() for number in range(first)}
+
+    def records(number: int, known: Container[bytes]) -> Iterator[OutRecord]:
+        for phase in phases:
+            for tick in ticks(number, *phase):
+                record = encode_tick(tick)
+                if record.key not in known:
+                    yield record
+
+    write_records(folder / "first.records", records(first, ()))
+    write_records(folder / "more.records", records(first + symbols, names))
+    return folder

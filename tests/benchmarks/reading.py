@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from tests.benchmarks.figures import Results, Row, at_least, rates
-from tests.benchmarks.market import tick_records
+from tests.benchmarks.market import COLUMNS, PER_S, SYMBOLS, recorded_rows
 from tests.benchmarks.rounds import Bench, turns
 from volsvc.commands.row_writer import write_rows
 from volsvc.domain import tick_from_fields, tick_from_record
@@ -22,16 +21,12 @@ from volsvc.sources.recordings.tables.options import RowOptions
 
 # Ticks of the files for each tick of the other parts: reading is fast.
 TIMES = 10
-SYMBOLS, PER_S = 12, 20.0
-COLUMNS = ("symbol", "time", "price", "best_bid", "best_ask", "size", "side", "trade_id")
 
 
 def measure(bench: Bench) -> Results:
     """Measure files of each format in turns with their references."""
     per_symbol = bench.sizes.ticks * TIMES // SYMBOLS
-    values = [record.value or b"" for record in tick_records(SYMBOLS, per_symbol, PER_S)]
-    decoded = map(msgspec.json.decode, values)
-    rows = [{name: record[name] for name in COLUMNS} for record in decoded]
+    rows = recorded_rows(SYMBOLS, per_symbol, PER_S)
     files = {name: bench.folder / f"t.{name}" for name in ("csv", "parquet", "ndjson")}
     for path in files.values():
         write_rows(path, COLUMNS, iter(rows))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,9 @@ class Sizes:
     latency_s: float
     ring_symbols: int
     training_rows: int
+    # Minutes of bars, and ticks of a recording, that a command reads.
+    bars: int
+    recorded: int
     instances: tuple[int, ...]
     registries: bool
     # Trees of scikit-learn; by default as many as ours has.
@@ -47,14 +51,16 @@ FULL = Sizes(
     http_s=3,
     ticks=20_000,
     kafka_ticks=60_000,
-    symbols=(1, 10, 100, 1_000, 10_000),
+    symbols=(12, 100, 1_000, 10_000),
     windows=(50, 500, 5_000),
     batches=(1, 10, 100, 500),
     bodies=(1, 10, 100, 1_000, 10_000),
     points=1_000,
     latency_s=6,
-    ring_symbols=100,
+    ring_symbols=1_000,
     training_rows=100_000,
+    bars=365 * 1_440,
+    recorded=200_000,
     instances=(1, 2, 3),
     registries=True,
 )
@@ -63,14 +69,16 @@ QUICK = Sizes(
     http_s=1,
     ticks=4_000,
     kafka_ticks=12_000,
-    symbols=(1, 100, 1_000),
+    symbols=(12, 100, 1_000),
     windows=(50, 5_000),
     batches=(1, 500),
     bodies=(1, 1_000),
     points=1_000,
     latency_s=1,
-    ring_symbols=10,
+    ring_symbols=50,
     training_rows=5_000,
+    bars=1_440,
+    recorded=20_000,
     instances=(1, 2),
     registries=False,
 )
@@ -87,6 +95,8 @@ SMOKE = Sizes(
     latency_s=0.1,
     ring_symbols=2,
     training_rows=5_000,
+    bars=100,
+    recorded=300,
     instances=(1,),
     registries=False,
     trees=10,
@@ -97,12 +107,14 @@ SMOKE = Sizes(
 class Bench:
     """The inputs of a benchmark: sizes, a folder, and the Python of the peers if installed.
 
-    `servers` are a broker's addresses, where one runs.
+    `v1` is the folder of the programs of volsvc 1.0.0, if it is installed. `servers` are a broker's
+    addresses, where one runs.
     """
 
     sizes: Sizes
     folder: Path
     peers: Path | None = None
+    v1: Path | None = None
     servers: str = ""
 
 
@@ -126,13 +138,22 @@ def stay_off_server_cpu() -> None:
 
 def turns(rounds: int, *works: Callable[[], object]) -> list[list[float]]:
     """Return the seconds of each work in each round; they take turns for equal conditions."""
+
+    def timed(work: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return timed_turns(rounds, *(partial(timed, work) for work in works))
+
+
+def timed_turns(rounds: int, *works: Callable[[], float]) -> list[list[float]]:
+    """Return the seconds of each work in each round, for works that prepare and time themselves."""
     took: list[list[float]] = [[] for _ in works]
     with on_server_cpu():
         for _ in range(rounds):
             for work, times in zip(works, took, strict=True):
-                started = time.perf_counter()
-                work()
-                times.append(time.perf_counter() - started)
+                times.append(work())
     return took
 
 

@@ -167,7 +167,9 @@ async def measure(bench: Bench) -> Results:
         peer = await stack.enter_async_context(fastapi(bench)) if bench.peers else None
         results.add(await single_rows(bench, served, ceiling, peer))
         results.add(await large_bodies(bench, served, ceiling, peer))
-        results.add(await newest(bench, served, ceiling))
+        # A second one, whose constant is an answer of a symbol that is as old.
+        like = await stack.enter_async_context(bare(bench, served))
+        results.add(await newest(bench, served, like))
         plain = await stack.enter_async_context(middleware_alone(bench))
         results.rows += await fast_path(bench, served, plain)
     return results
@@ -202,7 +204,7 @@ def _single_rows(figures: dict[str, tuple[Figure, Figure, Figure]]) -> list[Row]
         figures.pop(name) for name in ("volsvc", "bare handler")
     )
     rows = [
-        Row(what, rate, ceiling, at_least(0.7)),
+        Row(what, rate, ceiling, at_least(0.75)),
         Row(f"{what}: p99", slow, ceiling_slow, at_most(2)),
         Row(f"{what}: processor time", cpu, ceiling_cpu),
     ]
@@ -255,8 +257,8 @@ def _large_rows(figures: dict[str, Figure]) -> Results:
     what = f"POST /predict, {LARGE:,} rows"
     results = Results(
         [
-            Row(what, figures["volsvc"], figures[CEILING], at_most(1.6)),
-            Row(what, figures["volsvc"], figures[ANSWERED]),
+            Row(what, figures["volsvc"], figures[ANSWERED], at_most(1.2)),
+            Row(what, figures["volsvc"], figures[CEILING]),
         ]
     )
     if FASTAPI in figures:
@@ -265,7 +267,7 @@ def _large_rows(figures: dict[str, Figure]) -> Results:
             rates(name, "rows/s", LARGE * 1e3, figures[name].rounds)
             for name in ("volsvc", CEILING, FASTAPI)
         )
-        results.rows.append(Row(what, mine, theirs, at_least(5)))
+        results.rows.append(Row(what, mine, theirs))
         results.notes.append(
             f"Of {LARGE:,} rows a request the ceiling itself ({CEILING}, and no answer written) "
             f"does {ceiling.over(theirs):.1f} times what FastAPI with scikit-learn does."

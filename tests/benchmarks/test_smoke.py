@@ -24,13 +24,13 @@ from tests.benchmarks import (
     processes,
     reading,
     serving,
+    versions,
 )
+from tests.benchmarks.consuming import table_of, through
 from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most
 from tests.benchmarks.market import tick_records
 from tests.benchmarks.rounds import SMOKE, Bench
 from tests.web.serving import serving as served
-from volsvc.config.settings import FeatureSettings
-from volsvc.features import SymbolTable
 from volsvc.models import packaged
 
 pytestmark = pytest.mark.long
@@ -42,6 +42,7 @@ PARTS = [
     pytest.param(serving.measure, id="http"),
     pytest.param(inference.measure, id="inference"),
     pytest.param(engine.measure, id="engine"),
+    pytest.param(versions.measure, id="versions"),
     pytest.param(reading.measure, id="reading"),
     pytest.param(curves.measure, id="curves"),
     pytest.param(latency.in_process, id="latency"),
@@ -133,8 +134,8 @@ def test_ticks_one_by_one_and_in_batches(chunk: int) -> None:
     assert learnt(records, chunk) == learnt(records, 64)
 
 
-def learnt(records: list[Any], chunk: int) -> dict[str, Any]:
+def learnt(records: list[Any], chunk: int) -> dict[str, bytes]:
     """Return the stored state of every symbol after ticks in chunks."""
-    table = SymbolTable(FeatureSettings())
-    engine.through(records, table, chunk=chunk)
-    return {state.symbol: (state.dump(), state.dump_learnt()) for state in table}
+    table = table_of(3)
+    through(records, table, chunk=chunk)
+    return {table.symbol(row): table.stored(row) for row in table.rows}

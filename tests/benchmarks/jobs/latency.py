@@ -19,6 +19,8 @@ from volsvc.pipeline.latest_store import LatestEntry
 from volsvc.telemetry.logs import configure_logs
 from volsvc.transport.codec import encode_tick
 
+# A partition may be steady before another one's ticks of the past, which warm the states, are read.
+OLD_S = 30.0
 CAUGHT_UP_S = 0.1
 WARM_UP_S = 1.0
 
@@ -37,9 +39,14 @@ class DelayRecorder:
         if isinstance(posted, LatestEntry):
             now_ns = time.time_ns()
             delay_s = (now_ns - posted.snapshot.row.time_ns) / NS
+            if delay_s > OLD_S:
+                self._from_s = 0.0
+                self.delays_ms.clear()
             if self._from_s == 0 and delay_s < CAUGHT_UP_S:
                 self._from_s = now_ns / NS + WARM_UP_S
             if self._from_s and now_ns / NS > self._from_s:
+                values = posted.snapshot.features.values()
+                assert None not in values, "a forecast without its features takes less"
                 self.delays_ms.append(1e3 * delay_s)
             if len(self.delays_ms) >= self._wanted:
                 self.enough.set()
