@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from tests.clock import loop_clock, pytest_asyncio_loop_factories
 from tests.made import generated
-from tests.needs import summarise
+from tests.needs import PLAIN_PYTHON, summarise
 from volsvc.config.settings import SHORT_NAMES
 
 __all__ = ["loop_clock", "pytest_asyncio_loop_factories"]
@@ -21,11 +21,18 @@ __all__ = ["loop_clock", "pytest_asyncio_loop_factories"]
 # as long. It reads the variable when scikit-learn is imported, which tests and children do later.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The processor for which volsvc has its kernels compiled, whichever test imports numba first: the
+# cache that `volsvc warmup` has filled is of no use for another.
+os.environ.setdefault("NUMBA_CPU_NAME", "generic")
+
 # No deadline, because a busy machine is no fault of the code; benchmarks measure speed. Each commit
 # gets the same examples, so that its tests give the same result twice; the profile `new` finds new
 # ones.
-settings.register_profile("same", deadline=None, derandomize=True)
-settings.register_profile("new", deadline=None)
+#
+# Kernels that are plain Python take a hundred times as long.
+EXAMPLES = 3 if PLAIN_PYTHON else 100
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=EXAMPLES)
+settings.register_profile("new", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("same")
 
 

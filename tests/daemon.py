@@ -126,6 +126,7 @@ async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[RunningD
                 await daemon._reader
             if failed:
                 print(f"exit code {code}; its log ends so:\n{daemon.log[-6_000:]}")
+        assert "compiled_late" not in daemon.log, "a kernel that no warm-up compiles"
 
 
 def clean_environment() -> dict[str, str]:

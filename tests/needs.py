@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# True if kernels are not compiled, but plain Python.
+PLAIN_PYTHON = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 KAFKA_LIBS = ROOT / ".cache" / "kafka" / "libs"
 LINTERS = ROOT / ".cache" / "lint"
 

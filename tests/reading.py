@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from volsvc.domain import Tick
-from volsvc.features import MinuteBar
 from volsvc.sources.recordings.bars import read_bars
 from volsvc.sources.recordings.joining import Parsed
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.bars import MinuteBars
+from volsvc.training.bars import minute_bars
 
 
 def parsed(*paths: Path, symbol: str | None = None, **options: Any) -> list[Parsed]:
@@ -26,7 +25,7 @@ def ticks_in(*paths: Path, symbol: str | None = None, **options: Any) -> list[Ti
     return [found for found in rows if isinstance(found, Tick)]
 
 
-def bars_in(*paths: Path, symbol: str | None = None, **options: Any) -> dict[str, list[MinuteBar]]:
-    """Return the bars by symbol."""
+def bars_in(*paths: Path, symbol: str | None = None, **options: Any) -> dict[str, list[Any]]:
+    """Return the bars (BAR) by symbol."""
     series = read_bars(paths, RowOptions(symbol, **options))
-    return {name: list(MinuteBars(found)) for name, found in series.items()}
+    return {name: list(minute_bars(found)) for name, found in series.items()}

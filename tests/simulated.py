@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.features import MinuteBar, Ohlcv, bar_of_prices
+from volsvc.sources.recordings.bars import BarSeries
+from volsvc.training.bars import minute_bars
 
 # 2026-01-05, a Monday, in minutes since the epoch.
 START = 29_459_520
@@ -40,25 +42,22 @@ def garch(sigma: float, minutes: int, seed: int) -> Array:
     return result
 
 
-def bars(sigmas: Array, seed: int, scale: float = 1.0) -> list[MinuteBar]:
-    """Return bars of a random walk; `sigmas` are per sqrt(minute), every minute has trades.
+def bars(sigmas: Array, seed: int, scale: float = 1.0) -> Any:
+    """Return bars (BAR) of a random walk; `sigmas` are per sqrt(minute), all minutes have trades.
 
     The realised variance of a minute is that of its STEPS prices, as it is from ticks.
     """
     rng = np.random.default_rng(seed)
     moves = rng.normal(size=(len(sigmas), STEPS)) * sigmas[:, None] / math.sqrt(STEPS)
     paths = 100 * scale * np.exp(np.cumsum(moves.ravel())).reshape(moves.shape)
-    sizes = rng.gamma(2, size=len(sigmas)).tolist()
-    result, previous = [], 100.0 * scale
-    for index, path in enumerate(paths.tolist()):
-        whole = bar_of_prices(
-            START + index, previous, Ohlcv(path[0], max(path), min(path), path[-1], sizes[index])
-        )
-        squares = moves[index] ** 2
-        down = float(squares[moves[index] < 0].sum())
-        variance = float(squares.sum())
-        result.append(whole._replace(variance=variance, down=down, returns=float(STEPS)))
-        previous = path[-1]
+    sizes = rng.gamma(2, size=len(sigmas))
+    prices = (paths[:, 0], paths.max(axis=1), paths.min(axis=1), paths[:, -1])
+    minutes = START + np.arange(len(sigmas))
+    result = minute_bars(BarSeries(minutes, np.column_stack([*prices, sizes])))
+    squares = moves**2
+    result["variance"] = [row.sum() for row in squares]
+    result["down"] = [row[move < 0].sum() for row, move in zip(squares, moves, strict=True)]
+    result["returns"] = STEPS
     return result
 
 
@@ -66,10 +65,10 @@ def write_bars(path: Path, sigmas: Array, seed: int) -> None:
     """Write a CSV of bars in the form of exchanges."""
     rows = ["ts,open,high,low,close,volume"]
     previous = 100.0
-    for bar in bars(sigmas, seed):
-        time = np.datetime64(bar.minute * 60, "s")
-        high, low = max(bar.high, previous), min(bar.low, previous)
-        numbers = (previous, high, low, bar.close)
-        rows.append(f"{time}Z,{','.join(map(repr, numbers))},{bar.volume!r}")
-        previous = bar.close
+    names = ["minute", "high", "low", "close", "volume"]
+    for minute, high, low, close, volume in bars(sigmas, seed)[names].tolist():
+        time = np.datetime64(minute * 60, "s")
+        numbers = (previous, max(high, previous), min(low, previous), close)
+        rows.append(f"{time}Z,{','.join(map(repr, numbers))},{volume!r}")
+        previous = close
     path.write_text("\n".join(rows))

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from volsvc.domain import NS, FeatureRow, Prediction, Quality, Snapshot
+from volsvc.domain import NS, FeatureRow, PointForecast, Prediction, Quality, Snapshot
+from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 
 Record = TypeVar("Record")
 
@@ -28,6 +29,18 @@ SNAPSHOT = Snapshot(
     features={"level": 1e-9, "trend": None},
     prediction_id="BTC-USD/2026-01-05T00:00:00.000Z/ml-1",
 )
+# One as plain numbers, as the consumer makes it.
+FORECAST = PointForecast(
+    SNAPSHOT.row,
+    (1e-6, 1e-5, 49.0, 10.0, *(1e-9 * number for number, _ in enumerate(SCALE_NAMES, 1))),
+    (60.0, 300.0),
+    ((1e-3, 5e-4, 2e-3, 1.5e-3, 0.1), (2e-3, 1e-3, 4e-3, 3e-3, 0.2)),
+    300.0,
+    SNAPSHOT.variant,
+    SNAPSHOT.version,
+    SNAPSHOT.quality,
+    SNAPSHOT.prediction_id,
+)
 
 
 def variations(record: Record) -> Iterator[tuple[str, Record]]:
@@ -40,6 +53,17 @@ def variations(record: Record) -> Iterator[tuple[str, Record]]:
     for name in _names(record):
         for path, other in _others(getattr(record, name), hints[name]):
             yield f"{name}{path}", _replace(record, name, other)
+
+
+def published_variations() -> Iterator[tuple[str, PointForecast]]:
+    """Yield as `variations` do of FORECAST, where it differs in its record or in an answer."""
+    # What the window gives to the model is published as fields of the row.
+    window = [f"inputs.{place}" for place, _ in enumerate(WINDOW_NAMES)]
+    for path, other in variations(FORECAST):
+        if path not in ("score_horizon_s", *window):
+            yield path, other._replace(score_horizon_s=other.horizons_s[1])
+    yield "score_horizon_s", FORECAST._replace(score_horizon_s=FORECAST.horizons_s[0])
+    yield "first minute", FORECAST._replace(inputs=(math.nan,) * len(FORECAST.inputs))
 
 
 def _names(record: Any) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ async def replayed(
         rows = MINUTES * 60 // STEP_S
         return (
             state is not None
-            and len(state.history) >= min(rows, 1000)
+            and len(state.history(1000)) >= min(rows, 1000)
             and (
                 state.row is not None
                 and state.row.time_ns == (START_S + (rows - 1) * STEP_S) * 1_000_000_000

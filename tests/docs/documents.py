@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,43 +14,51 @@ from jsonschema import Draft202012Validator
 
 from tests.docs.blocks import Block, blocks
 from tests.docs.shell import commands
+from tests.unit.scoring.forecasts import evaluate
 from volsvc.domain import (
     NS,
     FeatureRow,
     IssuedForecast,
-    Prediction,
+    PointForecast,
     Quality,
     Snapshot,
     Tick,
+    format_time,
     parse_time,
 )
+from volsvc.domain.feature_names import SCALE_NAMES
 from volsvc.features.digest_chain import WINDOW_NS, ClosedWindow
-from volsvc.scoring.scores import evaluate
 from volsvc.transport.bus import OutRecord, Record
 from volsvc.transport.codec import (
+    PublishedState,
     decode_state,
     decode_tick,
     encode_features,
     encode_outcome,
     encode_tick,
 )
-from volsvc.transport.features_record import decode_snapshot
+from volsvc.transport.features_record import STATE_HEADER, decode_snapshot
 from volsvc.web.openapi import routes as openapi
 
 DOCUMENT = openapi.document()
 # Values of which the encoders make records with the names of every field.
 SYMBOL, TIME_NS = "BTC-USD", 1_767_571_200 * NS
-ISSUED = IssuedForecast("ml", "1", TIME_NS // WINDOW_NS, 1, 1e-4, 5e-5, 2e-4, 3e-4, 0.1)
-SNAPSHOT = Snapshot(
+NUMBERS = (1e-4, 5e-5, 2e-4, 3e-4, 0.1)
+ISSUED = IssuedForecast(SYMBOL, "ml", "1", TIME_NS // WINDOW_NS, 1, *NUMBERS)
+FORECAST = PointForecast(
     FeatureRow(SYMBOL, TIME_NS, 1.0, 0.0, 0.0, 0, 0.0),
-    0.1,
+    (0.0, 0.0, 0.0, 0.0, *[math.nan] * len(SCALE_NAMES)),
+    (60.0,),
+    (NUMBERS,),
+    60.0,
     "ml",
     "1",
-    (Prediction(60.0, 1e-4, 5e-5, 2e-4, 3e-4, 0.1),),
     Quality(0, 0, 0, 1.0, "ok"),
-    {},
+    None,
 )
-STATE = {"digest": {"closed": None}, "offset": 0, "partition": 0}
+STATE = PublishedState(0, 0, None, b"")
+FEATURES = encode_features(FORECAST, STATE, format_time(TIME_NS), "")
+OUTCOME = encode_outcome(evaluate(ISSUED, 1e-8))
 
 
 class Kind(NamedTuple):
@@ -88,23 +96,43 @@ def read_tick(text: str) -> None:
 def read_features(text: str) -> None:
     """Read a record of `ticks.features` as other processes do, and write it as the consumer does.
 
-    What is inside `state` is not a public interface.
+    Of the map of features it may show a part.
     """
     document = json.loads(text)
-    decode_state(record_of(text))
+    assert decode_state(record_of(text, (STATE_HEADER, b""))) is not None
     snapshot, processed_ns = decode_snapshot(record_of(text))
-    snapshot = replace(snapshot, prediction_id=document["prediction_id"])
+    assert snapshot.features.keys() <= {*SCALE_NAMES}, set(snapshot.features) - {*SCALE_NAMES}
     digest = document["digest"]
     minute = digest and parse_time(digest["window"]) // WINDOW_NS
-    state = {**STATE, "digest": {"closed": digest and ClosedWindow(minute, digest["head"])}}
-    written = encode_features(snapshot, state, processed_ns, "")
-    assert_shows(text, written, state=document["state"])
+    closed = digest and ClosedWindow(minute, digest["head"]).fields()
+    state = STATE._replace(digest=closed)
+    written = encode_features(forecast_of(snapshot), state, format_time(processed_ns), "")
+    assert_shows(text, written, features=document["features"])
+
+
+def forecast_of(snapshot: Snapshot) -> PointForecast:
+    """Return the forecast behind a snapshot of which the score is that of one of its horizons."""
+    predictions = snapshot.predictions
+    horizons = [each.horizon_s for each in predictions if each.score == snapshot.score]
+    assert horizons, f"score: {snapshot.score} is that of no horizon"
+    return PointForecast(
+        snapshot.row,
+        FORECAST.inputs,
+        tuple(each.horizon_s for each in predictions),
+        [(each.sigma, each.lo, each.hi, each.threshold, each.score) for each in predictions],
+        horizons[0],
+        snapshot.variant,
+        snapshot.version,
+        snapshot.quality,
+        snapshot.prediction_id,
+    )
 
 
 def read_outcome(text: str) -> None:
     """Read a record of `ticks.outcomes`, and evaluate its forecast again."""
     document = json.loads(text)
     issued = IssuedForecast(
+        symbol=document["symbol"],
         variant=document["model_variant"],
         version=document["version"],
         minute=parse_time(document["issued_at"]) // WINDOW_NS - 1,
@@ -112,12 +140,12 @@ def read_outcome(text: str) -> None:
         **{name: document[name] for name in ("sigma", "lo", "hi", "threshold", "score")},
     )
     outcome = evaluate(issued, document["realised"] ** 2)
-    assert_shows(text, encode_outcome(document["symbol"], outcome))
+    assert_shows(text, encode_outcome(outcome))
 
 
-def record_of(text: str) -> Record:
+def record_of(text: str, *headers: tuple[str, bytes]) -> Record:
     """Return a record of a topic with the symbol as its key."""
-    return Record("", 0, 0, json.loads(text)["symbol"].encode(), text.encode(), (), 0)
+    return Record("", 0, 0, json.loads(text)["symbol"].encode(), text.encode(), headers, 0)
 
 
 def assert_shows(text: str, record: OutRecord, **changed: Any) -> None:
@@ -153,8 +181,8 @@ def kinds() -> Iterator[Kind]:
         yield Kind(name, known, required, partial(read_schema, name))
     records: list[tuple[str, OutRecord, Callable[[str], None]]] = [
         ("a tick", encode_tick(Tick(SYMBOL, TIME_NS, 1.0)), read_tick),
-        ("a features record", encode_features(SNAPSHOT, STATE, TIME_NS, ""), read_features),
-        ("an outcome", encode_outcome(SYMBOL, evaluate(ISSUED, 1e-8)), read_outcome),
+        ("a features record", FEATURES, read_features),
+        ("an outcome", OUTCOME, read_outcome),
     ]
     for name, record, read in records:
         names = frozenset(json.loads(record.value or b""))

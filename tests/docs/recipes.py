@@ -14,7 +14,10 @@ from tests.waiting import PATIENCE
 
 BIN = Path(sys.executable).parent
 # Targets of make that install; the environment of the tests is installed already.
-MADE = ("-o", ".venv/.run", "-o", ".venv/.test", "-o", ".venv/.dev")
+STAMPS = (
+    f".venv/.{extras}{stamp}" for extras in ("run", "test", "dev") for stamp in ("", "-kernels")
+)
+MADE = tuple(word for stamp in STAMPS for word in ("-o", stamp))
 KEYWORDS = {"if", "then", "else", "fi", "!", "{", "}"}
 CHECK_S = 60.0
 # Runs a module until it has parsed its command line.

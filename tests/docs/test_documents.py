@@ -10,23 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.docs import documents
 from tests.docs.blocks import Block, of
-from tests.docs.documents import (
-    ISSUED,
-    SNAPSHOT,
-    STATE,
-    SYMBOL,
-    TIME_NS,
-    differences,
-    kind_of,
-    request_before,
-    shown,
-)
+from tests.docs.documents import SYMBOL, TIME_NS, differences, kind_of, request_before, shown
 from tests.web.serving import ROW, serving
 from tests.web.test_auth import entry
 from volsvc.domain import Tick, VolsvcError, format_time, parse_time
-from volsvc.scoring.scores import evaluate
-from volsvc.transport.codec import encode_features, encode_outcome, encode_tick
+from volsvc.transport.codec import encode_tick
 from volsvc.web.auth.api_keys import new_key
 
 KEY, _ = new_key("docs", ("read", "predict"))
@@ -74,8 +64,8 @@ TICK, FEATURES, OUTCOME = (
     (record.value or b"").decode()
     for record in (
         encode_tick(Tick(SYMBOL, TIME_NS, 70_000.5)),
-        encode_features(SNAPSHOT, STATE, TIME_NS, ""),
-        encode_outcome(SYMBOL, evaluate(ISSUED, 1e-8)),
+        documents.FEATURES,
+        documents.OUTCOME,
     )
 )
 WORDS = ("kind", "trigger", "reason", "model", "variant", "version", "digest", "requested")
@@ -91,12 +81,19 @@ ENTRY = json.dumps(
 JSON_FAULTS = {
     "renamed": (TICK, TICK.replace("sequence", "sequence_num"), "nearest is a tick .lacks .'seq"),
     "lacking": (OUTCOME, OUTCOME.replace('"brier"', '"brie"'), "nearest is an outcome"),
-    "more": (FEATURES, FEATURES.replace('"v":3', '"v":3,"w":1'), "does not have .'w'."),
+    "more": (FEATURES, FEATURES.replace('"v":4', '"v":4,"w":1'), "does not have .'w'."),
     "no object": (TICK, f"[{TICK}]", "not an object"),
     "no tick": (TICK, TICK.replace("70000.5", "-1"), "price"),
     "another time": (TICK, TICK.replace(".000Z", "Z"), "#/time"),
     "another version": (TICK, TICK.replace('"v":1', '"v":2'), "not 1"),
     "no features": (FEATURES, FEATURES.replace('"quality":{', '"quality":{"gap":0,'), "quality"),
+    "an old record": (FEATURES, FEATURES.replace('"v":4', '"v":3'), "3 is not 4"),
+    "no feature": (FEATURES, FEATURES.replace('"level"', '"height"'), "height"),
+    "another score": (
+        FEATURES,
+        FEATURES.replace('"score":0.1,"pred', '"score":0.2,"pred'),
+        "score",
+    ),
     "no verdict": (FEATURES, FEATURES.replace('"ok"', '"good"'), "verdict"),
     "wrong volatility": (FEATURES, FEATURES.replace("0.0725", "0.0825"), "sigma_annualised"),
     "wrong loss": (OUTCOME, OUTCOME.replace('"qlike":0.0', '"qlike":0.1'), "#/qlike"),

@@ -11,7 +11,8 @@ from volsvc.client import Retries
 from volsvc.commands.feeds import FLUSH_S
 from volsvc.domain.forecast import COVERAGE, SECONDS_PER_YEAR
 from volsvc.drift import distance, monitor, reference
-from volsvc.features import forecast_history, tick_check
+from volsvc.features import forecast_history, tick_order
+from volsvc.features.kernels import tick_check
 from volsvc.models import artefact
 from volsvc.pipeline import refused_ticks
 from volsvc.scoring import sequential_test
@@ -109,8 +110,13 @@ FIGURES = [
         FitSpec().burn_in_minutes / DAY + 7,
         37,
     ),
-    ("docs/topics.md", "among the last 64 of its symbol", tick_check.MAX_RECENT_IDS, 64),
+    ("docs/topics.md", "among the last 64 of its symbol", tick_check.MAX_RECENT, 64),
+    ("docs/topics.md", "one of the last 64 ticks", tick_check.MAX_RECENT, 64),
     ("docs/topics.md", "more than 60 s of silence", tick_check.SILENCE_NS, 60 * 10**9),
+    ("docs/topics.md", "as soon as 64 later ids have come", tick_check.LATER_IDS, 64),
+    ("docs/topics.md", "more than 10 s of event time newer", tick_check.LATER_NS, 10 * 10**9),
+    ("docs/topics.md", "of more than 64 ids is an outage", tick_check.MAX_MISSING, 64),
+    ("docs/topics.md", "at most 4,096 of a symbol", tick_order.MAX_WAITING, 4_096),
 ]
 
 

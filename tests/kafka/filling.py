@@ -7,11 +7,17 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from tests.daemon import running
 from tests.kafka.fleet import PARTITIONS, caught_up, environment, published, undisturbed
+from tests.kafka.log import LogRecord
 from volsvc.config.kafka import KafkaSettings
+from volsvc.features.kernels import record
+from volsvc.features.stored_state import StoredState, pack
 from volsvc.transport import Lag, OutRecord
-from volsvc.transport.features_record import state_headers
+from volsvc.transport.features_record import STATE_HEADER, state_headers
 from volsvc.transport.kafka.bus import KafkaBus
 
 
@@ -39,7 +45,7 @@ def settings_of(servers: str, name: str) -> KafkaSettings:
     )
 
 
-async def warm_record(servers: str, recording: Path, folder: Path) -> bytes:
+async def warm_record(servers: str, recording: Path, folder: Path) -> LogRecord:
     """Return a features record as the service writes it after twenty minutes."""
     name = uuid.uuid4().hex[:8]
     _, newest = undisturbed(recording)
@@ -47,25 +53,32 @@ async def warm_record(servers: str, recording: Path, folder: Path) -> bytes:
     async with running("--path", str(recording), "--speed", "max", env=env, cwd=folder) as daemon:
         await caught_up(daemon, newest, 60)
         assert await daemon.stop() == 0
-    return max((record.raw or b"" for record in await published(servers, name)), key=len)
+    return max(await published(servers, name), key=lambda one: len(one.raw or b""))
 
 
-async def fill(settings: KafkaSettings, warm: bytes, symbols: int) -> None:
+def placed(stored: StoredState, partition: int, offset: int) -> bytes:
+    """Return a stored state as that after the tick at another place in the log."""
+    ticks = np.frombuffer(stored.ticks, record.TICKS).copy()
+    ticks["partition"], ticks["offset"] = partition, offset
+    return pack(msgspec.structs.replace(stored, ticks=ticks.tobytes()))
+
+
+async def fill(settings: KafkaSettings, warm: LogRecord, symbols: int) -> None:
     """Write a tick, and the state after it, for each of many symbols."""
     bus = KafkaBus(settings, NullBusEvents(), "filler")
     await bus.ready()
-    record = json.loads(warm)
+    value = json.loads(warm.raw or b"")
+    stored = msgspec.msgpack.decode(warm.headers[STATE_HEADER], type=StoredState)
     ends = [0] * PARTITIONS
     states, raw = [], []
     for number in range(symbols):
         symbol = f"S{number}-USD"
         partition = bus.partition_for(settings.topic, symbol.encode())
-        record["symbol"] = symbol
-        record["state"] |= {"partition": partition, "offset": ends[partition]}
-        headers = state_headers(ends[partition], "filler")
-        value = json.dumps(record).encode()
-        states.append(OutRecord(symbol.encode(), value, headers, partition))
-        tick = {"symbol": symbol, "time": record["time"], "price": 1.0}
+        content = placed(stored, partition, ends[partition])
+        headers = state_headers(ends[partition], "filler", content)
+        encoded = json.dumps({**value, "symbol": symbol}).encode()
+        states.append(OutRecord(symbol.encode(), encoded, headers, partition))
+        tick = {"symbol": symbol, "time": value["time"], "price": 1.0}
         raw.append(OutRecord(symbol.encode(), json.dumps(tick).encode()))
         ends[partition] += 1
     await bus.publish(settings.topic, raw)

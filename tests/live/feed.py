@@ -79,8 +79,7 @@ class Feed:
             async for batch in batches:
                 self.rows += batch
                 for row in batch:
-                    state = self.table.state_for(row.tick.symbol, row.tick.time_ns)
-                    self.features += rows_after(state, row.tick)
+                    self.features += rows_after(self.table, row.tick)
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
 

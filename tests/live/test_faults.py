@@ -141,7 +141,7 @@ def settled(feed: Feed) -> Quality:
     assert state.row is not None, "the feed has had a tick"
     newest_id = max(number for number in feed.ids if number is not None)
     after_ns = max(row.tick.time_ns for row in feed.rows) + 11 * NS
-    apply(state, Tick(SYMBOL, after_ns, state.row.price, trade_id=newest_id + 1))
+    apply(feed.table, Tick(SYMBOL, after_ns, state.row.price, trade_id=newest_id + 1))
     return state.quality()
 
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.applied import apply
 from tests.daemon import command
 from tests.reading import bars_in, ticks_in
 from tests.simulated import START, garch, write_bars
 from volsvc.config.settings import load_settings
 from volsvc.domain import parse_time
-from volsvc.features import MINUTE_NS, SymbolTable
-from volsvc.models import (
-    HORIZONS_S,
-    Point,
-    SymbolForecasts,
-    forecast_point,
-    minute_closes,
-    packaged,
-)
-from volsvc.training.batch import COLUMNS, bar_points, forecast_rows
+from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
+from volsvc.features.kernels.minutes import BAR
+from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
+from volsvc.training.batch import COLUMNS, BatchPoints, bar_points, forecast_rows
 from volsvc.training.dataset import load_panel
 from volsvc.training.walkforward import model_variances
 
@@ -88,13 +82,21 @@ async def test_rows_do_not_depend_on_later_bars(bars: Path, tmp_path: Path) -> N
 
 def test_rows_do_not_depend_on_the_chunk(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are the same for any number of points in a call of the model."""
-    recorded = next(iter(bars_in(bars).values()))[:400]
+    recorded = np.array(next(iter(bars_in(bars).values()))[:400], BAR)
     results = []
-    for size in (1, 7, 512):
-        monkeypatch.setattr("volsvc.training.batch.CHUNK", size)
-        points = bar_points("AAA-USD", recorded, 60)
-        results.append(list(forecast_rows(packaged().model, points, HORIZONS_S, bars=True)))
-    assert results[0] == results[1] == results[2]
+    for chunk, size in ((4_096, 1), (4_096, 7), (4_096, 512), (64, 64), (71, 64)):
+        monkeypatch.setattr("volsvc.training.batch.CHUNK", chunk)
+        points = split(bar_points("AAA-USD", recorded, 60), size)
+        parts = forecast_rows(packaged().model, points, HORIZONS_S, bars=True)
+        results.append([dict(zip(COLUMNS, row, strict=True)) for part in parts for row in part])
+    assert len(results[0]) > 4 * 400
+    assert all(rows == results[0] for rows in results)
+
+
+def split(parts: Iterator[BatchPoints], size: int) -> Iterator[BatchPoints]:
+    for table, points in parts:
+        for first in range(0, len(points), size):
+            yield BatchPoints(table, points[first : first + size])
 
 
 async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path: Path) -> None:
@@ -107,15 +109,12 @@ async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path:
         time_ns = parse_time(row["ts"])
         assert time_ns % (20 * 10**9) == 0
         table = SymbolTable(settings.features)
-        for tick in ticks:
-            if tick.symbol == row["symbol"] and tick.time_ns < time_ns:
-                apply(table.state_for(tick.symbol, tick.time_ns), tick)
-        state = table.get(row["symbol"])
-        points: list[Point] = [*minute_closes(state), forecast_point(state)]
-        live = SymbolForecasts(model, points, HORIZONS_S)
-        for index in range(len(points) - 1):
-            live.learn(index)
-        (expected,) = (p for p in live.predictions(len(points) - 1) if p.horizon_s == 300)
+        before = [t for t in ticks if t.symbol == row["symbol"] and t.time_ns < time_ns]
+        for applied in apply_recording(table, before, Counter()):
+            SymbolForecasts(table, model, applied.points, HORIZONS_S).settle_all()
+        live = SymbolForecasts(table, model, table.newest(table.rows), HORIZONS_S)
+        live.settle_all()
+        (expected,) = (p for p in live.point_forecast(0, 300.0).predictions if p.horizon_s == 300)
         found = [float(row[n]) for n in ("sigma", "lo", "hi", "p_spike", "threshold")]
         wanted = [expected.sigma, expected.lo, expected.hi, expected.score, expected.threshold]
         assert found == wanted

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from volsvc.features import FLOOR_PER_MINUTE, HORIZON_MINUTES, SCALE_NAMES
-from volsvc.features.calibration import PRIOR
+from volsvc.features.kernels.calibration import PRIOR
+from volsvc.features.kernels.laws import HIGH_LEVEL, LOW_LEVEL, bin_of
 from volsvc.models import Baseline
 from volsvc.training.dataset import Minutes
 from volsvc.training.walkforward import calibrated
@@ -51,8 +52,8 @@ def test_bounds_rest_on_the_horizons_that_have_ended(symbol: Minutes, column: in
     # No forecast comes near its limit, so all of them are calm.
     limits = np.full_like(variances, 50.0)
     _, low, high = calibrated(model, symbol, np.array(traded), variances, limits)
-    law, place = model.laws[column], model.laws[column].bin(RESIDUAL)
-    pooled = np.diff(law.cumulated[0])
+    law = model.laws[column]
+    pooled, place = np.diff(law.cumulated[0]), bin_of(law.quantiles, RESIDUAL)
     for row, at in enumerate(traded):
         known = sum(
             1 for before in traded if before + horizon <= at and futures[before] is not None
@@ -60,6 +61,6 @@ def test_bounds_rest_on_the_horizons_that_have_ended(symbol: Minutes, column: in
         mass = PRIOR[column] * pooled
         mass[place] += known
         cumulated = np.concatenate(([0.0], np.cumsum(mass))) / mass.sum()
-        bounds = law.with_cumulated(np.array([cumulated, law.cumulated[1]])).mixed(0.0).bounds()
+        bounds = np.interp([LOW_LEVEL, HIGH_LEVEL], cumulated, law.quantiles)
         found = [2 * math.log(b[row, column]) - math.log(forecasts[row]) for b in (low, high)]
-        assert found == pytest.approx([bounds[0], bounds[2]], abs=1e-9), (row, known)
+        assert found == pytest.approx(bounds.tolist(), abs=1e-9), (row, known)

@@ -94,9 +94,10 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
     path.write_text('{"symbol":"BTC-USD","time":"2026-01-05T00:00:00Z","price":1}\n')
 
     def ticks(_: Sequence[Path]) -> Iterator[Tick]:
-        for bar in bars(constant(5e-4, 200), seed=3):
-            for second, price in ((0, bar.low), (20, bar.high), (40, bar.close)):
-                yield Tick("BTC-USD", (bar.minute * 60 + second) * NS, price, size=1.0)
+        recorded = bars(constant(5e-4, 200), seed=3)
+        for minute, *prices in recorded[["minute", "low", "high", "close"]].tolist():
+            for second, price in zip((0, 20, 40), prices, strict=True):
+                yield Tick("BTC-USD", (minute * 60 + second) * NS, price, size=1.0)
 
     (symbol,) = load_panel([path], tmp_path / "cache", ticks)
     assert symbol.ticks

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.applied import apply
 from tests.daemon import eventually
 from volsvc.commands.files import generate_file
 from volsvc.config.settings import Settings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import FeatureRow, Tick
-from volsvc.domain.float_codec import unpack
-from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable
-from volsvc.models import HORIZONS_S, SymbolForecasts, forecast_point, minute_closes, packaged
+from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable, apply_recording
+from volsvc.features.kernels.points import MINUTE
+from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
 from volsvc.models.base import matrix_of_scales
+from volsvc.models.columns import SCALES_FROM
+from volsvc.scoring.scores import FITTED, VARIANTS
 from volsvc.sources.factory import file_source
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
@@ -78,30 +80,33 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
 
     panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
     table = SymbolTable(settings.features)
-    for tick in ticks_of([recording]):
-        apply(table.state_for(tick.symbol, tick.time_ns), tick)
+    parts = [a.points.copy() for a in apply_recording(table, ticks_of([recording]), Counter())]
+    points = np.concatenate(parts)
+    forecasts = SymbolForecasts(
+        table, model, np.concatenate([points, table.newest(table.rows)]), HORIZONS_S
+    )
+    forecasts.settle_all()
 
     daemon = await run_daemon(settings, {s.symbol: s.row for s in table if s.row is not None})
-    for symbol in SYMBOLS:
+    for place, row in enumerate(table.rows.tolist()):
+        symbol = table.symbol(row)
         minutes, served = panel[symbol], daemon.services.table.get(symbol)
         ours = np.log(model.variances(matrix_of_scales(minutes.scales), HORIZONS_S))
-        stored = served.dump_learnt()["calibrations"]["ml"]
+        # Forecasts that the daemon issued at the last minutes, by minute modulo horizon; those of
+        # a horizon come after those of the shorter ones.
+        issued = served.record.learnt.calibrations[VARIANTS.index(FITTED)].issued
         for column, horizon in enumerate(HORIZON_MINUTES):
-            # Forecasts that the daemon issued at the last minutes, by minute modulo horizon.
-            issued = unpack(stored["issued"][column])
+            first = sum(HORIZON_MINUTES[:column])
             for index in range(len(minutes) - horizon, len(minutes)):
-                assert issued[(minutes.start + index) % horizon] == ours[index, column]
+                slot = first + (minutes.start + index) % horizon
+                assert issued[slot] == ours[index, column]
 
-        state = table.get(symbol)
-        ended, newest = minute_closes(state), forecast_point(state)
-        assert [point.scales.tobytes() for point in ended] == [
-            row.tobytes() for row in minutes.scales
-        ]
-        forecasts = SymbolForecasts(model, [*ended, newest], HORIZONS_S)
-        for index in range(len(ended)):
-            forecasts.learn(index)
-            forecasts.issue(index)
-        expected = forecasts.snapshot(len(ended), HORIZONS_S[0])
+        ended = points[(points["kind"] == MINUTE) & (points["symbol"] == row)]
+        assert ended["features"][:, SCALES_FROM:].tobytes() == minutes.scales.tobytes()
+        assert served.record.learnt.scores.variants[1].tobytes() == (
+            table.records[row].learnt.scores.variants[1].tobytes()
+        )
+        expected = forecasts.point_forecast(len(points) + place, HORIZONS_S[0]).snapshot()
         shown = daemon.services.latest_store.get(symbol).snapshot
         assert shown == expected
         assert set(shown.features) == set(SCALE_NAMES)

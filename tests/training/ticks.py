@@ -25,7 +25,7 @@ from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recordings.paths import recordings_in
-from volsvc.training.batch import forecast_rows, tick_points
+from volsvc.training.batch import COLUMNS, forecast_rows, tick_points
 from volsvc.training.scores import qlike
 
 OUT: Final = Path(__file__).parents[2] / "docs" / "evaluation" / "ticks.md"
@@ -93,7 +93,8 @@ def tables(ticks: Sequence[tuple[Tick, float]], models: Sequence[Model]) -> list
     rows: dict[str, dict[str, dict[int, Mapping[str, float]]]] = {}
     for model in models:
         points = tick_points((tick for tick, _ in ticks), FeatureSettings(), EVERY_S, 60.0)
-        for row in forecast_rows(model, points, (HORIZON_S,), bars=False):
+        parts = forecast_rows(model, points, (HORIZON_S,), bars=False)
+        for row in (dict(zip(COLUMNS, values, strict=True)) for part in parts for values in part):
             by_time = rows.setdefault(row["symbol"], {}).setdefault(model.variant, {})
             by_time[parse_time(row["ts"])] = row
     return [_table(one, rows[symbol]) for symbol, one in by_symbol.items() if symbol in rows]

@@ -10,7 +10,7 @@ import volsvc
 
 # Packages from the ground up: each imports from the lines above its own, never from its line.
 LAYERS = """
-backoff   config      domain      failpoints
+backoff   compiled    config      domain      failpoints
 safe_io
 scoring   monitoring  telemetry
 features  transport   sources

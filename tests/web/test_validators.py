@@ -11,13 +11,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.variations import SNAPSHOT, variations
+from tests.variations import FORECAST, SNAPSHOT, published_variations, variations
 from tests.web.conftest import in_its_loop
 from tests.web.serving import serving
 from tests.web.test_fast_path import RawAnswer, RawClient, parts_of, request, talking
-from volsvc.domain import NS
+from volsvc.domain import NS, format_time
 from volsvc.transport import Record
-from volsvc.transport.codec import encode_features
+from volsvc.transport.codec import PublishedState, encode_features
 from volsvc.transport.features_record import decode_snapshot
 from volsvc.web.openapi.routes import ROUTES
 from volsvc.web.routes import latest
@@ -174,13 +174,14 @@ async def test_a_symbol_more_or_less_or_another_changes_the_tag_of_all() -> None
 async def test_an_instance_that_follows_gives_the_answer_of_the_owner() -> None:
     """Behind one address, instances whose tags are equal give equal answers."""
     processed_ns = time.time_ns()
-    state = {"partition": 0, "offset": 7, "digest": {"closed": None}}
+    state = PublishedState(0, 7, None, b"content")
     async with talking() as (client, daemon):
         store, watcher = parts_of(daemon).latest_store, Watcher(client)
-        for snapshot in (SNAPSHOT, *SNAPSHOTS.values()):
-            sent = encode_features(snapshot, state, processed_ns, "owner#1")
+        others = [other for _, other in published_variations() if other.row.symbol == SYMBOL]
+        for forecast in (FORECAST, *others):
+            sent = encode_features(forecast, state, format_time(processed_ns), "owner#1")
             remote = decode_snapshot(Record("ticks.features", 0, 0, sent.key, sent.value))
-            store.put(snapshot, processed_ns / NS, 7)
+            store.put(forecast.snapshot(), processed_ns / NS, 7)
             owner = await watcher.look(ONE)
             store.put(remote.snapshot, remote.processed_ns / NS, 7)
             assert await watcher.look(ONE) == owner

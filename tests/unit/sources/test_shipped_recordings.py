@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.applied import apply
+from tests.applied import apply_all
 from tests.reading import ticks_in
 from tests.recordings import FILLS, MESSAGES, TICKERS
 from tests.recordings.__main__ import contents
@@ -27,8 +27,7 @@ def ticks_of(path: Path) -> list[Tick]:
 def counted(path: Path) -> Counter[str]:
     """Return the number of ticks of each status, and of the gaps before them."""
     table, counts = SymbolTable(FeatureSettings()), Counter[str]()
-    for tick in ticks_of(path):
-        counts[apply(table.state_for(tick.symbol, tick.time_ns), tick).value] += 1
+    counts.update(apply_all(table, ticks_of(path)))
     for symbol in {tick.symbol for tick in ticks_of(path)}:
         counts["gaps"] += table.get(symbol).quality().gaps
     return counts

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from tests.applied import apply
-from tests.variations import SNAPSHOT
+from tests.variations import FORECAST, SNAPSHOT
 from volsvc.config.settings import load_settings
 from volsvc.daemon.parts import build_parts
 from volsvc.domain import NS, IssuedForecast, Outcome, Tick, UnknownSymbolError, parse_time
@@ -163,12 +163,12 @@ async def test_too_old_for_the_client(services: Services) -> None:
 
 async def test_the_history_of_a_symbol(services: Services) -> None:
     """The newest rows, forecasts and outcomes, as many as asked for, oldest first."""
-    state = services.table.state_for("A", SNAPSHOT.row.time_ns)
     for step in range(4):
-        apply(state, Tick("A", SNAPSHOT.row.time_ns + step * NS, 100.0 + step / 10))
-    issued = IssuedForecast("ml", "1", 0, 5, 1e-3, 1e-4, 2e-3, 1e-3, 0.2)
-    state.forecast_history.add_forecast(SNAPSHOT)
-    state.forecast_history.add_outcomes([Outcome(issued, 1.5e-3, 0.1, covered=True, brier=0.04)])
+        apply(services.table, Tick("A", SNAPSHOT.row.time_ns + step * NS, 100.0 + step / 10))
+    state = services.table.get("A")
+    issued = IssuedForecast("A", "ml", "1", 0, 5, 1e-3, 1e-4, 2e-3, 1e-3, 0.2)
+    state.forecast_history.add_forecast(FORECAST)
+    state.forecast_history.add_outcome(Outcome(issued, 1.5e-3, 0.1, covered=True, brier=0.04))
     answer = await ask(services, history, "A", "?limit=3")
     shown = content(answer)
     assert list(shown) == ["symbol", "rows", "forecasts", "outcomes"]
