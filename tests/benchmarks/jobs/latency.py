@@ -85,7 +85,9 @@ async def main(servers: str, name: str, wanted: int) -> None:
         recorder.record(kind, symbol, payload)
         notify(kind, symbol, payload)
 
-    daemon.services.latest_store.notify = record_and_notify
+    store = daemon.services.latest_store
+    # As with a reader of the stream: a forecast is made as soon as its tick is applied.
+    store.notify, store.watched = record_and_notify, lambda: True
     stop = asyncio.Event()
     task = asyncio.create_task(daemon.run(stop, lambda url: None))
     feeding = None
