@@ -105,7 +105,16 @@ async def compiling(tmp_path: Path) -> AsyncIterator[RunningDaemon]:
 
 
 async def test_not_ready_while_it_compiles(compiling: RunningDaemon) -> None:
-    """Meanwhile the daemon is alive and not ready, and forecasts nothing."""
+    """Meanwhile the daemon is alive and not ready, and forecasts nothing; SIGTERM ends it."""
+
+    async def bound() -> bool:
+        try:
+            return await compiling.status("/health/live") == 200
+        except aiohttp.ClientError:
+            return False
+
+    # The model is loaded first, whose check has kernels too.
+    await eventually(bound, PATIENCE * COLD_S, "the server")
     assert await compiling.status("/health/live") == 200
     assert [await compiling.status(f"/health{part}") for part in ("", "/ready", "/startup")] == (
         [503, 503, 503]
@@ -113,7 +122,8 @@ async def test_not_ready_while_it_compiles(compiling: RunningDaemon) -> None:
     assert (await compiling.get("/health"))["checks"]["kernels"]["status"] == "fail"
     status, problem = await compiling.predict(rows=[WINDOW])
     assert (status, problem["type"]) == (503, "/problems/not-ready")
-    assert compiling.process.returncode is None
+    assert await compiling.stop() == 0
+    assert '"stopped"' in compiling.log
 
 
 async def test_stopped_while_it_compiles(compiling: RunningDaemon) -> None:

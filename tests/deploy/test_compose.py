@@ -46,6 +46,14 @@ class Running(NamedTuple):
         except aiohttp.ClientError:
             return 0, {}
 
+    async def is_ready(self, instance: str) -> None:
+        """Wait until an instance has loaded its kernels."""
+
+        async def ready() -> bool:
+            return (await self.ask(instance, 8000, "/health/ready"))[0] == 200
+
+        await eventually(ready, 60, f"{instance} to be ready")
+
     async def predicts(self, instance: str) -> tuple[int, str]:
         """Return the status of a POST /predict, and the variant that answered."""
         status, answer = await self.ask(instance, 8000, "/predict", self.key, rows=[ROW])
@@ -102,9 +110,11 @@ async def test_ticks_flow_alerts_arrive_and_the_variant_rolls_back(running: Runn
     await running.alerts.wait_for("firing", "VolsvcDown")
     assert running.alerts.paths["VolsvcDown"] == "/page"
     await composition.recreate(last, MODEL_VARIANT="baseline")
+    await running.is_ready(last)
     assert await running.predicts(last) == (200, "baseline")
     await running.alerts.wait_for("resolved", "VolsvcDown")
     await composition.recreate(last, MODEL_VARIANT="ml")
+    await running.is_ready(last)
     assert await running.predicts(last) == (200, "ml")
     await answers_for_all(running, last)
 

@@ -108,7 +108,11 @@ async def test_aliases_move_and_bad_candidates_are_refused(uri: str, tmp_path: P
         move_alias(uri, number["good"])
         await until_serves(daemon, "ml", number["good"])
 
-        bad = {"corrupt": "is not a model artefact", "nan": "not finite", "schema": "features have the shape"}
+        bad = {
+            "corrupt": "is not a model artefact",
+            "nan": "not finite",
+            "schema": "features have the shape",
+        }
         for kind, reason in (*bad.items(), ("pickle", "model.allowed_pickles does not name")):
             move_alias(uri, number[kind])
             await until_refused(daemon, reason)

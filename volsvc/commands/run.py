@@ -7,9 +7,10 @@ import signal
 from collections.abc import Callable
 
 from volsvc.config.settings import Settings, SettingsError
-from volsvc.daemon.daemon import Daemon
+from volsvc.daemon.daemon import Daemon, while_compiling
 from volsvc.daemon.gc_tuning import tune_gc
 from volsvc.domain import StartupError
+from volsvc.pipeline.warmup import load_packaged
 from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -17,6 +18,11 @@ log = get_logger(__name__)
 
 async def run_daemon(settings: Settings, load: Callable[[], Settings], stop: asyncio.Event) -> None:
     """Run the daemon until `stop` is set; `load` reads the settings again."""
+    # Before the parts are built, which need the model: its check may compile kernels, and would
+    # hold the event loop.
+    if await while_compiling(load_packaged, stop) is None:
+        log.info("stopped")
+        return
     daemon = Daemon(settings)
 
     def reload() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from volsvc.backoff import Backoff
 from volsvc.compiled.compilations import Compilations
@@ -20,7 +21,29 @@ from volsvc.telemetry.logs import get_logger
 
 LOOP_CHECK_S = 0.5
 
+T = TypeVar("T")
+
 log = get_logger(__name__)
+
+
+async def while_compiling(
+    work: Callable[[Callable[[], None], threading.Event], T], stop: asyncio.Event
+) -> T | None:
+    """Do work that may compile kernels in a thread; return its result, None once `stop` is set.
+
+    `work` is called with what it has to call before the first compilation, and with an event that
+    ends it.
+    """
+    cancel = threading.Event()
+    task = asyncio.ensure_future(asyncio.to_thread(work, _log_compilation, cancel))
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    cancel.set()
+    try:
+        return await task
+    except WarmUpCancelledError:
+        return None
 
 
 class Daemon:
@@ -92,16 +115,10 @@ class Daemon:
         if not (self._parts.consumer or self._parts.server):
             # A producer computes nothing.
             return True
-        health, cancel = self.services.health, threading.Event()
+        health = self.services.health
         health.report("kernels", "fail", "are being compiled")
-        work = asyncio.ensure_future(asyncio.to_thread(warm_up, _log_compilation, cancel))
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        cancel.set()
-        try:
-            done = await work
-        except WarmUpCancelledError:
+        done = await while_compiling(warm_up, stop)
+        if done is None:
             return False
         health.report("kernels", "ok")
         if done.compiled:
@@ -190,6 +207,8 @@ class Daemon:
             metrics.tasks.set(len(asyncio.all_tasks()))
 
 
+# Once a process, whatever is compiled first.
+@cache
 def _log_compilation() -> None:
     log.info("compiling_once", about_s=ABOUT_S)
 

@@ -77,8 +77,9 @@ def unpack(content: bytes, window_size: int) -> UnpackedState:
         state["learnt"][0] = np.frombuffer(stored.learnt, record.LEARNT)[0]
         unpacked = UnpackedState(
             state[0],
-            np.frombuffer(stored.prices, np.float64),
-            np.frombuffer(stored.times, np.int64),
+            # Copied: kernels have machine code of their own for arrays that are read alone.
+            np.frombuffer(stored.prices, np.float64).copy(),
+            np.frombuffer(stored.times, np.int64).copy(),
             np.frombuffer(stored.daily, np.float64).reshape(-1, scores.DAILY_WIDTH),
             np.frombuffer(stored.outside, apply.TICK),
         )

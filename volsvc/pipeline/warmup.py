@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from threading import Event
@@ -76,16 +77,9 @@ def warm_up(on_compile: Callable[[], None] = lambda: None, cancel: Event | None 
     `on_compile` is called before the first compilation, so never if the cache is filled. Raises
     WarmUpCancelledError soon after `cancel` is set.
     """
-
-    def before_each(name: str) -> None:
-        if cancel is not None and cancel.is_set():
-            raise WarmUpCancelledError
-        if compilations.count == 1:
-            on_compile()
-
     started = time.perf_counter()
     load_numba()
-    with Compilations(before_each) as compilations:
+    with _compilations(on_compile, cancel) as compilations:
         _run_workload()
     paths = {path for kernel in KERNELS if (path := kernel.stats.cache_path)}
     return WarmUp(
@@ -94,6 +88,29 @@ def warm_up(on_compile: Callable[[], None] = lambda: None, cancel: Event | None 
         time.perf_counter() - started,
         os.path.commonpath(paths) if paths else "",
     )
+
+
+def load_packaged(on_compile: Callable[[], None], cancel: Event) -> bool:
+    """Load the packaged model, whose check compiles its kernels if the cache lacks them.
+
+    A model that is damaged is left to those who ask for it. Always True; see `warm_up` for the
+    arguments.
+    """
+    load_numba()
+    with _compilations(on_compile, cancel), suppress(ArtefactError):
+        packaged()
+    return True
+
+
+def _compilations(on_compile: Callable[[], None], cancel: Event | None) -> Compilations:
+    def before_each(name: str) -> None:
+        if cancel is not None and cancel.is_set():
+            raise WarmUpCancelledError
+        if compilations.count == 1:
+            on_compile()
+
+    compilations = Compilations(before_each)
+    return compilations
 
 
 # Once a process: what is compiled stays.
