@@ -50,7 +50,8 @@ class Running(NamedTuple):
         """Wait until an instance has loaded its kernels."""
 
         async def ready() -> bool:
-            return (await self.ask(instance, 8000, "/health/ready"))[0] == 200
+            status, _ = await self.ask(instance, 8000, "/health/ready")
+            return bool(status == 200)
 
         await eventually(ready, 60, f"{instance} to be ready")
 
