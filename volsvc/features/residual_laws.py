@@ -8,7 +8,6 @@ kernels/laws.py reads them.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Final
 
 import numpy as np
@@ -47,13 +46,6 @@ class ResidualLaws:
             raise ValueError("probabilities of a residual law are all 0")
         self.quantiles = quantiles
         self.cumulated = cumulated
-
-    def with_cumulated(self, cumulated: Array) -> ResidualLaws:
-        """Return laws with other probabilities at the same quantiles."""
-        # Quantiles are shared rather than copied and checked: every symbol has laws of its own.
-        laws = copy(self)
-        laws.cumulated = cumulated
-        return laws
 
     @classmethod
     def of_residuals(cls, residuals: Array, turbulence: Array) -> ResidualLaws:

@@ -12,15 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import FeatureRow, Forecast, VolsvcError
+from volsvc.domain import Forecast, VolsvcError
 from volsvc.features import HORIZON_MINUTES, LEVELS, SEASON_HORIZONS_S, ResidualLaws
 from volsvc.models.columns import FEATURES, HORIZONS_S, LEVEL, SCALES_FROM
 from volsvc.models.kernels import forecasts
 
 Array = NDArray[np.float64]
 Records = NDArray[Any]
-# ret_mean, ret_std, n, span_s: the columns of WINDOW_NAMES; `span_s` is NaN where not known.
-Window = tuple[float, float, float, float]
 
 # Mean and standard deviation of the residual ln RV - ln forecast of symbols seen from ticks, at
 # each of HORIZONS_S: rounded from two days of generated ticks and two hours of real ones.
@@ -199,11 +197,6 @@ def _normal_law(mean: float, std: float) -> ResidualLaws:
     # The outermost levels are 0 and 1, whose normal quantiles are infinite.
     quantiles = np.array([inner[0] - std, *inner, inner[-1] + std])
     return ResidualLaws(quantiles, np.array([LEVELS, LEVELS]))
-
-
-def window_columns(row: FeatureRow) -> Window:
-    """Return the first columns of a row of the feature matrix."""
-    return row.ret_mean, row.ret_std, float(row.n), row.span_s
 
 
 def matrix_of_scales(scales: Array) -> Array:
