@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from msgspec import Struct, structs
+
 from volsvc.domain import NS, FeatureRow, PointForecast, Prediction, Quality, Snapshot
 from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 
@@ -46,8 +48,8 @@ FORECAST = PointForecast(
 def variations(record: Record) -> Iterator[tuple[str, Record]]:
     """Yield the path of each field at any depth, and a copy of the record that differs there.
 
-    `record` is a NamedTuple or a data class. A number changes by one bit or by one, and a text by a
-    letter or to another of the allowed ones.
+    `record` is a NamedTuple, a struct or a data class. A number changes by one bit or by one, and
+    a text by a letter or to another of the allowed ones.
     """
     hints = get_type_hints(type(record))
     for name in _names(record):
@@ -67,6 +69,8 @@ def published_variations() -> Iterator[tuple[str, PointForecast]]:
 
 
 def _names(record: Any) -> tuple[str, ...]:
+    if isinstance(record, Struct):
+        return record.__struct_fields__
     if dataclasses.is_dataclass(record):
         return tuple(field.name for field in dataclasses.fields(record))
     names: tuple[str, ...] = record._fields
@@ -74,6 +78,8 @@ def _names(record: Any) -> tuple[str, ...]:
 
 
 def _replace(record: Any, name: str, value: Any) -> Any:
+    if isinstance(record, Struct):
+        return structs.replace(record, **{name: value})
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return dataclasses.replace(record, **{name: value})
     return record._replace(**{name: value})
@@ -81,7 +87,7 @@ def _replace(record: Any, name: str, value: Any) -> Any:
 
 def _others(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
     """Yield the path inside a value, and the value changed there."""
-    if dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
+    if dataclasses.is_dataclass(value) or isinstance(value, Struct) or hasattr(value, "_fields"):
         yield from ((f".{path}", other) for path, other in variations(value))
     elif isinstance(value, tuple):
         for index, item in enumerate(value):

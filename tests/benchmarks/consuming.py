@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -120,16 +120,21 @@ def accepted(table: SymbolTable) -> int:
 
 
 def forecasting(table: SymbolTable) -> Callable[[], object]:
-    """Return the work of forecasting every symbol at all horizons, with interval and score."""
-    model = packaged().model
+    """Return the work of forecasting every symbol at all horizons, with interval and score.
 
-    def work() -> None:
-        forecasts = SymbolForecasts(table, model, table.newest(table.rows), HORIZONS_S)
-        forecasts.settle_all()
-        for index in range(len(table)):
-            forecasts.point_forecast(index, HORIZONS_S[0]).snapshot()
+    It ends in the latest store, which keeps the numbers until somebody reads them.
+    """
+    forecaster = forecaster_of(table, LatestStore(watched=lambda: False), METRICS, "bench")
+    symbols = [table.symbol(row) for row in table.rows]
+    return partial(forecaster.refresh, symbols)
 
-    return work
+
+def forecaster_of(
+    table: SymbolTable, store: LatestStore, metrics: Metrics, writer: str, *, shadow: bool = True
+) -> Forecaster:
+    """Return a forecaster with the packaged model."""
+    holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
+    return Forecaster(table, holder, store, metrics, writer)
 
 
 def publishing(table: SymbolTable) -> Callable[[], object]:
@@ -158,11 +163,10 @@ class Consuming:
         """Needs a running event loop; the bus keeps up to `queue` records."""
         self.bus = MemoryBus(queue_max_records=queue)
         self._table = table
-        holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
         metrics = Metrics()
         # As without a reader of the stream, the usual case.
         store = LatestStore(watched=lambda: False)
-        forecaster = Forecaster(table, holder, store, metrics, self.bus.identity)
+        forecaster = forecaster_of(table, store, metrics, self.bus.identity, shadow=shadow)
         consumer = Consumer(self.bus, KafkaSettings(), table, forecaster, metrics)
         self._running = asyncio.create_task(consumer.run())
 

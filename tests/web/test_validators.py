@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from msgspec import structs
 
 from tests.variations import FORECAST, SNAPSHOT, published_variations, variations
 from tests.web.conftest import in_its_loop
@@ -102,7 +103,7 @@ async def test_neither_tick_nor_time_of_processing_is_enough(fast: Counter[str])
         store, watcher = parts_of(daemon).latest_store, Watcher(client)
         now_s = time.time()
         tick = SNAPSHOTS["row.time_ns"]
-        anew = replace(tick, variant="baseline", quality=replace(tick.quality, gaps=9))
+        anew = replace(tick, variant="baseline", quality=structs.replace(tick.quality, gaps=9))
         for offset, (snapshot, processed_s) in enumerate(
             [(SNAPSHOT, now_s), (tick, now_s), (anew, now_s + 1e-3), (SNAPSHOT, now_s + 2e-3)]
         ):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 from volsvc.domain.times import format_time
@@ -58,8 +61,7 @@ class FeatureRow(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(msgspec.Struct, frozen=True, gc=False):
     """Quality of the feed behind a forecast, as counts since the symbol's first tick.
 
     `ticks` counts the ticks behind the features; `future` counts those that were dead-lettered
@@ -95,8 +97,20 @@ class Forecast:
     threshold: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class PredictionFields(msgspec.Struct, gc=False):
+    """The forecast of one row at one horizon, with the names and the order that it has in JSON."""
+
+    horizon_s: float
+    sigma: float
+    sigma_annualised: float
+    lo: float
+    hi: float
+    coverage: float
+    threshold: float
+    score: float
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """Forecast of one row at one horizon; volatilities are per sqrt(horizon), not annualised.
 
     `score` is the probability that realised volatility exceeds `threshold`.
@@ -112,9 +126,9 @@ class Prediction:
     @property
     def sigma_annualised(self) -> float:
         """Volatility of a year at the same rate."""
-        return self.sigma * math.sqrt(SECONDS_PER_YEAR / self.horizon_s)
+        return self.sigma * _root_of_year(self.horizon_s)
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> PredictionFields:
         """Return the forecast as JSON fields."""
         numbers = (self.sigma, self.lo, self.hi, self.threshold, self.score)
         return prediction_fields(self.horizon_s, numbers)
@@ -132,19 +146,16 @@ class Prediction:
         )
 
 
-def prediction_fields(horizon_s: float, numbers: Sequence[float]) -> dict[str, Any]:
+def prediction_fields(horizon_s: float, numbers: Sequence[float]) -> PredictionFields:
     """Return the numbers of a forecast at a horizon (see PointForecast) as JSON fields."""
     sigma, lo, hi, threshold, score = numbers
-    return {
-        "horizon_s": horizon_s,
-        "sigma": sigma,
-        "sigma_annualised": sigma * math.sqrt(SECONDS_PER_YEAR / horizon_s),
-        "lo": lo,
-        "hi": hi,
-        "coverage": COVERAGE,
-        "threshold": threshold,
-        "score": score,
-    }
+    annualised = sigma * _root_of_year(horizon_s)
+    return PredictionFields(horizon_s, sigma, annualised, lo, hi, COVERAGE, threshold, score)
+
+
+@lru_cache(256)
+def _root_of_year(horizon_s: float) -> float:
+    return math.sqrt(SECONDS_PER_YEAR / horizon_s)
 
 
 class IssuedForecast(NamedTuple):

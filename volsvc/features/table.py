@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,12 @@ from volsvc.features.stored_state import StoredState, pack, unpack
 from volsvc.features.version_3 import migrate
 from volsvc.scoring.scores import DAILY_WIDTH, WINDOW_DAYS, SymbolScores
 
+# Fields of the price window, as whole numbers in the bytes of a TICKS.
+_WHOLE: Final = struct.Struct("=q")
+_AT, _COUNT, _HISTORY = (
+    record.place_of(record.TICKS, "window") + record.place_of(price_window.WINDOW, name)
+    for name in ("at", "count", "history")
+)
 # Rows of a new table; it doubles as symbols come.
 _FIRST_ROWS: Final = 16
 # No tolerance is longer than this, some 146 years.
@@ -274,6 +281,8 @@ class SymbolTable:
         """
         found = np.zeros(len(rows), points.POINT)
         apply.newest_points(*self.arrays, rows, found)
+        if not self._ordered:
+            return found
         for index in np.flatnonzero(found["row"]["price"] == 0.0).tolist():
             point = found[index]
             order = self._ordered.order(int(point.symbol))
@@ -310,17 +319,18 @@ class SymbolTable:
         `ticks` is the copy of one TICKS there, and `outside` the ticks that waited. What was
         learnt is that of now, so no later point may have been settled.
         """
-        size, window = self._settings.window_size, ticks["window"]
-        end = int(window["at"][0]) + 1
-        start = end - min(int(window["count"][0]), size)
+        # As bytes: numpy reads and copies the fields of a single record slowly.
+        copied, size = bytearray(ticks.tobytes()), self._settings.window_size
+        at, count = (_WHOLE.unpack_from(copied, place)[0] for place in (_AT, _COUNT))
+        end = at + 1
+        start = end - min(count, size)
         # As after a restart: equal states have equal bytes, wherever the ring begins.
-        # Copied as bytes: numpy copies nested records field by field.
-        ticks = np.frombuffer(bytearray(ticks.tobytes()), record.TICKS)
-        ticks["window"]["at"], ticks["window"]["history"] = end - start - 1, 0
+        _WHOLE.pack_into(copied, _AT, end - start - 1)
+        _WHOLE.pack_into(copied, _HISTORY, 0)
         content = StoredState(
             schema=record.SCHEMA_ID,
             window_size=size,
-            ticks=ticks.tobytes(),
+            ticks=bytes(copied),
             learnt=self.records["learnt"][row : row + 1].tobytes(),
             prices=_part_of_ring(self._prices[row], start, end),
             times=_part_of_ring(self._times[row], start, end),

@@ -7,6 +7,7 @@ ticks and the model alone.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -69,11 +70,10 @@ class SymbolForecasts:
         self.horizons_s = tuple(horizons_s)
         self._table = table
         self._model = model
-        features = np.ascontiguousarray(points["features"])
+        features = self._features = np.ascontiguousarray(points["features"])
         variances = [model.variances(features, self.horizons_s)]
         if shadow is not None:
-            ended = points["kind"] == MINUTE
-            found = self._shadow_variances(shadow, features, ended)
+            found = self._shadow_variances(shadow, features)
             if found is not None:
                 variances.append(found)
         self._variances = np.array(variances)
@@ -86,22 +86,23 @@ class SymbolForecasts:
         self._own, self._issued = self._basis["own"], self._basis["issued"]
         self._outcomes = np.zeros(_OUTCOMES, OUTCOME)
 
-    def _shadow_variances(
-        self, shadow: Model, features: Array, ended: NDArray[np.bool_]
-    ) -> Array | None:
+    def _shadow_variances(self, shadow: Model, features: Array) -> Array | None:
+        ended = self.points["kind"] == MINUTE
+        if not np.count_nonzero(ended):
+            return None
         found = np.full((len(features), len(self.horizons_s)), math.nan)
-        if ended.any():
-            try:
-                found[ended] = shadow.variances(features[ended], self.horizons_s)
-            except ModelError:
-                return None
+        try:
+            found[ended] = shadow.variances(features[ended], self.horizons_s)
+        except ModelError:
+            return None
         return found
 
     def settle(self, first: int = 0, *, to_grid: bool = False) -> tuple[int, list[Outcome]]:
         """Learn from the ends of minutes and forecast at the other points, from `first` on.
 
-        With `to_grid` this stops after each point of the publishing grid: the state of its symbol
-        is then the one to publish. Returns the first point that is left, and what has matured.
+        With `to_grid` this stops before a symbol moves on from a point of the publishing grid: its
+        state is then the one to publish. Returns the first point that is left, and what has
+        matured.
         """
         table = self._table
         done, count = settle(
@@ -132,12 +133,13 @@ class SymbolForecasts:
 
     def point_forecast(self, index: int, score_horizon_s: float) -> PointForecast:
         """Return the forecasts of a symbol at a point that was settled, of those with a tick."""
-        symbols, rows, qualities, inputs = self._values
-        symbol, model = self._table.symbol(symbols[index]), self._model
+        symbols, rows, qualities = self._values
+        symbol, model = symbols[index], self._model
         own, issued = self._own[index], int(self._issued[index])
         return PointForecast(
             FeatureRow(symbol, *rows[index]),
-            inputs[index],
+            # In a quarter of the room of a list.
+            array("d", self._features[index].tobytes()),
             self.horizons_s,
             self.numbers[index].tolist(),
             score_horizon_s,
@@ -148,13 +150,12 @@ class SymbolForecasts:
         )
 
     @cached_property
-    def _values(self) -> tuple[list[int], list[Any], list[Any], list[list[float]]]:
-        """Symbols, feature rows, qualities and inputs of all points."""
+    def _values(self) -> tuple[list[str], list[Any], list[Any]]:
+        """Symbols, feature rows and qualities of all points."""
         # At once, since a field of a single record takes microseconds.
         points = self.points
-        fields = (points["symbol"], points["row"], points["quality"], points["features"])
-        symbols, rows, qualities, inputs = (field.tolist() for field in fields)
-        return symbols, rows, qualities, inputs
+        places, rows, qualities = (points[name].tolist() for name in ("symbol", "row", "quality"))
+        return list(map(self._table.symbol, places)), rows, qualities
 
 
 # Models hash by identity. The cache keeps them alive, so no other model gets the same identity.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import Outcome, PointForecast, format_time
-from volsvc.features import Applied, SymbolTable
+from volsvc.features import Applied, DigestChain, SymbolTable
 from volsvc.features.kernels.points import MINUTE
 from volsvc.models import HORIZONS_S, Model, SymbolForecasts
 from volsvc.pipeline.latest_store import LatestStore
@@ -62,20 +62,23 @@ class Forecaster:
             return newest
         forecasts = self._forecasts(applied.points)
         now, done = format_time(time.time_ns()), 0
-        kinds = applied.points["kind"].tolist()
+        rows, kinds = applied.points["symbol"].tolist(), applied.points["kind"].tolist()
+        partitions = applied.copies["partition"].tolist()
+        offsets = applied.copies["offset"].tolist()
         while done < len(kinds):
             first = done
-            # To the next state that is published, since later points move on what it has learnt.
+            # Published before the symbol's next point, which moves on what it has learnt.
             done, matured = forecasts.settle(first, to_grid=True)
             self._note_outcomes(matured, outputs)
             for index in range(first, done):
-                row = int(applied.points["symbol"][index])
+                row = rows[index]
+                digest = self._table.digest(row)
                 if kinds[index] == MINUTE:
                     bar = applied.points["bar"][index : index + 1]
-                    self._table.digest(row).close(int(bar["minute"][0]), bar.tobytes())
+                    digest.close(int(bar["minute"][0]), bar.tobytes())
                     continue
                 forecast = forecasts.point_forecast(index, self._horizon_s)
-                self._table.digest(row).add_forecast(forecast)
+                digest.add_forecast(forecast)
                 self._table.forecast_history(row).add_forecast(forecast)
                 if self._observe is not None:
                     self._observe(forecast)
@@ -84,8 +87,8 @@ class Forecaster:
                 content = self._table.stored_at(row, ticks, applied.outside.get(index))
                 if self._table.is_at(row, ticks):
                     newest.append(forecast.row.symbol)
-                place = int(ticks["partition"][0]), int(ticks["offset"][0])
-                outputs.features.append(self._encoded(forecast, row, place, content, now))
+                place = partitions[index], offsets[index]
+                outputs.features.append(self._encoded(forecast, digest, place, content, now))
         return newest
 
     def publish_newest(self, rows: Sequence[int], outputs: Outputs) -> None:
@@ -104,17 +107,18 @@ class Forecaster:
         for index, row in enumerate(points["symbol"].tolist()):
             forecast = forecasts.point_forecast(index, self._horizon_s)
             place, content = self._table.place(row), self._table.stored(row)
-            outputs.features.append(self._encoded(forecast, row, place, content, now))
+            digest = self._table.digest(row)
+            outputs.features.append(self._encoded(forecast, digest, place, content, now))
 
     def _encoded(
         self,
         forecast: PointForecast,
-        row: int,
+        digest: DigestChain,
         place: tuple[int, int],
         content: bytes,
         now: str,
     ) -> OutRecord:
-        closed = self._table.digest(row).closed
+        closed = digest.closed
         state = PublishedState(*place, None if closed is None else closed.fields(), content)
         return encode_features(forecast, state, now, self._writer)
 
@@ -141,7 +145,7 @@ class Forecaster:
         offsets = self._table.places(points["symbol"])[1].tolist()
         for index, offset in enumerate(offsets):
             forecast = forecasts.point_forecast(index, self._horizon_s)
-            self.latest_store.put(forecast.snapshot(), time.time(), offset)
+            self.latest_store.put(forecast, time.time(), offset)
 
     def _note_outcomes(self, matured: Sequence[Outcome], outputs: Outputs) -> None:
         for outcome in matured:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from volsvc.domain import Snapshot, UnknownSymbolError
+from volsvc.domain import PointForecast, Snapshot, UnknownSymbolError
 
 # Called as `notify(kind, symbol, payload)` with each event of a symbol.
 Notify = Callable[[Literal["forecast", "gap"], str, Any], None]
@@ -14,16 +14,23 @@ Notify = Callable[[Literal["forecast", "gap"], str, Any], None]
 
 @dataclass(eq=False, slots=True)
 class LatestEntry:
-    """A snapshot in the store; `processed_s` is wall-clock time in seconds since the epoch.
+    """A forecast in the store; `processed_s` is wall-clock time in seconds since the epoch.
 
-    `offset` is that of the tick behind the snapshot in the log. `encoded` caches the JSON of the
+    `offset` is that of the tick behind the forecast in the log. `encoded` caches the JSON of the
     part that does not change; the first reader that needs it fills it in for all others.
     """
 
-    snapshot: Snapshot
+    forecast: Snapshot | PointForecast
     processed_s: float
     offset: int = -1
     encoded: bytes | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The forecast as it is answered, made for the first reader."""
+        if isinstance(self.forecast, PointForecast):
+            self.forecast = self.forecast.snapshot()
+        return self.forecast
 
     def age_s(self, now_s: float) -> float:
         """Return the seconds since the tick behind the snapshot was processed."""
@@ -59,9 +66,9 @@ class LatestStore:
         if offset >= self.offset(symbol):
             self._noted[symbol] = (now_s, offset)
 
-    def put(self, snapshot: Snapshot, now_s: float, offset: int = -1) -> None:
-        """Replace the entry of the snapshot's symbol, unless that is of a later tick."""
-        symbol = snapshot.row.symbol
+    def put(self, forecast: Snapshot | PointForecast, now_s: float, offset: int = -1) -> None:
+        """Replace the entry of the forecast's symbol, unless that is of a later tick."""
+        symbol = forecast.row.symbol
         noted_s, noted = self._noted.get(symbol, (now_s, -1))
         if offset >= noted:
             self._noted.pop(symbol, None)
@@ -69,7 +76,7 @@ class LatestStore:
             now_s = noted_s if offset == noted else now_s
         known = self._entries.get(symbol)
         if known is None or offset >= known.offset:
-            entry = self._entries[symbol] = LatestEntry(snapshot, now_s, offset)
+            entry = self._entries[symbol] = LatestEntry(forecast, now_s, offset)
             self.notify("forecast", symbol, entry)
 
     def offset(self, symbol: str) -> int:

@@ -185,11 +185,11 @@ class TickApplier:
     ) -> None:
         """Count what became of ticks, and remember the states that have changed."""
         results = applied.results
-        checked = results[results["status"] >= NEW]
         self._dirty.update(map(self._table.symbol, np.unique(results["symbol"]).tolist()))
-        for result in checked[checked["gaps"] > 0]:
+        # A tick that was checked before shows no gap, and its status is below NEW.
+        for result in results[results["gaps"] > 0]:
             self._note_gap(result)
-        for result in checked[checked["status"] != NEW]:
+        for result in results[results["status"] > NEW]:
             tick = int(result.tick)
             self._reject(int(result.status), taken[tick], batch[tick], tick_slice)
         for result in results[results["dropped"] > 0]:

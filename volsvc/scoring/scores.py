@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -366,4 +367,10 @@ def prediction_id(symbol: str, minute: int, variant: str, version: str) -> str:
 
     `minute` counts from the epoch.
     """
-    return f"{symbol}/{format_time((minute + 1) * 60 * NS)}/{variant}-{version}"
+    return f"{symbol}/{_end_of(minute)}/{variant}-{version}"
+
+
+# All symbols have forecasts of the same few minutes.
+@lru_cache(256)
+def _end_of(minute: int) -> str:
+    return format_time((minute + 1) * 60 * NS)

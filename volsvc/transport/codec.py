@@ -6,7 +6,7 @@ shortest decimal of a double reads back as the same double.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from volsvc.domain import (
     NotATickError,
     Outcome,
     PointForecast,
+    Quality,
     Tick,
     format_time,
     is_symbol,
@@ -25,8 +26,9 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
+from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 from volsvc.domain.fields import MAX_PRICE
-from volsvc.domain.forecast import prediction_fields
+from volsvc.domain.forecast import PredictionFields, prediction_fields
 from volsvc.domain.records import MAX_SOURCE
 from volsvc.domain.texts import plain_text, shown
 from volsvc.scoring.scores import prediction_id
@@ -181,6 +183,38 @@ def decode_position(record: Record, identity: str) -> int | None:
     return None
 
 
+# The multi-scale features. A number that is not known is NaN, which is null in JSON.
+_SCALES = {f"scale_{place}": name for place, name in enumerate(SCALE_NAMES)}
+_Scales = msgspec.defstruct(
+    "_Scales", [(field, float) for field in _SCALES], rename=_SCALES, gc=False
+)
+
+
+class _FeaturesValue(msgspec.Struct, gc=False):
+    """The value of a record of `ticks.features`, in the order of its fields.
+
+    Structs are encoded in half of the time that dicts take.
+    """
+
+    v: int
+    symbol: str
+    time: str
+    price: float
+    ret_mean: float
+    ret_std: float
+    n: int
+    span_s: float
+    features: msgspec.Struct
+    score: float
+    prediction_id: str | None
+    model_variant: str
+    version: str
+    predictions: Sequence[PredictionFields]
+    quality: Quality
+    digest: Mapping[str, str] | None
+    processed_at: str
+
+
 class PublishedState(NamedTuple):
     """A symbol's state after the tick at `offset` of a partition, as bytes that only we read.
 
@@ -202,19 +236,25 @@ def encode_features(
     this process's bus.
     """
     row = forecast.row
-    value = {
-        "v": FEATURES_VERSION,
-        **row.fields(),
-        "features": forecast.features,
-        "score": forecast.score,
-        "prediction_id": forecast.prediction_id,
-        "model_variant": forecast.variant,
-        "version": forecast.version,
-        "predictions": list(map(prediction_fields, forecast.horizons_s, forecast.numbers)),
-        "quality": forecast.quality,
-        "digest": state.digest,
-        "processed_at": processed_at,
-    }
+    value = _FeaturesValue(
+        FEATURES_VERSION,
+        row.symbol,
+        format_time(row.time_ns),
+        row.price,
+        row.ret_mean,
+        row.ret_std,
+        row.n,
+        row.span_s,
+        _Scales(*forecast.inputs[len(WINDOW_NAMES) :]),
+        forecast.score,
+        forecast.prediction_id,
+        forecast.variant,
+        forecast.version,
+        list(map(prediction_fields, forecast.horizons_s, forecast.numbers)),
+        forecast.quality,
+        state.digest,
+        processed_at,
+    )
     return OutRecord(
         row.symbol.encode(),
         _encode(value),

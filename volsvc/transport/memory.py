@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 import zlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,16 +49,21 @@ class _Signal(asyncio.Condition):
 
 @dataclass(slots=True)
 class _Partition:
-    records: deque[Record] = field(default_factory=deque)
-    end: int = 0
+    # A list, since parts of it are read far more often than its oldest records are dropped.
+    records: list[Record] = field(default_factory=list)
+    start: int = 0
 
     @property
-    def start(self) -> int:
-        return self.end - len(self.records)
+    def end(self) -> int:
+        return self.start + len(self.records)
 
     def read(self, offset: int, limit: int) -> list[Record]:
         first = max(0, offset - self.start)
-        return [self.records[i] for i in range(first, min(len(self.records), first + limit))]
+        return self.records[first : first + limit]
+
+    def drop(self, count: int) -> None:
+        del self.records[:count]
+        self.start += count
 
 
 class _Topic:
@@ -79,15 +83,16 @@ class _Topic:
         return [partition.end for partition in self.partitions]
 
     def append(self, records: Sequence[OutRecord]) -> None:
-        name, partitions = self.name, self.partitions
+        name, partitions, new = self.name, self.partitions, tuple.__new__
         now_ms = time.time_ns() // 1_000_000
         for key, value, headers, number in records:
             if number is None:
                 number = zlib.crc32(key) % len(partitions)
             partition = partitions[number]
-            stored = Record(name, number, partition.end, key, value, headers, now_ms)
-            partition.records.append(stored)
-            partition.end += 1
+            kept = partition.records
+            offset = partition.start + len(kept)
+            # `Record(...)` is one more call in Python for each of them.
+            kept.append(new(Record, (name, number, offset, key, value, headers, now_ms)))
         self.records += len(records)
         # A group's records are dropped as it commits; others are bounded by their bytes.
         if not self.committed:
@@ -100,15 +105,15 @@ class _Topic:
         for number, partition in enumerate(self.partitions):
             groups = self.committed.values()
             oldest = min(offsets.get(number, partition.start) for offsets in groups)
-            count = min(oldest - partition.start, len(partition.records))
-            for _ in range(count):
-                partition.records.popleft()
-            self.records -= max(count, 0)
+            count = max(0, min(oldest - partition.start, len(partition.records)))
+            partition.drop(count)
+            self.records -= count
 
     def drop_oldest(self) -> None:
         """Drop the oldest record of the longest partition."""
         partition = max(self.partitions, key=lambda p: len(p.records))
-        self.size_bytes -= _size(partition.records.popleft())
+        self.size_bytes -= _size(partition.records[0])
+        partition.drop(1)
         self.records -= 1
 
 

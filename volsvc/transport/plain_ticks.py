@@ -31,6 +31,6 @@ def read_plain(
 
 def _joined(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return texts one after the other, each followed by a line break, and their lengths."""
-    given = [text or b"" for text in texts] if None in texts else cast("Sequence[bytes]", texts)
+    given = cast("Sequence[bytes]", texts) if all(texts) else [text or b"" for text in texts]
     lengths = np.fromiter(map(len, given), np.int64, len(given))
     return np.frombuffer(b"\n".join((*given, b"")), np.uint8), lengths

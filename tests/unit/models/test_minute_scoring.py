@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Outcome, Tick
 from volsvc.features import SymbolTable, apply_recording
-from volsvc.features.kernels.points import MINUTE
+from volsvc.features.kernels.points import GRID, MINUTE
 from volsvc.models import HORIZONS_S, Baseline, Model, SymbolForecasts, packaged
 from volsvc.sources.generator import Generator, GeneratorSpec
 
@@ -110,6 +110,17 @@ def new_table(symbols: Sequence[str]) -> SymbolTable:
     return table
 
 
+def moved_on(points: Any) -> bool:
+    """Return True if a symbol has a point after one of the publishing grid."""
+    pairs = points[["symbol", "kind"]].tolist()
+    return any(
+        symbol == later
+        for index, (symbol, kind) in enumerate(pairs)
+        for later, _ in pairs[index + 1 :]
+        if kind == GRID
+    )
+
+
 @given(st.lists(st.integers(1, 400), max_size=30), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_calls_of_any_number_of_points_give_the_same(
@@ -127,8 +138,13 @@ def test_calls_of_any_number_of_points_give_the_same(
         some = points[first : first + size]
         forecasts, done = SymbolForecasts(parts, model, some, HORIZONS_S, baseline), 0
         while done < len(some):
+            begin = done
             done, matured = forecasts.settle(done, to_grid=to_grid)
             found += matured
+            # A call goes as far as no symbol has moved on from a point whose state is published.
+            if to_grid:
+                assert not moved_on(some[begin:done])
+                assert done == len(some) or moved_on(some[begin : done + 1])
         # The ends of minutes have none.
         at_ticks = some["kind"] != MINUTE
         wanted = expected.numbers[first : first + size][at_ticks]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.variations import SNAPSHOT
+from tests.variations import FORECAST, SNAPSHOT
 from volsvc.domain import FeatureRow, Quality, Snapshot, UnknownSymbolError
 from volsvc.pipeline.latest_store import LatestEntry, LatestStore
 
@@ -46,6 +46,16 @@ def test_each_entry_is_told_and_kept() -> None:
     assert (latest_store.offset("B"), latest_store.offset("A")) == (5, -1)
     assert latest_store.get("A").offset == -1
     assert latest_store.offset("none") == -1
+
+
+def test_the_first_reader_has_the_snapshot_made() -> None:
+    """A forecast waits as numbers; every reader gets the same snapshot of it."""
+    latest_store = LatestStore()
+    latest_store.put(FORECAST, 1.0)
+    entry = latest_store.get(FORECAST.row.symbol)
+    assert entry.forecast is FORECAST
+    assert entry.snapshot == FORECAST.snapshot()
+    assert entry.snapshot is entry.snapshot
 
 
 def test_nobody_need_be_told() -> None:

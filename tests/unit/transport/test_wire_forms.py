@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.variations import FORECAST, SNAPSHOT
@@ -177,8 +178,8 @@ def test_a_features_record() -> None:
         "prediction_id": "BTC-USD/2026-01-05T00:00:00.000Z/ml-1",
         "model_variant": "ml",
         "version": "1",
-        "predictions": json.loads(json.dumps(predictions)),
-        "quality": {name: getattr(quality, name) for name in type(quality).__slots__},
+        "predictions": msgspec.to_builtins(predictions),
+        "quality": {name: getattr(quality, name) for name in quality.__struct_fields__},
         "digest": None,
         "processed_at": "2026-01-05T00:00:00.000000001Z",
     }

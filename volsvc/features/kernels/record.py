@@ -66,6 +66,12 @@ def _described(dtype: np.dtype[Any]) -> str:
     return "".join(f"{name}@{offset}:{_described(kind)};" for name, kind, offset in fields)
 
 
+def place_of(dtype: np.dtype[Any], name: str) -> int:
+    """Return the place of a field in the bytes of a record."""
+    assert dtype.fields is not None, "a record has fields"
+    return int(dtype.fields[name][1])
+
+
 # Names the layout: bytes are read under the schema that they were written under.
 SCHEMA_ID: Final = hashlib.sha256(_described(STATE).encode()).hexdigest()[:16]
 

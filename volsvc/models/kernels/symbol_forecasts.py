@@ -133,7 +133,7 @@ def settle(
     `models` are the serving one and, if there is one, its shadow, which forecasts only at the ends
     of minutes, where it is scored beside the serving model. `variances` has the shape (models,
     points, horizons); `horizons` are HORIZON records, which contain the fitted ones. With `to_grid`
-    it stops after each point of the publishing grid, whose state is published. `numbers` gets
+    it stops before a symbol moves on from a point of the publishing grid. `numbers` gets
     scores.NUMBERS of each horizon, of shape (points, horizons, NUMBERS), and `basis` what the
     forecasts rest on (BASIS).
 
@@ -142,6 +142,8 @@ def settle(
     count = 0
     for index in range(first, len(points)):
         point = points[index]
+        if to_grid and _is_to_publish(points, first, index):
+            return index, count
         learnt = records[point.symbol].learnt
         if point.kind == at_points.MINUTE:
             if count + MAX_OUTCOMES > len(outcomes):
@@ -166,9 +168,17 @@ def settle(
         kept = learnt.scores.variants[models[0].variant]
         is_same = scores.same_digest(kept.digest, models[0].laws.digest)
         basis[index].issued = kept.newest if is_same else -1
-        if to_grid and point.kind == at_points.GRID:
-            return index + 1, count
     return len(points), count
+
+
+@kernel
+def _is_to_publish(points: Any, first: int, index: int) -> bool:
+    """Return True if the symbol at an index has a point of the publishing grid from `first` on."""
+    symbol = points[index].symbol
+    for before in range(first, index):
+        if points[before].symbol == symbol and points[before].kind == at_points.GRID:
+            return True
+    return False
 
 
 @kernel
