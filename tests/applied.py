@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from volsvc.domain import FeatureRow, Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import Applied, Buffers, SymbolTable, apply_recording
 from volsvc.features.kernels.apply import NONE
 from volsvc.features.recordings import STATUSES
@@ -55,7 +56,8 @@ def apply_one(table: SymbolTable, tick: Tick, published_ns: int = 0) -> AppliedT
 def _parts(
     table: SymbolTable, ticks: Sequence[Tick], published_ns: int, buffers: Buffers
 ) -> Iterator[Applied]:
-    batch = tick_batch(ticks, [table.row_for(tick.symbol, tick.time_ns) for tick in ticks])
+    rows = [table.row_for(tick.symbol, tick.time_ns) for tick in ticks]
+    batch = tick_batch(columns_of_ticks(ticks), rows)
     batch["published_ns"] = published_ns
     done = 0
     while done < len(batch):

@@ -7,16 +7,21 @@ from typing import Any
 
 from volsvc.domain import Tick
 from volsvc.sources.recordings.bars import read_bars
-from volsvc.sources.recordings.joining import Parsed
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.sources.recordings.tick_rows import Fault, TickRows
 from volsvc.training.bars import minute_bars
 
 
-def parsed(*paths: Path, symbol: str | None = None, **options: Any) -> list[Parsed]:
+def parsed(*paths: Path, symbol: str | None = None, **options: Any) -> list[Tick | Fault]:
     """Return the tick or the error of every row."""
     recording = Recording(paths, RowOptions(symbol, **options))
-    return [found for rows in recording.rows() for found in rows.found]
+    return [found for rows in recording.rows() for found in each_row(rows)]
+
+
+def each_row(rows: TickRows) -> list[Tick | Fault]:
+    """Return the tick or the error of each of some rows."""
+    return [rows.faults.get(row, tick) for row, tick in enumerate(rows.ticks.ticks())]
 
 
 def ticks_in(*paths: Path, symbol: str | None = None, **options: Any) -> list[Tick]:

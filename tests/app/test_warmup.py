@@ -33,7 +33,7 @@ OF_TRAINING = {
 REACHED = """
 from volsvc.compiled import KERNELS
 from volsvc.pipeline.warmup import warm_up
-import volsvc.commands.files, volsvc.commands.training
+import volsvc.commands.files, volsvc.commands.forecasting, volsvc.commands.training
 done = warm_up()
 left = (kernel.py_func.__qualname__ for kernel in KERNELS if not kernel.signatures)
 print(done.compiled, *left)

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
+from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from volsvc.config.settings import FeatureSettings, load_settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import Tick
+from volsvc.domain.tick_columns import TickColumns, columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
 from volsvc.features.kernels.tick_check import NEW
 from volsvc.sources.factory import file_source
@@ -30,6 +32,8 @@ from volsvc.training.bars import minute_bars
 
 # One planted print in so many ticks.
 PLANTED_EVERY = 500
+# Ticks that are applied at once.
+PART = 4_096
 
 
 @dataclass
@@ -84,10 +88,11 @@ def counted(ticks: Iterable[tuple[Tick, bool]], settings: FeatureSettings) -> Ra
     """Return the counts of a stream of ticks, each with True if it was planted."""
     rates = Rates()
 
-    def noted() -> Iterator[Tick]:
-        for tick, is_planted in ticks:
-            rates.planted += is_planted
-            yield tick
+    def noted() -> Iterator[TickColumns]:
+        left = iter(ticks)
+        while part := list(islice(left, PART)):
+            rates.planted += sum(is_planted for _, is_planted in part)
+            yield columns_of_ticks([tick for tick, _ in part])
 
     for part in apply_recording(SymbolTable(settings), noted(), Counter()):
         results = part.results

@@ -55,7 +55,7 @@ def measure(bench: Bench) -> Results:
 
 def _ticks(path: Path) -> int:
     recording = Recording([path], RowOptions())
-    return sum(len(rows.found) for rows in recording.rows())
+    return sum(len(rows) for rows in recording.rows())
 
 
 def _of_fields(rows: Iterable[Mapping[str, Any]], source: str) -> int:

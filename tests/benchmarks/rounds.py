@@ -60,7 +60,7 @@ FULL = Sizes(
     ring_symbols=1_000,
     training_rows=100_000,
     bars=365 * 1_440,
-    recorded=200_000,
+    recorded=500_000,
     instances=(1, 2, 3),
     registries=True,
 )

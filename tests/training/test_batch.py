@@ -16,6 +16,7 @@ from tests.reading import bars_in, ticks_in
 from tests.simulated import START, garch, write_bars
 from volsvc.config.settings import load_settings
 from volsvc.domain import parse_time
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
 from volsvc.features.kernels.minutes import BAR
 from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
@@ -110,7 +111,7 @@ async def test_ticks_have_the_forecasts_of_the_daemon(recording: Path, tmp_path:
         assert time_ns % (20 * 10**9) == 0
         table = SymbolTable(settings.features)
         before = [t for t in ticks if t.symbol == row["symbol"] and t.time_ns < time_ns]
-        for applied in apply_recording(table, before, Counter()):
+        for applied in apply_recording(table, [columns_of_ticks(before)], Counter()):
             SymbolForecasts(table, model, applied.points, HORIZONS_S).settle_all()
         live = SymbolForecasts(table, model, table.newest(table.rows), HORIZONS_S)
         live.settle_all()

@@ -12,6 +12,7 @@ import pytest
 from tests.reading import bars_in
 from tests.simulated import bars, constant, write_bars
 from volsvc.domain import NS, SourceError, Tick
+from volsvc.domain.tick_columns import TickColumns, columns_of_ticks
 from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.sources.recordings.bars import grouped
 from volsvc.sources.recordings.file_names import symbol_of_name
@@ -19,7 +20,7 @@ from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.dataset import Minutes, load_panel
 
 
-def no_ticks(files: Sequence[Path]) -> Iterator[Tick]:
+def no_ticks(files: Sequence[Path]) -> Iterator[TickColumns]:
     raise AssertionError(f"{files} hold bars")
 
 
@@ -93,11 +94,15 @@ def test_ticks_give_complete_minutes(tmp_path: Path) -> None:
     path = tmp_path / "ticks.ndjson"
     path.write_text('{"symbol":"BTC-USD","time":"2026-01-05T00:00:00Z","price":1}\n')
 
-    def ticks(_: Sequence[Path]) -> Iterator[Tick]:
+    def ticks(_: Sequence[Path]) -> Iterator[TickColumns]:
         recorded = bars(constant(5e-4, 200), seed=3)
         for minute, *prices in recorded[["minute", "low", "high", "close"]].tolist():
-            for second, price in zip((0, 20, 40), prices, strict=True):
-                yield Tick("BTC-USD", (minute * 60 + second) * NS, price, size=1.0)
+            yield columns_of_ticks(
+                [
+                    Tick("BTC-USD", (minute * 60 + second) * NS, price, size=1.0)
+                    for second, price in zip((0, 20, 40), prices, strict=True)
+                ]
+            )
 
     (symbol,) = load_panel([path], tmp_path / "cache", ticks)
     assert symbol.ticks

@@ -15,7 +15,8 @@ from volsvc.commands.files import generate_file
 from volsvc.config.settings import Settings, load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import FeatureRow, Tick
+from volsvc.domain import FeatureRow
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import HORIZON_MINUTES, SCALE_NAMES, SymbolTable, apply_recording
 from volsvc.features.kernels.points import MINUTE
 from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
@@ -75,8 +76,8 @@ async def test_rows_and_forecasts_are_equal_to_the_bit(recording: Path, tmp_path
     model = packaged().model
 
     # The trainer's path.
-    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
-        return file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
+    def ticks_of(files: Sequence[Path]) -> Iterator[TickColumns]:
+        return file_source(settings, files, PartsListener(Metrics(), Health())).columns()
 
     panel = {s.symbol: s for s in load_panel([recording], tmp_path / "cache", ticks_of)}
     table = SymbolTable(settings.features)

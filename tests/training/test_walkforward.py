@@ -15,7 +15,7 @@ from tests.simulated import START, garch, write_bars
 from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
 from volsvc.commands.training import TrainOptions, train_model
 from volsvc.config.settings import SettingsError, load_settings
-from volsvc.domain import Tick
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.models import HORIZONS_S, PACKAGED, Baseline, read_artefact
 from volsvc.training.dataset import Minutes, TrainingError, load_panel
 from volsvc.training.fit import FitSpec, Sample, fit_head, sample
@@ -25,7 +25,7 @@ DAYS = 12
 SPEC = FitSpec(burn_in_minutes=DAY, trees=20, least_leaf=50)
 
 
-def no_ticks(files: Sequence[Path]) -> Iterator[Tick]:
+def no_ticks(files: Sequence[Path]) -> Iterator[TickColumns]:
     raise AssertionError(f"{files} hold bars")
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tests.reading import parsed
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick, VolsvcError, parse_time
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
 from volsvc.sources.generator import Generator, GeneratorSpec
@@ -92,7 +93,8 @@ def tables(ticks: Sequence[tuple[Tick, float]], models: Sequence[Model]) -> list
         one.truth.append(variance)
     rows: dict[str, dict[str, dict[int, Mapping[str, float]]]] = {}
     for model in models:
-        points = tick_points((tick for tick, _ in ticks), FeatureSettings(), EVERY_S, 60.0)
+        columns = columns_of_ticks([tick for tick, _ in ticks])
+        points = tick_points([columns], FeatureSettings(), EVERY_S, 60.0)
         parts = forecast_rows(model, points, (HORIZON_S,), bars=False)
         for row in (dict(zip(COLUMNS, values, strict=True)) for part in parts for values in part):
             by_time = rows.setdefault(row["symbol"], {}).setdefault(model.variant, {})

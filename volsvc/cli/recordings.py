@@ -63,9 +63,11 @@ def inspect(
     Prints format, columns, times, symbols, the rows by what becomes of them, and the first ones.
     """
     from volsvc.commands.reading import inspect_files
+    from volsvc.compiled.loading import load_numba
     from volsvc.sources.recordings.tables.pipes import seekable
 
     settings = settings_of(config, **_of_rows(symbol, columns, time_format))
+    load_numba()
     with seekable(files) as whole:
         inspect_files(settings, whole, summary)
 
@@ -81,7 +83,7 @@ def replay(
     summary: Summary = "text",
 ) -> None:
     """Publish a recording to Kafka, then exit."""
-    from volsvc.commands.files import replay_files
+    from volsvc.commands.replaying import replay_files
 
     # Always to Kafka: a bus in memory would end with this process.
     settings = settings_of(
@@ -134,16 +136,19 @@ def features(
 
     One row per accepted tick, equal to those of the daemon to the last bit.
     """
-    from volsvc.commands.digests import digests_file
     from volsvc.commands.files import features_file
+    from volsvc.compiled.loading import load_numba
     from volsvc.sources.recordings.tables.pipes import seekable
 
     settings = settings_of(
         config, **_of_rows(symbol, columns, time_format), features__window_size=window_size
     )
+    load_numba()
     if digests is None:
         features_file(settings, files, out, summary)
         return
+    from volsvc.commands.digests import digests_file
+
     # Two passes over the files: digests cover forecasts, which the features do not need.
     with seekable(files) as whole:
         features_file(settings, whole, out, summary)
@@ -178,11 +183,13 @@ def forecast(
 
     Each is made from the data before its time only, as the service would have made it.
     """
-    from volsvc.commands.files import ForecastOptions, forecast_file
+    from volsvc.commands.forecasting import ForecastOptions, forecast_file
+    from volsvc.compiled.loading import load_numba
     from volsvc.models import HORIZONS_S
     from volsvc.sources.recordings.tables.pipes import seekable
 
     settings = settings_of(config, **_of_rows(symbol, columns, time_format))
+    load_numba()
     horizons = tuple(horizon or HORIZONS_S)
     with seekable(data) as files:
         options = ForecastOptions(files, out, every, horizons, model, summary)

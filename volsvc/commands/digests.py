@@ -47,7 +47,7 @@ def _closed_windows(
     horizon_s = settings.model.horizon_s
     # The consumer's horizons: the digest covers each of them.
     horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
-    for applied in apply_recording(table, source.ticks(), Counter()):
+    for applied in apply_recording(table, source.columns(), Counter()):
         advance(len(applied.results))
         forecasts = SymbolForecasts(table, model, applied.points, horizons)
         forecasts.settle_all()

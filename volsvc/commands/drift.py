@@ -17,8 +17,9 @@ from volsvc.commands.arguments import minute_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings, SettingsError
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import SourceError, Tick
+from volsvc.domain import SourceError
 from volsvc.domain.extras import needs_extra
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.drift import DriftResult, Reference, judge, summarise
 from volsvc.drift.distance import Array
 from volsvc.drift.monitor import read_reference
@@ -102,8 +103,8 @@ def _streams(settings: Settings, files: Sequence[Path], start_minute: int = 0) -
 
     model: Model = packaged().model
 
-    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
-        yield from file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
+    def ticks_of(files: Sequence[Path]) -> Iterator[TickColumns]:
+        yield from file_source(settings, files, PartsListener(Metrics(), Health())).columns()
 
     with progress_bar(f"reading {len(files)} recordings") as advance:
         return drift_streams(

@@ -14,7 +14,8 @@ from rich.table import Table as RichTable
 
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
-from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
+from volsvc.domain import Tick, format_time
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.sources.factory import row_options
 from volsvc.sources.recordings.bars import BarSeries, grouped, read_bars
@@ -84,19 +85,15 @@ def _inspected(
     )
     first: list[Tick] = []
 
-    def ticks() -> Iterator[Tick]:
-        for file, lines, found, others in recording.rows():
-            of_file.messages += others
-            for line, tick in zip(lines, found, strict=True):
-                if isinstance(tick, NotATickError):
-                    tick = InvalidTickError("type", str(tick), "not_a_tick")
-                if isinstance(tick, InvalidTickError):
-                    of_file.refuse(file, line, tick)
-                    continue
-                of_file.valid(tick)
-                if len(first) < SHOWN_ROWS:
-                    first.append(tick)
-                yield tick
+    def ticks() -> Iterator[TickColumns]:
+        for rows in recording.rows():
+            of_file.messages += rows.others
+            for row in sorted(rows.faults):
+                of_file.refuse(*rows.place(row), rows.fault(row))
+            found = rows.ticks.take(rows.are_ticks) if rows.faults else rows.ticks
+            of_file.valid(found)
+            first.extend(found.take(slice(SHOWN_ROWS - len(first))).ticks())
+            yield found
 
     title = f"inspecting {recording.label}"
     with progress_bar(title, lambda: recording.fraction) as advance:

@@ -17,7 +17,8 @@ from volsvc.commands.arguments import minute_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
-from volsvc.domain import Tick, format_time
+from volsvc.domain import format_time
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import MINUTE_NS
 from volsvc.models import (
     FEATURES,
@@ -65,8 +66,8 @@ def load_minutes(settings: Settings, paths: Sequence[Path]) -> list[Minutes]:
     """Return the data sets of recordings, built by the online engine or read from the cache."""
     files = files_of(paths)
 
-    def ticks_of(files: Sequence[Path]) -> Iterator[Tick]:
-        return file_source(settings, files, PartsListener(Metrics(), Health())).ticks()
+    def ticks_of(files: Sequence[Path]) -> Iterator[TickColumns]:
+        return file_source(settings, files, PartsListener(Metrics(), Health())).columns()
 
     cache = settings.service.data_dir / "cache"
     with progress_bar("features of minutes") as advance:

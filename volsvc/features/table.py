@@ -214,10 +214,7 @@ class SymbolTable:
     def _make_room(self, time_ns: int) -> None:
         if not self.full:
             return
-        rows = self.rows
-        # Of the newest tick that came: it may still wait, and have given no row.
-        newest = self.records["ticks"]["check"]["last_ns"][rows]
-        expired = rows[(newest < 0) | (time_ns - newest > self._ttl_ns)]
+        expired = self.expired(time_ns)
         for row in expired.tolist():
             symbol = self._symbols[row]
             self.drop(symbol)
@@ -225,6 +222,14 @@ class SymbolTable:
         if not len(expired):
             detail = f"the table already holds max_symbols = {self._settings.max_symbols}"
             raise InvalidTickError("symbol", detail, "max_symbols")
+
+    def expired(self, time_ns: int) -> NDArray[np.int64]:
+        """Return the rows of symbols without a tick within `symbol_ttl_s` before a time."""
+        rows = self.rows
+        # Of the newest tick that came: it may still wait, and have given no row.
+        newest = self.records["ticks"]["check"]["last_ns"][rows]
+        expired: NDArray[np.int64] = rows[(newest < 0) | (time_ns - newest > self._ttl_ns)]
+        return expired
 
     def drop(self, symbol: str) -> None:
         """Remove a symbol, if it is known."""

@@ -1,8 +1,7 @@
-"""Ticks as the columns that kernels read."""
+"""Columns of ticks as the records that kernels read."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
@@ -10,54 +9,75 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.domain import Tick
+from volsvc.domain.tick_columns import NO_NUMBER, TickColumns
 from volsvc.features.kernels.apply import TICK
 from volsvc.features.kernels.tick_check import NO_IDENTITY
 
-_NONE: Final = float("nan")
-_SIDES: Final[Mapping[str | None, int]] = {None: 0, "buy": 1, "sell": 2}
+# The content of a tick of which the identity is made: a form for those with a sequence, and one for
+# the others.
+_NUMBERED: Final = np.dtype([("time_ns", "<i8"), ("sequence", "<i8")])
+_PRICED: Final = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("price", "<f8"),
+        ("best_bid", "<f8"),
+        ("best_ask", "<f8"),
+        ("size", "<f8"),
+        ("side", "i1"),
+    ]
+)
 
 
 def tick_batch(
-    ticks: Sequence[Tick], symbols: Sequence[int], sources: Mapping[str, int] | None = None
+    ticks: TickColumns,
+    rows: Sequence[int] | NDArray[np.int64],
+    sources: Mapping[str, int] | None = None,
 ) -> NDArray[Any]:
     """Return ticks as an array of TICK, of shape (ticks,).
 
-    `symbols` are the rows of their states. `sources` number the origins that are told apart; others
-    have the next number. The place in the log is left 0.
+    `rows` are those of the states of their symbols. `sources` number the origins that are told
+    apart; others have the next number. The place in the log is left 0.
     """
     numbers = sources or {}
     batch = np.zeros(len(ticks), TICK)
-    batch["symbol"] = symbols
-    batch["time_ns"] = [tick.time_ns for tick in ticks]
-    batch["price"] = [tick.feature_price for tick in ticks]
-    batch["volume"] = [tick.size or 0.0 for tick in ticks]
-    batch["trade_id"] = [-1 if tick.trade_id is None else tick.trade_id for tick in ticks]
-    batch["identity"] = [
-        identity(tick) if tick.trade_id is None else tick.trade_id for tick in ticks
-    ]
-    batch["quoted"] = [tick.best_bid is not None for tick in ticks]
-    batch["source"] = [numbers.get(tick.source, len(numbers)) for tick in ticks]
+    batch["symbol"] = rows
+    batch["time_ns"] = ticks.time_ns
+    mid = (ticks.best_bid + ticks.best_ask) / 2
+    batch["price"] = np.where(np.isnan(mid), ticks.price, mid)
+    batch["volume"] = np.where(ticks.size > 0, ticks.size, 0.0)
+    batch["trade_id"] = ticks.trade_id
+    batch["identity"] = identities(ticks)
+    batch["quoted"] = ~np.isnan(ticks.best_bid)
+    known = np.array([numbers.get(name, len(numbers)) for name in ticks.sources], np.int64)
+    batch["source"] = known[ticks.source]
     return batch
 
 
-def identity(tick: Tick) -> int:
-    """Return a number that distinguishes a tick without a trade id from others of its symbol.
+def identities(ticks: TickColumns) -> NDArray[np.int64]:
+    """Return numbers that distinguish the ticks of a symbol: the trade id where there is one.
 
-    It is below NO_IDENTITY, and the same in every process.
+    Others are below NO_IDENTITY, and the same in every process.
     """
+    found = ticks.trade_id.copy()
     # The sequence alone is not enough, since it restarts after a reconnect.
-    if tick.sequence is not None:
-        content = struct.pack("<2q", tick.time_ns, tick.sequence)
-    else:
-        prices = (tick.best_bid, tick.best_ask, tick.size)
-        content = struct.pack(
-            "<q4db",
-            tick.time_ns,
-            tick.price,
-            *(_NONE if price is None else price for price in prices),
-            _SIDES.get(tick.side, 3),
-        )
-    number: int
-    (number,) = struct.unpack("<q", blake2b(content, digest_size=8).digest())
-    return NO_IDENTITY - 1 - (number & (2**63 - 4))
+    unnumbered = ticks.sequence == NO_NUMBER
+    without_id = found == NO_NUMBER
+    for chosen, content in ((~unnumbered, _NUMBERED), (unnumbered, _PRICED)):
+        places = np.flatnonzero(without_id & chosen)
+        if len(places):
+            found[places] = _hashed(ticks.take(places), content)
+    return found
+
+
+def _hashed(ticks: TickColumns, content: np.dtype[Any]) -> NDArray[np.int64]:
+    packed = np.zeros(len(ticks), content)
+    for name in content.names or ():
+        column = getattr(ticks, name)
+        # All NaN are one, whatever their bits.
+        packed[name] = np.where(np.isnan(column), np.nan, column)
+    each, data = content.itemsize, packed.tobytes()
+    digests = [
+        blake2b(data[at : at + each], digest_size=8).digest() for at in range(0, len(data), each)
+    ]
+    numbers = np.frombuffer(b"".join(digests), "<i8")
+    return NO_IDENTITY - 1 - (numbers & (2**63 - 4))

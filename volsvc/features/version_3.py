@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from volsvc.domain import HORIZON_MINUTES, Tick, parse_time
 from volsvc.domain.fields import MAX_PRICE
 from volsvc.domain.float_codec import unpack as unpack_floats
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features.kernels import diurnal, multiscale, realised, record
 from volsvc.features.kernels.minutes import MINUTE_NS
 from volsvc.features.kernels.tick_check import MAX_RECENT, WORD
 from volsvc.features.residual_laws import LEVELS
 from volsvc.features.stored_state import StateError, UnpackedState, check
-from volsvc.features.tick_batch import identity, tick_batch
+from volsvc.features.tick_batch import identities, tick_batch
 from volsvc.scoring.scores import (
     DAILY_WIDTH,
     DIGEST_BYTES,
@@ -212,7 +213,7 @@ def _fill_ticks(ticks: Any, stored: _State) -> NDArray[Any]:
         ticks.next = _waiting(tick)
     outside = [Tick(*fields) for fields in (*rest, *stored.tolerated)]
     ticks.outside = len(outside)
-    return tick_batch(outside, [0] * len(outside))
+    return tick_batch(columns_of_ticks(outside), [0] * len(outside))
 
 
 def _waiting(fields: _Tick) -> tuple[int, int, float, float, int]:
@@ -243,8 +244,10 @@ def _fill_check(kept: Any, stored: _TickCheck) -> None:
 def _identity(fields: Sequence[Any]) -> int:
     if len(fields) == 2:
         time_ns, sequence = msgspec.convert(fields, _Sequenced)
-        return identity(Tick("", time_ns, 1.0, sequence=sequence))
-    return identity(Tick("", *msgspec.convert(fields, _Unnumbered)))
+        tick = Tick("", time_ns, 1.0, sequence=sequence)
+    else:
+        tick = Tick("", *msgspec.convert(fields, _Unnumbered))
+    return int(identities(columns_of_ticks([tick]))[0])
 
 
 def _fill_minute(minute: Any, stored: tuple[int | None, int, int, str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.domain.times import LATEST_NS
 from volsvc.features import BAD_PRINT, MAX_WAITING, SLICE_TICKS, Applied, Buffers, SymbolTable
 from volsvc.features.kernels.apply import TICK
@@ -168,7 +169,7 @@ class TickApplier:
                 values, keys = [one.value for one in later], [one.key for one in later]
                 self._read_plain(values, keys, batch[place + 1 :])
         if ticks:
-            batch[places] = tick_batch(ticks, rows, _SOURCE_NUMBERS)
+            batch[places] = tick_batch(columns_of_ticks(ticks), rows, _SOURCE_NUMBERS)
         return end
 
     def _read_plain(self, values: Texts, keys: Texts, batch: NDArray[Any]) -> None:

@@ -23,6 +23,7 @@ from volsvc.compiled.compilations import Compilations
 from volsvc.compiled.loading import load_numba
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
+from volsvc.domain.tick_columns import TickColumns, columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable
 from volsvc.models import FEATURES, HORIZONS_S, ArtefactError, Model, packaged
 from volsvc.pipeline.forecaster import Forecaster
@@ -33,6 +34,9 @@ from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import BASELINE, DesiredModel
 from volsvc.sources.generator import Generator, GeneratorSpec, MarketSpec
 from volsvc.sources.recordings.bars import BarSeries
+from volsvc.sources.recordings.lateness import Lateness
+from volsvc.sources.recordings.tables.columns import Coded
+from volsvc.sources.recordings.tables.csv_text import Times, csv_text
 from volsvc.telemetry.metrics import Metrics
 from volsvc.training.bars import minute_bars
 from volsvc.training.batch import bar_points, forecast_rows
@@ -131,6 +135,13 @@ def _run_workload() -> None:
     # Ticks that wait for older ones go another way.
     _forecast_ticks(models[-1], ticks[:WAITING], FeatureSettings(late_tolerance_s=60))
     bar_rows(bars)
+    _read_and_write(columns_of_ticks(ticks))
+
+
+def _read_and_write(ticks: TickColumns) -> None:
+    """Do what is done with the columns of a recording beside applying them."""
+    Lateness().late(ticks, np.arange(len(ticks)))
+    csv_text([Coded([SYMBOL], ticks.symbol), Times(ticks.time_ns), ticks.price, ticks.trade_id])
 
 
 def _forecast_ticks(model: Model, ticks: Sequence[Tick], settings: FeatureSettings) -> None:

@@ -8,15 +8,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import msgspec
+import numpy as np
 
 from volsvc.config.settings import ReplaySettings
-from volsvc.domain import NS, InvalidTickError, NotATickError, SourceError, SourceRow, Tick
+from volsvc.domain import NS, InvalidTickError, SourceError, SourceRow, Tick
+from volsvc.domain.tick_columns import Integers, TickColumns
 from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.pacing import paced
+from volsvc.sources.recordings.lateness import Late, Lateness
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.summary import ReadCounts, summary_line
 from volsvc.sources.recordings.tables.table import Table
+from volsvc.sources.recordings.tick_rows import TickRows
 from volsvc.telemetry.logs import get_logger
 
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
@@ -89,6 +93,10 @@ class FileSource:
                 self._pipe.forget(batch[-1].position)
         log.info("recording_read", file=self.label, summary=summary_line(self.counts))
 
+    def columns(self) -> Iterator[TickColumns]:
+        """Yield the recording's ticks once, in parts, without waiting for their times."""
+        return (ticks for ticks in self._parts(report=True) if ticks is not None)
+
     def ticks(self) -> Iterator[Tick]:
         """Return the recording's ticks without waiting for their times."""
         return (row.tick for row in self._rows() if row is not None)
@@ -101,60 +109,80 @@ class FileSource:
         first, last = 0, 0
         while True:
             start = position
-            for tick in self._valid_ticks(report=lap == 0):
-                if tick is None:
+            for part in self._parts(report=lap == 0):
+                if part is None:
                     yield None
                     continue
-                first = tick.time_ns if position == start else first
-                last = max(last, tick.time_ns)
-                yield SourceRow(position, _repeated(tick, offset_ns, lap) if lap else tick)
-                position += 1
-            if position == 0:
-                selection = ",".join(sorted(self._symbols))
-                of = f" of source.symbols = {selection}" if selection else ""
-                raise SourceError(f"{self.label}: holds no tick{of}")
+                first = int(part.time_ns[0]) if position == start else first
+                last = max(last, int(part.time_ns.max()))
+                for tick in part.ticks():
+                    yield SourceRow(position, _repeated(tick, offset_ns, lap) if lap else tick)
+                    position += 1
             if not self._loop or position == start:
                 return
             lap += 1
             # A second after the last tick, so that event times keep rising.
             offset_ns = lap * (last - first + NS)
 
-    def _valid_ticks(self, *, report: bool) -> Iterator[Tick | None]:
-        # The newest time of each symbol, and its line.
-        newest: dict[str, tuple[int, int]] = {}
-        counts, selected = ReadCounts(), self._symbols
-        for file, lines, found, others in self._recording.rows():
-            counts.messages += others
-            for line, tick in zip(lines, found, strict=True):
-                if isinstance(tick, Tick):
-                    if selected and tick.symbol not in selected:
-                        counts.left_out += 1
-                        continue
-                    counts.valid(tick)
-                    # Published all the same: the symbol's state decides, and counts it as late.
-                    newest_ns, newest_line = newest.get(tick.symbol, (0, 0))
-                    behind = newest_ns - tick.time_ns
-                    if behind > 0:
-                        counts.behind(file, newest_line)
-                        detail = f"is {behind / NS:g} s behind line {newest_line} for {tick.symbol}"
-                        error = InvalidTickError("time", detail, "late")
-                        self._events.out_of_order(file, line, error)
-                        counts.late += 1
-                    else:
-                        counts.taken += 1
-                        newest[tick.symbol] = (tick.time_ns, line)
-                    yield tick
-                    continue
-                # A feed may contain subscription receipts and heartbeats; a recording should not.
-                if isinstance(tick, NotATickError):
-                    tick = InvalidTickError("type", str(tick), "not_a_tick")
-                counts.refuse(file, line, tick)
-                self._events.rejected(file, line, tick)
+    def _parts(self, *, report: bool) -> Iterator[TickColumns | None]:
+        """Yield the valid and selected ticks; None for a step that has come to none."""
+        counts, lateness = ReadCounts(), Lateness()
+        for rows in self._recording.rows():
+            counts.messages += rows.others
+            places = self._selected(rows, counts)
+            ticks = rows.ticks if len(places) == len(rows) else rows.ticks.take(places)
+            counts.valid(ticks)
+            # Published all the same: the symbol's state decides, and counts them as late.
+            late = lateness.late(ticks, rows.lines[places])
+            counts.late += len(late.indices)
+            counts.taken += len(ticks) - len(late.indices)
+            self._report(rows, places, late, counts)
+            if len(ticks):
+                yield ticks
             # A step that has come to no tick, too.
             yield None
         if report:
             self.counts = counts
             self._events.ended(self._recording.label, counts.refused)
+            if counts.first_ns is None:
+                selection = ",".join(sorted(self._symbols))
+                of = f" of source.symbols = {selection}" if selection else ""
+                raise SourceError(f"{self.label}: holds no tick{of}")
+
+    def _selected(self, rows: TickRows, counts: ReadCounts) -> Integers:
+        """Return the rows that have a tick of a selected symbol, and count the others."""
+        chosen = rows.are_ticks
+        if self._symbols:
+            are_selected = np.array(
+                [name in self._symbols for name in rows.ticks.symbols], np.bool_
+            )
+            others = chosen & ~are_selected[rows.ticks.symbol]
+            counts.left_out += int(np.count_nonzero(others))
+            chosen &= ~others
+        return np.flatnonzero(chosen)
+
+    def _report(self, rows: TickRows, places: Integers, late: Late, counts: ReadCounts) -> None:
+        """Count and report rows that are late or no ticks, in their order."""
+        late_rows = places[late.indices].tolist()
+        behind = dict(
+            zip(
+                late_rows,
+                zip(late.behind_ns.tolist(), late.lines.tolist(), strict=True),
+                strict=True,
+            )
+        )
+        for row in sorted(rows.faults.keys() | behind.keys()):
+            file, line = rows.place(row)
+            if row in rows.faults:
+                error = rows.fault(row)
+                counts.refuse(file, line, error)
+                self._events.rejected(file, line, error)
+                continue
+            behind_ns, newest_line = behind[row]
+            counts.behind(file, newest_line)
+            symbol = rows.ticks.symbols[int(rows.ticks.symbol[row])]
+            detail = f"is {behind_ns / NS:g} s behind line {newest_line} for {symbol}"
+            self._events.out_of_order(file, line, InvalidTickError("time", detail, "late"))
 
 
 class _Kept:

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import NS, Tick, format_time
+from volsvc.domain import NS, format_time
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.features.kernels import apply
 from volsvc.features.kernels.points import GRID, POINT
@@ -61,7 +62,7 @@ def bar_points(symbol: str, bars: Any, every_s: int) -> Iterator[BatchPoints]:
 
 
 def tick_points(
-    ticks: Iterable[Tick],
+    ticks: Iterable[TickColumns],
     settings: FeatureSettings,
     every_s: int,
     fresh_s: float,

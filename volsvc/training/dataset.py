@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import SourceError, Tick, VolsvcError
+from volsvc.domain import SourceError, VolsvcError
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, SymbolTable, apply_recording
 from volsvc.features.kernels import apply
 from volsvc.features.kernels.minutes import parkinson
@@ -32,7 +33,7 @@ from volsvc.training.bars import minute_bars
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
-TicksOf = Callable[[Sequence[Path]], Iterator[Tick]]
+TicksOf = Callable[[Sequence[Path]], Iterator[TickColumns]]
 
 # Version of the features and of the files; data sets of another version are built anew.
 CACHE_VERSION: Final = f"{SCHEMA_VERSION}.6"
@@ -118,7 +119,7 @@ def bar_rows(bars: Any, scales: Array | None = None, young: Array | None = None)
     return MinuteRows(start, scales, young, variance, span)
 
 
-def minute_points(ticks: Iterator[Tick]) -> Mapping[str, Any]:
+def minute_points(ticks: Iterator[TickColumns]) -> Mapping[str, Any]:
     """Return the ends of minutes (POINT) of ticks by symbol, from the daemon's own state."""
     table = SymbolTable(FeatureSettings())
     found: dict[str, list[Any]] = {}

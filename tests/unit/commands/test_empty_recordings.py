@@ -13,7 +13,9 @@ import pytest
 from volsvc.commands.digests import digests_file, verify_files
 from volsvc.commands.drift import DriftOptions, drift
 from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
-from volsvc.commands.files import ForecastOptions, features_file, forecast_file, replay_files
+from volsvc.commands.files import features_file
+from volsvc.commands.forecasting import ForecastOptions, forecast_file
+from volsvc.commands.replaying import replay_files
 from volsvc.commands.training import TrainOptions, train_model
 from volsvc.config.settings import Settings, load_settings
 from volsvc.daemon.daemon import Daemon

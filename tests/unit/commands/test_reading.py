@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from volsvc.commands.digests import digests_file
-from volsvc.commands.files import ForecastOptions, features_file, forecast_file
+from volsvc.commands.files import features_file
+from volsvc.commands.forecasting import ForecastOptions, forecast_file
 from volsvc.commands.reading import inspect_files
 from volsvc.config.settings import Settings, SettingsError, load_settings
 from volsvc.domain import SourceError

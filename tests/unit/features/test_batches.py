@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.features.ticks import START_NS
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import Buffers, PointGrid, SymbolTable
 from volsvc.features.kernels import apply
 from volsvc.features.kernels.apply import RESULT
@@ -118,7 +119,8 @@ def test_batches_may_be_cut_anywhere(
         while first < len(ticks):
             part = ticks[first : first + sizes[turn % len(sizes)]]
             first, turn = first + len(part), turn + 1
-            batch = tick_batch(part, [table.row(item.symbol) for item in part])
+            rows = [table.row(item.symbol) for item in part]
+            batch = tick_batch(columns_of_ticks(part), rows)
             collected.apply(batch, table.most_points + room)
         found.append(collected)
     for other in found[1:]:
@@ -166,7 +168,7 @@ def test_nothing_is_written_outside(
             array[:1].shape
         )
     before = [guards(array, slice(row, row + 1)) for array in arrays]
-    batch = tick_batch(ticks, [row] * len(ticks))
+    batch = tick_batch(columns_of_ticks(ticks), [row] * len(ticks))
     results, whole_results = guarded(len(ticks), RESULT)
     rows, whole_rows = guarded(len(ticks), ROW, (2,))
     done = 0

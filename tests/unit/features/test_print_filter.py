@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.features.one_symbol import OneSymbol, features
 from tests.unit.features.ticks import tick
 from volsvc.domain import Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import Buffers
 from volsvc.features.tick_batch import tick_batch
 
@@ -218,7 +219,7 @@ def test_a_state_between_a_held_tick_and_the_next_one_holds_the_next_one() -> No
         assert whole.rows_after(jump) == []
         row = whole.table.row("BTC-USD")
         buffers = Buffers(64, copies=True)
-        applied = whole.table.apply(tick_batch([second], [row]), 0, buffers)
+        applied = whole.table.apply(tick_batch(columns_of_ticks([second]), [row]), 0, buffers)
         assert applied.copies["next"]["present"].tolist() == [1, 0]
         stored = whole.table.stored_at(row, applied.copies[:1], None)
         again = OneSymbol(stored, window_size=5, bad_print_sigmas=15.0)

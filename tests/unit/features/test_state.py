@@ -19,6 +19,7 @@ from tests.unit.features.scales import Scales
 from tests.unit.features.test_forecast_history import forecast, outcome
 from tests.unit.features.ticks import START_NS, tick
 from volsvc.domain import NS, Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SCALE_NAMES, SLICE_TICKS, Buffers, DigestChain, StateError
 from volsvc.features.kernels import minutes
 from volsvc.features.kernels.minutes import BAR
@@ -171,7 +172,7 @@ def test_later_ticks_do_not_change_a_state_to_publish(more: int) -> None:
     alone = one.restored()
     alone.apply(ticks[0])
     buffers = Buffers(64, copies=True)
-    applied = one.table.apply(tick_batch(ticks, [row] * len(ticks)), 0, buffers)
+    applied = one.table.apply(tick_batch(columns_of_ticks(ticks), [row] * len(ticks)), 0, buffers)
     assert (applied.next, len(applied.copies)) == (len(ticks), 2)
     assert applied.points["kind"].tolist() == [MINUTE, GRID]
     assert one.table.stored_at(row, applied.copies[1:], None) == alone.stored()

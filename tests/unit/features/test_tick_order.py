@@ -15,6 +15,7 @@ from tests.unit.features.one_symbol import OneSymbol, features
 from tests.unit.features.ticks import START_NS, tick
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, FeatureRow, InvalidTickError, Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import SymbolTable, apply_recording, tick_order
 
 TOLERANCE_S = 5.0
@@ -194,7 +195,7 @@ def test_a_recording_is_applied_to_its_end() -> None:
     ticks = [Tick(name, START_NS + at * NS, 100.0 + at) for at in (2, 1, 3) for name in "ABC"]
     table = SymbolTable(settings)
     statuses, found = Counter[str](), []
-    for applied in apply_recording(table, ticks, statuses, rows=True):
+    for applied in apply_recording(table, [columns_of_ticks(ticks)], statuses, rows=True):
         for result, rows in zip(applied.results, applied.rows, strict=True):
             taken = rows[result.applied >= 0]
             found += [(table.symbol(result.symbol), row.price) for row in taken]

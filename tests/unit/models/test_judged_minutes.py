@@ -19,6 +19,7 @@ import pytest
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Outcome, Tick, parse_time
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import (
     FLOOR_PER_MINUTE,
     MINUTE_NS,
@@ -130,7 +131,7 @@ def run(market: Market, model: Foresight, seed: int) -> Run:
     while ticks:
         size = rng.choice((1, 7, 60))
         batch, ticks = ticks[:size], ticks[size:]
-        (applied,) = apply_recording(table, batch, Counter())
+        (applied,) = apply_recording(table, [columns_of_ticks(batch)], Counter())
         points = applied.points
         model.minutes = points["bar"]["minute"].tolist()
         if len(points):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import Outcome, Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import SymbolTable, apply_recording
 from volsvc.features.kernels.points import GRID, MINUTE
 from volsvc.models import HORIZONS_S, Baseline, Model, SymbolForecasts, packaged
@@ -40,7 +41,7 @@ def process(
 ) -> list[Outcome]:
     """Process a batch as the consumer does; return its outcomes."""
     outcomes = []
-    for applied in apply_recording(table, chunk, Counter()):
+    for applied in apply_recording(table, [columns_of_ticks(chunk)], Counter()):
         points = np.concatenate([applied.points, table.newest(table.rows)])
         forecasts = SymbolForecasts(table, serving, points, HORIZONS_S, shadow)
         outcomes += forecasts.settle_all()
@@ -98,7 +99,7 @@ def three() -> tuple[list[str], Any]:
     table = SymbolTable(FeatureSettings())
     spec = GeneratorSpec(SYMBOLS, 7, START_NS)
     recording = [item.tick for item in islice(Generator(spec).ticks(), 15_000)]
-    applied = apply_recording(table, recording, Counter())
+    applied = apply_recording(table, [columns_of_ticks(recording)], Counter())
     points = np.concatenate([part.points.copy() for part in applied])
     return [table.symbol(row) for row in table.rows.tolist()], points
 

@@ -16,6 +16,7 @@ from tests.unit.models.fixed import FixedModel, scales_of
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import COVERAGE, HORIZON_MINUTES, Prediction
 from volsvc.domain.forecast import named_scales
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SCALE_NAMES, PointGrid, SymbolTable, apply_recording
 from volsvc.features.kernels.points import GRID, MINUTE, NEWEST, POINT
 from volsvc.models import (
@@ -60,7 +61,7 @@ def traded(count: int, slices: Sequence[int] = ()) -> tuple[SymbolTable, Any]:
     ticks = [item.tick for item in islice(generated, count)]
     parts = [np.zeros(0, POINT)]
     for first, end in zip([0, *slices], [*slices, count], strict=True):
-        found = apply_recording(table, ticks[first:end], Counter())
+        found = apply_recording(table, [columns_of_ticks(ticks[first:end])], Counter())
         parts += [applied.points.copy() for applied in found]
     return table, np.concatenate(parts)
 

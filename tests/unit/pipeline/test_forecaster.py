@@ -13,6 +13,7 @@ import pytest
 from tests.unit.pipeline.logged import START_NS, tick
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import PointForecast, Snapshot, Tick, parse_time
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import Applied, Buffers, SymbolTable
 from volsvc.features.kernels.points import MINUTE
 from volsvc.features.stored_state import unpack
@@ -48,7 +49,7 @@ class BrokenModel(Baseline):
 def applied_to(table: SymbolTable, ticks: Sequence[Tick]) -> Iterator[Applied]:
     """Apply ticks in parts, and yield what each gives."""
     rows = [table.row_for(one.symbol, one.time_ns) for one in ticks]
-    batch = tick_batch(ticks, rows)
+    batch = tick_batch(columns_of_ticks(ticks), rows)
     batch["partition"] = PARTITION
     batch["offset"] = range(OFFSET + 1 - len(ticks), OFFSET + 1)
     buffers, done = Buffers(16, copies=True), 0

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.reading import parsed, ticks_in
-from volsvc.domain import NS, SourceError, Tick, format_time
-from volsvc.sources.recordings.joining import TickRows, joined
+from tests.reading import each_row, parsed, ticks_in
+from volsvc.domain import NS, InvalidTickError, SourceError, Tick, format_time
+from volsvc.domain.tick_columns import columns_of_ticks
+from volsvc.sources.recordings.joining import joined
 from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.symbols import NamesRead
 from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.sources.recordings.tick_rows import TickRows
 
 START_NS = 1_767_571_200 * NS
 
@@ -27,32 +31,54 @@ def write(path: Path, ticks: list[Tick]) -> None:
     path.write_text("\n".join(["time,symbol,price", *lines]) + "\n")
 
 
-TIMES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
+def is_given(row: int | None) -> bool:
+    return row is not None
+
+
+# Seconds of the rows of a file; None for a row that is no tick.
+TIMES = st.lists(st.none() | st.integers(0, 20), min_size=1, max_size=8).filter(
+    lambda rows: any(map(is_given, rows))
+)
+
+
+def steps_of(
+    file: str, found: Sequence[Tick | InvalidTickError], most: int, names: NamesRead
+) -> Iterator[TickRows]:
+    """Yield rows in steps of at most so many, each after one without any."""
+    for first in range(0, len(found), most):
+        part = found[first : first + most]
+        faults = {row: one for row, one in enumerate(part) if not isinstance(one, Tick)}
+        ticks = [one if isinstance(one, Tick) else tick(99) for one in part]
+        columns = columns_of_ticks(ticks, names.symbols, names.sources)
+        yield TickRows.of_file(file, others=1)
+        yield TickRows.of_file(file, range(first, first + len(part)), columns, faults)
 
 
 @given(st.lists(TIMES, min_size=1, max_size=5), st.integers(1, 4))
-def test_files_are_merged_in_time(files: list[list[int]], most: int) -> None:
+def test_files_are_merged_in_time(files: list[list[int | None]], most: int) -> None:
     """A row comes before those of other files that are later; a file keeps its own order."""
-    by_file = [[tick(second, f"F-{at}") for second in times] for at, times in enumerate(files)]
     # As the reader sorts them: by the first time, and of equal ones by name.
-    by_file.sort(key=lambda ticks: ticks[0].time_ns)
-    expected, reached = [], []
-    for at, ticks in enumerate(by_file):
-        newest = 0
-        for number, one in enumerate(ticks):
-            newest = max(newest, one.time_ns)
-            reached.append((newest, at, number, one))
-    expected = [one for *_, one in sorted(reached, key=lambda item: item[:3])]
-    streams = [
-        iter([TickRows(str(at), range(most), ticks[i : i + most]) for i in range(0, 8, most)])
-        for at, ticks in enumerate(by_file)
+    files.sort(key=lambda rows: next(filter(is_given, rows)) or 0)
+    starts, expected, streams, names = [], [], [], NamesRead()
+    for at, seconds in enumerate(files):
+        rows: list[Tick | InvalidTickError] = [
+            InvalidTickError("price", f"{at}-{row}", "price")
+            if second is None
+            else tick(second, f"F-{at}", price=row + 1.0)
+            for row, second in enumerate(seconds)
+        ]
+        newest = next(row.time_ns for row in rows if isinstance(row, Tick))
+        starts.append(newest)
+        for line, row in enumerate(rows):
+            newest = max(newest, row.time_ns) if isinstance(row, Tick) else newest
+            expected.append((newest, at, line, row))
+        streams.append(steps_of(str(at), rows, most, names))
+    expected.sort(key=lambda item: item[:3])
+    found = list(joined(streams, starts, [str(at) for at in range(len(streams))]))
+    assert [(step.place(row), one) for step in found for row, one in enumerate(each_row(step))] == [
+        ((str(at), line), row) for _, at, line, row in expected
     ]
-    starts = [ticks[0].time_ns for ticks in by_file]
-    assert [
-        one
-        for step in joined(streams, starts, [str(at) for at in range(len(streams))])
-        for one in step.found
-    ] == expected
+    assert sum(step.others for step in found) == sum(-(-len(rows) // most) for rows in files)
 
 
 def test_a_rotated_recording_is_one(tmp_path: Path) -> None:

@@ -221,5 +221,5 @@ def test_objects(tmp_path: Path, found: list[dict[str, Any]], symbol: str | None
     path.write_text("\n".join(map(json.dumps, found)))
     at_once = said(parsed(path, symbol=symbol))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "columns_of_ticks", lambda records: None)
+        patch.setattr(recording, "block_of_ticks", lambda records: None)
         assert at_once == said(parsed(path, symbol=symbol))

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volsvc.domain import Tick
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.domain.times import EARLIEST_NS, LATEST_NS
 from volsvc.features.kernels.apply import TICK
 from volsvc.features.tick_batch import tick_batch
@@ -85,7 +86,8 @@ def check(sent: Sequence[OutRecord]) -> None:
         if found.symbol != NOT_PLAIN:
             tick = decode_tick(Record("ticks", 0, 0, record.key, record.value))
             assert tick.trade_id is not None
-            assert found == tick_batch([tick], [ROWS[tick.symbol]], SOURCES)[0]
+            columns = columns_of_ticks([tick])
+            assert found == tick_batch(columns, [ROWS[tick.symbol]], SOURCES)[0]
 
 
 def with_fields(record: OutRecord, fields: dict[str, str]) -> OutRecord:

@@ -214,7 +214,7 @@ def _valid_rows(
             faults.setdefault(row, _fault_of(values[row].tolist(), cells))
     if "interval" in column:
         mapped_once(column["interval"], _check_interval, faults, None)
-    symbols = symbols_of(column, rows, options, exchanges, faults)
+    symbols = symbols_of(column, rows, options, exchanges, faults).by_row()
     for row, fault in sorted(faults.items()):
         counts.refuse(table.label, block.lines[row], fault)
     good = np.ones(rows, dtype=bool)

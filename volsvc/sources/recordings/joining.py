@@ -3,71 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Final, NamedTuple
 
-from volsvc.domain import InvalidTickError, NotATickError, SourceError, Tick
+import numpy as np
 
-Parsed = Tick | InvalidTickError | NotATickError
-# Later than any time.
-_NEVER = 2**63
+from volsvc.domain import SourceError
+from volsvc.domain.tick_columns import Integers
+from volsvc.sources.recordings.tick_rows import TickRows, sorted_rows
 
-
-class TickRows(NamedTuple):
-    """Rows of a file: the line of each, and its tick or its error.
-
-    Empty for a step that has come to no row. `others` are lines with a message that has no tick.
-    """
-
-    file: str
-    lines: Sequence[int]
-    found: Sequence[Parsed]
-    others: int = 0
+_NO_SYMBOL: Final = -1
 
 
 class _Stream:
-    """The rows of one file that are still to be given, and the time that they have reached.
+    """The rows of one file that are still to be given, and the times that they reach.
 
-    That time never goes back, so that a file which is out of order stays as it is.
+    These never go back, so that a file which is out of order stays as it is.
     """
 
     def __init__(self, steps: Iterator[TickRows], start_ns: int, name: str) -> None:
         self._steps = steps
         self.name = name
-        self.symbols: set[str] = set()
-        self.reached_ns = start_ns
-        self._step: TickRows | None = None
-        self._at = 0
+        self.start_ns = start_ns
+        # By number, of the rows given while another file was open.
+        self.symbols: set[int] = set()
+        self.rows: TickRows | None = None
+        self.reached_ns: Integers = np.array([start_ns])
 
-    def until(self, limit_ns: int) -> Iterator[TickRows]:
-        """Yield rows up to a time, and at least one step."""
-        while True:
-            step = self._step or next(self._steps, None)
-            if step is None:
-                self.reached_ns = _NEVER
-                return
-            start, self._step, self._at = self._at, None, 0
-            end = self._end_of(step, start, limit_ns)
-            if end < len(step.found):
-                self._step, self._at = step, end
-            if start or end < len(step.found):
-                # Other messages count once, with the first rows of their step.
-                others = 0 if start else step.others
-                yield TickRows(step.file, step.lines[start:end], step.found[start:end], others)
-            else:
+    def read(self) -> Iterator[TickRows]:
+        """Read on until there are rows or the file has ended; yield steps without rows."""
+        while self.rows is None and (step := next(self._steps, None)) is not None:
+            if not len(step):
                 yield step
-            if self._step or self.reached_ns > limit_ns:
-                return
+                continue
+            reached_ns = np.where(step.are_ticks, step.ticks.time_ns, 0)
+            reached_ns[0] = max(reached_ns[0], self.reached_ns[-1])
+            self.rows, self.reached_ns = step, np.maximum.accumulate(reached_ns)
 
-    def _end_of(self, step: TickRows, start: int, limit_ns: int) -> int:
-        """Return where the rows after `limit_ns` begin in a step, and note the time reached."""
-        # The last file is open alone.
-        for at in range(start, len(step.found) if limit_ns < _NEVER else start):
-            tick = step.found[at]
-            if isinstance(tick, Tick) and tick.time_ns > self.reached_ns:
-                self.reached_ns = tick.time_ns
-                if tick.time_ns > limit_ns:
-                    return at
-        return len(step.found)
+    def take(self, limit_ns: int, *, inclusive: bool) -> tuple[TickRows, Integers]:
+        """Return the rows up to a time, and the times that they reach."""
+        assert self.rows is not None, "rows have been read"
+        end = int(np.searchsorted(self.reached_ns, limit_ns, "right" if inclusive else "left"))
+        rows, reached_ns = self.rows, self.reached_ns
+        self.rows = None
+        if end < len(rows):
+            self.rows, self.reached_ns = rows.part(end, len(rows)), reached_ns[end:]
+        return rows.part(0, end), reached_ns[:end]
+
+
+class _Part(NamedTuple):
+    """Rows of a stream, and the times that they reach."""
+
+    stream: _Stream
+    rows: TickRows
+    reached_ns: Integers
+
+    @property
+    def has_new_symbol(self) -> bool:
+        """True if the stream has given no tick yet of one of the symbols."""
+        symbols = np.unique(self.rows.ticks.symbol[self.rows.are_ticks]).tolist()
+        return not self.stream.symbols.issuperset(symbols)
 
 
 def joined(
@@ -83,30 +78,48 @@ def joined(
     waiting = [_Stream(steps, start, name) for steps, start, name in of_files]
     opened: list[_Stream] = []
     while waiting or opened:
-        least = min((stream.reached_ns for stream in opened), default=_NEVER)
-        while waiting and waiting[0].reached_ns <= least:
+        for stream in opened:
+            yield from stream.read()
+        opened = [stream for stream in opened if stream.rows is not None]
+        # Rows come in order up to the least time at which others may follow that are not read yet:
+        # those of equal times, too, of this file and of earlier ones.
+        ends = [int(stream.reached_ns[-1]) for stream in opened]
+        ends += [stream.start_ns for stream in waiting[:1]]
+        if not ends:
+            return
+        limit_ns = min(ends)
+        last = ends.index(limit_ns)
+        parts = [
+            _Part(stream, *stream.take(limit_ns, inclusive=at <= last))
+            for at, stream in enumerate(opened)
+        ]
+        parts = [part for part in parts if len(part.rows)]
+        if parts:
+            rows = sorted_rows([part.rows for part in parts], [part.reached_ns for part in parts])
+            if len(opened) > 1 and any(part.has_new_symbol for part in parts):
+                _check_apart([part.stream for part in parts], rows, opened)
+            yield rows
+        if last == len(opened):
             opened.append(waiting.pop(0))
-            least = min(least, opened[-1].reached_ns)
-        # The first of those with the least time: `min` keeps their order.
-        at, stream = min(enumerate(opened), key=lambda item: item[1].reached_ns)
-        # Up to the time of an earlier file, and up to and with that of a later one.
-        limits = [one.reached_ns - (other < at) for other, one in enumerate(opened) if other != at]
-        limits += [one.reached_ns for one in waiting[:1]]
-        for step in stream.until(min(limits, default=_NEVER)):
-            if len(opened) > 1:
-                _check_apart(stream, step, opened)
-            yield step
-        opened = [one for one in opened if one.reached_ns < _NEVER]
 
 
-def _check_apart(stream: _Stream, step: TickRows, opened: Sequence[_Stream]) -> None:
-    """Raise SourceError if another open file of another name has a symbol of these rows."""
-    stream.symbols.update(tick.symbol for tick in step.found if isinstance(tick, Tick))
-    for other in opened:
-        if other.name != stream.name and not stream.symbols.isdisjoint(other.symbols):
-            symbol = min(stream.symbols & other.symbols)
-            raise SourceError(
-                f"{step.file}: has ticks of {symbol} at the times of another file, {other.name!r}; "
-                "if they are of two venues, read them one by one, or name the venue in a column "
-                "'exchange'"
-            )
+def _check_apart(streams: Sequence[_Stream], rows: TickRows, opened: Sequence[_Stream]) -> None:
+    """Raise SourceError if two open files of different names have a symbol of these rows.
+
+    `streams` are those of the files of the rows.
+    """
+    symbols = np.where(rows.are_ticks, rows.ticks.symbol, _NO_SYMBOL)
+    bounds = [0, *(np.flatnonzero(np.diff(rows.file)) + 1).tolist(), len(rows)]
+    for start, end in pairwise(bounds):
+        stream = streams[int(rows.file[start])]
+        stream.symbols.update(symbols[start:end].tolist())
+        stream.symbols.discard(_NO_SYMBOL)
+        for other in opened:
+            common = stream.symbols & other.symbols
+            if other.name != stream.name and common:
+                symbol = min(rows.ticks.symbols[number] for number in common)
+                raise SourceError(
+                    f"{rows.place(start)[0]}: has ticks of {symbol} at the times of another file, "
+                    f"{other.name!r}; if they are of two venues, read them one by one, or name the "
+                    "venue in a column 'exchange'"
+                )

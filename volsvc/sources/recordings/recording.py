@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,20 +24,24 @@ from volsvc.domain import (
 from volsvc.domain.fields import time_of
 from volsvc.domain.records import field_of, has_field
 from volsvc.domain.texts import plain_text
+from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.sources.recordings.file_names import name_without_digits, named_options, warn_of_name
-from volsvc.sources.recordings.joining import Parsed, TickRows, joined
+from volsvc.sources.recordings.joining import joined
 from volsvc.sources.recordings.messages import ticks_of_message
 from volsvc.sources.recordings.paths import files_of
-from volsvc.sources.recordings.symbols import Exchanges
+from volsvc.sources.recordings.symbols import Exchanges, NamesRead
 from volsvc.sources.recordings.tables.json_lines import Records
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.recordings.tables.pipes import is_pipe
 from volsvc.sources.recordings.tables.table import Table
-from volsvc.sources.recordings.ticks import TickReader, columns_of_ticks
+from volsvc.sources.recordings.tick_rows import Fault, TickRows
+from volsvc.sources.recordings.ticks import TickReader, block_of_ticks
 from volsvc.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+# In the place of a row that has none.
+_NO_TICK: Final = Tick("", 0, 0.0)
 # Rows among which one has to be a tick.
 CHECKED_ROWS = 1_000
 
@@ -53,54 +57,58 @@ class TickFile:
         if not self.table.is_pipe:
             self.table.options = named_options(path, options)
 
-    def rows(self, exchanges: Exchanges) -> Generator[TickRows]:
+    def rows(self, names: NamesRead) -> Generator[TickRows]:
         """Yield the rows from the start; raises SourceError if the file holds bars."""
         reader: TickReader | None = None
         for block in self.table.blocks():
             if block is None:
-                yield TickRows(self.table.label, (), ())
+                yield TickRows.of_file(self.table.label)
                 continue
             if self.table.kind == "bars":
                 raise SourceError(f"{self.table.label}: holds bars, not ticks; forecast reads them")
             if reader is None:
                 style = self.table.format.style if self.table.format else ""
                 style = "ndjson" if style == "array" else style
-                reader = TickReader(self.table.options, exchanges, style)
+                reader = TickReader(self.table.options, names, style)
             if isinstance(block, Records):
-                columns = columns_of_ticks(block)
+                columns = block_of_ticks(block)
                 if columns is None:
-                    yield self._of_records(block, exchanges)
+                    yield self._of_records(block, names)
                     continue
                 block = columns
-            yield TickRows(self.table.label, block.lines, reader.read(block))
+            yield TickRows.of_file(self.table.label, block.lines, *reader.read(block))
 
-    def _of_records(self, records: Records, exchanges: Exchanges) -> TickRows:
+    def _of_records(self, records: Records, names: NamesRead) -> TickRows:
         lines: list[int] = []
-        found: list[Parsed] = []
+        ticks: list[Tick] = []
+        faults: dict[int, Fault] = {}
         others = 0
         options = self.table.options
         parse_time = partial(time_of, latest_ns=options.latest_ns, time_format=options.time_format)
         for line, record in zip(records.lines, records.found, strict=True):
-            parsed: Sequence[Parsed]
+            parsed: Sequence[Tick | Fault]
             if isinstance(record, InvalidTickError):
                 parsed = (record,)
             elif isinstance(record, list):
                 raise SourceError("an array of both arrays and objects is not understood")
             else:
                 # A message without ticks is a line without a row.
-                parsed = self._of_record(record, exchanges, parse_time)
+                parsed = self._of_record(record, names.exchanges, parse_time)
                 others += not parsed
             for one in parsed:
+                if not isinstance(one, Tick):
+                    faults[len(lines)], one = one, _NO_TICK
                 lines.append(line)
-                found.append(one)
-        return TickRows(self.table.label, lines, found, others)
+                ticks.append(one)
+        columns = columns_of_ticks(ticks, names.symbols, names.sources)
+        return TickRows.of_file(self.table.label, lines, columns, faults, others)
 
     def _of_record(
         self,
         record: dict[str, Any],
         exchanges: Exchanges,
         parse_time: Callable[[object], int],
-    ) -> Sequence[Parsed]:
+    ) -> Sequence[Tick | Fault]:
         messages = ticks_of_message(record)
         if messages is not None:
             return messages
@@ -123,11 +131,11 @@ class TickFile:
         first, count = "", 0
         for step in steps:
             yield step
-            if any(isinstance(tick, Tick) for tick in step.found):
+            if len(step.faults) < len(step):
                 return
-            if step.found and not first:
-                first = f"line {step.lines[0]}: {step.found[0]}"
-            count += len(step.found)
+            if len(step) and not first:
+                first = f"line {step.lines[0]}: {step.faults[0]}"
+            count += len(step)
             if count >= CHECKED_ROWS:
                 break
         if not first:
@@ -136,9 +144,9 @@ class TickFile:
 
     def first_time(self) -> int:
         """Return the time of the first tick; raises SourceError if there is none at the start."""
-        with closing(self.rows(Exchanges())) as steps:
-            found = [tick for step in self.until_tick(steps) for tick in step.found]
-        tick = next(tick for tick in found if isinstance(tick, Tick))
+        with closing(self.rows(NamesRead())) as steps:
+            *_, step = self.until_tick(steps)
+        tick = next(step.ticks.take(step.are_ticks).ticks())
         if self.table.options.is_named and tick.symbol == self.table.options.symbol:
             warn_of_name(self.table.path, tick.symbol)
         return tick.time_ns
@@ -227,16 +235,16 @@ class Recording:
         No step takes long, whatever the file holds. Raises SourceError if it cannot be read, and if
         none of the first rows is a tick.
         """
-        exchanges = Exchanges()
+        names = NamesRead()
         if self.is_pipe:
             (file,) = self._files
-            steps = file.rows(exchanges)
+            steps = file.rows(names)
             yield from file.until_tick(steps)
             yield from steps
         elif len(self._files) == 1:
-            yield from self._files[0].rows(exchanges)
+            yield from self._files[0].rows(names)
         else:
             self.check()
-            streams = [file.rows(exchanges) for file in self._files]
-            names = [name_without_digits(file.table.path) for file in self._files]
-            yield from joined(streams, self._starts, names)
+            streams = [file.rows(names) for file in self._files]
+            told_apart = [name_without_digits(file.table.path) for file in self._files]
+            yield from joined(streams, self._starts, told_apart)

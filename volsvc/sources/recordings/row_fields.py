@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
+
+import numpy as np
 
 from volsvc.domain import fields
 from volsvc.domain.records import pair_of
 from volsvc.sources.recordings.symbols import Exchanges
 from volsvc.sources.recordings.tables.columns import (
+    Coded,
     Column,
     Faults,
     Times,
-    mapped,
     mapped_once,
     times,
     values_of,
@@ -30,7 +32,7 @@ def symbols_of(
     options: RowOptions,
     exchanges: Exchanges,
     faults: Faults,
-) -> Sequence[str]:
+) -> Coded[str]:
     """Return the symbol of each row, empty where `faults` has the error; `column` is by field."""
     # In a column of symbols an empty one is a fault, and no symbol of the file's name.
     default = None if options.is_named else options.symbol
@@ -39,16 +41,20 @@ def symbols_of(
         symbols = mapped_once(column["symbol"], parse, faults, "")
     elif "base" in column and "quote" in column:
         pairs = zip(values_of(column["base"]), values_of(column["quote"]), strict=True)
-        symbols = mapped([pair_of(*pair) for pair in pairs], parse, faults, "")
+        symbols = mapped_once([pair_of(*pair) for pair in pairs], parse, faults, "")
     elif "base" in column:
         symbols = mapped_once(column["base"], parse, faults, "")
     elif options.symbol is not None:
-        symbols = [options.symbol] * rows
+        symbols = Coded([options.symbol], np.zeros(rows, np.int64))
     else:
-        symbols = mapped([None] * rows, parse, faults, "")
+        symbols = mapped_once([None] * rows, parse, faults, "")
     if "exchange" in column:
-        return list(map(exchanges.name, symbols, values_of(column["exchange"])))
+        return exchanges.names(symbols, mapped_once(column["exchange"], _name_of, {}, ""))
     return symbols
+
+
+def _name_of(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def times_of(column: Mapping[str, Column], rows: int, options: RowOptions, faults: Faults) -> Times:

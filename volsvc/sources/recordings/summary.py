@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from volsvc.domain import InvalidTickError, Tick, format_time
+import numpy as np
+
+from volsvc.domain import InvalidTickError, format_time
+from volsvc.domain.tick_columns import TickColumns
 from volsvc.sources.recordings.tables.table import Table
 
 _OF_ENGINE: Final = {
@@ -47,17 +50,17 @@ class ReadCounts:
     falls: int = 0
     _above_ns: int = 0
 
-    def valid(self, tick: Tick) -> None:
-        """Note the symbol and the time of a valid row."""
-        self.by_symbol[tick.symbol] += 1
-        time_ns = tick.time_ns
-        if time_ns < self._above_ns:
-            self.falls += 1
-        self._above_ns = time_ns
-        if self.first_ns is None or time_ns < self.first_ns:
-            self.first_ns = time_ns
-        if time_ns > self.last_ns:
-            self.last_ns = time_ns
+    def valid(self, ticks: TickColumns) -> None:
+        """Note the symbols and the times of valid rows."""
+        if not len(ticks):
+            return
+        rows = np.bincount(ticks.symbol)
+        for number in np.flatnonzero(rows).tolist():
+            self.by_symbol[ticks.symbols[number]] += int(rows[number])
+        times = ticks.time_ns
+        self.falls += int(np.count_nonzero(np.diff(times, prepend=self._above_ns) < 0))
+        self._above_ns = int(times[-1])
+        self.cover(int(times.min()), int(times.max()))
 
     def cover(self, first_ns: int, last_ns: int) -> None:
         """Widen the span to some times."""

@@ -8,8 +8,8 @@ ways give the same: whatever is not plain goes, value by value, through the pars
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,23 @@ def arrow_of(values: list[Any]) -> Column:
         return values
 
 
+def array_of(column: Any, nothing: float) -> NDArray[Any]:
+    """Return an Arrow array of numbers as one of numpy, with `nothing` for nulls.
+
+    It is not to be written to.
+    """
+    kind = np.dtype(str(column.type))
+    if column.null_count == len(column):
+        return np.full(len(column), nothing, kind)
+    # Arrow's own ways import pandas, where that is installed, for a third of a second.
+    data = column.buffers()[1]
+    values = np.frombuffer(data, kind, len(column), column.offset * kind.itemsize)
+    if not column.null_count:
+        return values
+    known = np.from_dlpack(column.is_valid().cast("uint8"))
+    return np.where(known, values, kind.type(nothing))
+
+
 def mapped(column: Column, parse: Callable[[Any], T], faults: Faults, nothing: T) -> list[T]:
     """Return each value parsed, or `nothing` with the error in `faults`, by row."""
     found = []
@@ -95,21 +112,37 @@ def mapped(column: Column, parse: Callable[[Any], T], faults: Faults, nothing: T
     return found
 
 
-def mapped_once(column: Column, parse: Callable[[Any], T], faults: Faults, nothing: T) -> list[T]:
+class Coded(NamedTuple, Generic[T]):
+    """A column of few different values: these, and by row the index of its value."""
+
+    values: list[T]
+    codes: NDArray[np.int64]
+
+    def by_row(self) -> list[T]:
+        """Return the value of each row."""
+        return [self.values[code] for code in self.codes.tolist()]
+
+
+def coded(values: Iterable[T]) -> Coded[T]:
+    """Return hashable values as a column of few different ones."""
+    numbers: dict[T, int] = {}
+    codes = [numbers.setdefault(value, len(numbers)) for value in values]
+    return Coded(list(numbers), np.array(codes, np.int64))
+
+
+def mapped_once(column: Column, parse: Callable[[Any], T], faults: Faults, nothing: T) -> Coded[T]:
     """Return `mapped` of a column with few different values, each of which is parsed once."""
     if isinstance(column, list):
-        return mapped(column, parse, faults, nothing)
-    coded = column.dictionary_encode()
+        return coded(mapped(column, parse, faults, nothing))
+    held = column.dictionary_encode()
     # Nothing has no code in a dictionary.
-    different = [*values_of(coded.dictionary), None]
+    different = [*values_of(held.dictionary), None]
     wrong: Faults = {}
     known = mapped(different, parse, wrong, nothing)
-    codes = coded.indices.fill_null(len(different) - 1).to_pylist()
-    if wrong:
-        for row, code in enumerate(codes):
-            if code in wrong:
-                faults.setdefault(row, wrong[code])
-    return [known[code] for code in codes]
+    codes = array_of(held.indices, len(different) - 1)
+    for row in np.flatnonzero(np.isin(codes, list(wrong))).tolist() if wrong else ():
+        faults.setdefault(row, wrong[int(codes[row])])
+    return Coded(known, codes)
 
 
 def times(
@@ -142,10 +175,10 @@ def _plain_times(column: Any) -> Times | None:
     try:
         if pa.types.is_timestamp(kind):
             scale = _PER_SECOND[kind.unit]
-            epoch = column.cast(pa.int64()).fill_null(0).to_numpy()
+            epoch = array_of(column.cast(pa.int64()), 0)
             return np.where(np.abs(epoch) < 2**62 // scale, epoch, 0) * scale
         if pa.types.is_integer(kind):
-            return _scaled(column.cast(pa.int64()).fill_null(0).to_numpy())
+            return _scaled(array_of(column.cast(pa.int64()), 0))
         if pa.types.is_floating(kind):
             # repr() of a float is its shortest decimal, with exactly the digits that were meant.
             column = pa.array([None if v is None else repr(v) for v in column.to_pylist()])
@@ -167,7 +200,7 @@ def _times_of_texts(column: Any) -> Times | None:
         return None
     # Arrow takes a zone from all of them or from none.
     kind = pa.timestamp("ns", "UTC" if first.endswith("Z") else None)
-    return np.array(column.cast(kind).cast(pa.int64()).fill_null(0))
+    return array_of(column.cast(kind).cast(pa.int64()), 0).copy()
 
 
 def _times_of_decimals(column: Any) -> Times | None:
@@ -176,14 +209,13 @@ def _times_of_decimals(column: Any) -> Times | None:
 
     whole_numbers = whole_column(column)
     if whole_numbers is not None:
-        return _scaled(whole_numbers.fill_null(0).to_numpy())
+        return _scaled(array_of(whole_numbers, 0))
     if not compute.all(compute.match_substring_regex(column, _PLAIN_EPOCH)).as_py():
         return None
-    point = compute.find_substring(column, ".").fill_null(-1)
-    length = compute.binary_length(column).fill_null(0).to_numpy()
-    dots = point.to_numpy()
+    dots = array_of(compute.find_substring(column, "."), -1)
+    length = array_of(compute.binary_length(column), 0)
     decimals = np.where(dots < 0, 0, length - dots - 1)
-    digits = compute.replace_substring(column, ".", "").cast(pa.int64()).fill_null(0).to_numpy()
+    digits = array_of(compute.replace_substring(column, ".", "").cast(pa.int64()), 0)
     whole = digits // 10**decimals
     # Nanoseconds in a unit, by the whole part's size; what is smaller than that is cut off.
     unit = _unit_digits(whole)
@@ -240,8 +272,7 @@ def numbers(column: Column | None, rows: int) -> Numbers:
             else:
                 found = None
             if found is not None:
-                # A copy, because Arrow's arrays are not to be written to.
-                array = np.array(found.to_numpy(zero_copy_only=False), dtype=np.float64)
+                array = array_of(found, math.nan).copy()
                 array[~np.isfinite(array)] = math.nan
                 return array
         except pa.ArrowInvalid:
