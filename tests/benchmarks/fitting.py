@@ -23,7 +23,10 @@ HORIZON_S = 60.0
 
 
 def bars(path: Path, count: int) -> None:
-    """Write minutes of a random walk with varying volatility as a CSV file."""
+    """Write minutes of a random walk with varying volatility as a CSV file.
+
+    They end at START_NS, since times to come would be refused.
+    """
     rng = np.random.default_rng(7)
     log_vol = np.log(5e-4) + 0.05 * np.cumsum(rng.normal(size=count)) / np.sqrt(30)
     moves = rng.normal(size=(count, 4)) * np.exp(np.clip(log_vol, -11, -5))[:, None] / 2
@@ -31,7 +34,7 @@ def bars(path: Path, count: int) -> None:
     begin = np.concatenate(([0.0], np.cumsum(walks[:, -1])[:-1]))
     paths = 30_000 * np.exp(begin[:, None] + np.column_stack((np.zeros(count), walks)))
     columns = (paths[:, 0], paths.max(axis=1), paths.min(axis=1), paths[:, -1])
-    times = START_NS // NS + 60 * np.arange(count)
+    times = START_NS // NS + 60 * np.arange(-count, 0)
     lines = zip(times.tolist(), *(column.tolist() for column in columns), strict=True)
     text = "".join(f"{at},{o!r},{h!r},{low!r},{c!r},1.0\n" for at, o, h, low, c in lines)
     path.write_text(f"time,open,high,low,close,volume\n{text}")

@@ -20,7 +20,8 @@ from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
 from volsvc.features.kernels.minutes import BAR
 from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
-from volsvc.training.batch import COLUMNS, BatchPoints, bar_points, forecast_rows
+from volsvc.sources.recordings.tables.csv_text import csv_text
+from volsvc.training.batch import COLUMNS, BatchPoints, bar_points, forecast_columns
 from volsvc.training.dataset import load_panel
 from volsvc.training.walkforward import model_variances
 
@@ -88,9 +89,9 @@ def test_rows_do_not_depend_on_the_chunk(bars: Path, monkeypatch: pytest.MonkeyP
     for chunk, size in ((4_096, 1), (4_096, 7), (4_096, 512), (64, 64), (71, 64)):
         monkeypatch.setattr("volsvc.training.batch.CHUNK", chunk)
         points = split(bar_points("AAA-USD", recorded, 60), size)
-        parts = forecast_rows(packaged().model, points, HORIZONS_S, bars=True)
-        results.append([dict(zip(COLUMNS, row, strict=True)) for part in parts for row in part])
-    assert len(results[0]) > 4 * 400
+        parts = forecast_columns(packaged().model, points, HORIZONS_S, bars=True)
+        results.append("".join(csv_text(list(part.values())) for part in parts))
+    assert results[0].count("\n") > 4 * 400
     assert all(rows == results[0] for rows in results)
 
 

@@ -6,6 +6,7 @@ two hours each) and writes docs/evaluation/ticks.md.
 
 from __future__ import annotations
 
+import csv
 import math
 import platform
 import sys
@@ -26,13 +27,15 @@ from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recordings.paths import recordings_in
-from volsvc.training.batch import COLUMNS, forecast_rows, tick_points
+from volsvc.sources.recordings.tables.csv_text import csv_text
+from volsvc.training.batch import COLUMNS, forecast_columns, tick_points
 from volsvc.training.scores import qlike
 
 OUT: Final = Path(__file__).parents[2] / "docs" / "evaluation" / "ticks.md"
 HORIZON_S: Final = 60
 EVERY_S: Final = 10
 GRID_NS: Final = 5 * NS
+NUMBERS: Final = ("sigma", "lo", "hi")
 HALF_LIVES_S: Final = (10, 20, 40, 90, 180, 360, 900, 1800)
 # Seconds of a recording before the first forecast that is scored.
 WARM_UP_S: Final = 120
@@ -95,10 +98,11 @@ def tables(ticks: Sequence[tuple[Tick, float]], models: Sequence[Model]) -> list
     for model in models:
         columns = columns_of_ticks([tick for tick, _ in ticks])
         points = tick_points([columns], FeatureSettings(), EVERY_S, 60.0)
-        parts = forecast_rows(model, points, (HORIZON_S,), bars=False)
-        for row in (dict(zip(COLUMNS, values, strict=True)) for part in parts for values in part):
+        parts = forecast_columns(model, points, (HORIZON_S,), bars=False)
+        text = "".join(csv_text(list(part.values())) for part in parts)
+        for row in csv.DictReader(text.splitlines(), COLUMNS):
             by_time = rows.setdefault(row["symbol"], {}).setdefault(model.variant, {})
-            by_time[parse_time(row["ts"])] = row
+            by_time[parse_time(row["ts"])] = {name: float(row[name]) for name in NUMBERS}
     return [_table(one, rows[symbol]) for symbol, one in by_symbol.items() if symbol in rows]
 
 
@@ -115,7 +119,7 @@ def _table(one: SymbolTicks, rows: Mapping[str, Mapping[int, Mapping[str, float]
     for half_life_s in HALF_LIVES_S:
         forecasts[f"EWMA {half_life_s} s"] = _ewma(squares, half_life_s)[_on(starts, at)]
     realised = np.maximum(_ahead(starts, squares, at), FLOOR_PER_MINUTE)
-    bounds = [np.array([rows["ml"][t][n] for t in at.tolist()]) for n in ("lo", "hi")]
+    bounds = [np.array([rows["ml"][t][n] for t in at.tolist()]) for n in NUMBERS[1:]]
     return Table(
         realised,
         np.maximum(_ahead(np.array(one.times), np.array(one.truth), at), FLOOR_PER_MINUTE),

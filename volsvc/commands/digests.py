@@ -50,7 +50,7 @@ def _closed_windows(
     for applied in apply_recording(table, source.columns(), Counter()):
         advance(len(applied.results))
         forecasts = SymbolForecasts(table, model, applied.points, horizons)
-        forecasts.settle_all()
+        forecasts.settle_without_outcomes()
         for index, (row, kind) in enumerate(applied.points[["symbol", "kind"]].tolist()):
             # The order of the links is part of the digest: first the minutes that ended before a
             # tick, then the forecast after it, as in the consumer.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.reading import SummaryForm, print_summary
-from volsvc.commands.row_writer import Row, check_output, write_rows
+from volsvc.commands.row_writer import Column, check_output, write_columns
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.models import Model, packaged, read_artefact
@@ -25,7 +25,7 @@ from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.training.bars import minute_bars
-from volsvc.training.batch import COLUMNS, bar_points, forecast_rows, tick_points
+from volsvc.training.batch import COLUMNS, bar_points, forecast_columns, tick_points
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
     tables: list[Table] = []
     source: FileSource | None = None
 
-    def forecasts(advance: Callable[[int], None]) -> Iterator[Row]:
+    def forecasts(advance: Callable[[int], None]) -> Iterator[Sequence[Column]]:
         nonlocal source
         for group in bars:
             for symbol, series in read_bars(group, rows, counts, tables).items():
                 due = bar_points(symbol, minute_bars(series), options.every_s)
-                for rows_of_part in forecast_rows(model, due, options.horizons_s, bars=True):
-                    advance(len(rows_of_part))
-                    yield from rows_of_part
+                for part in forecast_columns(model, due, options.horizons_s, bars=True):
+                    advance(len(part["sigma"]))
+                    yield list(part.values())
         for group in ticks:
             source = file_source(settings, group, PartsListener(Metrics(), Health()))
             statuses: Counter[str] = Counter()
@@ -66,9 +66,9 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
             fresh_s = max(settings.http.stale_after_s, options.every_s)
             grid = (options.every_s, fresh_s)
             due = tick_points(source.columns(), settings.features, *grid, statuses)
-            for rows_of_part in forecast_rows(model, due, options.horizons_s, bars=False):
-                advance(len(rows_of_part))
-                yield from rows_of_part
+            for part in forecast_columns(model, due, options.horizons_s, bars=False):
+                advance(len(part["sigma"]))
+                yield list(part.values())
             source.counts.classify(statuses)
             counts.add(source.counts)
             tables.extend(source.tables)
@@ -77,7 +77,7 @@ def forecast_file(settings: Settings, options: ForecastOptions) -> None:
         return source.fraction if source else float(not ticks)
 
     with progress_bar(f"writing {options.out.name}", fraction) as advance:
-        write_rows(options.out, COLUMNS, forecasts(advance))
+        write_columns(options.out, COLUMNS, forecasts(advance))
     print_summary(tables, counts, options.summary)
 
 

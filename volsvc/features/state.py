@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,11 +14,19 @@ from volsvc.features.kernels.price_window import ROW, WINDOW
 from volsvc.features.tick_order import TickOrder
 from volsvc.scoring.scores import SymbolScores
 
+# The verdict on a symbol's forecasts, of one that is not settled yet and of one that is.
+VERDICTS: Final[tuple[Verdict, Verdict]] = ("warming", "ok")
+
+
+def is_settled(fill_ratio: Any, warm: Any) -> Any:
+    """Return True where a symbol's window is full and its daily pattern its own; also of arrays."""
+    return (fill_ratio == 1) & (warm != 0)
+
 
 def quality_of(values: tuple[Any, ...], calibration: CalibrationSource = "pooled") -> Quality:
     """Return the values of a QUALITY with the verdict on the symbol's forecasts."""
     gaps, duplicates, late, future, ticks, bad_prints, fill_ratio, warm = values
-    verdict: Verdict = "ok" if fill_ratio == 1 and warm else "warming"
+    verdict = VERDICTS[is_settled(fill_ratio, warm)]
     return Quality(
         gaps, duplicates, late, fill_ratio, verdict, calibration, future, ticks, bad_prints
     )

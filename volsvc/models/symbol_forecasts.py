@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from volsvc.domain import FeatureRow, Outcome, PointForecast
 from volsvc.features import ResidualLaws, SymbolTable
 from volsvc.features.kernels.calibration import POOLED_LAWS
-from volsvc.features.kernels.points import MINUTE
+from volsvc.features.kernels.points import BAR_ON_GRID
 from volsvc.features.state import quality_of
 from volsvc.models.base import Array, Model, ModelError, bracket
 from volsvc.models.columns import HORIZONS_S
@@ -87,7 +87,7 @@ class SymbolForecasts:
         self._outcomes = np.zeros(_OUTCOMES, OUTCOME)
 
     def _shadow_variances(self, shadow: Model, features: Array) -> Array | None:
-        ended = self.points["kind"] == MINUTE
+        ended = self.points["kind"] <= BAR_ON_GRID
         if not np.count_nonzero(ended):
             return None
         found = np.full((len(features), len(self.horizons_s)), math.nan)
@@ -104,6 +104,25 @@ class SymbolForecasts:
         state is then the one to publish. Returns the first point that is left, and what has
         matured.
         """
+        done, count = self._settle(first, to_grid=to_grid)
+        return done, [self._outcome(outcome) for outcome in self._outcomes[:count]]
+
+    def settle_all(self) -> list[Outcome]:
+        """Learn and forecast at all points, and return what has matured."""
+        done, outcomes = 0, []
+        while done < len(self.points):
+            done, matured = self.settle(done)
+            outcomes += matured
+        return outcomes
+
+    def settle_without_outcomes(self) -> None:
+        """Learn and forecast at all points; outcomes, each an object, would take longer by far."""
+        done = 0
+        while done < len(self.points):
+            done, _ = self._settle(done)
+
+    def _settle(self, first: int, *, to_grid: bool = False) -> tuple[int, int]:
+        """Return the first point that is left, and the number of outcomes in `_outcomes`."""
         table = self._table
         done, count = settle(
             table.records,
@@ -118,15 +137,7 @@ class SymbolForecasts:
             self._basis,
             self._outcomes,
         )
-        return done, [self._outcome(outcome) for outcome in self._outcomes[:count]]
-
-    def settle_all(self) -> list[Outcome]:
-        """Learn and forecast at all points, and return what has matured."""
-        done, outcomes = 0, []
-        while done < len(self.points):
-            done, matured = self.settle(done)
-            outcomes += matured
-        return outcomes
+        return done, count
 
     def _outcome(self, record: Any) -> Outcome:
         return outcome_of(record, self._table.symbol(int(record.symbol)))

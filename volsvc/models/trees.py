@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.models.kernels.trees import MAX_LEAVES, tree_sums
+from volsvc.models.kernels.trees import LEAF_CODES, MAX_LEAVES, tree_sums
 
 Integers = NDArray[np.intp]
 
@@ -105,7 +105,7 @@ class FlatForest(NamedTuple):
         arrays, (first, count) = forest.arrays, forest.leaves
         trees, nodes = np.nonzero(count == 1)
         values = np.zeros((len(first), MAX_LEAVES))
-        values[trees, first[trees, nodes]] = arrays["value"][trees, nodes]
+        values[trees, LEAF_CODES[first[trees, nodes]]] = arrays["value"][trees, nodes]
         inner = count > 1
         trees, nodes = np.nonzero(inner)
         feature = arrays["feature"][trees, nodes].astype(np.intp)

@@ -39,7 +39,7 @@ from volsvc.sources.recordings.tables.columns import Coded
 from volsvc.sources.recordings.tables.csv_text import Times, csv_text
 from volsvc.telemetry.metrics import Metrics
 from volsvc.training.bars import minute_bars
-from volsvc.training.batch import bar_points, forecast_rows
+from volsvc.training.batch import bar_points, forecast_columns
 from volsvc.training.dataset import bar_rows
 from volsvc.transport import Record
 from volsvc.transport.codec import decode_state, encode_tick
@@ -130,7 +130,7 @@ def _run_workload() -> None:
     for model in models:
         _forecast_ticks(model, ticks, FeatureSettings(publish_every_s=60))
         _forecast_rows(model)
-        for _ in forecast_rows(model, bar_points(SYMBOL, bars, 300), HORIZONS_S, bars=True):
+        for _ in forecast_columns(model, bar_points(SYMBOL, bars, 300), HORIZONS_S, bars=True):
             pass
     # Ticks that wait for older ones go another way.
     _forecast_ticks(models[-1], ticks[:WAITING], FeatureSettings(late_tolerance_s=60))

@@ -7,20 +7,25 @@ daemon. A row depends on the data before its time alone, whatever follows in the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import NS, format_time
+from volsvc.domain import NS
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.features.kernels import apply
-from volsvc.features.kernels.points import GRID, POINT
-from volsvc.features.state import quality_of
+from volsvc.features.kernels.points import BAR_ON_GRID, POINT
+from volsvc.features.state import VERDICTS, is_settled
 from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
 from volsvc.scoring.scores import NUMBERS
+from volsvc.sources.recordings.tables.columns import Coded
+from volsvc.sources.recordings.tables.csv_text import TextColumn, Times
+
+T = TypeVar("T")
 
 COLUMNS: Final = (
     "ts",
@@ -79,39 +84,54 @@ def tick_points(
         yield BatchPoints(table, applied.points)
 
 
-def forecast_rows(
+def forecast_columns(
     model: Model, parts: Iterable[BatchPoints], horizons_s: Sequence[float], *, bars: bool
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows of each part: the values of COLUMNS, a row for each grid time and horizon.
+) -> Iterator[Mapping[str, TextColumn]]:
+    """Yield COLUMNS by name of each part with grid times: a row for each time and horizon.
 
     With `bars` the forecasts one minute ahead are of the range; see BarAdapter.
     """
     adapted = BarAdapter(model) if bars else model
     horizons = tuple(sorted({*HORIZONS_S, *horizons_s}))
     asked = [horizons.index(horizon) for horizon in sorted(set(horizons_s))]
-    for table, points in parts:
-        forecasts = SymbolForecasts(table, adapted, points, horizons)
-        forecasts.settle_all()
-        told = np.flatnonzero(points["kind"] == GRID)
-        names = [table.symbol(row) for row in points["symbol"][told].tolist()]
-        times = list(map(format_time, points["at_ns"][told].tolist()))
-        verdicts = [quality_of(values).verdict for values in points["quality"][told].tolist()]
-        found = forecasts.numbers[told][:, asked].reshape(-1, len(NUMBERS))
-        numbers = dict(zip(NUMBERS, found.T.tolist(), strict=True))
+    made = (
+        (table, points, SymbolForecasts(table, adapted, points, horizons))
+        for table, points in parts
+    )
+    # Ticks may give the table another symbol, whose arrays must not grow while others learn.
+    for table, points, forecasts in _ahead(made) if bars else made:
+        forecasts.settle_without_outcomes()
+        told = np.flatnonzero(points["kind"] >= BAR_ON_GRID)
+        if not len(told):
+            continue
         # A row for each horizon: what belongs to the point is repeated, and horizons follow anew.
-        columns = {
-            "ts": _repeated(times, len(asked)),
-            "symbol": _repeated(names, len(asked)),
-            "horizon_s": [horizons[column] for column in asked] * len(told),
-            **{name: numbers[name] for name in ("sigma", "lo", "hi")},
-            "p_spike": numbers["score"],
-            "threshold": numbers["threshold"],
-            "quality": _repeated(verdicts, len(asked)),
-            "model_variant": [model.variant] * len(found),
-            "version": [model.version] * len(found),
+        numbers = forecasts.numbers[told][:, asked].reshape(-1, len(NUMBERS))
+        by_name = dict(zip(NUMBERS, np.ascontiguousarray(numbers.T), strict=True))
+        rows = np.repeat(told, len(asked))
+        first = np.zeros(len(rows), np.int64)
+        symbols, codes = np.unique(points["symbol"][told], return_inverse=True)
+        quality = points["quality"]
+        verdicts = is_settled(quality["fill_ratio"], quality["warm"])
+        columns: dict[str, TextColumn] = {
+            "ts": Times(points["at_ns"][rows]),
+            "symbol": Coded(
+                list(map(table.symbol, symbols.tolist())), np.repeat(codes, len(asked))
+            ),
+            "horizon_s": np.tile(np.array(horizons)[asked], len(told)),
+            **{name: by_name[name] for name in ("sigma", "lo", "hi")},
+            "p_spike": by_name["score"],
+            "threshold": by_name["threshold"],
+            "quality": Coded(list(VERDICTS), verdicts.astype(np.int64)[rows]),
+            "model_variant": Coded([model.variant], first),
+            "version": Coded([model.version], first),
         }
-        yield list(zip(*(columns[name] for name in COLUMNS), strict=True))
+        yield {name: columns[name] for name in COLUMNS}
 
 
-def _repeated(values: Sequence[Any], times: int) -> list[Any]:
-    return [value for value in values for _ in range(times)]
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items, each of which is made on another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item

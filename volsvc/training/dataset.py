@@ -11,6 +11,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,7 +24,6 @@ from volsvc.domain import SourceError, VolsvcError
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, SymbolTable, apply_recording
 from volsvc.features.kernels import apply
-from volsvc.features.kernels.minutes import parkinson
 from volsvc.features.kernels.multiscale import MULTISCALE
 from volsvc.features.kernels.points import MINUTE, SCALES_FROM
 from volsvc.models.columns import SCHEMA_VERSION
@@ -107,16 +107,29 @@ def bar_rows(bars: Any, scales: Array | None = None, young: Array | None = None)
     The features are written into `scales` and `young`, of shape (minutes, len(SCALE_NAMES)), if
     they are given.
     """
-    start = int(bars["minute"][0])
-    count = int(bars["minute"][-1]) - start + 1
-    shape = (count, len(SCALE_NAMES))
+    start, variance, span = _realised(bars)
+    shape = (len(variance), len(SCALE_NAMES))
     scales, young = (np.empty(shape) if array is None else array for array in (scales, young))
-    variance, span = np.zeros(count), np.zeros(count)
-    # Files in memory are arrays of a kind of their own.
-    arrays = np.asarray(scales), np.asarray(young)
-    states = np.zeros(3, MULTISCALE)
-    apply.bar_table(bars, YOUNG_MINUTES, states, *arrays, variance, span)
+
+    def write(features: Array, restart_minutes: int) -> None:
+        # Files in memory are arrays of a kind of their own.
+        features = np.asarray(features)
+        apply.bar_features(bars, restart_minutes, np.zeros(2, MULTISCALE), features)
+
+    # Two engines that share nothing but the bars, on two processors.
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(write, young, YOUNG_MINUTES)
+        write(scales, 0)
+        restarted.result()
     return MinuteRows(start, scales, young, variance, span)
+
+
+def _realised(bars: Any) -> tuple[int, Array, Array]:
+    """Return the first minute of bars, and the realised variance and range of each from it on."""
+    start, last = bars["minute"][[0, -1]].tolist()
+    variance, span = np.zeros((2, last - start + 1))
+    apply.bar_variances(bars, variance, span)
+    return start, variance, span
 
 
 def minute_points(ticks: Iterator[TickColumns]) -> Mapping[str, Any]:
@@ -196,16 +209,11 @@ def _build_of_ticks(
     by_symbol = minute_points(ticks_of(files))
     for index, (symbol, points) in enumerate(by_symbol.items()):
         part, bars = folder / str(index), points["bar"]
-        start = int(bars["minute"][0])
-        count = int(bars["minute"][-1]) - start + 1
-        scales, young = _files(part, count)
+        start, variance, span = _realised(bars)
+        scales, young = _files(part, len(variance))
         # Ticks give rows only for minutes with trades.
         scales[:] = young[:] = np.nan
-        variance, span = np.zeros(count), np.zeros(count)
-        place = bars["minute"] - start
-        scales[place] = points["features"][:, SCALES_FROM:]
-        variance[place] = bars["variance"]
-        span[place] = [parkinson(bar.high, bar.low) for bar in bars]
+        scales[bars["minute"] - start] = points["features"][:, SCALES_FROM:]
         _store(part, symbol, MinuteRows(start, scales, young, variance, span), ticks=True)
         advance(len(points))
     if not by_symbol:

@@ -10,7 +10,7 @@ import numpy as np
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError
-from volsvc.features.kernels.points import GRID
+from volsvc.features.kernels.points import BAR_ON_GRID
 from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
 from volsvc.models.drift_inputs import drift_inputs, is_warm
 from volsvc.scoring.scores import NUMBERS
@@ -33,8 +33,8 @@ def drift_rows(
     score_column = NUMBERS.index("score")
     for table, points in parts:
         forecasts = SymbolForecasts(table, adapted, points, HORIZONS_S)
-        forecasts.settle_all()
-        for index in np.flatnonzero(points["kind"] == GRID).tolist():
+        forecasts.settle_without_outcomes()
+        for index in np.flatnonzero(points["kind"] >= BAR_ON_GRID).tolist():
             inputs = points["features"][index].tolist()
             if is_warm(inputs):
                 score = float(forecasts.numbers[index, 0, score_column])

@@ -106,7 +106,7 @@ SPLIT = {
     "right": np.array([[2, 0, 0]]),
     "value": np.array([[0.0, 1.0, 2.0]]),
 }
-ROWS = np.random.default_rng(8).integers(-5, 6, (70, 4)) / 2
+ROWS = np.random.default_rng(8).integers(-5, 6, (BLOCK + 6, 4)) / 2
 OFFSETS = [0.5, -0.25, 0.0]
 
 
@@ -116,7 +116,7 @@ def test_trees_of_all_shapes_are_followed(seed: int) -> None:
     arrays = grown(np.random.default_rng(seed), 30, 4)
     forest, expected = Forest(arrays, OFFSETS), followed(arrays, OFFSETS, ROWS)
     assert set(forest.leaves.below[:, 0]) == set(range(1, 17))
-    for rows in (0, 1, BLOCK_ROWS_FROM - 1, BLOCK_ROWS_FROM, 33, BLOCK, BLOCK + 1, 70):
+    for rows in (0, 1, BLOCK_ROWS_FROM - 1, BLOCK_ROWS_FROM, 33, BLOCK, BLOCK + 1, BLOCK + 6):
         found = forest.predict(ROWS[:rows])
         np.testing.assert_allclose(found, expected[:rows], rtol=1e-12)
         assert found.shape == (rows, len(OFFSETS))

@@ -27,6 +27,7 @@ def rows() -> st.SearchStrategy[list[tuple[Any, ...]]]:
 
 
 @given(rows())
+@example([("\n", 0, 0.0, 0), ("", 1, 1.0, 1)])
 def test_lines(found: list[tuple[Any, ...]]) -> None:
     """Lines are those of the module `csv`."""
     names, times, floats, integers = zip(*found, strict=True)

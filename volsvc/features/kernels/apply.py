@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from volsvc.compiled import kernel, record_type
@@ -297,82 +296,70 @@ def bar_points(state: Any, symbol: int, bars: Any, first: int, every_s: int, poi
     """Write the points of recorded bars from `first` on while there is room for those of one.
 
     `state` is the multi-scale state of the symbol in a row of the table. The points are the end of
-    each bar and, after it, one at each minute in which a multiple of `every_s` falls, those without
-    trades included until their silence counts as a gap of the feed.
+    each bar and of each minute without trades in which a multiple of `every_s` falls, until silence
+    counts as a gap of the feed.
 
     Returns the index of the first bar that was not added, and the number of points.
     """
     count = 0
     for index in range(first, len(bars)):
-        if count + int(multiscale.MAX_SILENCE) + 2 > len(points):
+        if count + int(multiscale.MAX_SILENCE) + 1 > len(points):
             return index, count
         bar = bars[index]
         if state.minute >= 0:
             for minute in range(state.minute + 1, bar.minute):
                 if multiscale.is_gap(state, minute + 1):
                     break
-                count += _write_bar_point(points[count], state, symbol, minute, every_s)
+                if _is_on_grid(minute, every_s):
+                    at_points.write_silent_minute(points[count], symbol, state, minute)
+                    count += 1
+        point = points[count]
         one_minute = minutes.parkinson(bar.high, bar.low)
-        at_points.write_minute(points[count], symbol, state, bar, one_minute, 1.0)
-        # The order of the daemon: the end of a minute is learnt from before it is forecast at.
+        at_points.write_minute(point, symbol, state, bar, one_minute, 1.0)
+        if _is_on_grid(bar.minute, every_s):
+            point.kind = at_points.BAR_ON_GRID
+            at_points.write_bar_quality(state, point.quality)
         count += 1
-        count += _write_bar_point(points[count], state, symbol, bar.minute, every_s)
     return len(bars), count
 
 
 @kernel
-def _write_bar_point(point: Any, state: Any, symbol: int, minute: int, every_s: int) -> int:
-    """Write the point at the end of a minute, if it is on the grid; return the number of points."""
-    if (minute + 1) * 60 % every_s >= 60:
-        return 0
-    point.symbol = symbol
-    point.kind = at_points.GRID
-    point.at_ns = (minute + 1) * minutes.MINUTE_NS
-    point.features[: at_points.SCALES_FROM] = math.nan
-    multiscale_row.row_after(state, minute, point.features[at_points.SCALES_FROM :])
-    point.quality.fill_ratio = 1.0
-    point.quality.warm = 1 if state.elapsed >= multiscale.WARM_MINUTES else 0
-    return 1
+def _is_on_grid(minute: int, every_s: int) -> bool:
+    """Return True if a multiple of `every_s` falls in the last minute before a minute's end."""
+    return (minute + 1) * 60 % every_s < 60
 
 
 @kernel
-def bar_table(
-    bars: Any,
-    young_minutes: int,
-    states: Any,
-    scales: Any,
-    young: Any,
-    variance: Any,
-    spans: Any,
-) -> None:
+def bar_features(bars: Any, restart_minutes: int, states: Any, scales: Any) -> None:
     """Write the features at the end of every minute from the first bar to the last.
 
-    `states` are three MULTISCALE of zeros to work with. `scales` and `young` have the shape
-    (minutes, len(SCALE_NAMES)); `young` are those of a state that is restarted every
-    `young_minutes`. `variance` and `spans` are the realised variance of the minute and Parkinson's,
-    0 without trades.
+    `scales` has the shape (minutes, len(SCALE_NAMES)); `states` are two MULTISCALE of zeros to work
+    with. The state is restarted with the first bar after `restart_minutes`, unless these are 0.
     """
     for place in range(len(states)):
         multiscale.start(states[place])
-    started = 0
+    state = states[0]
     start = bars[0].minute
+    started = start
     for index in range(len(bars)):
         bar = bars[index]
         if index > 0:
             # The row of a silent minute is read before the next bar moves the clock.
             for minute in range(bars[index - 1].minute + 1, bar.minute):
-                multiscale_row.row_after(states[0], minute, scales[minute - start])
-                multiscale_row.row_after(states[1], minute, young[minute - start])
-                variance[minute - start] = 0.0
-                spans[minute - start] = 0.0
-        if bar.minute - started >= young_minutes:
-            # The third one stays as it was started.
-            states[1] = states[2]
+                multiscale_row.row_after(state, minute, scales[minute - start])
+        if restart_minutes > 0 and bar.minute - started >= restart_minutes:
+            # The second one stays as it was started.
+            states[0] = states[1]
             started = bar.minute
-        at = bar.minute - start
-        multiscale.push(states[0], bar, 1.0)
-        multiscale.push(states[1], bar, 1.0)
-        multiscale_row.row_after(states[0], bar.minute, scales[at])
-        multiscale_row.row_after(states[1], bar.minute, young[at])
-        variance[at] = bar.variance
-        spans[at] = minutes.parkinson(bar.high, bar.low)
+        multiscale.push(state, bar, 1.0)
+        multiscale_row.row_after(state, bar.minute, scales[bar.minute - start])
+
+
+@kernel
+def bar_variances(bars: Any, variances: Any, spans: Any) -> None:
+    """Write the realised variance and Parkinson's of each bar at its minute after the first bar."""
+    start = bars[0].minute
+    for index in range(len(bars)):
+        bar = bars[index]
+        variances[bar.minute - start] = bar.variance
+        spans[bar.minute - start] = minutes.parkinson(bar.high, bar.low)

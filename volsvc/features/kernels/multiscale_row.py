@@ -36,6 +36,8 @@ WIDTH: Final = len(SCALE_NAMES)
 MAX_RATIO: Final = 20.0
 # Least number of active minutes, and least share of the usual volume, in a logarithm or below.
 LEAST_SHARE: Final = 1e-3
+# Halvings after which a double is 0.
+ZERO_HALVINGS: Final = 1075.0
 
 _LOGS, _RATIOS, _VOLUMES = indices(LOGS), indices(RATIOS), indices(VOLUMES)
 _ACTIVE, _TRENDS = indices(ACTIVE), indices(TRENDS)
@@ -114,7 +116,9 @@ def write_row(
 def _means(sums: Any, elapsed: float, unseen: Any, means: Any) -> None:
     weights = np.empty(multiscale.HALF_LIVES)
     for half in range(multiscale.HALF_LIVES):
-        weights[half] = 2.0 ** (-elapsed * multiscale.INVERSE_HALF_LIVES[half])
+        halvings = elapsed * multiscale.INVERSE_HALF_LIVES[half]
+        # A power that is 0 would take as long as any other, and most of them soon are.
+        weights[half] = 2.0**-halvings if halvings < ZERO_HALVINGS else 0.0
     for index in range(multiscale.COUNT):
         unseen[index] = weights[HALF_LIFE_OF[index]]
         means[index] = sums[index] / (1 - unseen[index])

@@ -11,10 +11,13 @@ from volsvc.features.kernels import minutes, multiscale, multiscale_row, price_w
 
 # The end of a minute with trades, at which forecasts mature and new ones are issued.
 MINUTE: Final = 0
+# The same of a recorded bar, where its symbol is forecast as well: up to here kinds are ends of
+# minutes, from here on a symbol is forecast.
+BAR_ON_GRID: Final = 1
 # A point of the publishing grid. Event time alone determines these.
-GRID: Final = 1
+GRID: Final = 2
 # The newest tick of a symbol, when somebody asks.
-NEWEST: Final = 2
+NEWEST: Final = 3
 
 SCALES_FROM: Final = len(WINDOW_NAMES)
 WIDTH: Final = SCALES_FROM + len(SCALE_NAMES)
@@ -72,6 +75,24 @@ def write_minute(
     point.observed = observed
     point.features[:SCALES_FROM] = math.nan
     multiscale_row.row_after(state, bar.minute, point.features[SCALES_FROM:])
+
+
+@kernel
+def write_silent_minute(point: Any, symbol: int, state: Any, minute: int) -> None:
+    """Write the point at the end of a minute without a recorded bar; `state` is the multi-scale."""
+    point.symbol = symbol
+    point.kind = GRID
+    point.at_ns = (minute + 1) * minutes.MINUTE_NS
+    point.features[:SCALES_FROM] = math.nan
+    multiscale_row.row_after(state, minute, point.features[SCALES_FROM:])
+    write_bar_quality(state, point.quality)
+
+
+@kernel
+def write_bar_quality(state: Any, quality: Any) -> None:
+    """Write the counts of a symbol of recorded bars, which have no window of ticks to be filled."""
+    quality.fill_ratio = 1.0
+    quality.warm = 1 if state.elapsed >= multiscale.WARM_MINUTES else 0
 
 
 @kernel

@@ -145,13 +145,14 @@ def settle(
         if to_grid and _is_to_publish(points, first, index):
             return index, count
         learnt = records[point.symbol].learnt
-        if point.kind == at_points.MINUTE:
+        if point.kind <= at_points.BAR_ON_GRID:
             if count + MAX_OUTCOMES > len(outcomes):
                 return index, count
             sums = daily[point.symbol]
             count += _mature(learnt, sums, models, point, outcomes[count:])
             for place in range(len(models)):
                 _issue(learnt, sums, models[place], horizons, point, variances[place, index])
+        if point.kind < at_points.BAR_ON_GRID:
             continue
         state = learnt.calibrations[models[0].variant]
         calibration.adopt(state, models[0].laws)

@@ -27,16 +27,15 @@ Records = NDArray[Any]
 MAX_LEAVES: Final = 16
 # Rows from which on blocks are faster, rows of a block, and rows that an instruction compares.
 BLOCK_ROWS_FROM: Final = 16
-BLOCK: Final = 64
+BLOCK: Final = 256
 LANES: Final = 8
 
 _ALL_LEAVES = np.uint16((1 << MAX_LEAVES) - 1)
-# The place of the only bit of a number: the upper 4 of 16 bits of its product with this number,
-# in whose bits each pattern of four occurs once (de Bruijn), give the index in a table.
+# Each pattern of four bits occurs once in this number (de Bruijn): its product with a number of one
+# bit has another pattern in the upper 4 of 16 bits for each place of that bit. The values of leaves
+# stand in the order of these patterns, since no instruction finds the place in many rows at once.
 _DE_BRUIJN = 0x09AF
-_PLACES = np.zeros(MAX_LEAVES, dtype=np.uint8)
-for _place in range(MAX_LEAVES):
-    _PLACES[((_DE_BRUIJN << _place) & 0xFFFF) >> 12] = _place
+LEAF_CODES: Final = np.array([(_DE_BRUIJN << leaf & 0xFFFF) >> 12 for leaf in range(MAX_LEAVES)])
 
 
 @kernel
@@ -55,7 +54,7 @@ def tree_sums(
     leaves that a row above the threshold may reach) are those of all trees in the order of feature
     and threshold; those of a feature begin at its place in `starts`, whose last item is the end.
     `splits` are the same nodes by tree (feature, place of the threshold in that order from the
-    feature's start, mask); `values` those of the leaves by tree.
+    feature's start, mask); `values` those of the leaves by tree, at LEAF_CODES of their places.
     """
     sums = np.empty((len(columns), len(offsets)))
     if len(columns) < BLOCK_ROWS_FROM:
@@ -86,11 +85,9 @@ def nodes_below(thresholds: Array, start: int, end: int, value: float) -> int:
 
 
 @kernel
-def lowest_leaf(reached: np.int64) -> int:
-    """Return the place of the lowest bit of a mask that is not empty."""
-    lowest = reached & -reached
-    place: int = _PLACES[((lowest * _DE_BRUIJN) & 0xFFFF) >> 12]
-    return place
+def lowest_leaf(reached: np.int64) -> np.int64:
+    """Return the code of the lowest leaf of a mask that is not empty."""
+    return (((reached & -reached) * _DE_BRUIJN) & 0xFFFF) >> 12
 
 
 @kernel
@@ -154,8 +151,10 @@ def _sum_block(
                 above = places[split.feature]
                 for row in range(rows):
                     reached[row] &= mask if above[row] > place else np.int16(-1)
+            # Apart from the sums, so that it takes whole lanes.
             for row in range(rows):
-                leaf = lowest_leaf(np.int64(reached[row]) & 0xFFFF)
-                totals[row] += values[tree, leaf]
+                reached[row] = lowest_leaf(np.int64(reached[row]))
+            for row in range(rows):
+                totals[row] += values[tree, np.uint64(reached[row])]
         for row in range(len(sums)):
             sums[row, group] = math.exp(totals[row] + offsets[group])

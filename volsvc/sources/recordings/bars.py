@@ -286,7 +286,8 @@ def _series(
 
 def _check_step(what: str, time_ns: Times) -> None:
     """Raise SourceError if the bars of a file are longer than a minute."""
-    steps = np.diff(np.unique(time_ns // MINUTE_NS))
+    steps = np.diff(np.sort(time_ns // MINUTE_NS))
+    steps = steps[steps > 0]
     if not len(steps):
         return
     # Some minutes may be missing, which makes steps of several lengths.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.sources.kernels import cells
 from volsvc.sources.recordings.tables.columns import Coded
+
+# Rows whose bytes stay in the processor's cache until they are packed.
+_BLOCK_ROWS: Final = 1_024
 
 
 class Times(NamedTuple):
@@ -26,14 +29,19 @@ TextColumn = Coded[str] | Times | NDArray[np.float64] | NDArray[np.int64]
 def csv_text(columns: Sequence[TextColumn]) -> str:
     """Return the lines of columns in CSV, equal to those of the module `csv`."""
     written = list(map(_cells_of, columns))
-    count = len(written[0].values)
-    rows = np.empty((count, sum(one.width for one in written)), np.uint8)
-    ends = np.zeros(count, np.int64)
-    for one, mark in zip(written, b"," * (len(columns) - 1) + b"\n", strict=True):
-        one.add(rows, ends, mark, one.values, *one.names)
-    text = np.empty(int(ends.sum()), np.uint8)
-    cells.pack(rows, ends, text)
-    return text.tobytes().decode()
+    width = sum(one.width for one in written)
+    marks = b"," * (len(columns) - 1) + b"\n"
+    blocks = []
+    for first in range(0, len(written[0].values), _BLOCK_ROWS):
+        block = slice(first, first + _BLOCK_ROWS)
+        ends = np.zeros(len(written[0].values[block]), np.int64)
+        rows = np.empty((len(ends), width), np.uint8)
+        for one, mark in zip(written, marks, strict=True):
+            one.add(rows, ends, mark, one.values[block], *one.names)
+        text = np.empty(int(ends.sum()), np.uint8)
+        cells.pack(rows, ends, text)
+        blocks.append(text.tobytes())
+    return b"".join(blocks).decode()
 
 
 class _Cells(NamedTuple):
@@ -62,5 +70,6 @@ def _cells_of(column: TextColumn) -> _Cells:
 
 def _quoted(name: str) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([name])
-    return line.getvalue()
+    # Beside another cell, since an empty one alone is quoted; and a name with a line's end is.
+    csv.writer(line, lineterminator="\n").writerow((name, ""))
+    return line.getvalue()[:-2]
