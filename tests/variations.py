@@ -65,7 +65,9 @@ def published_variations() -> Iterator[tuple[str, PointForecast]]:
         if path not in ("score_horizon_s", *window):
             yield path, other._replace(score_horizon_s=other.horizons_s[1])
     yield "score_horizon_s", FORECAST._replace(score_horizon_s=FORECAST.horizons_s[0])
-    yield "first minute", FORECAST._replace(inputs=(math.nan,) * len(FORECAST.inputs))
+    cold = _replace(FORECAST.quality, "verdict", "cold")
+    unknown = (math.nan,) * len(FORECAST.inputs)
+    yield "first minute", FORECAST._replace(inputs=unknown, quality=cold)
 
 
 def _names(record: Any) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ async def measure(folder: Path) -> Measured:
         servers = broker.bootstrap_servers
         print("| measured | |\n| --- | --- |")
         costs, sizes = [], []
-        # In its first minute a symbol has no features, and its forecasts cost less.
+        # Nothing has matured in the first minute of a symbol, and its forecasts cost less.
         for symbols, minutes in ((3, 60.0), (500, 3.0)):
             cost, rate, per_s, name = await consumed(servers, folder, symbols, minutes)
             costs.append(cost)

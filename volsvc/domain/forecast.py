@@ -27,7 +27,7 @@ COVERAGE = 0.9
 # The fitted horizons, in minutes.
 HORIZON_MINUTES: Final = (1, 5, 15, 60)
 
-Verdict = Literal["ok", "warming", "degraded"]
+Verdict = Literal["ok", "warming", "cold", "degraded"]
 # The residuals behind intervals and scores: those of all symbols, or mostly the symbol's own.
 CalibrationSource = Literal["pooled", "own"]
 
@@ -231,8 +231,11 @@ class PointForecast(NamedTuple):
 
     @property
     def features(self) -> Mapping[str, float | None]:
-        """The multi-scale features by name; None where not known yet."""
-        return named_scales(self.inputs[len(WINDOW_NAMES) :])
+        """The multi-scale features by name; None while the symbol is cold."""
+        # What its first seconds give is evidence beside a prior, and says nothing by itself.
+        if self.quality.verdict == "cold":
+            return dict.fromkeys(SCALE_NAMES)
+        return dict(zip(SCALE_NAMES, self.inputs[len(WINDOW_NAMES) :], strict=True))
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:
@@ -252,11 +255,3 @@ class PointForecast(NamedTuple):
             features=self.features,
             prediction_id=self.prediction_id,
         )
-
-
-def named_scales(scales: Sequence[float]) -> Mapping[str, float | None]:
-    """Return multi-scale features, in the order of SCALE_NAMES, by name; None where not known."""
-    # Either all are known or none: a symbol without a minute has no level.
-    if math.isnan(scales[0]):
-        return dict.fromkeys(SCALE_NAMES)
-    return dict(zip(SCALE_NAMES, scales, strict=True))

@@ -14,19 +14,23 @@ from volsvc.features.kernels.price_window import ROW, WINDOW
 from volsvc.features.tick_order import TickOrder
 from volsvc.scoring.scores import SymbolScores
 
-# The verdict on a symbol's forecasts, of one that is not settled yet and of one that is.
-VERDICTS: Final[tuple[Verdict, Verdict]] = ("warming", "ok")
+# The verdicts on a symbol's forecasts, by `verdict_of`.
+VERDICTS: Final[tuple[Verdict, ...]] = ("cold", "warming", "ok")
 
 
-def is_settled(fill_ratio: Any, warm: Any) -> Any:
-    """Return True where a symbol's window is full and its daily pattern its own; also of arrays."""
-    return (fill_ratio == 1) & (warm != 0)
+def verdict_of(fill_ratio: Any, cold: Any, warm: Any) -> Any:
+    """Return the place in VERDICTS of values of QUALITY, which may be arrays.
+
+    A symbol is cold until a full minute was watched, and warming until its window is full and its
+    daily pattern its own.
+    """
+    return (cold == 0) * (1 + (fill_ratio == 1) * (warm != 0))
 
 
 def quality_of(values: tuple[Any, ...], calibration: CalibrationSource = "pooled") -> Quality:
     """Return the values of a QUALITY with the verdict on the symbol's forecasts."""
-    gaps, duplicates, late, future, ticks, bad_prints, fill_ratio, warm = values
-    verdict = VERDICTS[is_settled(fill_ratio, warm)]
+    gaps, duplicates, late, future, ticks, bad_prints, fill_ratio, cold, warm = values
+    verdict = VERDICTS[verdict_of(fill_ratio, cold, warm)]
     return Quality(
         gaps, duplicates, late, fill_ratio, verdict, calibration, future, ticks, bad_prints
     )
@@ -91,7 +95,9 @@ class SymbolState:
     def quality(self) -> Quality:
         """Return the counts of this symbol's feed and the verdict on its forecasts."""
         quality = np.zeros(1, points.QUALITY)[0]
-        points.write_quality(self.record.ticks, self._window_size, quality)
+        ticks = self.record.ticks
+        newest_ns = int(self._times[ticks.window.at])
+        points.write_quality(ticks, self._window_size, newest_ns, quality)
         return quality_of(quality.item())
 
     def history(self, limit: int) -> list[FeatureRow]:

@@ -31,5 +31,5 @@ def drift_inputs(inputs: Sequence[float], score: float) -> list[float]:
 
 def is_warm(inputs: Sequence[float]) -> bool:
     """Return whether a symbol was seen for a day; before that its features lean on priors."""
-    # Not known in the first minute, and NaN then.
+    # Not known before the first tick, and NaN then.
     return inputs[_AGE] >= _WARM_AGE

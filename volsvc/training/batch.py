@@ -19,7 +19,7 @@ from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.features.kernels import apply
 from volsvc.features.kernels.points import BAR_ON_GRID, POINT
-from volsvc.features.state import VERDICTS, is_settled
+from volsvc.features.state import VERDICTS, verdict_of
 from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
 from volsvc.scoring.scores import NUMBERS
 from volsvc.sources.recordings.tables.columns import Coded
@@ -111,7 +111,7 @@ def forecast_columns(
         first = np.zeros(len(rows), np.int64)
         symbols, codes = np.unique(points["symbol"][told], return_inverse=True)
         quality = points["quality"]
-        verdicts = is_settled(quality["fill_ratio"], quality["warm"])
+        verdicts = verdict_of(quality["fill_ratio"], quality["cold"], quality["warm"])
         columns: dict[str, TextColumn] = {
             "ts": Times(points["at_ns"][rows]),
             "symbol": Coded(
@@ -121,7 +121,7 @@ def forecast_columns(
             **{name: by_name[name] for name in ("sigma", "lo", "hi")},
             "p_spike": by_name["score"],
             "threshold": by_name["threshold"],
-            "quality": Coded(list(VERDICTS), verdicts.astype(np.int64)[rows]),
+            "quality": Coded(list(VERDICTS), verdicts[rows]),
             "model_variant": Coded([model.variant], first),
             "version": Coded([model.version], first),
         }

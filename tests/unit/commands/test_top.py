@@ -97,6 +97,14 @@ def test_it_shows_the_facts_of_the_page() -> None:
         assert words in text, words
 
 
+def test_a_cold_symbol_has_no_regime() -> None:
+    """Its verdict is shown, and a dash in place of the regime, whatever its score."""
+    cold = {**BTC, "quality": {**BTC["quality"], "verdict": "cold"}}
+    text = drawn(snapshot(cold))
+    assert "turbulent" not in text
+    assert "cold, 2 gaps" in text
+
+
 def test_order_horizon_and_rows() -> None:
     """Rows are sorted by the chosen column, greatest first; rows beyond the limit are counted."""
     names = re.compile("BTC-USD|ETH-USD")

@@ -69,5 +69,5 @@ class PriceWindow:
     def fill_ratio(self) -> float:
         """The share of the window that is filled."""
         quality = np.zeros(1, points.QUALITY)[0]
-        points.write_quality(self._ticks, self._size, quality)
+        points.write_quality(self._ticks, self._size, int(self.row.time_ns), quality)
         return float(quality.fill_ratio)

@@ -57,10 +57,15 @@ class Minutes:
         (point,) = points
         return Bar(*point.bar.item()), point.observed
 
+    @property
+    def current(self) -> Any:
+        """The minute under way (CURRENT_MINUTE)."""
+        return self._one.ticks.minute
+
     def pending(self, time_ns: int) -> tuple[Bar, float] | None:
         """Return the minute under way and the part of it that has passed."""
         bar = np.zeros(1, BAR)[0]
-        fraction = minutes.pending(self._one.ticks.minute, time_ns, bar)
+        fraction = minutes.pending(self.current, time_ns, bar)
         return (Bar(*bar.item()), fraction) if fraction else None
 
 
@@ -121,12 +126,10 @@ def test_minutes_against_the_whole_grid(steps: list[tuple[float, float, float]])
 
 def assert_pending(made: Minutes, seen: Seen) -> None:
     newest = seen[-1][0]
-    pending = made.pending(newest)
-    assert (pending is None) == (newest - seen[0][0] < MINUTE_NS)
-    if pending is not None:
-        bar, fraction = pending
-        assert bar == pytest.approx(expected_bar(seen, newest), rel=1e-9, abs=1e-12)
-        assert fraction == pytest.approx(max(newest % MINUTE_NS / MINUTE_NS, 1e-3), abs=1e-7)
+    bar, fraction = made.pending(newest) or pytest.fail("no minute is pending")
+    assert bar == pytest.approx(expected_bar(seen, newest), rel=1e-9, abs=1e-12)
+    passed = min(newest % MINUTE_NS, newest - seen[0][0]) / MINUTE_NS
+    assert fraction == pytest.approx(max(passed, MIN_FRACTION), abs=1e-7)
 
 
 def test_a_first_minute_is_observed_from_its_first_tick_on() -> None:
@@ -146,13 +149,15 @@ def test_a_first_tick_at_the_very_end_of_a_minute() -> None:
     assert observed == MIN_FRACTION
 
 
-def test_the_current_minute_is_unknown_for_a_minute() -> None:
-    """No minute is pending without ticks, nor before a minute has passed since the first."""
+def test_the_current_minute_is_pending_from_the_first_tick_on() -> None:
+    """No minute is pending without ticks; the first one is for a minute, wherever it began."""
     made = Minutes()
     assert made.pending(START_NS) is None
+    assert minutes.is_first(made.current, START_NS)
     made.push(START_NS + 30 * NS, 100.0, 1.0)
-    assert made.pending(START_NS + 90 * NS - 1) is None
-    assert made.pending(START_NS + 90 * NS) is not None
+    assert made.pending(START_NS + 30 * NS) is not None
+    assert minutes.is_first(made.current, START_NS + 90 * NS - 1)
+    assert not minutes.is_first(made.current, START_NS + 90 * NS)
 
 
 @pytest.mark.parametrize(("at_s", "returns"), [(60, 1.0), (64, 1.0), (65, 2.0), (90, 2.0)])

@@ -20,10 +20,11 @@ from tests.unit.features.test_forecast_history import forecast, outcome
 from tests.unit.features.ticks import START_NS, tick
 from volsvc.domain import NS, Tick
 from volsvc.domain.tick_columns import columns_of_ticks
-from volsvc.features import MINUTE_NS, SCALE_NAMES, SLICE_TICKS, Buffers, DigestChain, StateError
+from volsvc.features import MINUTE_NS, SLICE_TICKS, Buffers, DigestChain, StateError
 from volsvc.features.kernels import minutes
 from volsvc.features.kernels.minutes import BAR
 from volsvc.features.kernels.points import GRID, MINUTE, SCALES_FROM
+from volsvc.features.state import quality_of
 from volsvc.features.stored_state import StoredState, pack
 from volsvc.features.tick_batch import tick_batch
 from volsvc.scoring import scores
@@ -218,8 +219,8 @@ def test_ended_minutes_and_scales_are_those_of_the_ticks() -> None:
             assert np.isnan(point.features[:SCALES_FROM]).all()
         bar = np.zeros(1, BAR)[0]
         fraction = minutes.pending(one.ticks.minute, item.time_ns, bar)
-        assert (fraction > 0) == (count >= 8)
-        expected = scales.within(bar, fraction) if fraction else np.full(len(SCALE_NAMES), np.nan)
+        assert fraction > 0
+        expected = scales.within(bar, fraction)
         (newest,) = one.table.newest(one.table.rows)
         assert newest.features[SCALES_FROM:].tobytes() == expected.tobytes()
     assert ended == 7
@@ -238,7 +239,18 @@ def test_quality_counts_the_feed() -> None:
     for minute in range(2, 1442):
         one.apply(tick(60.0 * minute, trade_id=16 + minute))
     assert one.quality.verdict == "ok"
-    assert small().quality.verdict == "warming"
+    assert small().quality.verdict == "cold"
+
+
+@pytest.mark.parametrize("first_s", [0.0, 20.0, 59.5])
+def test_a_symbol_is_cold_until_a_full_minute_was_watched(first_s: float) -> None:
+    """The verdict depends on the time since the first tick, over a restart too."""
+    one = small()
+    for after_s, verdict in ((0, "cold"), (30, "cold"), (59.999, "cold"), (60, "warming")):
+        one.apply(tick(first_s + after_s))
+        assert (one.quality.verdict, one.restored().quality.verdict) == (verdict, verdict)
+        (point,) = one.table.newest(one.table.rows)
+        assert quality_of(point.quality.item()).verdict == verdict
 
 
 def test_a_long_history_in_a_short_window_is_still_warming() -> None:

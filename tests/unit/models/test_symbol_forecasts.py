@@ -13,9 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.models.fixed import FixedModel, scales_of
+from tests.variations import FORECAST
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import COVERAGE, HORIZON_MINUTES, Prediction
-from volsvc.domain.forecast import named_scales
 from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SCALE_NAMES, PointGrid, SymbolTable, apply_recording
 from volsvc.features.kernels.points import GRID, MINUTE, NEWEST, POINT
@@ -39,6 +39,7 @@ NEAREST = (0, 0, 0, 1, 1, 2, 3, 3)
 MODEL = FixedModel((4e-8, 6e-7, 1e-6, 8e-6))
 SCALES = {"level": 3e-9, "age": math.log1p(30.0), "resolution": 3.0}
 SYMBOL = "BTC-USD"
+LEVEL_COLUMN = FEATURES.index("level")
 START_NS = 1_767_571_200 * 10**9
 
 
@@ -103,8 +104,16 @@ def expected(table: SymbolTable, point: Any, column: int) -> Prediction:
     """Return the forecast of a symbol that has thresholds of its own, but no residuals."""
     horizon, features = HORIZONS[column], point["features"][None, :]
     scales = np.nan_to_num(features[0, SCALES_FROM:])
+    age = math.expm1(scales[SCALE_NAMES.index("age")])
+    # From the first step of the grid to the end of the first minute.
+    part = min(max((age - 5 / 60) / (55 / 60), 0), 1)
+    evidence = 1.2 * part / (part + 0.2)
     past = table.records[point["symbol"]].learnt.realised
     variance = MODEL.variances(features, (horizon,))[0, 0]
+    variance = variance**evidence * (36e-8 / 60 * horizon) ** (1 - evidence)
+    features = features.copy()
+    level = scales[SCALE_NAMES.index("level")]
+    features[0, LEVEL_COLUMN] = level**evidence * (36e-8 / 60) ** (1 - evidence)
     rates = []
     for index, fitted in enumerate(HORIZONS_S):
         limit = MODEL.log_threshold(features, fitted)[0]
@@ -116,13 +125,14 @@ def expected(table: SymbolTable, point: Any, column: int) -> Prediction:
     limit = at(rates, horizon) + math.log(horizon)
     log = math.log(variance)
     more = max(scales[SCALE_NAMES.index("resolution")] - 1, 0)
-    minutes = math.expm1(scales[SCALE_NAMES.index("age")]) * (1 + more * min(60 / horizon, 1))
+    minutes = age * (1 + more * min(60 / horizon, 1))
     wide = 1 + 1 / math.sqrt(1 + minutes / 10)
     turbulence = min(max((log - limit) / 2 + 1, 0), 1)
     law = MODEL.laws[NEAREST[column]]
     cumulated = (1 - turbulence) * law.cumulated[0] + turbulence * law.cumulated[1]
     levels = ((1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2)
     low, middle, high = np.interp(levels, cumulated, law.quantiles).tolist()
+    wide = math.hypot(wide, (1 - evidence) * math.log(100) / (high - low))
     residual = middle + (limit - log - middle) / wide
     return Prediction(
         horizon_s=horizon,
@@ -140,8 +150,11 @@ def numbers(prediction: Prediction) -> tuple[float, ...]:
 
 
 def test_predictions_are_their_formulas() -> None:
-    """Young and old symbols, with and without a past, have their own widths and thresholds."""
-    table = table_of(5)
+    """Young and old symbols, with and without a past, have their own widths and thresholds.
+
+    The youngest lean on the prior.
+    """
+    table = table_of(9)
     points = forecast_points(
         table,
         [
@@ -150,6 +163,10 @@ def test_predictions_are_their_formulas() -> None:
             {**SCALES, "age": math.log1p(1e5)},
             {**SCALES, "level": 2e-8},
             None,
+            {**SCALES, "age": math.log1p(0.02), "level": 4e-10},
+            {**SCALES, "age": math.log1p(0.2)},
+            {**SCALES, "age": math.log1p(0.8), "level": 2e-8},
+            {**SCALES, "age": math.log1p(1.0)},
         ],
     )
     learn_past(table, 0)
@@ -304,6 +321,8 @@ def test_no_points_give_no_forecasts(model: Model) -> None:
 def test_a_shadow_is_asked_at_the_ends_of_minutes() -> None:
     """Both variants learn and issue at every end of a minute, wherever it is in the batch."""
     table, closes = traded(3_000)
+    # The first one was watched in part.
+    closes = closes[1:]
     point = newest(table)
     point["kind"] = GRID
     points = np.concatenate([closes[:1], point, point, closes[1:2], point, closes[2:3]])
@@ -348,14 +367,13 @@ def test_a_version_is_kept_in_full_or_refused(version: str, fits: bool) -> None:
 
 
 def test_features_are_named_once_they_are_known() -> None:
-    """Without a level every feature is None; another number of values is refused."""
-    values = [float(index) for index in range(len(SCALE_NAMES))]
-    found = named_scales(values)
-    assert list(found.items()) == list(zip(SCALE_NAMES, values, strict=True))
-    values[0] = math.nan
-    assert named_scales(values) == dict.fromkeys(SCALE_NAMES)
+    """Of a symbol that is cold every feature is None; another number of values is refused."""
+    found = list(FORECAST.features.items())
+    assert found == list(zip(SCALE_NAMES, FORECAST.inputs[SCALES_FROM:], strict=True))
+    cold = FORECAST._replace(quality=replace(FORECAST.quality, verdict="cold"))
+    assert cold.features == dict.fromkeys(SCALE_NAMES)
     with pytest.raises(ValueError, match="shorter"):
-        named_scales(values[1:])
+        _ = FORECAST._replace(inputs=FORECAST.inputs[1:]).features
 
 
 def test_drift_inputs_are_those_of_their_names() -> None:

@@ -153,7 +153,6 @@ def _markets(snapshot: DaemonSnapshot, options: ViewOptions) -> RenderableType:
 
 def _market(latest: Fields, snapshot: DaemonSnapshot, options: ViewOptions) -> list[RenderableType]:
     score = _score(latest, options)
-    name, bar = regime_of(score)
     stale = " stale" if latest["stale"] else ""
     return [
         Text(latest["symbol"], "bold"),
@@ -161,10 +160,18 @@ def _market(latest: Fields, snapshot: DaemonSnapshot, options: ViewOptions) -> l
         Text(sparkline(snapshot.prices.get(latest["symbol"], ())), "blue"),
         *(percent(p["sigma_annualised"]) for p in latest["predictions"]),
         percent(score, 0),
-        Text(f"{bar} {name}", STYLES[name]),
+        _regime(score, latest["quality"]["verdict"]),
         Text(age_text(latest["age_s"]) + stale, "red" if stale else ""),
         _data_quality(latest["quality"]),
     ]
+
+
+def _regime(score: float, verdict: str) -> Text:
+    # Of a symbol that is cold a score says nothing yet.
+    if verdict == "cold":
+        return Text(NO_VALUE)
+    name, bar = regime_of(score)
+    return Text(f"{bar} {name}", STYLES[name])
 
 
 def _data_quality(quality: Fields) -> str:

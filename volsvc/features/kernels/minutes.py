@@ -149,9 +149,9 @@ def pending_variance(current: Any, time_ns: int) -> float:
 def pending(current: Any, time_ns: int, bar: Any) -> float:
     """Write the minute up to its newest tick into `bar`, and return the part that has passed.
 
-    0.0 in the first minute of the symbol, and nothing is written.
+    0.0 before the first tick of the symbol, and nothing is written.
     """
-    if is_first(current, time_ns):
+    if current.first_ns < 0:
         return 0.0
     copy_bar(current.bar, bar)
     add_move(bar, current.sampled)

@@ -32,6 +32,7 @@ QUALITY = record_type(
         ("ticks", "i8"),
         ("bad_prints", "i8"),
         ("fill_ratio", "f8"),
+        ("cold", "i8"),
         ("warm", "i8"),
     ]
 )
@@ -101,7 +102,8 @@ def write_newest(
 ) -> None:
     """Write the point at the newest tick of a symbol; `state` is that of its ticks (TICKS).
 
-    The multi-scale features are NaN in the first minute.
+    The multi-scale features are NaN before the first tick. In the first minute they extrapolate
+    what was seen, so forecasts take a prior beside them (models/kernels/cold.py).
     """
     point.symbol = symbol
     point.kind = kind
@@ -119,12 +121,12 @@ def write_newest(
         multiscale_row.row_within(state.multiscale, point.bar, fraction, features[SCALES_FROM:])
     else:
         features[SCALES_FROM:] = math.nan
-    write_quality(state, size, point.quality)
+    write_quality(state, size, row.time_ns, point.quality)
 
 
 @kernel
-def write_quality(state: Any, size: int, quality: Any) -> None:
-    """Write the counts of a symbol's feed; `state` is that of its ticks."""
+def write_quality(state: Any, size: int, newest_ns: int, quality: Any) -> None:
+    """Write the counts of a symbol's feed; `state` is that of its ticks up to `newest_ns`."""
     check = state.check
     quality.gaps = check.gaps
     quality.duplicates = check.duplicates
@@ -134,4 +136,5 @@ def write_quality(state: Any, size: int, quality: Any) -> None:
     quality.ticks = check.accepted - unapplied - state.prints.dropped
     quality.bad_prints = state.prints.dropped
     quality.fill_ratio = price_window.returns_inside(state.window, size) / (size - 1)
+    quality.cold = 1 if minutes.is_first(state.minute, newest_ns) else 0
     quality.warm = 1 if state.multiscale.elapsed >= multiscale.WARM_MINUTES else 0

@@ -20,6 +20,7 @@ from volsvc.features.kernels.laws import (
 )
 from volsvc.models.columns import FEATURES, HORIZONS_S
 from volsvc.models.kernels.bounds import HORIZONS
+from volsvc.models.kernels.cold import evidence_weight, shrunk, widened
 from volsvc.models.kernels.forecasts import log_threshold
 from volsvc.scoring import scores
 
@@ -55,17 +56,25 @@ BASIS = record_type([("own", "i8"), ("issued", "i8")])
 
 
 @kernel
-def _rate_limit(features: Any, past: Any, ratios: Any, index: int) -> float:
+def _rate_limit(level: float, past: Any, ratios: Any, index: int) -> float:
     """Return ln of the spike threshold per second, at an index of HORIZONS_S.
 
     It is the symbol's own trailing quantile, shrunk to the packaged one while its past is short.
     """
-    limit = log_threshold(features[_LEVEL], HORIZONS[index], ratios[index])
+    limit = log_threshold(level, HORIZONS[index], ratios[index])
     count = past.quantiles[index].count
     if count > 0:
         share = count / (count + PRIOR_MINUTES)
         limit = (1 - share) * limit + share * past.log_thresholds[index]
     return limit - math.log(HORIZONS[index])
+
+
+@kernel
+def _log_limit(level: float, past: Any, ratios: Any, horizon: Any) -> float:
+    """Return ln of the spike threshold at a horizon, linear in ln horizon between fitted ones."""
+    low = _rate_limit(level, past, ratios, horizon.low)
+    high = _rate_limit(level, past, ratios, horizon.high)
+    return (1 - horizon.weight) * low + horizon.weight * high + math.log(horizon.seconds)
 
 
 @kernel
@@ -86,16 +95,23 @@ def _widening(features: Any, seconds: float) -> float:
 def write_forecast(
     model: Any, learnt: Any, features: Any, variance: float, horizon: Any, numbers: Any
 ) -> Any:
-    """Write scores.NUMBERS of a forecast of `variance`, and return ln variance and turbulence.
+    """Write scores.NUMBERS of a forecast, and return ln variance and turbulence to learn from.
 
-    `learnt` is what is known of the symbol (`record.LEARNT`), and `features` those at the point.
+    `variance` is the model's, `learnt` what is known of the symbol (`record.LEARNT`), and
+    `features` those at the point.
     """
-    past = learnt.realised
+    past, ratios = learnt.realised, model.spike_log_ratios
     log_variance = math.log(variance)
-    low = _rate_limit(features, past, model.spike_log_ratios, horizon.low)
-    high = _rate_limit(features, past, model.spike_log_ratios, horizon.high)
-    limit = (1 - horizon.weight) * low + horizon.weight * high + math.log(horizon.seconds)
+    limit = _log_limit(features[_LEVEL], past, ratios, horizon)
     turbulence = turbulence_weight(log_variance, limit)
+    # Residuals are the model's errors, not those of the prior.
+    to_learn = log_variance, turbulence
+    evidence = evidence_weight(features[_AGE])
+    if evidence < 1.0:
+        variance = shrunk(variance / horizon.seconds, evidence) * horizon.seconds
+        log_variance = math.log(variance)
+        limit = _log_limit(shrunk(features[_LEVEL], evidence), past, ratios, horizon)
+        turbulence = turbulence_weight(log_variance, limit)
     quantiles = model.laws.quantiles[horizon.nearest]
     own = learnt.calibrations[model.variant].cumulated[horizon.nearest]
     # The level of a symbol is uncertain while little of it was seen, so the distribution is widened
@@ -104,6 +120,8 @@ def write_forecast(
     bottom = quantile(quantiles, own[0], own[1], turbulence, LOW_LEVEL)
     middle = quantile(quantiles, own[0], own[1], turbulence, 0.5)
     top = quantile(quantiles, own[0], own[1], turbulence, HIGH_LEVEL)
+    if evidence < 1.0:
+        widening = widened(widening, evidence, top - bottom)
     # The probability of the widened distribution, read off the one that is not.
     residual = middle + (limit - log_variance - middle) / widening
     numbers[0] = math.sqrt(variance)
@@ -111,7 +129,7 @@ def write_forecast(
     numbers[2] = math.exp((log_variance + middle + (top - middle) * widening) / 2)
     numbers[3] = math.exp(limit / 2)
     numbers[4] = above(quantiles, own[0], own[1], turbulence, residual)
-    return log_variance, turbulence
+    return to_learn
 
 
 @kernel

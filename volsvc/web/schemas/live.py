@@ -24,7 +24,7 @@ class FeedQuality(Answer):
     duplicates: int
     late: int
     fill_ratio: float
-    verdict: Literal["ok", "warming", "degraded"]
+    verdict: Literal["ok", "warming", "cold", "degraded"]
     calibration: Literal["pooled", "own"]
     future: int
     ticks: int

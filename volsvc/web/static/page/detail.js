@@ -151,12 +151,13 @@ export class Detail {
     if (this.series) this.charts.draw(this.series, this.store.get(this.symbol)?.latest, this.variant);
   }
 
-  #volatility({ predictions, score }) {
+  #volatility({ predictions, score, quality }) {
     const one = predictions.find((said) => said.horizon_s === this.charts.horizon) ?? predictions[0];
     const [number, words] = byId("volatility").children;
     setText(number, volatility(one.sigma_annualised));
-    const regime = regimeOf(one.score ?? score).name;
-    setText(words, `a year expected over ${horizonName(one.horizon_s)} · ${regime}`);
+    const regime = regimeOf(one.score ?? score, quality.verdict)?.name;
+    const expected = `a year expected over ${horizonName(one.horizon_s)}`;
+    setText(words, [expected, regime].filter(Boolean).join(" · "));
   }
 
   #change() {

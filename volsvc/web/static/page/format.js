@@ -11,7 +11,9 @@ export const REGIMES = [
   { from: 0, name: "calm", level: 1 },
 ];
 
-export function regimeOf(score) {
+// Return the regime of a score; null for a symbol that is cold, of which a score says nothing yet.
+export function regimeOf(score, verdict) {
+  if (verdict === "cold") return null;
   return REGIMES.find((regime) => score >= regime.from) ?? REGIMES.at(-1);
 }
 

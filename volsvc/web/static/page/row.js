@@ -2,7 +2,7 @@
 
 import { spark } from "./chart.js";
 import { h, setData, setText } from "./dom.js";
-import { age, percent, price, regimeOf, volatility } from "./format.js";
+import { age, NONE, percent, price, regimeOf, volatility } from "./format.js";
 
 const FAULTS = ["gaps", "duplicates", "late", "future", "bad_prints"];
 
@@ -32,7 +32,7 @@ export class Row {
     for (const seconds of horizons) {
       write(this.cells[`sigma-${seconds}`], said(entry, seconds)?.sigma_annualised, volatility);
     }
-    this.#score(said(entry, horizon)?.score ?? latest.score);
+    this.#score(said(entry, horizon)?.score ?? latest.score, latest.quality.verdict);
     this.#quality(latest.quality);
   }
 
@@ -64,14 +64,14 @@ export class Row {
     this.cells.regime.append(meter, this.regime);
   }
 
-  #score(score) {
+  #score(score, verdict) {
     setData(this.cells.score, "value", String(score));
     setText(this.number, percent(score, 0));
     const width = `${Math.round(score * 100)}%`;
     if (this.bar.style.width !== width) this.bar.style.width = width;
-    const { name, level } = regimeOf(score);
-    setText(this.regime, name);
-    setData(this.cells.regime, "level", String(level));
+    const regime = regimeOf(score, verdict);
+    setText(this.regime, regime?.name ?? NONE);
+    setData(this.cells.regime, "level", String(regime?.level ?? 0));
   }
 
   #quality(quality) {

@@ -14,7 +14,7 @@ const COLUMNS = [
   { id: "score", name: "Spike", title: "Probability that volatility over the chosen horizon exceeds its usual 90 % quantile" },
   { id: "regime", name: "Regime", title: "calm below 5 %, usual below 25 %, raised below 50 %, turbulent above" },
   { id: "age", name: "Age", title: "Since the newest tick was processed" },
-  { id: "quality", name: "Quality", title: "What is known of the feed: gaps, duplicates, late ticks; warming until a day is seen" },
+  { id: "quality", name: "Quality", title: "What is known of the feed: gaps, duplicates, late ticks; cold in the first minute, warming until a day is seen" },
 ];
 
 export class Table {
