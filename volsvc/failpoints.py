@@ -25,6 +25,10 @@ Point = Literal[
     "before_commit",
     # The offsets are committed; the consumer has not noted that yet.
     "after_commit",
+    # The store's transaction has everything; it is not committed.
+    "store_written",
+    # The store's transaction is committed, and nobody knows it yet.
+    "store_committed",
     # Files. The audit log's full file has its final name, and there is no new one.
     "audit_log_rotated",
     # The audit log's file is open, and new if there was none; the entry is not written.

@@ -14,7 +14,7 @@ backoff   compiled    config      domain      failpoints
 safe_io
 scoring   monitoring  telemetry
 features  transport   sources
-models    simulator
+models    simulator   store
 serving   drift       training
 pipeline
 web

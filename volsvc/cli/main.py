@@ -116,6 +116,9 @@ def run(
     transport: Annotated[str | None, typer.Option(help="memory or kafka")] = None,
     speed: Speed = None,
     port: Annotated[int | None, typer.Option(help="port of the HTTP server")] = None,
+    fresh: Annotated[
+        bool | None, typer.Option("--fresh", help="begin anew, whatever an earlier run has left")
+    ] = None,
 ) -> None:
     """Run the daemon."""
     # Called again at SIGHUP, when the options still override the file.
@@ -131,6 +134,7 @@ def run(
         bus__transport=transport,
         replay__speed=speed,
         http__port=port,
+        store__fresh=fresh,
     )
     settings = load()
 

@@ -136,6 +136,16 @@ class BusSettings(Section):
     queue_max_records: PositiveInt = 10_000
 
 
+class StoreSettings(Section):
+    """The file in which an in-process daemon keeps its states and minutes."""
+
+    enabled: bool = True
+    fresh: bool = False
+    path: str = ""
+    retention_days: PositiveFloat = 90.0
+    max_bytes: Annotated[int, Field(ge=1_000_000)] = 10_000_000_000
+
+
 class FeatureSettings(Section):
     """The window of each symbol, and the bounds on state."""
 
@@ -169,6 +179,7 @@ class Settings(BaseSettings):
     source: SourceSettings = SourceSettings()
     replay: ReplaySettings = ReplaySettings()
     bus: BusSettings = BusSettings()
+    store: StoreSettings = StoreSettings()
     kafka: KafkaSettings = KafkaSettings()
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()

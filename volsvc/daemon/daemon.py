@@ -128,6 +128,7 @@ class Daemon:
     async def _run_parts(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = self._start(group)
+            await self._until_remembered(stop)
             ready()
             await self._until_caught_up(stop)
             self.services.health.ready = True
@@ -140,11 +141,10 @@ class Daemon:
         started: dict[str, Coroutine[Any, Any, None]] = {"monitor": self._measure_loop()}
         if parts.consumer:
             started["consumer"] = self._supervise("consumer", parts.consumer.run)
+        if parts.store:
+            started["store"] = parts.store.run()
         if parts.producer:
-            produce = parts.producer.run
-            started["producer"] = self._supervise(
-                "producer", lambda worked: produce(lambda ticks: worked())
-            )
+            started["producer"] = self._supervise("producer", self._produce)
         if parts.follower:
             started["replica"] = self._supervise("replica", parts.follower.run)
         started["models"] = services.controller.run()
@@ -159,6 +159,14 @@ class Daemon:
             )
         return {name: group.create_task(task, name=name) for name, task in started.items()}
 
+    async def _produce(self, worked: Callable[[], None]) -> None:
+        """Publish the source's ticks; in process only once it can be known where they go on."""
+        producer, consumer = self._parts.producer, self._parts.consumer
+        assert producer is not None
+        if self._parts.store and consumer:
+            await consumer.restored.wait()
+        await producer.run(lambda ticks: worked())
+
     async def _drain(self, tasks: dict[str, asyncio.Task[None]]) -> None:
         """End the parts downstream: each stage before the one that it feeds."""
         log.info("draining")
@@ -170,8 +178,17 @@ class Daemon:
         await self.bus.close()
         grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
         await finish(tasks.pop("consumer", None), within_s=grace_s)
+        if self._parts.store:
+            self._parts.store.close()
+            await finish(tasks.pop("store", None), within_s=grace_s)
         for task in tasks.values():
             await finish(task, within_s=0)
+
+    async def _until_remembered(self, stop: asyncio.Event) -> None:
+        """Wait until what the store has kept can be asked for."""
+        consumer = self._parts.consumer
+        if self._parts.store and consumer:
+            await _either(stop.wait(), consumer.restored.wait())
 
     async def _until_caught_up(self, stop: asyncio.Event) -> None:
         """Wait until every symbol is known, at most for kafka.restore_timeout_s.
@@ -181,11 +198,8 @@ class Daemon:
         follower = self._parts.follower
         if follower is None:
             return
-        waits = [asyncio.ensure_future(w) for w in (stop.wait(), follower.caught_up.wait())]
         within_s = self.settings.kafka.restore_timeout_s
-        await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await _either(stop.wait(), follower.caught_up.wait(), within_s=within_s)
 
     async def _supervise(self, name: str, part: Part) -> None:
         kafka, health = self.settings.kafka, self.services.health
@@ -205,6 +219,14 @@ class Daemon:
             await asyncio.sleep(LOOP_CHECK_S)
             metrics.event_loop_lag.set(max(0.0, loop.time() - due))
             metrics.tasks.set(len(asyncio.all_tasks()))
+
+
+async def _either(*events: Coroutine[Any, Any, Any], within_s: float | None = None) -> None:
+    """Wait until the first of some waits has ended, or for `within_s`."""
+    waits = [asyncio.ensure_future(event) for event in events]
+    await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 # Once a process, whatever is compiled first.

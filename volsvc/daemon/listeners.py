@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from volsvc.daemon.feed_listener import FeedListener, GapListener, ignore_gap
 from volsvc.domain import InvalidTickError
-from volsvc.telemetry.health import Health
+from volsvc.telemetry.health import Health, Status
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import Lag
@@ -20,8 +20,8 @@ log = get_logger(__name__)
 class PartsListener:
     """Routes reports of the daemon's parts to metrics, health and one log line per change.
 
-    Implements `BusEvents` of the transport, `SourceEvents` of sources and `RestartListener`;
-    `feed` implements `FeedEvents`.
+    Implements `BusEvents` of the transport, `SourceEvents` of sources, `StoreEvents` and
+    `RestartListener`; `feed` implements `FeedEvents`.
     """
 
     def __init__(self, metrics: Metrics, health: Health, on_gap: GapListener = ignore_gap) -> None:
@@ -74,6 +74,33 @@ class PartsListener:
     def late(self, seconds: float) -> None:
         """Set how far a paced replay is behind its schedule."""
         self._metrics.ticks.replay_lateness.set(seconds)
+
+    def store(self, status: Status, detail: str) -> None:
+        """Report whether the store can be written."""
+        is_first = "store" not in self._health.checks
+        if self._health.report("store", status, detail):
+            if status != "ok":
+                log.warning("store_degraded", detail=detail)
+            elif not is_first:
+                log.info("store_writes_again")
+
+    def stored(self, seconds: float, records: int) -> None:
+        """Count a transaction of the store."""
+        self._metrics.store.time_write.observe(seconds)
+        self._metrics.store.records.inc(records)
+
+    def store_size(self, size_bytes: int) -> None:
+        """Set the size of the store."""
+        self._metrics.store.size.set(size_bytes)
+
+    def minutes_lost(self, rows: int) -> None:
+        """Count rows of minutes that were given up."""
+        self._metrics.store.minutes_lost.inc(rows)
+        log.error("minutes_lost", rows=rows)
+
+    def not_stored(self) -> None:
+        """Count an attempt to write to the store that failed."""
+        self._metrics.store.failures.inc()
 
     def restarting(self, part: str, error: BaseException, delay_s: float) -> None:
         """Report a part that failed and will run again."""

@@ -27,7 +27,9 @@ from volsvc.pipeline.producer import Producer
 from volsvc.pipeline.quality_monitor import QualityMonitor
 from volsvc.serving.factory import build_controller, build_holder, open_audit_log
 from volsvc.serving.listeners import ModelListener
+from volsvc.sources.base import KnownTick, Source
 from volsvc.sources.factory import build_source
+from volsvc.store import Feed, Retention, Store, StoreError, StoreReader
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import Tracer, build_tracer
@@ -41,6 +43,8 @@ from volsvc.web.services import Services
 # Shares of shutdown_timeout_s for published ticks and for requests in flight. The rest is for
 # closing the clients of a broker that may not answer.
 CONSUMER_SHARE, SERVER_SHARE = 0.4, 0.3
+# In `service.data_dir`, unless `store.path` names another file.
+STORE_FILE = "volsvc.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Parts:
     bus: Bus
     data_folder: DataFolder
     instance_name: InstanceName | None
+    store: Store | None
     producer: Producer | None
     consumer: Consumer | None
     server: Server | None
@@ -71,16 +76,24 @@ def build_parts(settings: Settings) -> Parts:
     listener = PartsListener(metrics, health, partial(publish_gap, hub))
     roles = settings.service.roles
     # Before the folder, so that a daemon that cannot start leaves nothing on disk.
-    source = build_source(settings, listener, listener.feed) if "producer" in roles else None
+    # What is known is asked when the source begins, once the states are restored.
+    source = (
+        build_source(settings, listener, listener.feed, lambda s: _newest_tick(services.table, s))
+        if "producer" in roles
+        else None
+    )
     folder = DataFolder(settings.service.data_dir)
     with ExitStack() as undo:
         undo.callback(folder.release)
-        services = _build_services(settings, keyring, tracer, metrics, health, hub, folder)
+        store = _open_store(settings, source, folder, listener)
+        services = _build_services(
+            settings, keyring, tracer, metrics, health, hub, folder, store.reader if store else None
+        )
         on_kafka = settings.bus.transport == "kafka"
         name = InstanceName(settings.service.instance_id) if on_kafka else None
-        bus = build_bus(settings, listener, name.name if name else "")
+        bus = build_bus(settings, listener, name.name if name else "", store)
         topic = settings.kafka.topic
-        consumer = _build_consumer(services, bus) if "consumer" in roles else None
+        consumer = _build_consumer(services, bus, store) if "consumer" in roles else None
         server = _build_server(services) if "api" in roles else None
         parts = Parts(
             services,
@@ -88,6 +101,7 @@ def build_parts(settings: Settings) -> Parts:
             bus,
             folder,
             name,
+            store,
             producer=Producer(source, bus, topic, metrics, tracer) if source else None,
             consumer=consumer,
             server=server,
@@ -95,6 +109,36 @@ def build_parts(settings: Settings) -> Parts:
         )
         undo.pop_all()
     return parts
+
+
+def _newest_tick(table: SymbolTable, symbol: str) -> KnownTick | None:
+    if symbol not in table:
+        return None
+    state = table.get(symbol)
+    row = state.row
+    return None if row is None else KnownTick(row.time_ns, row.price, state.newest_trade_id)
+
+
+def _open_store(
+    settings: Settings, source: Source | None, folder: DataFolder, listener: PartsListener
+) -> Store | None:
+    """Return what keeps the states of an in-process daemon; None if nothing does."""
+    consumed = source is not None and "consumer" in settings.service.roles
+    if settings.bus.transport == "kafka" or not (settings.store.enabled and consumed):
+        return None
+    assert source is not None
+    path = settings.service.data_dir / (settings.store.path or STORE_FILE)
+    fault = folder.fault
+    if not fault:
+        kafka, kept = settings.kafka, settings.store
+        bounds = Retention(kept.retention_days, kept.max_bytes)
+        try:
+            feed = Feed(source.feed, kafka.partitions, kept.fresh)
+            return Store(path, feed, kafka.features_topic, bounds, listener)
+        except StoreError as error:
+            fault = str(error)
+    listener.store("degraded", f"nothing is remembered: {fault}")
+    return None
 
 
 def _build_services(
@@ -105,6 +149,7 @@ def _build_services(
     health: Health,
     hub: EventHub,
     folder: DataFolder,
+    past: StoreReader | None,
 ) -> Services:
     registry = metrics.registry
     latest_store = LatestStore(hub.publish, lambda: hub.watched)
@@ -138,6 +183,7 @@ def _build_services(
         hub=hub,
         drift=drift,
         tracer=tracer,
+        past=past,
     )
 
 
@@ -151,7 +197,7 @@ def _forget(
         drift.forget(symbol)
 
 
-def _build_consumer(services: Services, bus: Bus) -> Consumer:
+def _build_consumer(services: Services, bus: Bus, store: Store | None) -> Consumer:
     settings = services.settings
     forecaster = Forecaster(
         services.table,
@@ -161,6 +207,7 @@ def _build_consumer(services: Services, bus: Bus) -> Consumer:
         bus.identity,
         horizon_s=settings.model.horizon_s,
         observe=services.drift.observe if services.drift is not None else None,
+        keep_minutes=store.keep_minutes if store else None,
     )
     return Consumer(
         bus,

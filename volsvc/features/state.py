@@ -83,6 +83,12 @@ class SymbolState:
         return int(self.record.ticks.offset)
 
     @property
+    def newest_trade_id(self) -> int | None:
+        """The highest id of a trade in the state; None if its ticks have none."""
+        newest = int(self.record.ticks.check.last_id)
+        return newest if newest >= 0 else None
+
+    @property
     def row(self) -> FeatureRow | None:
         """The features after the newest tick; None before the first."""
         window = self.record.ticks.window

@@ -7,6 +7,7 @@ this module can go once nobody updates from such a version.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -259,7 +260,8 @@ def _fill_minute(minute: Any, stored: tuple[int | None, int, int, str]) -> None:
         if not 1 / MAX_PRICE <= min(sampled, close, high, low) <= MAX_PRICE:
             raise ValueError("a price of the minute is out of its range")
         minute.sampled = sampled
-        minute.bar = (number, close, high, low, *sums)
+        # It had neither the number of ticks nor the first price.
+        minute.bar = (number, close, high, low, *sums, math.nan, 0)
 
 
 def _fill_multiscale(kept: Any, stored: _MultiScale) -> None:

@@ -71,13 +71,16 @@ class SymbolForecasts:
         self._table = table
         self._model = model
         features = self._features = np.ascontiguousarray(points["features"])
+        # The serving one, and the shadow if it has forecast.
+        self.models = [model]
         variances = [model.variances(features, self.horizons_s)]
         if shadow is not None:
             found = self._shadow_variances(shadow, features)
             if found is not None:
+                self.models.append(shadow)
                 variances.append(found)
         self._variances = np.array(variances)
-        self._models = _model_records(*(model, shadow)[: len(variances)])
+        self._models = _model_records(*self.models)
         self._horizons = _horizons(self.horizons_s)
         # By point: scores.NUMBERS of each horizon, and what they rest on.
         self.numbers = np.empty((len(points), len(self.horizons_s), NUMBERS))
@@ -141,6 +144,18 @@ class SymbolForecasts:
 
     def _outcome(self, record: Any) -> Outcome:
         return outcome_of(record, self._table.symbol(int(record.symbol)))
+
+    def at_minutes(self, ends: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return what was issued at some ends of minutes that were settled.
+
+        These are scores.NUMBERS of the fitted horizons by the model, of shape (ends, horizons,
+        NUMBERS), and the volatilities by the shadow, of shape (ends, horizons): NaN without one.
+        """
+        fitted = [self.horizons_s.index(horizon) for horizon in HORIZONS_S]
+        issued: Array = self.numbers[ends][:, fitted]
+        if len(self.models) == 1:
+            return issued, np.full(issued.shape[:2], math.nan)
+        return issued, np.sqrt(self._variances[1, ends][:, fitted])
 
     def point_forecast(self, index: int, score_horizon_s: float) -> PointForecast:
         """Return the forecasts of a symbol at a point that was settled, of those with a tick."""

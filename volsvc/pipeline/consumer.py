@@ -62,13 +62,14 @@ class Consumer:
         self._applier = TickApplier(table, forecaster.latest_store, metrics)
         self._refused_ticks = RefusedTicks(health or Health())
         self._publisher = OutputPublisher(bus, topics, metrics)
-        self._state_recovery = StateRecovery(bus, topics, table)
+        self._state_recovery = StateRecovery(bus, topics, table, self._note_restored)
         self._subscription: Subscription | None = None
         self._uncommitted: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._pending_records = 0
         self._flushed_at = time.monotonic()
-        self._restored = False
+        # Set while the states of the assigned partitions are in the table.
+        self.restored = asyncio.Event()
 
     async def run(self, worked: Callable[[], None] = lambda: None) -> None:
         """Consume until the bus closes; what was processed is committed when this returns.
@@ -85,7 +86,7 @@ class Consumer:
         self._state_recovery.reset()
         # Nothing waits for a commit yet, whatever the clock says or an earlier run has left.
         self._pending_records, self._flushed_at = 0, time.monotonic()
-        self._restored = False
+        self.restored.clear()
         subscription = self._bus.subscribe(self._topics.topic, self._topics.group_id, self)
         self._subscription = subscription
         batches = subscription.batches()
@@ -97,7 +98,7 @@ class Consumer:
                 # An empty batch means that nothing waits, so a commit now delays no tick.
                 if not batch or self._flush_due():
                     await self.flush()
-                if self._restored:
+                if self.restored.is_set():
                     worked()
 
     async def _process(self, batch: Sequence[Record]) -> None:
@@ -165,7 +166,11 @@ class Consumer:
         self._committed = {p: at.next for p, at in positions.items() if not at.fresh}
         for state in overwritten:
             self._publish_again(state)
-        self._restored = True
+        self.restored.set()
+
+    def _note_restored(self, state: SymbolState, processed_s: float) -> None:
+        """Have `/latest` answer for a symbol from before its next tick on."""
+        self._forecaster.latest_store.note(state.symbol, processed_s, state.offset)
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Flush, commit, and release the states of these partitions."""

@@ -14,9 +14,11 @@ from volsvc.features import Applied, DigestChain, SymbolTable
 from volsvc.features.kernels.points import MINUTE
 from volsvc.models import HORIZONS_S, Model, SymbolForecasts
 from volsvc.pipeline.latest_store import LatestStore
+from volsvc.pipeline.minute_record import minutes_of
 from volsvc.pipeline.output_publisher import Outputs
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import with_fallback
+from volsvc.store import Minutes
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord
 from volsvc.transport.codec import PublishedState, encode_features, encode_outcome
@@ -35,11 +37,12 @@ class Forecaster:
         *,
         horizon_s: float = HORIZONS_S[0],
         observe: Callable[[PointForecast], None] | None = None,
+        keep_minutes: Callable[[Minutes], None] | None = None,
     ) -> None:
         """`writer` is this process's identity in the features topic.
 
         `horizon_s` is the horizon whose score heads `/latest`. `observe` is called with every
-        forecast of the publishing grid.
+        forecast of the publishing grid, `keep_minutes` with the minutes that have ended.
         """
         self.latest_store = latest_store
         self._table = table
@@ -49,6 +52,7 @@ class Forecaster:
         self._horizon_s = horizon_s
         self._horizons = tuple(sorted({*HORIZONS_S, horizon_s}))
         self._observe = observe
+        self._keep_minutes = keep_minutes
         latest_store.refresh = self.refresh
 
     def forecast(self, applied: Applied, outputs: Outputs) -> list[str]:
@@ -89,6 +93,8 @@ class Forecaster:
                     newest.append(forecast.row.symbol)
                 place = partitions[index], offsets[index]
                 outputs.features.append(self._encoded(forecast, digest, place, content, now))
+        if self._keep_minutes is not None and MINUTE in kinds:
+            self._keep_minutes(minutes_of(self._table, forecasts))
         return newest
 
     def publish_newest(self, rows: Sequence[int], outputs: Outputs) -> None:

@@ -56,7 +56,8 @@ class Producer:
                 count += len(batch)
                 self._metrics.ticks.published.inc(len(batch))
                 worked(len(batch))
-        log.info("source_ended", source=self._source.identity, published=count)
+        hint = {} if count else {"hint": "was read before; begin anew with --fresh"}
+        log.info("source_ended", source=self._source.identity, published=count, **hint)
 
     async def _publish(self, batch: Sequence[SourceRow]) -> None:
         pending = list(batch)

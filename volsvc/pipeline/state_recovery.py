@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
 from volsvc.config.kafka import KafkaSettings
-from volsvc.domain import BusError, InvalidTickError, UnknownSymbolError
+from volsvc.domain import NS, BusError, InvalidTickError, UnknownSymbolError
 from volsvc.features import StateError, SymbolState, SymbolTable
 from volsvc.telemetry.logs import get_logger
 from volsvc.transport import Bus, Position, Record
@@ -40,7 +40,15 @@ class _Released(NamedTuple):
 class StateRecovery:
     """Restores and releases the symbol states of partitions, and detects overwritten ones."""
 
-    def __init__(self, bus: Bus, topics: KafkaSettings, table: SymbolTable) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        topics: KafkaSettings,
+        table: SymbolTable,
+        restored: Callable[[SymbolState, float], None] = lambda state, processed_s: None,
+    ) -> None:
+        """`restored` is called with each restored state, and when its newest tick was processed."""
+        self._restored = restored
         self._bus = bus
         self._topics = topics
         self._table = table
@@ -126,10 +134,13 @@ class StateRecovery:
 
     def _restore_state(self, record: Record, stored: RestoredState) -> SymbolState | None:
         try:
-            return self._table.restore(stored.symbol, stored.content, stored.time_ns)
+            state = self._table.restore(stored.symbol, stored.content, stored.time_ns)
         except (InvalidTickError, StateError) as error:
             _warn(record, error)
             return None
+        if stored.processed_ns is not None:
+            self._restored(state, stored.processed_ns / NS)
+        return state
 
     async def _check(self, positions: Mapping[int, Position]) -> None:
         # With nothing committed and a state beyond the log's end, the ticks are another log's, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from volsvc.domain import FeedError, InvalidTickError, SourceRow
 
@@ -12,6 +12,23 @@ BATCH_ROWS = 512
 
 # Returns true for a row that is to be left out.
 Skip = Callable[[SourceRow], bool]
+
+
+class KnownTick(NamedTuple):
+    """The newest tick of a symbol that an earlier run has left; times are event times in ns."""
+
+    time_ns: int
+    price: float
+    trade_id: int | None
+
+
+# Returns the newest tick that is known of a symbol when a source begins.
+Known = Callable[[str], KnownTick | None]
+
+
+def nothing_known(symbol: str) -> KnownTick | None:
+    """Return None: no run was before this one."""
+    return None
 
 
 class Source(Protocol):
@@ -24,6 +41,14 @@ class Source(Protocol):
     @property
     def identity(self) -> str:
         """The name of the stream, as it is written to the log."""
+        ...
+
+    @property
+    def feed(self) -> str:
+        """The name of the market behind the stream: what was learnt of one is true of the next.
+
+        Streams of the same feed are of the same symbols, one after the other in event time.
+        """
         ...
 
     def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from volsvc.config.live import LIVE_KINDS
 from volsvc.config.settings import Settings, SettingsError, SourceSettings
 from volsvc.domain import SourceError
-from volsvc.sources.base import FeedEvents, Source, SourceEvents
+from volsvc.sources.base import FeedEvents, Known, Source, SourceEvents, nothing_known
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.replay import FileSource, GeneratorSource
@@ -17,9 +17,12 @@ from volsvc.sources.replay import FileSource, GeneratorSource
 DEFAULT_SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
 
-def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> Source | None:
+def build_source(
+    settings: Settings, events: SourceEvents, feed: FeedEvents, known: Known = nothing_known
+) -> Source | None:
     """Return the configured source, None if there is none.
 
+    It goes on after the ticks that are `known` when it begins.
     Raises SourceError if the recording holds no tick, and SettingsError for a pipe in a loop or a
     symbol that the venue cannot have.
     """
@@ -27,10 +30,10 @@ def build_source(settings: Settings, events: SourceEvents, feed: FeedEvents) -> 
     if source.kind == "none":
         return None
     if source.kind in LIVE_KINDS:
-        return live_source(source, feed)
+        return live_source(source, feed, known)
     if not source.path:
         return GeneratorSource(
-            source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns
+            source.symbols or DEFAULT_SYMBOLS, source.seed, replay, events, time.time_ns, known
         )
     return file_source(settings, [Path(source.path)], events)
 
@@ -47,7 +50,7 @@ def row_options(settings: Settings) -> RowOptions:
     )
 
 
-def live_source(source: SourceSettings, events: FeedEvents) -> Source:
+def live_source(source: SourceSettings, events: FeedEvents, known: Known = nothing_known) -> Source:
     """Return the live source of a venue; raises SettingsError if a symbol is not valid."""
     # Imported here, because a replay needs no HTTP client.
     from volsvc.sources.live.source import LiveSource
@@ -55,7 +58,7 @@ def live_source(source: SourceSettings, events: FeedEvents) -> Source:
 
     venue = VENUES[source.kind](source.feed)
     try:
-        return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events)
+        return LiveSource(venue, source.symbols or DEFAULT_SYMBOLS, source, events, known)
     except SourceError as error:
         raise SettingsError(f"source.symbols: {error}") from error
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, repeat
@@ -115,6 +115,13 @@ class GeneratorSpec:
                 raise SourceError(f"{symbol!r} is not a valid symbol name")
 
 
+class MarketStart(NamedTuple):
+    """The price at which a symbol's market begins, and the trade id before its first."""
+
+    price: float
+    trade_id: int = 0
+
+
 class TruthTick(NamedTuple):
     """A tick with the true volatility since its symbol's previous tick (or the start).
 
@@ -137,15 +144,25 @@ class Generator:
     """
 
     def __init__(
-        self, spec: GeneratorSpec, markets: Callable[[str], MarketSpec] = market_of
+        self,
+        spec: GeneratorSpec,
+        markets: Callable[[str], MarketSpec] = market_of,
+        starts: Mapping[str, MarketStart] | None = None,
     ) -> None:
+        """A symbol that is not in `starts` begins at its market's price."""
         self._spec = spec
         self._markets = markets
+        self._starts = starts or {}
 
     def ticks(self) -> Iterator[TruthTick]:
         """Yield ticks from the start on; the same ones at each call."""
-        streams = [_ticks(name, self._markets(name), self._spec) for name in self._spec.symbols]
+        streams = map(self._ticks_of, self._spec.symbols)
         return heapq.merge(*streams, key=attrgetter("tick.time_ns"))
+
+    def _ticks_of(self, symbol: str) -> Iterator[TruthTick]:
+        market = self._markets(symbol)
+        start = self._starts.get(symbol, MarketStart(market.start_price))
+        return _ticks(symbol, market, self._spec, start)
 
 
 def daily_factor(seconds: Floats, swing: float) -> Floats:
@@ -167,11 +184,13 @@ def _stable_hash(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def _ticks(symbol: str, market: MarketSpec, spec: GeneratorSpec) -> Iterator[TruthTick]:
+def _ticks(
+    symbol: str, market: MarketSpec, spec: GeneratorSpec, start: MarketStart
+) -> Iterator[TruthTick]:
     # SeedSequence takes no negative number, but the setting may be one.
     rng = np.random.default_rng([spec.seed % 2**64, _stable_hash(symbol)])
-    quotes, ids, selling = _Quotes(market, rng), count(1), False
-    for time_ns, sigma, jump, log_price in _price_blocks(market, rng, spec.start_ns):
+    quotes, ids, selling = _Quotes(market, rng, start.price), count(start.trade_id + 1), False
+    for time_ns, sigma, jump, log_price in _price_blocks(market, rng, spec.start_ns, start.price):
         ticks = len(time_ns)
         bid, ask = quotes.follow(np.exp(log_price))
         flips = np.cumsum(rng.random(ticks) > market.side_persistence)
@@ -186,10 +205,10 @@ def _ticks(symbol: str, market: MarketSpec, spec: GeneratorSpec) -> Iterator[Tru
 
 
 def _price_blocks(
-    market: MarketSpec, rng: np.random.Generator, start_ns: int
+    market: MarketSpec, rng: np.random.Generator, start_ns: int, price: float
 ) -> Iterator[tuple[Integers, Floats, Floats, Floats]]:
     """Yield blocks, possibly empty, of tick times, sigma, jumps and efficient log prices."""
-    last_ns, log_price = start_ns, math.log(market.start_price)
+    last_ns, log_price = start_ns, math.log(price)
     # Both integrals (variance, jumps) at the last tick, relative to the start of the block.
     level = np.zeros(2)
     for begin_ns, variance, jumps, expected in _hidden_blocks(market, rng, start_ns):
@@ -267,10 +286,10 @@ def _rising(times: Integers, last: int) -> Integers:
 class _Quotes:
     """The best quotes of one symbol, in steps of its price grid."""
 
-    def __init__(self, market: MarketSpec, rng: np.random.Generator) -> None:
+    def __init__(self, market: MarketSpec, rng: np.random.Generator, price: float) -> None:
         self._market, self._rng = market, rng
         self._per_unit = 10.0 ** price_decimals(market.start_price)
-        self._bid, self._spread = round(market.start_price * self._per_unit), 1.0
+        self._bid, self._spread = round(price * self._per_unit), 1.0
 
     def follow(self, prices: Floats) -> tuple[Floats, Floats]:
         """Return bid and ask for each of these efficient prices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from volsvc.config.settings import ReplaySettings
 from volsvc.domain import NS, InvalidTickError, SourceError, SourceRow, Tick
 from volsvc.domain.tick_columns import Integers, TickColumns
-from volsvc.sources.base import BATCH_ROWS, Skip, SourceEvents
-from volsvc.sources.generator import Generator, GeneratorSpec
+from volsvc.sources.base import BATCH_ROWS, Known, Skip, SourceEvents, nothing_known
+from volsvc.sources.generator import Generator, GeneratorSpec, MarketStart
 from volsvc.sources.pacing import paced
 from volsvc.sources.recordings.lateness import Late, Lateness
 from volsvc.sources.recordings.recording import Recording
@@ -64,6 +64,8 @@ class FileSource:
         # With shifted times each run is a stream of its own, which must not be resumed.
         shift = "" if start_ns is None else f"@{start_ns}"
         self.identity = recording.identity + selection + shift
+        # Of a pipe a later run may go on where this one ends, for all that anybody knows.
+        self.feed = self.label + selection if recording.is_pipe else self.identity
         # What the first reading came to, once it has ended.
         self.counts = ReadCounts()
         self._pipe = _Kept(self._shifted_rows()) if recording.is_pipe else None
@@ -207,7 +209,10 @@ class _Kept:
 
 
 class GeneratorSource:
-    """The seeded generator as an endless source, from the time of its construction on."""
+    """The seeded generator as an endless source, from the time of its construction on.
+
+    Prices and trade ids go on where an earlier run has left them.
+    """
 
     def __init__(
         self,
@@ -216,18 +221,29 @@ class GeneratorSource:
         replay: ReplaySettings,
         events: SourceEvents,
         now_ns: Callable[[], int],
+        known: Known = nothing_known,
     ) -> None:
         self._spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=now_ns())
+        self._known = known
         self._replay = replay
         self._events = events
         # With its start in the name each run is a stream of its own, which must not be resumed.
         self.identity = f"generator-{seed}@{self._spec.start_ns}"
+        self.feed = f"generator-{seed}"
 
     def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """Yield generated ticks, each when it is due."""
-        ticks = Generator(self._spec).ticks()
+        ticks = Generator(self._spec, starts=self._starts()).ticks()
         rows = (SourceRow(i, generated.tick) for i, generated in enumerate(ticks))
         return paced(_batches_in_thread(rows, skip), self._replay.speed, self._events.late)
+
+    def _starts(self) -> Mapping[str, MarketStart]:
+        known = {symbol: self._known(symbol) for symbol in self._spec.symbols}
+        return {
+            symbol: MarketStart(tick.price, tick.trade_id or 0)
+            for symbol, tick in known.items()
+            if tick is not None
+        }
 
 
 def shifted(rows: Rows, start_ns: int | None) -> Rows:

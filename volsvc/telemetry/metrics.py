@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -39,6 +39,33 @@ class Metrics:
         self.ticks = TickMetrics(self.registry)
         self.feed = FeedMetrics(self.registry)
         self.kafka = KafkaMetrics(self.registry)
+        self.store = StoreMetrics(self.registry)
+
+
+class StoreMetrics:
+    """Writes of the file in which an in-process daemon remembers its states."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.time_write = Histogram(
+            "volsvc_store_write_seconds",
+            "Time of a transaction",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+            registry=registry,
+        )
+        self.records = Counter(
+            "volsvc_store_states", "States written, one a symbol and write", registry=registry
+        )
+        self.size = Gauge("volsvc_store_bytes", "Bytes that the file holds", registry=registry)
+        self.minutes_lost = Counter(
+            "volsvc_store_minutes_lost",
+            "Rows of minutes for which the disk had no room for too long",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "volsvc_store_failures",
+            "Attempts to write that failed, each of which is repeated",
+            registry=registry,
+        )
 
 
 class ProcessMetrics:

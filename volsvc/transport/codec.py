@@ -7,6 +7,7 @@ shortest decimal of a double reads back as the same double.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -293,13 +294,16 @@ def encode_outcome(outcome: Outcome) -> OutRecord:
 
 
 class RestoredState(NamedTuple):
-    """The part of a `ticks.features` record that a restart needs; `time_ns` is since the epoch.
+    """The part of a `ticks.features` record that a restart needs; times are since the epoch.
 
-    `content` is a mapping in a record of version 3, which has to be migrated.
+    `time_ns` is that of the newest tick, `processed_ns` when the record was made, if it
+    says so. `content` is a mapping in a
+    record of version 3, which has to be migrated.
     """
 
     symbol: str
     time_ns: int
+    processed_ns: int | None
     content: bytes | Mapping[str, Any]
 
 
@@ -322,12 +326,15 @@ def decode_state(record: Record) -> RestoredState | None:
         ) from error
     if not valid:
         raise InvalidTickError("symbol", f"{shown(symbol, 80)} is not valid", "features")
+    processed_ns = None
+    with suppress(KeyError, TypeError, ValueError):
+        processed_ns = parse_time(value["processed_at"])
     if version == MIGRATED_VERSION and isinstance(value.get("state"), dict):
-        return RestoredState(symbol, time_ns, value["state"])
+        return RestoredState(symbol, time_ns, processed_ns, value["state"])
     if version != FEATURES_VERSION or content is None:
         detail = f"{shown(version, 80)} is not {FEATURES_VERSION}, or has no {STATE_HEADER}"
         raise InvalidTickError("v", detail, "features")
-    return RestoredState(symbol, time_ns, content)
+    return RestoredState(symbol, time_ns, processed_ns, content)
 
 
 def dead_letter(record: Record, error: InvalidTickError | NotATickError) -> OutRecord:

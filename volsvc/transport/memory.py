@@ -13,9 +13,10 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from volsvc.domain import BusError
-from volsvc.transport.bus import Offsets, OutRecord, Position, RebalanceListener, Record
+from volsvc.transport.bus import Headers, Offsets, OutRecord, Position, RebalanceListener, Record
 from volsvc.transport.partitions import log_name
 
 # Records of a batch: enough to spread its fixed cost, few enough to be processed promptly.
@@ -26,6 +27,40 @@ APPEND_RECORDS = 100
 UNREAD_BYTES = 8 << 20
 # An empty batch is yielded after this long without a record.
 QUIET_S = 1.0
+
+
+class KeptPosition(NamedTuple):
+    """The next offset of a partition, and the headers of the record before it."""
+
+    next: int
+    headers: Headers
+
+
+class Keeper(Protocol):
+    """Keeps what an in-process bus has to know after a restart."""
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions, which stays what it was at the first start."""
+        ...
+
+    @property
+    def positions(self) -> Mapping[int, KeptPosition]:
+        """The positions that a former process had committed, by partition."""
+        ...
+
+    @property
+    def records(self) -> Sequence[OutRecord]:
+        """The newest records of the topic that is kept, one of each key."""
+        ...
+
+    def keep(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Take records that were published; they are kept from the next commit on."""
+        ...
+
+    def commit(self, positions: Mapping[int, KeptPosition]) -> None:
+        """Take the positions up to which the records before were published."""
+        ...
 
 
 class _Signal(asyncio.Condition):
@@ -52,6 +87,8 @@ class _Partition:
     # A list, since parts of it are read far more often than its oldest records are dropped.
     records: list[Record] = field(default_factory=list)
     start: int = 0
+    # The record before `start`, if there was one.
+    dropped: Record | None = None
 
     @property
     def end(self) -> int:
@@ -61,7 +98,12 @@ class _Partition:
         first = max(0, offset - self.start)
         return self.records[first : first + limit]
 
+    def before(self, offset: int) -> Record | None:
+        """Return the record before an offset from `start` on; None at the start of the log."""
+        return self.dropped if offset == self.start else self.records[offset - 1 - self.start]
+
     def drop(self, count: int) -> None:
+        self.dropped = self.before(self.start + count)
         del self.records[:count]
         self.start += count
 
@@ -98,6 +140,22 @@ class _Topic:
         if not self.committed:
             self.size_bytes += sum(map(_size, records))
 
+    def resume(self, positions: Mapping[int, KeptPosition]) -> dict[int, int]:
+        """Go on after the records of a former process; return the offsets that come next."""
+        for number, at in positions.items():
+            partition = self.partitions[number]
+            partition.start = at.next
+            partition.dropped = Record(self.name, number, at.next - 1, None, None, at.headers)
+        return {number: at.next for number, at in positions.items()}
+
+    def kept(self, offsets: Offsets) -> dict[int, KeptPosition]:
+        """Return offsets that are being committed with the headers of the records before them."""
+        before = {number: self.partitions[number].before(at) for number, at in offsets.items()}
+        return {
+            number: KeptPosition(at, record.headers if (record := before[number]) else ())
+            for number, at in offsets.items()
+        }
+
     def trim(self) -> None:
         """Drop what every group has committed."""
         if not self.committed:
@@ -133,18 +191,25 @@ class MemoryBus:
         partitions: int = 6,
         queue_max_records: int = 10_000,
         groups: Mapping[str, str] | None = None,
+        kept_topic: str = "",
+        keeper: Keeper | None = None,
     ) -> None:
         """`groups` has the group of each topic that keeps its records until that group commits.
 
-        It need not have joined yet: what is published before is kept for it.
+        It need not have joined yet: what is published before is kept for it. With a `keeper` the
+        bus goes on at the committed positions, and `kept_topic` begins with the kept records.
         """
         self._partition_count = partitions
         self._max_records = queue_max_records
         self._topics: dict[str, _Topic] = {}
         self._changed = _Signal()
         self.closed = False
+        self.keeper = keeper
         for topic, group in (groups or {}).items():
-            self._topic(topic).committed[group] = {}
+            log = self._topic(topic)
+            log.committed[group] = {} if keeper is None else log.resume(keeper.positions)
+        if keeper is not None:
+            self._topic(kept_topic).append(keeper.records)
 
     @property
     def identity(self) -> str:
@@ -185,6 +250,8 @@ class MemoryBus:
             appended += count
             if appended % APPEND_RECORDS == 0:
                 await asyncio.sleep(0)
+        if self.keeper is not None:
+            self.keeper.keep(topic, records)
         await self._changed.wake_all()
 
     async def _make_room(self, log: _Topic) -> None:
@@ -203,7 +270,8 @@ class MemoryBus:
 
     async def tail(self, topic: str) -> Sequence[Record]:
         """Return the newest record of each partition that has one."""
-        return [p.records[-1] for p in self._topic(topic).partitions if p.records]
+        newest = [p.before(p.end) for p in self._topic(topic).partitions]
+        return [record for record in newest if record is not None]
 
     async def ends(self, topic: str, partitions: Sequence[int]) -> Offsets:
         """Return the end of each partition."""
@@ -309,6 +377,8 @@ class MemorySubscription:
         # A former member would take records away that its successor has yet to read.
         if self._log.members[self._group] is not self:
             return False
+        if self._bus.keeper is not None:
+            self._bus.keeper.commit(self._log.kept(offsets))
         self._committed.update(offsets)
         self._log.trim()
         await self._changed.wake_all()

@@ -16,6 +16,7 @@ from volsvc.pipeline.quality_monitor import QualityMonitor
 from volsvc.serving.audit_log import AuditLog
 from volsvc.serving.controller import ModelController
 from volsvc.serving.holder import ModelHolder
+from volsvc.store import StoreReader
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import Tracer
@@ -27,7 +28,8 @@ from volsvc.web.views import FreshnessPolicy
 class Services:
     """The parts of the daemon, as `request.app[SERVICES]`.
 
-    `audit_log` is None if its folder cannot be written, `drift` if drift is not checked here.
+    `audit_log` is None if its folder cannot be written, `drift` if drift is not checked here, and
+    `past` if nothing is kept of it.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Services:
     hub: EventHub
     drift: DriftMonitor | None
     tracer: Tracer
+    past: StoreReader | None = None
 
     @property
     def freshness(self) -> FreshnessPolicy:

@@ -35,9 +35,12 @@ def bar_of(
     down: float,
     volume: float,
     returns: float = 1.0,
+    first: float = 100.0,
+    ticks: int = 1,
 ) -> Any:
     """Return a record of BAR."""
-    return np.array([(minute, close, high, low, variance, down, volume, returns)], BAR)[0]
+    fields = (minute, close, high, low, variance, down, volume, returns, first, ticks)
+    return np.array([fields], BAR)[0]
 
 
 def close_minute(

@@ -38,6 +38,8 @@ class Bar(NamedTuple):
     down: float
     volume: float
     returns: float
+    open: float
+    ticks: int
 
 
 class Minutes:
@@ -101,6 +103,8 @@ def expected_bar(seen: Seen, until_ns: int) -> Bar:
         math.fsum(s for _, _, s in of_minute),
         # Steps without ticks bring no return.
         float(len({step for step, _, _ in of_minute})),
+        prices[0],
+        len(prices),
     )
 
 
@@ -199,5 +203,5 @@ def test_a_recorded_bar_has_the_return_from_close_to_close(previous: float) -> N
     square = math.log(100.0 / start) ** 2
     down = square if start > 100.0 else 0.0
     # The close lies outside the recorded range here, and widens it.
-    expected = Bar(7, 100.0, 100.0, 85.0, square, down, 3.0, 1.0)
+    expected = Bar(7, 100.0, 100.0, 85.0, square, down, 3.0, 1.0, 80.0, 0)
     assert bars[-1].item() == pytest.approx(expected)

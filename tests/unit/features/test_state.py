@@ -18,7 +18,7 @@ from tests.unit.features.records import copied
 from tests.unit.features.scales import Scales
 from tests.unit.features.test_forecast_history import forecast, outcome
 from tests.unit.features.ticks import START_NS, tick
-from volsvc.domain import NS, Tick
+from volsvc.domain import NS, FeatureRow, Tick
 from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import MINUTE_NS, SLICE_TICKS, Buffers, DigestChain, StateError
 from volsvc.features.kernels import minutes
@@ -199,13 +199,15 @@ def test_ended_minutes_and_scales_are_those_of_the_ticks() -> None:
     one, scales, ended = small(), Scales(), 0
     for count in range(60):
         item = tick(20.0 + 7.5 * count, 100.0 + count % 5, size=None if count % 3 else 2.0)
-        before = copied(one.ticks.minute)
+        before, row_before = copied(one.ticks.minute), one.row
         for point in one.apply_one(item).points:
             if point.kind != MINUTE:
                 continue
             ended += 1
             # Until the tick the minute was under way; its last step ends with it.
             assert point.bar.minute == before.bar.minute
+            # Nor is the tick that ended it in the window of its last row.
+            assert FeatureRow(one.state.symbol, *point.row.item()) == row_before
             assert point.bar.volume == before.bar.volume
             minutes.add_move(before.bar, before.sampled)
             assert point.bar.tobytes() == before.bar.tobytes()

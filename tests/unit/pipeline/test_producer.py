@@ -29,7 +29,7 @@ class ListSource:
     """A source of rows in memory, in batches of a given size."""
 
     def __init__(self, count: int, batch: int, identity: str = "list@1", first: int = 0) -> None:
-        self.identity = identity
+        self.identity = self.feed = identity
         self._batch = batch
         self.rows = [
             SourceRow(
@@ -146,7 +146,8 @@ async def test_the_log_says_where_a_source_was_resumed_and_how_it_ended() -> Non
         with capture_logs() as logs:
             await produce(source, bus)
         level = {"log_level": "info", "source": "list@1"}
-        ended = {"event": "source_ended", "published": new, **level}
+        hint = {} if new else {"hint": "was read before; begin anew with --fresh"}
+        ended = {"event": "source_ended", "published": new, **hint, **level}
         resumed = {"event": "source_resumes", "after": before, **level}
         assert logs == [*([resumed] if before else []), ended]
 

@@ -293,7 +293,7 @@ class BusMachine(SteppingMachine):
         assert found == log.retained
         assert sum(map(len, found)) <= MAX_RECORDS
         tail = [unstamped(record) for record in self.result(self.tail(topic))]
-        assert tail == [records[-1] for records in log.retained if records]
+        assert tail == [records[-1] for records in log.partitions if records]
 
     async def read_all(self, topic: str) -> list[list[Record]]:
         found: list[list[Record]] = [[] for _ in range(PARTITIONS)]

@@ -230,7 +230,7 @@ def test_a_stored_state() -> None:
     """A restart reads symbol, time and state; a tombstone has none."""
     sent = encode_features(FORECAST, STATE, START, "writer#1")
     found = decode_state(in_log(sent.value, headers=sent.headers))
-    assert found == RestoredState("BTC-USD", START_NS + NS, CONTENT)
+    assert found == RestoredState("BTC-USD", START_NS + NS, START_NS + 1, CONTENT)
     assert decode_state(in_log(None, headers=sent.headers)) is None
 
 
@@ -272,7 +272,7 @@ def test_records_without_a_time_of_processing(other: dict[str, str]) -> None:
     with pytest.raises(InvalidTickError, match="is not a features record: "):
         decode_snapshot(in_log(value))
     found = decode_state(in_log(value, headers=(STATE_HEADER,)))
-    assert found == RestoredState("BTC-USD", START_NS + NS, CONTENT)
+    assert found == RestoredState("BTC-USD", START_NS + NS, None, CONTENT)
 
 
 def test_a_record_without_a_value_has_no_snapshot() -> None:

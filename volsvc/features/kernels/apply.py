@@ -239,8 +239,11 @@ def _apply(
     size, time_ns, price = options.window_size, tick.time_ns, tick.price
     if options.every_ns > 0 and state.window.count > 0:
         count = _pass_grid(state, ring, options, symbol, time_ns, points, count)
-    price_window.push(state.window, prices, times, size, time_ns, price)
     current = state.minute
+    if minutes.is_over(current, time_ns):
+        # The window as it was at the end of the minute, without the tick that is beyond it.
+        price_window.read_row(state.window, prices, times, size, points[count].row)
+    price_window.push(state.window, prices, times, size, time_ns, price)
     if minutes.close_step(current, time_ns, price):
         bar = current.bar
         observed = min(minutes.observed(current, bar.minute + 1.0), 1.0)

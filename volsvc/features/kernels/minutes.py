@@ -21,7 +21,8 @@ MIN_FRACTION: Final = 1e-3
 # Least variance of a minute: that of a return of half a basis point.
 FLOOR_PER_MINUTE: Final = (0.5e-4) ** 2
 
-# Prices, variance and volume of a minute with trades. `minute` counts from the epoch, UTC.
+# Prices, variance and volume of a minute with trades. `minute` counts from the epoch, UTC. `ticks`
+# is 0 for a recorded bar.
 # `variance` is the sum of squared log returns inside the minute and `down` its part from falling
 # prices; from recorded bars both are based on the one return from close to close. `returns` is the
 # number of returns behind them.
@@ -35,6 +36,8 @@ BAR = record_type(
         ("down", "f8"),
         ("volume", "f8"),
         ("returns", "f8"),
+        ("open", "f8"),
+        ("ticks", "i8"),
     ]
 )
 # The minute under way. `first_ns` is the time of the symbol's first tick, -1 before it; `step` the
@@ -61,6 +64,8 @@ def start(current: Any) -> None:
 def open_minute(bar: Any, minute: int, price: float) -> None:
     """Start a minute at its first price."""
     bar.minute = minute
+    bar.ticks = 0
+    bar.open = price
     bar.high = price
     bar.low = price
     bar.variance = 0.0
@@ -81,6 +86,12 @@ def add_move(bar: Any, sampled: float) -> None:
 
 
 @kernel
+def is_over(current: Any, time_ns: int) -> bool:
+    """Return True if a tick at a time ends the minute under way."""
+    return bool(current.first_ns >= 0 and time_ns // MINUTE_NS > current.bar.minute)
+
+
+@kernel
 def close_step(current: Any, time_ns: int, price: float) -> bool:
     """Move the grid on to a tick's time; return True if that ends the minute under way.
 
@@ -88,6 +99,7 @@ def close_step(current: Any, time_ns: int, price: float) -> bool:
     stays in `current.bar` until `open_minute`.
     """
     step = time_ns // GRID_NS
+    ends = is_over(current, time_ns)
     if current.first_ns < 0:
         current.first_ns = time_ns
         current.step = step
@@ -98,13 +110,14 @@ def close_step(current: Any, time_ns: int, price: float) -> bool:
     add_move(current.bar, current.sampled)
     current.sampled = current.bar.close
     current.step = step
-    return bool(time_ns // MINUTE_NS > current.bar.minute)
+    return ends
 
 
 @kernel
 def add_price(current: Any, price: float, size: float) -> None:
     """Add a tick to the minute under way."""
     bar = current.bar
+    bar.ticks += 1
     bar.close = price
     if price > bar.high:
         bar.high = price
@@ -162,6 +175,8 @@ def pending(current: Any, time_ns: int, bar: Any) -> float:
 def copy_bar(source: Any, target: Any) -> None:
     """Copy one BAR to another."""
     target.minute = source.minute
+    target.ticks = source.ticks
+    target.open = source.open
     target.close = source.close
     target.high = source.high
     target.low = source.low
@@ -184,6 +199,8 @@ def bars_of_prices(minutes: Any, prices: Any, bars: Any) -> None:
         previous = prices[index - 1, 3] if index > 0 else prices[index, 0]
         move = log_return(close, previous)
         bar.minute = minutes[index]
+        bar.ticks = 0
+        bar.open = prices[index, 0]
         bar.close = close
         bar.high = max(prices[index, 1], close)
         bar.low = min(prices[index, 2], close)

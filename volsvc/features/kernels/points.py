@@ -38,9 +38,9 @@ QUALITY = record_type(
 )
 # `symbol` is the row of the table, `tick` the place of the point's tick in its batch, `at_ns` the
 # time of the point: that of its tick, or a time of a grid at which a recording is forecast.
-# `features` are the inputs of models. The bar and what follows belong to the end of a minute: the
-# proxy of its variance a minute ahead, the part of it that was observed, and whether a gap precedes
-# it.
+# `features` are the inputs of models; `row` is that of the window, at the end of a minute of ticks
+# too. The bar and what follows belong to the end of a minute: the proxy of its variance a minute
+# ahead, the part of it that was observed, and whether a gap precedes it.
 POINT = record_type(
     [
         ("symbol", "i8"),

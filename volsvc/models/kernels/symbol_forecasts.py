@@ -152,14 +152,14 @@ def settle(
     of minutes, where it is scored beside the serving model. `variances` has the shape (models,
     points, horizons); `horizons` are HORIZON records, which contain the fitted ones. With `to_grid`
     it stops before a symbol moves on from a point of the publishing grid. `numbers` gets
-    scores.NUMBERS of each horizon, of shape (points, horizons, NUMBERS), and `basis` what the
-    forecasts rest on (BASIS).
+    scores.NUMBERS of each horizon, of shape (points, horizons, NUMBERS), of fitted ones alone at
+    the end of a minute, and `basis` what the forecasts rest on (BASIS).
 
     Returns the index of the first point left, and the number of outcomes written.
     """
     count = 0
     for index in range(first, len(points)):
-        point = points[index]
+        point, said = points[index], numbers[index]
         if to_grid and _is_to_publish(points, first, index):
             return index, count
         learnt = records[point.symbol].learnt
@@ -168,8 +168,9 @@ def settle(
                 return index, count
             sums = daily[point.symbol]
             count += _mature(learnt, sums, models, point, outcomes[count:])
-            for place in range(len(models)):
-                _issue(learnt, sums, models[place], horizons, point, variances[place, index])
+            # From the shadow to the serving model, whose numbers stay.
+            for place in range(len(models) - 1, -1, -1):
+                _issue(learnt, sums, models[place], horizons, point, variances[place, index], said)
         if point.kind < at_points.BAR_ON_GRID:
             continue
         state = learnt.calibrations[models[0].variant]
@@ -181,7 +182,7 @@ def settle(
                 point.features,
                 variances[0, index, column],
                 horizons[column],
-                numbers[index, column],
+                said[column],
             )
         basis[index].own = calibration.is_own(state)
         kept = learnt.scores.variants[models[0].variant]
@@ -226,24 +227,34 @@ def _mature(learnt: Any, daily: Any, models: Any, point: Any, outcomes: Any) -> 
 
 
 @kernel
-def _issue(learnt: Any, daily: Any, model: Any, horizons: Any, point: Any, variances: Any) -> None:
-    """Issue the forecasts of a model at the end of a minute, to be scored when they mature."""
+def _issue(
+    learnt: Any,
+    daily: Any,
+    model: Any,
+    horizons: Any,
+    point: Any,
+    variances: Any,
+    numbers: Any,
+) -> None:
+    """Issue the forecasts of a model at the end of a minute, to be scored when they mature.
+
+    `numbers` gets scores.NUMBERS of the fitted horizons.
+    """
     # After the residuals up to this minute are learnt: the forecasts rest on them.
     minute, variant = point.bar.minute, model.variant
     state = learnt.calibrations[variant]
     calibration.adopt(state, model.laws)
     scores.adopt(learnt.scores, daily, variant, model.laws.digest, model.version)
-    numbers = np.empty(NUMBERS)
     for column in range(len(horizons)):
         horizon = horizons[column]
         if horizon.weight != 0.0 or HORIZONS[horizon.nearest] != horizon.seconds:
             continue
         log_variance, turbulence = write_forecast(
-            model, learnt, point.features, variances[column], horizon, numbers
+            model, learnt, point.features, variances[column], horizon, numbers[column]
         )
         calibration.issue(state, minute, horizon.nearest, log_variance, turbulence)
         if scores.is_due(minute, horizon.nearest):
-            scores.issue(learnt.scores, variant, minute, horizon.nearest, numbers)
+            scores.issue(learnt.scores, variant, minute, horizon.nearest, numbers[column])
 
 
 assert tuple(60.0 * minutes for minutes in HORIZON_MINUTES) == HORIZONS_S

@@ -11,7 +11,7 @@ import aiohttp
 
 from volsvc.config.live import LiveSourceSettings
 from volsvc.domain import SourceRow, Tick
-from volsvc.sources.base import FeedEvents, Skip
+from volsvc.sources.base import FeedEvents, Known, Skip, nothing_known
 from volsvc.sources.live.backfill import Backfill
 from volsvc.sources.live.connection import Connection
 from volsvc.sources.live.message_reader import ConnectionOptions
@@ -32,9 +32,17 @@ class LiveSource:
     """
 
     def __init__(
-        self, venue: Venue, symbols: Sequence[str], settings: LiveSourceSettings, events: FeedEvents
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        settings: LiveSourceSettings,
+        events: FeedEvents,
+        known: Known = nothing_known,
     ) -> None:
-        """Raises SourceError for a name that cannot be a symbol of the venue."""
+        """Trades since those that are `known` when the source begins are fetched over REST.
+
+        Raises SourceError for a name that cannot be a symbol of the venue.
+        """
         self._venue = venue
         self._symbols = tuple(dict.fromkeys(map(venue.symbol, symbols)))
         self._settings = settings
@@ -46,11 +54,15 @@ class LiveSource:
         self._has_room = asyncio.Event()
         self._position = 0
         self._last_batch: list[SourceRow] = []
+        self._known = known
+        self.feed = venue.name
         # With its start in the name each run is a stream of its own: a live stream cannot resume.
         self.identity = f"{venue.name}@{time.time_ns()}"
 
     async def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """Yield ticks as they arrive, without end."""
+        for symbol, sequencer in self._sequencers.items():
+            sequencer.resume(self._known(symbol))
         again = [row for row in self._last_batch if not skip(row)]
         if again:
             yield again

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from volsvc.domain import Tick
+from volsvc.sources.base import KnownTick
 from volsvc.sources.live.venue import TradeGap
 
 
@@ -20,6 +21,11 @@ class TradeSequencer:
         self._newest_ns = 0
         self._buffer: dict[int, Tick] = {}
         self.duplicates = 0
+
+    def resume(self, known: KnownTick | None) -> None:
+        """Begin after a trade that an earlier run has left, unless trades have come already."""
+        if self._last is None and known is not None:
+            self._last, self._newest_ns = known.trade_id, known.time_ns
 
     def add(self, ticks: Iterable[Tick]) -> list[Tick]:
         """Add trades and return those that are released by them, in order."""

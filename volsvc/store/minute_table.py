@@ -1,0 +1,160 @@
+"""The rows of minutes in a database: the newest one by one, those of past half days in blocks."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volsvc.store.minute_rows import MINUTE_ROW, pack, round_numbers, unpack
+
+# Minutes of a block: its rows take 40 kB, and an answer of a day reads three of them.
+BLOCK_MINUTES: Final = 720
+# Blocks that one transaction makes or deletes, some milliseconds each.
+BLOCKS_AT_ONCE: Final = 8
+
+ModelName = tuple[str, str]
+
+
+class Minutes(NamedTuple):
+    """Rows (MINUTE_ROW) with their symbols, in which models are the places in `models`.
+
+    A model has a variant and a version.
+    """
+
+    symbols: Sequence[str]
+    rows: NDArray[Any]
+    models: Sequence[ModelName]
+
+
+class MinuteTable:
+    """The minutes of a feed; every call is one of the thread that uses the connection."""
+
+    def __init__(self, connection: sqlite3.Connection, feed: int) -> None:
+        """Find the symbols and models that are known, and the rows that wait to be a block."""
+        self._connection = connection
+        self._feed = feed
+        query = "SELECT name, id FROM symbol WHERE feed = ?"
+        self._symbols: dict[str, int] = dict(connection.execute(query, (feed,)))
+        models = connection.execute("SELECT variant, version, id FROM model")
+        self._models: dict[ModelName, int] = {(v, version): number for v, version, number in models}
+        # By symbol: the block to which its oldest row will belong.
+        self._oldest: dict[int, int] = dict(
+            connection.execute(
+                "SELECT symbol, min(minute) / ? FROM minute JOIN symbol ON symbol.id = symbol "
+                "WHERE feed = ? GROUP BY symbol",
+                (BLOCK_MINUTES, feed),
+            )
+        )
+        # The newest minute; 0 before the first.
+        self.newest = 0
+        self._complete = {
+            symbol
+            for symbol, newest in connection.execute(
+                "SELECT symbol, max(minute) / ? FROM minute GROUP BY symbol", (BLOCK_MINUTES,)
+            )
+            if symbol in self._oldest and newest > self._oldest[symbol]
+        }
+
+    def write(self, minutes: Minutes) -> None:
+        """Write rows, in the place of those of the same symbol and minute."""
+        rows = minutes.rows.copy()
+        round_numbers(rows)
+        numbers = np.array([self._model(model) for model in minutes.models], np.uint16)
+        for name in ("model", "shadow"):
+            rows[name] = numbers[rows[name]]
+        found = []
+        for symbol, row in zip(map(self._symbol, minutes.symbols), rows, strict=True):
+            minute = int(row["minute"])
+            found.append((symbol, minute, row.tobytes()))
+            self.newest = max(self.newest, minute)
+            block = minute // BLOCK_MINUTES
+            oldest = self._oldest.setdefault(symbol, block)
+            if block > oldest:
+                self._complete.add(symbol)
+            elif block < oldest:
+                self._oldest[symbol] = block
+        self._connection.executemany("INSERT OR REPLACE INTO minute VALUES (?, ?, ?)", found)
+
+    def _symbol(self, name: str) -> int:
+        if name not in self._symbols:
+            insert = "INSERT INTO symbol (feed, name) VALUES (?, ?) RETURNING id"
+            self._symbols[name] = self._connection.execute(insert, (self._feed, name)).fetchone()[0]
+        return self._symbols[name]
+
+    def _model(self, model: ModelName) -> int:
+        if model not in self._models:
+            insert = "INSERT INTO model (variant, version) VALUES (?, ?) RETURNING id"
+            self._models[model] = self._connection.execute(insert, model).fetchone()[0]
+        return self._models[model]
+
+    def pack_some(self) -> bool:
+        """Make blocks of some symbols' oldest rows; return True if others wait."""
+        for symbol in list(self._complete)[:BLOCKS_AT_ONCE]:
+            self._pack(symbol, self._oldest[symbol])
+            query = "SELECT min(minute), max(minute) FROM minute WHERE symbol = ?"
+            first, last = self._connection.execute(query, (symbol,)).fetchone()
+            self._oldest[symbol] = first // BLOCK_MINUTES
+            if last // BLOCK_MINUTES == self._oldest[symbol]:
+                self._complete.discard(symbol)
+        return bool(self._complete)
+
+    def _pack(self, symbol: int, block: int) -> None:
+        first, last = block * BLOCK_MINUTES, (block + 1) * BLOCK_MINUTES - 1
+        rows = _merged(read_rows(self._connection, symbol, first, last))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO block VALUES (?, ?, ?)", (symbol, block, pack(rows))
+        )
+        self._connection.execute(
+            "DELETE FROM minute WHERE symbol = ? AND minute BETWEEN ? AND ?", (symbol, first, last)
+        )
+
+
+def read_minutes(
+    connection: sqlite3.Connection, feed: int, symbol: str, first: int, last: int
+) -> Minutes:
+    """Return the rows of a symbol from minute `first` to `last`, which are counted from the epoch.
+
+    Empty for a symbol that is not known. Raises ValueError if a block is damaged.
+    """
+    query = "SELECT id FROM symbol WHERE feed = ? AND name = ?"
+    found = connection.execute(query, (feed, symbol)).fetchone()
+    rows = np.zeros(0, MINUTE_ROW)
+    if found is not None:
+        rows = _merged(read_rows(connection, found[0], first, last))
+    used = np.unique(np.append(rows["model"], rows["shadow"])).tolist()
+    models = connection.execute("SELECT id, variant, version FROM model")
+    known = {number: (variant, version) for number, variant, version in models}
+    for name in ("model", "shadow"):
+        rows[name] = np.searchsorted(used, rows[name])
+    return Minutes([symbol] * len(rows), rows, [known[number] for number in used])
+
+
+def read_rows(
+    connection: sqlite3.Connection, symbol: int, first: int, last: int
+) -> Iterator[NDArray[Any]]:
+    """Yield the rows of a symbol in a range: those of blocks, then those that are in none yet."""
+    blocks = connection.execute(
+        "SELECT content FROM block WHERE symbol = ? AND number BETWEEN ? AND ? ORDER BY number",
+        (symbol, first // BLOCK_MINUTES, last // BLOCK_MINUTES),
+    )
+    for (content,) in blocks:
+        rows = unpack(content)
+        yield rows[(rows["minute"] >= first) & (rows["minute"] <= last)]
+    single = connection.execute(
+        "SELECT row FROM minute WHERE symbol = ? AND minute BETWEEN ? AND ? ORDER BY minute",
+        (symbol, first, last),
+    )
+    yield np.frombuffer(b"".join(row for (row,) in single), MINUTE_ROW)
+
+
+def _merged(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
+    """Return rows in order of time; of two of a minute the later one."""
+    rows = np.concatenate(list(parts))
+    # The newest first, so that it is the one that is found.
+    _, newest = np.unique(rows["minute"][::-1], return_index=True)
+    merged: NDArray[Any] = rows[len(rows) - 1 - newest]
+    return merged

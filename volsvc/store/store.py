@@ -1,0 +1,307 @@
+"""The store of a daemon: what it knows after a restart, written behind the event loop's back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from volsvc.backoff import Backoff
+from volsvc.failpoints import failpoint
+from volsvc.store.database import DamagedStoreError, open_database, put_aside
+from volsvc.store.kept_log import KeptLog
+from volsvc.store.minute_table import Minutes, MinuteTable
+from volsvc.store.reader import StoreReader
+from volsvc.store.retention import Retention, reclaim, size_of
+from volsvc.telemetry.health import Status
+from volsvc.telemetry.logs import get_logger
+from volsvc.transport import OutRecord
+from volsvc.transport.memory import KeptPosition
+
+# The longest time between two writes: a kill makes the next start repeat this much work.
+WRITE_EVERY_S: Final = 0.5
+# Old rows are packed and deleted this often, and at each write while there are many.
+TIDY_EVERY_S: Final = 20.0
+# A write that takes longer shows in health; nothing is given up.
+SLOW_S: Final = 10.0
+# Waits between attempts to write, until the disk takes it again.
+RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
+
+# Rows of minutes that wait for the disk: an hour and a half of a thousand symbols, 20 MB.
+MOST_WAITING: Final = 100_000
+
+log = get_logger(__name__)
+
+
+class StoreEvents(Protocol):
+    """Receives what happens to a store, for health and metrics."""
+
+    def store(self, status: Status, detail: str) -> None:
+        """Report whether what is to be kept can be written."""
+        ...
+
+    def stored(self, seconds: float, records: int) -> None:
+        """Report a transaction that was written."""
+        ...
+
+    def store_size(self, size_bytes: int) -> None:
+        """Report the bytes that the file holds."""
+        ...
+
+    def minutes_lost(self, rows: int) -> None:
+        """Count rows of minutes for which the disk had no room for too long."""
+        ...
+
+    def not_stored(self) -> None:
+        """Count an attempt to write that failed; it will be made again."""
+        ...
+
+
+class Feed(NamedTuple):
+    """The market whose states are kept, by name.
+
+    `partitions` is their number in a log that is new. With `fresh` the log is a new one.
+    """
+
+    name: str
+    partitions: int
+    fresh: bool = False
+
+
+@dataclass(slots=True)
+class Batch:
+    """The contents of one transaction: the newest records by key, positions, and minutes."""
+
+    records: dict[bytes, OutRecord] = field(default_factory=dict)
+    positions: dict[int, KeptPosition] = field(default_factory=dict)
+    minutes: list[Minutes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.positions or self.minutes)
+
+    def add(self, later: Batch) -> None:
+        """Add what came later."""
+        self.records |= later.records
+        self.positions |= later.positions
+        self.minutes += later.minutes
+
+
+class Store:
+    """Keeps the log of an in-process bus: committed positions, with the states at them.
+
+    What is published since the last commit is held back until the next one, and positions and
+    states are written in one transaction. So after a kill the states are those at the positions.
+
+    Implements `Keeper` of the bus. Its methods are for the event loop; the database is used by one
+    thread.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        feed: Feed,
+        kept_topic: str,
+        retention: Retention,
+        events: StoreEvents,
+    ) -> None:
+        """Open or create the file, and read what it holds of a feed.
+
+        Of `kept_topic` the newest record of each key is kept. A damaged file is put aside, and a
+        new one begins with what could be read of it. Raises StoreError.
+        """
+        self._events = events
+        self._retention = retention
+        # When rows are packed and deleted next, on the monotonic clock.
+        self._tidy_at = 0.0
+        self._kept_topic = kept_topic
+        # What the bus starts with.
+        self.positions: Mapping[int, KeptPosition] = {}
+        self.records: list[OutRecord] = []
+        # Published since the last commit; committed and not written yet.
+        self._published, self._ready = Batch(), Batch()
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._damage = ""
+        try:
+            self._open(path, feed)
+            self._read()
+        except (DamagedStoreError, sqlite3.DatabaseError) as error:
+            aside = put_aside(path)
+            read = len(self.records)
+            # Without a traceback, which would tell an operator nothing more.
+            log.error("store_damaged", error=str(error), aside=str(aside), read=read)  # noqa: TRY400
+            self._damage = f"was damaged ({error}) and is kept as {aside.name}"
+            self._open(path, feed)
+            self._ready = Batch({one.key: one for one in self.records}, dict(self.positions))
+            self._wake.set()
+        # For whoever asks about the past.
+        self.reader = StoreReader(path, self._feed)
+        self._thread = ThreadPoolExecutor(1, "store")
+        events.store("degraded" if self._damage else "ok", self._damage)
+        if self.records:
+            log.info("remembered", feed=feed.name, symbols=len(self.records))
+
+    def _open(self, path: Path, feed: Feed) -> None:
+        self._connection = open_database(path)
+        try:
+            self._connection.execute(
+                "INSERT INTO feed (name, partitions, used_ns) VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET used_ns = excluded.used_ns",
+                (feed.name, feed.partitions, time.time_ns()),
+            )
+            query = "SELECT id, partitions FROM feed WHERE name = ?"
+            self._feed, self.partitions = self._connection.execute(query, (feed.name,)).fetchone()
+            self._log = KeptLog(self._connection, self._feed)
+            if feed.fresh:
+                self._log.clear()
+            self._minutes = MinuteTable(self._connection, self._feed)
+        except sqlite3.DatabaseError:
+            self._connection.close()
+            raise
+
+    def _read(self) -> None:
+        faults = []
+        try:
+            self.positions = self._log.positions()
+            for record in self._log.records():
+                if isinstance(record, str):
+                    faults.append(record)
+                else:
+                    self.records.append(record)
+        except sqlite3.DatabaseError:
+            self._connection.close()
+            raise
+        if faults:
+            # Its next ticks begin the state anew.
+            log.error("states_damaged", symbols=len(faults), error=faults[0])
+            self._damage = f"{len(faults)} symbols start anew: {faults[0]}"
+
+    # --- what the bus keeps ---------------------------------------------------------------
+
+    def keep(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Take records that were published; they are kept from the next commit on."""
+        if topic == self._kept_topic:
+            for record in records:
+                self._published.records[record.key] = record
+
+    def commit(self, positions: Mapping[int, KeptPosition]) -> None:
+        """Take the positions at which the newest records of all keys are."""
+        self._published.positions |= positions
+        self._ready.add(self._published)
+        self._published = Batch()
+        self._wake.set()
+
+    def keep_minutes(self, minutes: Minutes) -> None:
+        """Take minutes that have ended; they are kept from the next commit on."""
+        self._published.minutes.append(minutes)
+
+    # --- writing --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write what is committed, twice a second at most, until `close`; then close the file."""
+        backoff = Backoff(RETRY_S, LONGEST_RETRY_S)
+        try:
+            while not self._stop.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                if await self._write_ready():
+                    backoff.reset()
+                    await self._pause(WRITE_EVERY_S)
+                else:
+                    self._wake.set()
+                    await self._pause(backoff.delay_s())
+            if not await self._write_ready():
+                log.error("not_remembered", symbols=len(self._ready.records))
+            # Moves the write-ahead log into the file.
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._connection.close)
+        finally:
+            self.reader.close()
+            self._thread.submit(self._connection.close)
+            self._thread.shutdown(wait=False)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+
+    def close(self) -> None:
+        """Have `run` write what is left, and end."""
+        self._stop.set()
+        self._wake.set()
+
+    async def _write_ready(self) -> bool:
+        """Write what is ready; return False if the disk did not take it, which is kept then."""
+        batch, self._ready = self._ready, Batch()
+        if not batch:
+            return True
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(SLOW_S, self._events.store, "degraded", "a write takes long")
+        try:
+            seconds = await loop.run_in_executor(self._thread, self._write, batch)
+        except (sqlite3.Error, OSError) as error:
+            # Later records of the same symbols replace those of the batch.
+            batch.add(self._ready)
+            self._ready = batch
+            self._drop_oldest_minutes()
+            self._events.not_stored()
+            self._events.store("degraded", f"nothing is kept: {error}")
+            return False
+        finally:
+            slow.cancel()
+        self._events.stored(seconds, len(batch.records))
+        self._events.store("degraded" if self._damage else "ok", self._damage)
+        return True
+
+    def _drop_oldest_minutes(self) -> None:
+        """Bound what waits for the disk: states replace each other, minutes add up."""
+        minutes = self._ready.minutes
+        waiting, lost = sum(len(part.rows) for part in minutes), 0
+        while waiting - lost > MOST_WAITING:
+            lost += len(minutes.pop(0).rows)
+        if lost:
+            self._events.minutes_lost(lost)
+
+    def _write(self, batch: Batch) -> float:
+        """Write a batch in one transaction, and return how long it took in seconds."""
+        started = time.monotonic()
+        with self._transaction():
+            self._log.write(batch.records.values(), batch.positions)
+            for minutes in batch.minutes:
+                self._minutes.write(minutes)
+            self._tidy_up()
+            failpoint("store_written")
+        failpoint("store_committed")
+        return time.monotonic() - started
+
+    def _tidy_up(self) -> None:
+        """Make blocks of rows, and delete what is too old, if it is time for that."""
+        now = time.monotonic()
+        if now < self._tidy_at:
+            return
+        more = self._minutes.pack_some()
+        bounds = self._retention, self._feed, self._minutes.newest, time.time_ns()
+        more = reclaim(self._connection, *bounds) or more
+        self._tidy_at = now + (0 if more else TIDY_EVERY_S)
+        self._events.store_size(size_of(self._connection))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of a block, or nothing of it."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            # What these know of the file has not been written.
+            self._log.start_over()
+            self._minutes = MinuteTable(self._connection, self._feed)
+            raise
