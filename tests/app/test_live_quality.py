@@ -19,7 +19,7 @@ from volsvc.config.settings import load_settings
 from volsvc.daemon.daemon import Daemon
 from volsvc.models import HORIZONS_S, Baseline, packaged
 from volsvc.models.ml import MlModel
-from volsvc.training.scores import qlike
+from volsvc.scoring.past_outcomes import qlike
 
 MINUTES, STEP_S, SIGMA = 330, 5, 2e-4
 START_S = 1_767_571_200

@@ -30,6 +30,7 @@ from tests.benchmarks import (
     limits,
     processes,
     reading,
+    remembering,
     serving,
     stream,
     versions,
@@ -52,6 +53,7 @@ PARTS: Mapping[str, Part] = {
     "engine": engine.measure,
     "versions": versions.measure,
     "reading": reading.measure,
+    "remembering": remembering.measure,
     "curves": curves.measure,
     "stream": stream.measure,
     "instances": instances.measure,
@@ -60,7 +62,17 @@ PARTS: Mapping[str, Part] = {
     "limits": limits.measure,
     "processes": processes.measure,
 }
-QUICK_PARTS = ("http", "inference", "engine", "versions", "reading", "curves", "stream", "latency")
+QUICK_PARTS = (
+    "http",
+    "inference",
+    "engine",
+    "versions",
+    "reading",
+    "remembering",
+    "curves",
+    "stream",
+    "latency",
+)
 ON_A_BROKER = {"stream", "latency", "instances"}
 
 

@@ -27,6 +27,7 @@ from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.tick_applier import TickApplier
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import DesiredModel
+from volsvc.store import Store
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord, Record
 from volsvc.transport.codec import PublishedState, encode_features
@@ -105,10 +106,11 @@ def warm_table(symbols: int) -> SymbolTable:
 
 
 def known(table: SymbolTable) -> None:
-    """Check that every feature of every symbol is known; trees are not read for one that is not."""
-    features = table.newest(table.rows)["features"]
-    assert len(features), "there are symbols"
-    assert not np.isnan(features).any(), "a forecast without its features costs less"
+    """Check that every symbol was watched for a minute, and that all of its features are known."""
+    points = table.newest(table.rows)
+    assert len(points), "there are symbols"
+    assert not points["quality"]["cold"].any(), "the forecasts of a cold symbol are another work"
+    assert not np.isnan(points["features"]).any(), "a forecast without its features costs less"
 
 
 def accepted(table: SymbolTable) -> int:
@@ -130,11 +132,18 @@ def forecasting(table: SymbolTable) -> Callable[[], object]:
 
 
 def forecaster_of(
-    table: SymbolTable, store: LatestStore, metrics: Metrics, writer: str, *, shadow: bool = True
+    table: SymbolTable,
+    latest: LatestStore,
+    metrics: Metrics,
+    writer: str,
+    *,
+    shadow: bool = True,
+    store: Store | None = None,
 ) -> Forecaster:
-    """Return a forecaster with the packaged model."""
+    """Return a forecaster with the packaged model; a `store` keeps its minutes."""
     holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
-    return Forecaster(table, holder, store, metrics, writer)
+    keep = None if store is None else store.keep_minutes
+    return Forecaster(table, holder, latest, metrics, writer, keep_minutes=keep)
 
 
 def publishing(table: SymbolTable) -> Callable[[], object]:
@@ -159,14 +168,25 @@ def publishing(table: SymbolTable) -> Callable[[], object]:
 class Consuming:
     """A consumer with the packaged model, running on a bus of its own until `finish`."""
 
-    def __init__(self, table: SymbolTable, *, shadow: bool = True, queue: int = 10_000) -> None:
-        """Needs a running event loop; the bus keeps up to `queue` records."""
-        self.bus = MemoryBus(queue_max_records=queue)
+    def __init__(
+        self,
+        table: SymbolTable,
+        *,
+        shadow: bool = True,
+        queue: int = 10_000,
+        store: Store | None = None,
+    ) -> None:
+        """Needs a running event loop; the bus keeps up to `queue` records, a `store` the states."""
+        kept = KafkaSettings().features_topic
+        self.bus = MemoryBus(queue_max_records=queue, kept_topic=kept, keeper=store)
         self._table = table
+        self._store = store
+        self._storing = None if store is None else asyncio.create_task(store.run())
         metrics = Metrics()
         # As without a reader of the stream, the usual case.
-        store = LatestStore(watched=lambda: False)
-        forecaster = forecaster_of(table, store, metrics, self.bus.identity, shadow=shadow)
+        latest = LatestStore(watched=lambda: False)
+        writer = self.bus.identity
+        forecaster = forecaster_of(table, latest, metrics, writer, shadow=shadow, store=store)
         consumer = Consumer(self.bus, KafkaSettings(), table, forecaster, metrics)
         self._running = asyncio.create_task(consumer.run())
 
@@ -194,6 +214,9 @@ class Consuming:
         """Consume and commit what was published, and end."""
         await self.bus.close()
         await self._running
+        if self._store is not None and self._storing is not None:
+            self._store.close()
+            await self._storing
 
 
 def through(
@@ -203,6 +226,7 @@ def through(
     warm_symbols: int = 0,
     shadow: bool = True,
     chunk: int = CHUNK,
+    store: Store | None = None,
 ) -> float:
     """Return the seconds of publishing records in chunks and consuming them all.
 
@@ -211,7 +235,7 @@ def through(
     states = warm_states() if warm_symbols else ()
 
     async def run() -> float:
-        consuming = Consuming(table, shadow=shadow)
+        consuming = Consuming(table, shadow=shadow, store=store)
         await consuming.ready()
         if warm_symbols:
             warm(table, warm_symbols, states)

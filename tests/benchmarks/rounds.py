@@ -40,6 +40,8 @@ class Sizes:
     # Minutes of bars, and ticks of a recording, that a command reads.
     bars: int
     recorded: int
+    # Days of minutes in the store.
+    kept_days: int
     instances: tuple[int, ...]
     registries: bool
     # Trees of scikit-learn; by default as many as ours has.
@@ -61,6 +63,7 @@ FULL = Sizes(
     training_rows=100_000,
     bars=365 * 1_440,
     recorded=500_000,
+    kept_days=30,
     instances=(1, 2, 3),
     registries=True,
 )
@@ -79,6 +82,7 @@ QUICK = Sizes(
     training_rows=5_000,
     bars=1_440,
     recorded=20_000,
+    kept_days=2,
     instances=(1, 2),
     registries=False,
 )
@@ -97,6 +101,7 @@ SMOKE = Sizes(
     training_rows=5_000,
     bars=100,
     recorded=300,
+    kept_days=1,
     instances=(1,),
     registries=False,
     trees=10,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.client.scripted import Reply, scripted
-from tests.daemon import RunningDaemon
+from tests.daemon import RunningDaemon, eventually
 from tests.web.serving import ROW, serving
 from tests.web.test_auth import AUTH, CALLER, READER, STRANGER
 from volsvc.client import (
@@ -62,6 +62,40 @@ async def test_answers_are_complete(daemon: RunningDaemon) -> None:
         assert still(latest.model_dump()) == still(await daemon.get("/latest/BTC-USD"))
         history = await client.history("BTC-USD", limit=3)
         assert history.model_dump() == await daemon.get("/history/BTC-USD?limit=3")
+
+
+async def test_the_past(daemon: RunningDaemon) -> None:
+    """Minutes, outcomes and the record come from the store, the same in both clients."""
+
+    async def written() -> bool:
+        page = await daemon.get("/history/BTC-USD?step=1m")
+        return len(page.get("rows", ())) == 5
+
+    await eventually(written, 20, "the minutes are in the store")
+    async with AsyncClient(daemon.url, retries=ONCE) as client:
+        page = await client.minutes("BTC-USD", limit=4)
+        assert page.model_dump() == await daemon.get("/history/BTC-USD?step=1m&limit=4")
+        rest = await client.minutes("BTC-USD", start=page.next)
+        assert (len(page.rows), len(rest.rows), rest.next) == (4, 1, None)
+        some = await client.minutes("BTC-USD", step="5m", fields=["close", "realised"], limit=1)
+        assert some.rows[0].model_fields_set == {"time", "close", "realised"}
+        outcomes = await client.outcomes("BTC-USD", horizon=60)
+        assert outcomes.model_dump() == await daemon.get("/outcomes/BTC-USD?horizon=1m")
+        record = await client.track_record(symbol="BTC-USD", days=1)
+        assert still(record.model_dump()) == still(
+            await daemon.get("/track-record?symbol=BTC-USD&days=1")
+        )
+        assert record.horizons[0].total.n == len(outcomes.rows) / 2 > 0
+        with pytest.raises(InvalidRequestError, match="whole minutes"):
+            await client.minutes("BTC-USD", step=90)
+
+    def use() -> None:
+        with Client(daemon.url, retries=ONCE) as client:
+            assert client.minutes("BTC-USD", limit=4) == page
+            assert client.outcomes("BTC-USD", horizon="1m") == outcomes
+            assert client.track_record(symbol="BTC-USD", days=1).horizons == record.horizons
+
+    await asyncio.to_thread(use)
 
 
 async def test_metrics(daemon: RunningDaemon) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.scores import (
     brier,
     by_day,
@@ -17,7 +18,6 @@ from volsvc.training.scores import (
     mincer_zarnowitz,
     model_confidence_set,
     pr_auc,
-    qlike,
 )
 
 positive = st.floats(1e-12, 1e3)

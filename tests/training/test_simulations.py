@@ -13,8 +13,8 @@ from tests.simulated import START, bars, constant, garch, jump
 from volsvc.models import HORIZONS_S, Model, packaged
 from volsvc.models.base import matrix_of_scales
 from volsvc.models.baseline import Baseline
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.dataset import Minutes, bar_rows
-from volsvc.training.scores import qlike
 from volsvc.training.walkforward import DAY, calibrated, trailing_log_limit
 
 Array = NDArray[np.float64]

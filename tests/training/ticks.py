@@ -25,11 +25,11 @@ from volsvc.domain import NS, Tick, VolsvcError, parse_time
 from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.models import Baseline, Model, packaged
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recordings.paths import recordings_in
 from volsvc.sources.recordings.tables.csv_text import csv_text
 from volsvc.training.batch import COLUMNS, forecast_columns, tick_points
-from volsvc.training.scores import qlike
 
 OUT: Final = Path(__file__).parents[2] / "docs" / "evaluation" / "ticks.md"
 HORIZON_S: Final = 60

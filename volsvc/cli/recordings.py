@@ -16,6 +16,7 @@ from volsvc.cli.options import (
     Speed,
     Symbol,
     TimeFormat,
+    quiet_settings_of,
     run_until_signal,
     settings_of,
 )
@@ -194,3 +195,28 @@ def forecast(
     with seekable(data) as files:
         options = ForecastOptions(files, out, every, horizons, model, summary)
         forecast_file(settings, options)
+
+
+@recordings.command()
+def export(
+    symbol: Annotated[str, typer.Option(help="symbol, such as BTC-USD")],
+    out: Annotated[Path, typer.Option(help="CSV or NDJSON, .gz and .zst too, or Parquet")],
+    config: ConfigFile = None,
+    start: Annotated[str | None, typer.Option(help="date or time; default: the oldest")] = None,
+    end: Annotated[str | None, typer.Option(help="date or time; default: the newest")] = None,
+    what: Annotated[
+        Literal["history", "outcomes"],
+        typer.Option(help="minutes with their forecasts, or matured forecasts with their losses"),
+    ] = "history",
+    feed: Annotated[
+        str | None, typer.Option(help="feed of the symbol, where several have it")
+    ] = None,
+) -> None:
+    """Write the past of a symbol from the store to a file.
+
+    The daemon that keeps the store may run or not.
+    """
+    from volsvc.commands.export import ExportOptions
+    from volsvc.commands.export import export as write
+
+    write(quiet_settings_of(config), ExportOptions(symbol, start, end, out, what, feed))

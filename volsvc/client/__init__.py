@@ -30,6 +30,7 @@ from volsvc.client.events import Event
 from volsvc.client.retries import Retries
 from volsvc.web.schemas.live import HorizonPrediction, LatestResponse
 from volsvc.web.schemas.models import ModelsResponse
+from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
 from volsvc.web.schemas.predict import PredictResponse, Row
 from volsvc.web.schemas.stream import DriftFound, Dropped, Gap, ModelChange, Resync
 
@@ -47,15 +48,18 @@ __all__ = [
     "HorizonPrediction",
     "InvalidRequestError",
     "LatestResponse",
+    "MinutesResponse",
     "ModelChange",
     "ModelsResponse",
     "NotFoundError",
+    "OutcomesResponse",
     "PredictResponse",
     "RefusedError",
     "Resync",
     "Retries",
     "Row",
     "StaleDataError",
+    "TrackRecordResponse",
     "UnauthorizedError",
     "UnavailableError",
     "UnexpectedAnswerError",

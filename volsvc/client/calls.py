@@ -21,6 +21,7 @@ from volsvc.web.schemas.live import (
     VersionResponse,
 )
 from volsvc.web.schemas.models import ModelHistoryResponse, ModelsResponse, QualityResponse
+from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
 from volsvc.web.schemas.predict import PredictResponse, Row
 
 A_co = TypeVar("A_co", bound=Answer, covariant=True)
@@ -101,6 +102,50 @@ def latest_all(*, max_age_s: float | None = None) -> ApiCall[AllLatestResponse]:
 def history(symbol: str, *, limit: int | None = None) -> ApiCall[HistoryResponse]:
     """Return the newest rows of a symbol that the service keeps, oldest first."""
     return ApiCall("GET", f"/history/{_segment(symbol)}", HistoryResponse, _query(limit=limit))
+
+
+def minutes(
+    symbol: str,
+    *,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    step: str | int = "1m",
+    fields: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> ApiCall[MinutesResponse]:
+    """Return minutes of a symbol from the store, or longer steps, oldest first.
+
+    Times are RFC 3339 or epoch numbers; by default the newest day. `next` of the answer is the
+    `start` of the next page.
+    """
+    names = ",".join(fields) if fields is not None else None
+    query = _query(start=start, end=end, step=step, fields=names, limit=limit)
+    return ApiCall("GET", f"/history/{_segment(symbol)}", MinutesResponse, query)
+
+
+def outcomes(
+    symbol: str,
+    *,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    horizon: str | int | None = None,
+    limit: int | None = None,
+) -> ApiCall[OutcomesResponse]:
+    """Return matured forecasts of a symbol from the store, in the order of their issue.
+
+    `horizon` is in seconds, or a text such as 1h; by default all. Times and pages are as in
+    `minutes`.
+    """
+    query = _query(start=start, end=end, horizon=horizon, limit=limit)
+    return ApiCall("GET", f"/outcomes/{_segment(symbol)}", OutcomesResponse, query)
+
+
+def track_record(
+    *, symbol: str | None = None, horizon: str | int | None = None, days: int | None = None
+) -> ApiCall[TrackRecordResponse]:
+    """Return losses of the models by UTC day, coverage and reliability, of one symbol or of all."""
+    query = _query(symbol=symbol, horizon=horizon, days=days)
+    return ApiCall("GET", "/track-record", TrackRecordResponse, query)
 
 
 def health() -> ApiCall[HealthResponse]:

@@ -23,6 +23,7 @@ from volsvc.models import (
     read_artefact,
 )
 from volsvc.models.base import Array, matrix_of_scales
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.sources.factory import row_options
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
@@ -34,7 +35,6 @@ from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score
 from volsvc.training.fit import FitSpec
 from volsvc.training.report import Report, write_report
-from volsvc.training.scores import qlike
 from volsvc.training.walkforward import DAY, OURS, Fold, WalkForwardResult, folds, walk_forward
 
 EXPLANATION: Final = (

@@ -12,8 +12,6 @@ from volsvc.commands.arguments import time_argument
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.reading import SummaryForm, print_summary
 from volsvc.commands.row_writer import (
-    Column,
-    Row,
     check_output,
     write_columns,
     write_rows,
@@ -27,6 +25,7 @@ from volsvc.sources.factory import file_source
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.recordings.tables.columns import Coded
 from volsvc.sources.recordings.tables.csv_text import Times
+from volsvc.sources.recordings.tables.row_formats import Column, Row
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.reading import SummaryForm, print_summary
-from volsvc.commands.row_writer import Column, check_output, write_columns
+from volsvc.commands.row_writer import check_output, write_columns
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
 from volsvc.models import Model, packaged, read_artefact
@@ -20,6 +20,7 @@ from volsvc.sources.factory import file_source, row_options
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.summary import ReadCounts
+from volsvc.sources.recordings.tables.row_formats import Column
 from volsvc.sources.recordings.tables.table import Table
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health

@@ -13,7 +13,7 @@ import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -136,6 +136,9 @@ class BusSettings(Section):
     queue_max_records: PositiveInt = 10_000
 
 
+STORE_FILE: Final = "volsvc.db"
+
+
 class StoreSettings(Section):
     """The file in which an in-process daemon keeps its states and minutes."""
 
@@ -188,6 +191,11 @@ class Settings(BaseSettings):
     tracing: TracingSettings = TracingSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
+
+    @property
+    def store_file(self) -> Path:
+        """The file of the store; a relative `store.path` is one in `service.data_dir`."""
+        return self.service.data_dir / (self.store.path or STORE_FILE)
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Settings:

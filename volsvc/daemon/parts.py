@@ -43,8 +43,6 @@ from volsvc.web.services import Services
 # Shares of shutdown_timeout_s for published ticks and for requests in flight. The rest is for
 # closing the clients of a broker that may not answer.
 CONSUMER_SHARE, SERVER_SHARE = 0.4, 0.3
-# In `service.data_dir`, unless `store.path` names another file.
-STORE_FILE = "volsvc.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +125,13 @@ def _open_store(
     if settings.bus.transport == "kafka" or not (settings.store.enabled and consumed):
         return None
     assert source is not None
-    path = settings.service.data_dir / (settings.store.path or STORE_FILE)
     fault = folder.fault
     if not fault:
         kafka, kept = settings.kafka, settings.store
         bounds = Retention(kept.retention_days, kept.max_bytes)
         try:
             feed = Feed(source.feed, kafka.partitions, kept.fresh)
-            return Store(path, feed, kafka.features_topic, bounds, listener)
+            return Store(settings.store_file, feed, kafka.features_topic, bounds, listener)
         except StoreError as error:
             fault = str(error)
     listener.store("degraded", f"nothing is remembered: {fault}")

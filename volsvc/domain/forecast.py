@@ -230,12 +230,17 @@ class PointForecast(NamedTuple):
         return self.numbers[self.horizons_s.index(self.score_horizon_s)][-1]
 
     @property
-    def features(self) -> Mapping[str, float | None]:
-        """The multi-scale features by name; None while the symbol is cold."""
+    def scales(self) -> Sequence[float | None]:
+        """The multi-scale features; None while the symbol is cold."""
         # What its first seconds give is evidence beside a prior, and says nothing by itself.
         if self.quality.verdict == "cold":
-            return dict.fromkeys(SCALE_NAMES)
-        return dict(zip(SCALE_NAMES, self.inputs[len(WINDOW_NAMES) :], strict=True))
+            return (None,) * len(SCALE_NAMES)
+        return self.inputs[len(WINDOW_NAMES) :]
+
+    @property
+    def features(self) -> Mapping[str, float | None]:
+        """The multi-scale features by name."""
+        return dict(zip(SCALE_NAMES, self.scales, strict=True))
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:

@@ -91,7 +91,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the schema, 0 in a new file; raises StoreError for another's file."""
     (kind,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -102,7 +103,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: has schema {version} of a newer release, and this one knows {VERSION}; "
             "run that release, or set store.path to another file"
         )
-    if not tables:
+    return int(version)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = _check_kind(connection, path)
+    if not version:
         # Space of what was deleted can be given back in small pieces.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -115,6 +121,27 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1}; COMMIT;"
         )
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a store's file beside the process that writes it, or after it.
+
+    Raises StoreError for a file that is missing, not ours, or of a newer release.
+    """
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, timeout=BUSY_S, uri=True)
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: {error}") from error
+    try:
+        _check_kind(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise StoreError(f"{path}: {error}") from error
+    except StoreError:
+        connection.close()
+        raise
+    return connection
 
 
 def put_aside(path: Path) -> Path:

@@ -120,17 +120,51 @@ def read_minutes(
 
     Empty for a symbol that is not known. Raises ValueError if a block is damaged.
     """
-    query = "SELECT id FROM symbol WHERE feed = ? AND name = ?"
-    found = connection.execute(query, (feed, symbol)).fetchone()
+    number = _symbol_number(connection, feed, symbol)
     rows = np.zeros(0, MINUTE_ROW)
-    if found is not None:
-        rows = _merged(read_rows(connection, found[0], first, last))
+    if number is not None:
+        rows = _merged(read_rows(connection, number, first, last))
     used = np.unique(np.append(rows["model"], rows["shadow"])).tolist()
     models = connection.execute("SELECT id, variant, version FROM model")
     known = {number: (variant, version) for number, variant, version in models}
     for name in ("model", "shadow"):
         rows[name] = np.searchsorted(used, rows[name])
     return Minutes([symbol] * len(rows), rows, [known[number] for number in used])
+
+
+def read_span(
+    connection: sqlite3.Connection, feed: int, symbol: str, first: int
+) -> tuple[int, int] | None:
+    """Return the minutes of the first and the newest row of a symbol from minute `first` on.
+
+    The first may be some hours too early. None if there is no such row.
+    """
+    number = _symbol_number(connection, feed, symbol)
+    query = "SELECT min(minute), max(minute) FROM minute WHERE symbol = ? AND minute >= ?"
+    oldest, newest = connection.execute(query, (number, first)).fetchone()
+    # The newest row is in no block.
+    if newest is None:
+        return None
+    query = "SELECT min(number) FROM block WHERE symbol = ? AND number >= ?"
+    (block,) = connection.execute(query, (number, first // BLOCK_MINUTES)).fetchone()
+    return min(oldest, oldest if block is None else max(block * BLOCK_MINUTES, first)), newest
+
+
+def read_feeds(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the numbers of the feeds by name."""
+    return dict(connection.execute("SELECT name, id FROM feed ORDER BY name"))
+
+
+def read_symbols(connection: sqlite3.Connection, feed: int) -> list[str]:
+    """Return the symbols of a feed by name."""
+    query = "SELECT name FROM symbol WHERE feed = ? ORDER BY name"
+    return [name for (name,) in connection.execute(query, (feed,))]
+
+
+def _symbol_number(connection: sqlite3.Connection, feed: int, symbol: str) -> int | None:
+    query = "SELECT id FROM symbol WHERE feed = ? AND name = ?"
+    found = connection.execute(query, (feed, symbol)).fetchone()
+    return None if found is None else int(found[0])
 
 
 def read_rows(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from volsvc.store.database import BUSY_S, StoreError
-from volsvc.store.minute_table import Minutes, read_minutes
+from volsvc.store.database import StoreError, open_for_reading
+from volsvc.store.minute_table import Minutes, read_minutes, read_span, read_symbols
+
+T = TypeVar("T")
 
 # Questions that are answered at once; others wait.
 THREADS: Final = 2
@@ -21,33 +24,48 @@ WITHIN_S: Final = 10.0
 class StoreReader:
     """Reads the minutes of one feed, each time with a connection of its own, in threads.
 
-    What was committed within the last second may still be on its way to the file.
+    What was committed within the last second may still be on its way to the file. Every question
+    raises StoreError if the file cannot be read.
     """
 
     def __init__(self, path: Path, feed: int) -> None:
         self._path = path
         self._feed = feed
         self._threads = ThreadPoolExecutor(THREADS, "store reader")
+        self._closed = False
 
     async def minutes(self, symbol: str, first: int, last: int) -> Minutes:
-        """Return the rows of a symbol from minute `first` to `last`, counted from the epoch.
+        """Return the rows of a symbol from minute `first` to `last`, counted from the epoch."""
+        return await self._ask(lambda file: read_minutes(file, self._feed, symbol, first, last))
 
-        Raises StoreError if they cannot be read.
+    async def span(self, symbol: str, first: int = 0) -> tuple[int, int] | None:
+        """Return the minutes of the first and the newest row of a symbol from `first` on.
+
+        The first may be some hours too early. None if there is no such row.
         """
-        loop = asyncio.get_running_loop()
+        return await self._ask(lambda file: read_span(file, self._feed, symbol, first))
+
+    async def symbols(self) -> list[str]:
+        """Return the symbols with rows, by name."""
+        return await self._ask(lambda file: read_symbols(file, self._feed))
+
+    async def _ask(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        def answer() -> T:
+            with closing(open_for_reading(self._path)) as connection:
+                return read(connection)
+
+        # While a daemon drains, requests may outlive its store.
+        if self._closed:
+            raise StoreError(f"{self._path}: the daemon is stopping")
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await loop.run_in_executor(self._threads, self._read, symbol, first, last)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         except TimeoutError:
             raise StoreError(f"{self._path}: no answer within {WITHIN_S:g} s") from None
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"{self._path}: {error}") from error
 
-    def _read(self, symbol: str, first: int, last: int) -> Minutes:
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, timeout=BUSY_S, uri=True)) as connection:
-            return read_minutes(connection, self._feed, symbol, first, last)
-
     def close(self) -> None:
-        """End the threads; nothing may be asked any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Take no more questions, and end the threads once those of now are answered."""
+        self._closed = True
+        self._threads.shutdown(wait=False)

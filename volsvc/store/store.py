@@ -24,8 +24,8 @@ from volsvc.telemetry.logs import get_logger
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import KeptPosition
 
-# The longest time between two writes: a kill makes the next start repeat this much work.
-WRITE_EVERY_S: Final = 0.5
+# From one write to the next: a kill makes the next start repeat this much work.
+WRITE_EVERY_S: Final = 0.8
 # Old rows are packed and deleted this often, and at each write while there are many.
 TIDY_EVERY_S: Final = 20.0
 # A write that takes longer shows in health; nothing is given up.
@@ -204,7 +204,7 @@ class Store:
     # --- writing --------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Write what is committed, twice a second at most, until `close`; then close the file."""
+        """Write what is committed, about once a second, until `close`; then close the file."""
         backoff = Backoff(RETRY_S, LONGEST_RETRY_S)
         try:
             while not self._stop.is_set():

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import qlike_mixture
-from volsvc.training.scores import qlike
 
 Index = NDArray[np.intp]
 # Minutes among which the EWMA's half-life is chosen, on the training minutes.

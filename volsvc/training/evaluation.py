@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.anchors import CASCADE_HARS
 from volsvc.training.scores import (
     Array,
@@ -20,7 +21,6 @@ from volsvc.training.scores import (
     mincer_zarnowitz,
     model_confidence_set,
     pr_auc,
-    qlike,
 )
 from volsvc.training.walkforward import OURS, WalkForwardResult
 

@@ -17,9 +17,10 @@ from volsvc.models.columns import FEATURES, HORIZONS_S, PRIOR_LEVEL_RATE
 from volsvc.models.heads import Head, variance_over_range
 from volsvc.models.kernels.windows import window_terms
 from volsvc.models.ml import MlParameters
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import FitSpec, HeldOut, Sample, fit_head, sample
-from volsvc.training.scores import mincer_zarnowitz, qlike
+from volsvc.training.scores import mincer_zarnowitz
 
 # Lengths in minutes of the windows that the fit for posted rows is made on; the shortest and the
 # longest are MIN_SPAN_S and MAX_SPAN_S of models/kernels/windows.py.

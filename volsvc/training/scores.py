@@ -20,12 +20,6 @@ CALIBRATION_BINS: Final = 15
 BLOCK_DAYS: Final = 7
 
 
-def qlike(realised: Array, forecast: Array) -> Array:
-    """Return RV/h - ln(RV/h) - 1, a loss robust to noise of the proxy (Patton 2011)."""
-    ratio = realised / forecast
-    return np.asarray(ratio - np.log(ratio) - 1)
-
-
 def by_day(values: Array, minute: NDArray[np.int64]) -> Array:
     """Return means by UTC day, in the order of the days."""
     _, day = np.unique(minute // 1440, return_inverse=True)

@@ -9,8 +9,9 @@ import numpy as np
 
 from volsvc.models import HORIZONS_S, BarAdapter, Model
 from volsvc.models.base import matrix_of_scales
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.fit import HeldOut
-from volsvc.training.scores import by_day, diebold_mariano, qlike
+from volsvc.training.scores import by_day, diebold_mariano
 
 # A difference of daily losses whose t is beyond this is hardly chance.
 CLEAR_T: Final = 2.0

@@ -27,7 +27,7 @@ from volsvc.domain import (
     tick_from_fields,
     tick_from_record,
 )
-from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
+from volsvc.domain.feature_names import SCALE_NAMES
 from volsvc.domain.fields import MAX_PRICE
 from volsvc.domain.forecast import PredictionFields, prediction_fields
 from volsvc.domain.records import MAX_SOURCE
@@ -246,7 +246,7 @@ def encode_features(
         row.ret_std,
         row.n,
         row.span_s,
-        _Scales(*forecast.inputs[len(WINDOW_NAMES) :]),
+        _Scales(*forecast.scales),
         forecast.score,
         forecast.prediction_id,
         forecast.variant,

@@ -42,6 +42,18 @@ NO_REPORT = ProblemType(
     "This instance makes no drift report",
     "Ask an instance that consumes ticks and has drift.enabled = true.",
 )
+NOT_KEPT = ProblemType(
+    "not-kept",
+    404,
+    "This instance keeps no past",
+    "Ask a daemon that consumes ticks with the in-process bus and store.enabled = true.",
+)
+NOT_ACCEPTABLE = ProblemType(
+    "not-acceptable",
+    406,
+    "None of the accepted formats is offered",
+    "Send one of the formats named in `detail` as `Accept`, or leave the header out.",
+)
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed",
     405,
@@ -130,6 +142,12 @@ MODEL_FAILED = ProblemType(
     "No model returned a forecast",
     "Try another instance, and tell the operator.",
 )
+PAST_UNREADABLE = ProblemType(
+    "past-unreadable",
+    503,
+    "The store cannot be read",
+    "Try again later, and tell the operator: `detail` names the file and its fault.",
+)
 NOT_READY = ProblemType(
     "not-ready",
     503,
@@ -153,7 +171,9 @@ PROBLEM_TYPES = {
         UNKNOWN_SYMBOL,
         NOT_FOUND,
         NO_REPORT,
+        NOT_KEPT,
         METHOD_NOT_ALLOWED,
+        NOT_ACCEPTABLE,
         REQUEST_TIMEOUT,
         MODEL_REFUSED,
         PAYLOAD_TOO_LARGE,
@@ -168,6 +188,7 @@ PROBLEM_TYPES = {
         JOURNAL_BROKEN,
         REGISTRY_AWAY,
         MODEL_FAILED,
+        PAST_UNREADABLE,
         NOT_READY,
         STALE_DATA,
     )

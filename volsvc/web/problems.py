@@ -18,6 +18,7 @@ from volsvc.models import ModelError
 from volsvc.serving.audit_log import AuditLogError
 from volsvc.serving.controller import ModelRefusedError
 from volsvc.serving.registry_client import RegistryAwayError
+from volsvc.store import StoreError
 from volsvc.telemetry.logs import get_logger
 from volsvc.web.problem_types import (
     BAD_REQUEST,
@@ -30,6 +31,7 @@ from volsvc.web.problem_types import (
     MODEL_REFUSED,
     NOT_FOUND,
     NOT_READY,
+    PAST_UNREADABLE,
     PAYLOAD_TOO_LARGE,
     REGISTRY_AWAY,
     REQUEST_TIMEOUT,
@@ -60,6 +62,7 @@ _BY_DOMAIN_ERROR: dict[type[VolsvcError], ProblemType] = {
     RegistryAwayError: REGISTRY_AWAY,
     ModelError: MODEL_FAILED,
     AuditLogError: JOURNAL_BROKEN,
+    StoreError: PAST_UNREADABLE,
 }
 
 # Errors of a client while its request is read: none of them is a failure of the service.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from volsvc.commands import row_writer
 from volsvc.commands.row_writer import write_columns, write_rows
 from volsvc.domain import format_time
+from volsvc.sources.recordings.tables import row_formats
 from volsvc.sources.recordings.tables.columns import Coded
 from volsvc.sources.recordings.tables.csv_text import TextColumn, Times
 
@@ -49,7 +49,7 @@ def test_columns_give_the_bytes_of_rows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In every format, wherever parts end."""
-    monkeypatch.setattr(row_writer, "PARQUET_ROWS", 300)
+    monkeypatch.setattr(row_formats, "PARQUET_ROWS", 300)
     columns = some_columns(1)
     cuts = np.random.default_rng(2).choice(np.arange(1, ROWS), 7, replace=False)
     ends = pairwise([0, *np.sort(cuts).tolist(), ROWS])

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.features.one_symbol import OneSymbol
 from tests.unit.features.ticks import tick
+from tests.variations import FORECAST
 from volsvc.domain import PointForecast
+from volsvc.features import SCALE_NAMES
+from volsvc.features.kernels.points import SCALES_FROM
 from volsvc.models import HORIZONS_S, Baseline, Model, SymbolForecasts, packaged
 from volsvc.models.kernels.cold import PRIOR_RATE, evidence_weight, shrunk, widened
 
@@ -127,3 +131,13 @@ def test_a_cold_symbol_says_neither_features_nor_level() -> None:
     for prediction in found.predictions:
         assert prediction.hi / prediction.lo > 10
         assert prediction.score < 0.5
+
+
+def test_features_are_named_once_they_are_known() -> None:
+    """Of a symbol that is cold every feature is None; another number of values is refused."""
+    found = list(FORECAST.features.items())
+    assert found == list(zip(SCALE_NAMES, FORECAST.inputs[SCALES_FROM:], strict=True))
+    cold = FORECAST._replace(quality=replace(FORECAST.quality, verdict="cold"))
+    assert cold.features == dict.fromkeys(SCALE_NAMES)
+    with pytest.raises(ValueError, match="shorter"):
+        _ = FORECAST._replace(inputs=FORECAST.inputs[1:]).features

@@ -13,7 +13,6 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.models.fixed import FixedModel, scales_of
-from tests.variations import FORECAST
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import COVERAGE, HORIZON_MINUTES, Prediction
 from volsvc.domain.tick_columns import columns_of_ticks
@@ -364,16 +363,6 @@ def test_a_version_is_kept_in_full_or_refused(version: str, fits: bool) -> None:
     SymbolForecasts(table, model, closes, HORIZONS_S).settle_all()
     named = table.state(0).scores.newest_prediction_id("ml") or ""
     assert named.endswith(f"Z/ml-{version}")
-
-
-def test_features_are_named_once_they_are_known() -> None:
-    """Of a symbol that is cold every feature is None; another number of values is refused."""
-    found = list(FORECAST.features.items())
-    assert found == list(zip(SCALE_NAMES, FORECAST.inputs[SCALES_FROM:], strict=True))
-    cold = FORECAST._replace(quality=replace(FORECAST.quality, verdict="cold"))
-    assert cold.features == dict.fromkeys(SCALE_NAMES)
-    with pytest.raises(ValueError, match="shorter"):
-        _ = FORECAST._replace(inputs=FORECAST.inputs[1:]).features
 
 
 def test_drift_inputs_are_those_of_their_names() -> None:

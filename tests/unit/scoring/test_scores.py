@@ -19,6 +19,7 @@ from volsvc.domain import HORIZON_MINUTES
 from volsvc.features import StateError, SymbolTable
 from volsvc.features.stored_state import StoredState, pack, unpack
 from volsvc.scoring import scores as scores_module
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.scoring.scores import (
     DAY_MINUTES,
     ISSUE_EVERY,
@@ -29,7 +30,6 @@ from volsvc.scoring.scores import (
     PairedLosses,
     prediction_id,
 )
-from volsvc.training.scores import qlike
 
 NAN = math.nan
 BOTH = {"baseline": 1.1e-3, "ml": 1.05e-3}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from volsvc.scoring.past_outcomes import qlike
 from volsvc.scoring.sequential_test import (
     FRACTIONS,
     LEVEL,
@@ -19,7 +20,6 @@ from volsvc.scoring.sequential_test import (
     pooled_log_wealth,
     start,
 )
-from volsvc.training.scores import qlike
 
 
 def new_test() -> Any:

@@ -230,7 +230,7 @@ def test_a_stored_state() -> None:
     """A restart reads symbol, time and state; a tombstone has none."""
     sent = encode_features(FORECAST, STATE, START, "writer#1")
     found = decode_state(in_log(sent.value, headers=sent.headers))
-    assert found == RestoredState("BTC-USD", START_NS + NS, START_NS + 1, CONTENT)
+    assert found == RestoredState("BTC-USD", START_NS + NS, START_NS, CONTENT)
     assert decode_state(in_log(None, headers=sent.headers)) is None
 
 

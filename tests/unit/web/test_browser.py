@@ -18,7 +18,7 @@ CLOSED = HttpSettings()
 SOME = HttpSettings(cors_origins=(SITE,))
 ALL = HttpSettings(cors_origins=("*",))
 
-EXPOSED = "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+EXPOSED = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 TOLD = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Prefer, X-API-Key, X-Request-ID"
 
 

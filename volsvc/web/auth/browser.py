@@ -24,7 +24,7 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-_EXPOSED = "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+_EXPOSED = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 _REQUEST_HEADERS = (
     "Authorization, Content-Type, If-None-Match, Last-Event-ID, Prefer, X-API-Key, X-Request-ID"
 )

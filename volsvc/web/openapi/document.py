@@ -26,6 +26,7 @@ _DESCRIPTIONS = {
     401: "A valid API key is required",
     403: "The key lacks the scope, or a page of another site sent the request",
     404: "Not found",
+    406: "None of the accepted formats is offered",
     408: "The request took too long",
     409: "Refused; the active model stays in service",
     413: "The request body is too large",
@@ -43,6 +44,11 @@ _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True}},
     429: {"Retry-After": {**_RETRY, "required": True}},
     503: {"Retry-After": _RETRY},
+}
+
+_LINK = {
+    "schema": {"type": "string"},
+    "description": 'The next page, with rel="next"; missing on the last one',
 }
 
 _DESCRIPTION = """\
@@ -84,7 +90,7 @@ def _models(routes: Iterable[Route]) -> list[type[BaseModel]]:
     """Return the schemas of all bodies, each once, in the order of the routes."""
     found: dict[type[BaseModel], None] = {Problem: None}
     for route in routes:
-        for model in (route.request, route.response):
+        for model in (route.request, route.response, route.or_response):
             if isinstance(model, type):
                 found[model] = None
     return list(found)
@@ -163,8 +169,14 @@ def _content(description: str, route: Route) -> dict[str, Any]:
     shown = {} if example is None else {"example": example}
     if isinstance(route.response, str):
         return {"description": description, "content": {route.response: shown}}
-    content = {"schema": _schema(route.response), **shown}
-    return {"description": description, "content": {"application/json": content}}
+    schema: dict[str, Any] = _schema(route.response)
+    if route.or_response is not None:
+        schema = {"anyOf": [schema, _schema(route.or_response)]}
+    content = {"application/json": {"schema": schema, **shown}}
+    if not route.formats:
+        return {"description": description, "content": content}
+    content |= {media: {} for media in route.formats}
+    return {"description": description, "headers": {"Link": _LINK}, "content": content}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, str]:

@@ -19,9 +19,10 @@ class Route:
     """A route: its handler, its documentation, and the scope that a key needs for it.
 
     `response` is the schema of a 200 answer, or its media type if that is not JSON, and
-    `also_status` another status with the same body. `problems` are statuses answered with problem
-    details, `empty_responses` those without a body, with their meaning. A `scope` of None opens the
-    route to callers without a key.
+    `also_status` another status with the same body. `or_response` is another schema that the answer
+    may have, and `formats` are media types in which its rows come if they are asked for. `problems`
+    are statuses answered with problem details, `empty_responses` those without a body, with their
+    meaning. A `scope` of None opens the route to callers without a key.
     """
 
     method: str
@@ -32,6 +33,8 @@ class Route:
     request: type[BaseModel] | None = None
     parameters: Sequence[dict[str, Any]] = ()
     problems: Sequence[int] = ()
+    or_response: type[BaseModel] | None = None
+    formats: Sequence[str] = ()
     also_status: int | None = None
     scope: Scope | None = "read"
     request_examples: Mapping[str, Any] = field(default_factory=dict)

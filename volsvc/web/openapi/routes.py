@@ -16,7 +16,7 @@ from volsvc.domain import is_symbol
 from volsvc.web.openapi import examples, parameters
 from volsvc.web.openapi.document import build
 from volsvc.web.openapi.route import Handler, Route
-from volsvc.web.routes import drift, health, latest, models, pages, predict, service, stream
+from volsvc.web.routes import drift, health, latest, models, pages, past, predict, service, stream
 from volsvc.web.schemas.base import ProblemKind
 from volsvc.web.schemas.drift import DriftResponse
 from volsvc.web.schemas.live import (
@@ -32,7 +32,9 @@ from volsvc.web.schemas.models import (
     ModelsResponse,
     QualityResponse,
 )
+from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
 from volsvc.web.schemas.predict import PredictRequest, PredictResponse
+from volsvc.web.tables import MEDIA_TYPES
 
 NOT_MODIFIED = {304: "The caller's copy is current"}
 
@@ -101,11 +103,35 @@ PREDICTION_ROUTES = (
         "get",
         "/history/{symbol}",
         latest.history,
-        "The newest feature rows, forecasts and outcomes of a symbol, oldest first",
+        "The newest feature rows, forecasts and outcomes of a symbol; with a range or a step, its"
+        " minutes from the store",
         HistoryResponse,
-        parameters=(parameters.SYMBOL, parameters.HISTORY_LIMIT),
-        problems=(404, 422),
+        or_response=MinutesResponse,
+        formats=MEDIA_TYPES[1:],
+        parameters=(
+            parameters.SYMBOL,
+            *(parameters.START, parameters.END, parameters.STEP, parameters.FIELDS),
+            parameters.HISTORY_LIMIT,
+            parameters.ACCEPT_ROWS,
+        ),
+        problems=(404, 406, 422, 503),
         response_example=examples.HISTORY,
+    ),
+    Route(
+        "get",
+        "/outcomes/{symbol}",
+        past.past_outcomes,
+        "The matured forecasts of a symbol with what came, from the store",
+        OutcomesResponse,
+        formats=MEDIA_TYPES[1:],
+        parameters=(
+            parameters.SYMBOL,
+            *(parameters.START, parameters.END, parameters.HORIZON),
+            parameters.OUTCOME_LIMIT,
+            parameters.ACCEPT_ROWS,
+        ),
+        problems=(404, 406, 422, 503),
+        response_example=examples.OUTCOMES,
     ),
     Route(
         "get",
@@ -221,6 +247,16 @@ MODEL_ROUTES = (
         QualityResponse,
         parameters=(parameters.SCORES_SYMBOL,),
         problems=(404, 422),
+    ),
+    Route(
+        "get",
+        "/track-record",
+        past.track_record,
+        "The losses of the models by day, coverage and reliability, from the store",
+        TrackRecordResponse,
+        parameters=(parameters.RECORD_SYMBOL, parameters.HORIZON, parameters.RECORD_DAYS),
+        problems=(404, 422, 503),
+        response_example=examples.TRACK_RECORD,
     ),
     Route("get", "/drift", drift.drift, "The result of the newest drift check", DriftResponse),
     Route(

@@ -13,13 +13,16 @@ from volsvc.pipeline.latest_store import LatestEntry
 from volsvc.web.admission import TURNS
 from volsvc.web.problem_types import STALE_DATA
 from volsvc.web.problems import ProblemError
+from volsvc.web.routes import past
 from volsvc.web.routes.answers import json_response, matches
+from volsvc.web.routes.past import MAX_HISTORY
 from volsvc.web.routes.query import integer_parameter, seconds_parameter
 from volsvc.web.services import SERVICES, Services
 from volsvc.web.views import FreshnessPolicy, latest_json, now_text
 
 DEFAULT_HISTORY = 100
-MAX_HISTORY = 1_000_000
+# Parameters that ask for the past from the store.
+RANGE = frozenset({"start", "end", "step", "fields"})
 
 
 async def latest(request: web.Request) -> web.Response:
@@ -108,7 +111,12 @@ def _check_max_age(
 
 
 async def history(request: web.Request) -> web.Response:
-    """GET /history/{symbol}: the newest feature rows, forecasts and outcomes, oldest first."""
+    """GET /history/{symbol}: the newest feature rows, forecasts and outcomes, oldest first.
+
+    With a range, the minutes of the past.
+    """
+    if not RANGE.isdisjoint(request.query):
+        return await past.minutes(request)
     services = request.app[SERVICES]
     symbol = request.match_info["symbol"]
     limit = integer_parameter(request, "limit", DEFAULT_HISTORY, MAX_HISTORY)

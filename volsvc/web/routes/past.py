@@ -1,0 +1,211 @@
+"""Handlers of the past that the store keeps: minutes, outcomes, and the record of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+
+from volsvc.domain import HORIZON_MINUTES, NS, format_time, is_symbol
+from volsvc.features import FLOOR_PER_MINUTE
+from volsvc.scoring.past_outcomes import FOLLOWING
+from volsvc.scoring.scores import DAY_MINUTES, ISSUE_EVERY
+from volsvc.scoring.track_record import TrackRecord
+from volsvc.store import Minutes, StoreReader
+from volsvc.store.columns import Columns
+from volsvc.store.history import FIELDS, history
+from volsvc.store.outcomes import MOST_OF_MINUTE, issued_forecasts, outcomes
+from volsvc.web.admission import WORKERS
+from volsvc.web.compression import GZIP_ELSEWHERE
+from volsvc.web.problem_types import NOT_KEPT
+from volsvc.web.problems import ProblemError, invalid_value
+from volsvc.web.routes.answers import json_response
+from volsvc.web.routes.query import (
+    duration_parameter,
+    integer_parameter,
+    names_parameter,
+    text_parameter,
+    time_parameter,
+)
+from volsvc.web.routes.track_record import EWMA_MINUTES, record_fields
+from volsvc.web.services import SERVICES, Services
+from volsvc.web.tables import accepted_format, encode_table
+from volsvc.web.views import now_text
+
+DEFAULT_ROWS: Final = 1_440
+MAX_ROWS: Final = 10_000
+# Of the answer from memory, whose parameter is the same.
+MAX_HISTORY: Final = 1_000_000
+# Minutes that one answer reads: ten weeks, which take 16 MB and a tenth of a second.
+MAX_MINUTES: Final = 100_800
+MAX_STEP: Final = 7 * DAY_MINUTES
+DEFAULT_DAYS: Final = 30
+MAX_DAYS: Final = 366
+# Days of all symbols together that one answer reads, some milliseconds each.
+MAX_SYMBOL_DAYS: Final = 750
+_MINUTE_NS: Final = 60 * NS
+
+
+class Page(NamedTuple):
+    """Rows of an answer, and the minute at which the next one begins; None after the last."""
+
+    columns: Columns
+    following: int | None
+
+
+class Range(NamedTuple):
+    """Minutes from the epoch, `end` excluded; empty if it is not after `start`."""
+
+    start: int
+    end: int
+
+
+async def minutes(request: web.Request) -> web.Response:
+    """GET /history/{symbol} with a range: the minutes of a symbol, or longer steps."""
+    media, reader = accepted_format(request), reader_of(request.app[SERVICES])
+    step = duration_parameter(request, "step") or 1
+    if step > MAX_STEP:
+        raise invalid_value("#/step", "must be at most 7d")
+    names = names_parameter(request, "fields", FIELDS)
+    fields = FIELDS if names is None else tuple(dict.fromkeys(("time", *names)))
+    limit = min(integer_parameter(request, "limit", DEFAULT_ROWS, MAX_HISTORY), MAX_ROWS)
+    start, end = await _range(request, reader)
+    start, end = start - start % step, end + -end % step
+    page_end = min(end, start + min(limit, MAX_MINUTES // step) * step)
+    symbol = request.match_info["symbol"]
+    found = await reader.minutes(symbol, start, page_end + FOLLOWING)
+    following = page_end if page_end < end else None
+
+    def page() -> Page:
+        return Page(history(found, page_end - 1, step, fields), following)
+
+    return await _respond(request, media, page, step)
+
+
+async def past_outcomes(request: web.Request) -> web.Response:
+    """GET /outcomes/{symbol}: the matured forecasts of a symbol with their losses."""
+    media, reader = accepted_format(request), reader_of(request.app[SERVICES])
+    horizon = _horizon(request)
+    limit = integer_parameter(request, "limit", DEFAULT_ROWS, MAX_ROWS, MOST_OF_MINUTE)
+    start, end = await _range(request, reader)
+    # Minutes of which one at least in each is forecast from.
+    every = ISSUE_EVERY[horizon] if horizon else 1
+    page_end = min(end, start + min(limit * every, MAX_MINUTES))
+    symbol = request.match_info["symbol"]
+    found = await reader.minutes(symbol, start, page_end + FOLLOWING)
+    horizons = (horizon,) if horizon else HORIZON_MINUTES
+
+    def page() -> Page:
+        columns, rest = outcomes(found, page_end - 1, horizons, limit)
+        return Page(columns, rest or (page_end if page_end < end else None))
+
+    return await _respond(request, media, page)
+
+
+async def track_record(request: web.Request) -> web.Response:
+    """GET /track-record: losses of the models by day, coverage and reliability."""
+    reader, workers = reader_of(request.app[SERVICES]), request.app[WORKERS]
+    horizon = _horizon(request)
+    symbol = text_parameter(request, "symbol")
+    symbols = [symbol] if symbol else await reader.symbols()
+    most = min(MAX_SYMBOL_DAYS // max(len(symbols), 1), MAX_DAYS)
+    if most == 0:
+        raise invalid_value("#/symbol", f"must be given: there are {len(symbols)} symbols")
+    days = integer_parameter(request, "days", min(DEFAULT_DAYS, most), MAX_DAYS)
+    if days > most:
+        detail = f"must be at most {most} for {len(symbols)} symbols; or name a symbol"
+        raise invalid_value("#/days", detail)
+    spans = [await _span(request, reader, name) for name in symbols]
+    newest = max((span[1] for span in spans if span is not None), default=0)
+    last_day = newest // DAY_MINUTES
+    record = TrackRecord(last_day - days + 1, days)
+    first = record.first_day * DAY_MINUTES - EWMA_MINUTES
+    for name in symbols:
+        found = await reader.minutes(name, first, newest)
+        await workers.run(partial(_add, record, found))
+    horizons = (horizon,) if horizon else HORIZON_MINUTES
+    fields = record_fields(record, horizons)
+    return json_response({"ts": now_text(), "symbols": symbols, "days": days, "horizons": fields})
+
+
+def _add(record: TrackRecord, found: Minutes) -> None:
+    record.add(issued_forecasts(found), FLOOR_PER_MINUTE)
+
+
+def reader_of(services: Services) -> StoreReader:
+    """Return the reader of the store; raises ProblemError that says why there is none."""
+    if services.past is not None:
+        return services.past
+    settings = services.settings
+    check = services.health.checks.get("store")
+    if settings.bus.transport == "kafka":
+        detail = "with bus.transport = 'kafka' no past is kept for now; it is with 'memory'"
+    elif not settings.store.enabled:
+        detail = "store.enabled is false; set it to true, and restart"
+    elif check is not None and check.status != "ok":
+        detail = f"{check.detail}; see the check store in /health, and restart once it is mended"
+    else:
+        detail = "this process consumes no ticks; see service.roles and source.kind"
+    raise ProblemError(NOT_KEPT, detail)
+
+
+def _horizon(request: web.Request) -> int | None:
+    """Return the horizon that is asked for in minutes; None for all."""
+    horizon = duration_parameter(request, "horizon")
+    if horizon is not None and horizon not in HORIZON_MINUTES:
+        known = ", ".join(f"{minutes}m" for minutes in HORIZON_MINUTES)
+        raise invalid_value("#/horizon", f"must be one of {known}")
+    return horizon
+
+
+async def _range(request: web.Request, reader: StoreReader) -> Range:
+    """Return the range that is asked for, as far as there are rows; raises ProblemError."""
+    start_ns, end_ns = time_parameter(request, "start"), time_parameter(request, "end")
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise invalid_value("#/end", "must be after start")
+    start = None if start_ns is None else start_ns // _MINUTE_NS
+    span = await _span(request, reader, request.match_info["symbol"], start or 0)
+    if span is None:
+        return Range(0, 0)
+    oldest, newest = span
+    end = newest + 1 if end_ns is None else min(-(-end_ns // _MINUTE_NS), newest + 1)
+    return Range(max(oldest, end - DAY_MINUTES if start is None else start), end)
+
+
+async def _span(
+    request: web.Request, reader: StoreReader, symbol: str, first: int = 0
+) -> tuple[int, int] | None:
+    """Return the oldest and newest minute of a symbol from `first` on.
+
+    None if there is none. Raises UnknownSymbolError for a symbol of which nothing is known.
+    """
+    span = await reader.span(symbol, first) if is_symbol(symbol) else None
+    if span is None and (first == 0 or not await reader.span(symbol)):
+        # It may be in its first minute.
+        request.app[SERVICES].table.get(symbol)
+    return span
+
+
+async def _respond(
+    request: web.Request, media: str, derive: Callable[[], Page], step: int | None = None
+) -> web.Response:
+    """Answer with a page in a format, derived and encoded in a thread."""
+    envelope: dict[str, Any] = {"symbol": request.match_info["symbol"]}
+    if step is not None:
+        envelope |= {"step_s": 60 * step}
+    body, following = await request.app[WORKERS].run(partial(_encode, media, derive, envelope))
+    headers = {"Cache-Control": "no-store", "Content-Type": media, "Vary": "Accept"}
+    if following is not None:
+        target = request.rel_url.update_query(start=following)
+        headers["Link"] = f'<{target}>; rel="next"'
+    return web.Response(body=body, headers=headers, zlib_executor_size=GZIP_ELSEWHERE)
+
+
+def _encode(
+    media: str, derive: Callable[[], Page], envelope: Mapping[str, Any]
+) -> tuple[bytes, str | None]:
+    columns, minute = derive()
+    following = None if minute is None else format_time(minute * _MINUTE_NS)
+    return encode_table(media, columns, {**envelope, "next": following}), following
