@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from volsvc.domain import Tick
+from volsvc.features.bars import minute_bars
 from volsvc.sources.recordings.bars import read_bars
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.sources.recordings.tick_rows import Fault, TickRows
-from volsvc.training.bars import minute_bars
 
 
 def parsed(*paths: Path, symbol: str | None = None, **options: Any) -> list[Tick | Fault]:

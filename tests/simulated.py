@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volsvc.sources.recordings.bars import BarSeries
-from volsvc.training.bars import minute_bars
+from volsvc.domain.minute_bars import BarSeries
+from volsvc.features.bars import minute_bars
 
 # 2026-01-05, a Monday, in minutes since the epoch.
 START = 29_459_520

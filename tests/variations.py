@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, structs
 
-from volsvc.domain import NS, FeatureRow, PointForecast, Prediction, Quality, Snapshot
+from volsvc.domain import NS, FeatureRow, PointForecast, Prediction, Quality, Snapshot, Warmed
 from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 
 Record = TypeVar("Record")
@@ -27,7 +27,10 @@ SNAPSHOT = Snapshot(
         Prediction(60.0, 1e-3, 5e-4, 2e-3, 1.5e-3, 0.1),
         Prediction(300.0, 2e-3, 1e-3, 4e-3, 3e-3, 0.2),
     ),
-    quality=Quality(1, 2, 3, 1.0, "ok", "own", 4, 500),
+    quality=Quality(
+        *(1, 2, 3, 1.0, "ok", "own", 4, 500, 6),
+        Warmed("venue", "2026-01-01T00:00:00.000Z", 1_440),
+    ),
     features={"level": 1e-9, "trend": None},
     prediction_id="BTC-USD/2026-01-05T00:00:00.000Z/ml-1",
 )

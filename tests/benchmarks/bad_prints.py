@@ -22,13 +22,13 @@ from volsvc.daemon.listeners import PartsListener
 from volsvc.domain import Tick
 from volsvc.domain.tick_columns import TickColumns, columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable, apply_recording
+from volsvc.features.bars import minute_bars
 from volsvc.features.kernels.tick_check import NEW
 from volsvc.sources.factory import file_source
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.bars import minute_bars
 
 # One planted print in so many ticks.
 PLANTED_EVERY = 500

@@ -19,15 +19,15 @@ from tests.benchmarks.market import PER_S, SYMBOLS, symbol_of, tick_records
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, timed_turns
 from tests.unit.store.kept import MINUTE, Reports, record
 from volsvc.config.kafka import KafkaSettings
+from volsvc.domain.minute_bars import BarSeries
+from volsvc.features.bars import minute_bars
 from volsvc.models import HORIZONS_S, SymbolForecasts, packaged
 from volsvc.pipeline.minute_record import minutes_of
 from volsvc.serving.model_choice import BASELINE
-from volsvc.sources.recordings.bars import BarSeries
 from volsvc.store import Feed, Minutes, Retention, Store
 from volsvc.store.database import open_database
 from volsvc.store.minute_table import MinuteTable
 from volsvc.store.retention import size_of
-from volsvc.training.bars import minute_bars
 from volsvc.training.batch import bar_points
 from volsvc.transport import OutRecord
 

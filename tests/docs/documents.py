@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from jsonschema import Draft202012Validator
 
 from tests.docs.blocks import Block, blocks
@@ -27,7 +28,9 @@ from volsvc.domain import (
     parse_time,
 )
 from volsvc.domain.feature_names import SCALE_NAMES
+from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.features.digest_chain import WINDOW_NS, ClosedWindow
+from volsvc.transport.bars_record import decode_bars, encode_bars
 from volsvc.transport.bus import OutRecord, Record
 from volsvc.transport.codec import (
     PublishedState,
@@ -57,6 +60,10 @@ FORECAST = PointForecast(
     None,
 )
 STATE = PublishedState(0, 0, None, b"")
+(BARS,) = encode_bars(
+    PastBars(SYMBOL, "file", BarSeries(np.array([1]), np.ones((1, 5)))),
+    (),
+)
 FEATURES = encode_features(FORECAST, STATE, format_time(TIME_NS), "")
 OUTCOME = encode_outcome(evaluate(ISSUED, 1e-8))
 
@@ -91,6 +98,12 @@ def read_tick(text: str) -> None:
     """Read a record of `ticks.raw` as the consumer does, and write it as the producer does."""
     tick = decode_tick(record_of(text))
     assert_shows(text, encode_tick(tick))
+
+
+def read_bars(text: str) -> None:
+    """Read a record of bars as the consumer does, and write it as the producer does."""
+    (written,) = encode_bars(decode_bars(record_of(text)), ())
+    assert_shows(text, written)
 
 
 def read_features(text: str) -> None:
@@ -181,6 +194,7 @@ def kinds() -> Iterator[Kind]:
         yield Kind(name, known, required, partial(read_schema, name))
     records: list[tuple[str, OutRecord, Callable[[str], None]]] = [
         ("a tick", encode_tick(Tick(SYMBOL, TIME_NS, 1.0)), read_tick),
+        ("a record of bars", BARS, read_bars),
         ("a features record", FEATURES, read_features),
         ("an outcome", OUTCOME, read_outcome),
     ]

@@ -27,7 +27,7 @@ TEXTS = [*PAGES, ROOT / "config.toml", *MODULES]
 KEYS = set(known_keys(Settings))
 SECTIONS = {key for key in KEYS if "." not in key}
 # Dotted names that begin as a section does: the fields of an answer, and a host of Kubernetes.
-FIELDS = re.compile(r"quality\.(calibration|gaps|verdict)|kafka\.kafka\.svc")
+FIELDS = re.compile(r"quality\.(calibration|gaps|verdict|warmed)|kafka\.kafka\.svc")
 
 
 def code(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,8 +15,10 @@ from prometheus_client import generate_latest
 from tests.applied import rows_after
 from tests.daemon import eventually, metric_sum
 from volsvc.config.settings import FeatureSettings, SourceSettings
+from volsvc.config.warmup import WarmupSettings
 from volsvc.daemon.feed_listener import FeedListener
 from volsvc.domain import NS, FeatureRow, SourceRow, Tick
+from volsvc.domain.minute_bars import BarSeries
 from volsvc.features import SymbolTable
 from volsvc.simulator import Fault, Script, Simulator, Steps
 from volsvc.sources.live.coinbase import Coinbase
@@ -45,11 +47,15 @@ def trades(steps: int, per_step: int = 2, symbol: str = SYMBOL) -> list[Tick]:
 
 
 def exchange(
-    ticks: Sequence[Tick], *faults: Fault, speed: float = math.inf, **script: Any
+    ticks: Sequence[Tick],
+    *faults: Fault,
+    speed: float = math.inf,
+    bars: Mapping[str, BarSeries] | None = None,
+    **script: Any,
 ) -> Simulator:
     """Return a simulated exchange that plays these ticks."""
     made = Script(fault=faults, **{"heartbeat_s": 0.1, **script})
-    return Simulator(Steps(ticks, made.batch_ms), made, speed=speed)
+    return Simulator(Steps(ticks, made.batch_ms, bars=bars), made, speed=speed)
 
 
 def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
@@ -61,7 +67,13 @@ def settings(simulator: Simulator, **keys: Any) -> SourceSettings:
 class Feed:
     """A live source with its ticks and the features that the daemon's engine makes of them."""
 
-    def __init__(self, settings: SourceSettings, symbols: Sequence[str], venue: Venue) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        symbols: Sequence[str],
+        venue: Venue,
+        warmup: WarmupSettings | None = None,
+    ) -> None:
         metrics = Metrics()
         self.health = Health()
         self.gaps: list[tuple[str, str, int]] = []
@@ -70,7 +82,7 @@ class Feed:
         self.table = SymbolTable(FeatureSettings())
         reporter = FeedListener(metrics, self.health, lambda *gap: self.gaps.append(gap))
         self._registry = metrics.registry
-        self.source = LiveSource(venue, symbols, settings, reporter)
+        self.source = LiveSource(venue, symbols, settings, reporter, warmup=warmup)
 
     async def run(self) -> None:
         """Process ticks until cancelled."""
@@ -106,9 +118,10 @@ async def listening(
     source_settings: SourceSettings,
     symbols: Sequence[str] = (SYMBOL,),
     venue: Venue | None = None,
+    warmup: WarmupSettings | None = None,
 ) -> AsyncIterator[Feed]:
     """Run a source while the context is open; raises the exception of a failed source."""
-    feed = Feed(source_settings, symbols, venue or Coinbase(source_settings.feed))
+    feed = Feed(source_settings, symbols, venue or Coinbase(source_settings.feed), warmup)
     task = asyncio.create_task(feed.run())
     try:
         yield feed

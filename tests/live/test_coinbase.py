@@ -12,8 +12,9 @@ import pytest
 
 from tests.recordings import MESSAGES, REAL_MESSAGES, REAL_SESSIONS, SESSION
 from volsvc.domain import InvalidTickError, Tick, parse_time
-from volsvc.sources.live.coinbase import Candle, Coinbase
+from volsvc.sources.live.coinbase import Coinbase
 from volsvc.sources.live.venue import (
+    Candle,
     ErrorMessage,
     Heartbeat,
     MarketData,

@@ -111,6 +111,9 @@ def run(
         str | None, typer.Option(help="recording to replay; - for standard input")
     ] = None,
     symbols: Symbols = None,
+    history: Annotated[
+        str | None, typer.Option(help="file or folder of bars or ticks from before the first tick")
+    ] = None,
     ws_url: WsUrl = None,
     rest_url: RestUrl = None,
     transport: Annotated[str | None, typer.Option(help="memory or kafka")] = None,
@@ -129,6 +132,7 @@ def run(
         source__kind=source,
         source__path=path,
         source__symbols=symbols,
+        warmup__history=history,
         source__ws_url=ws_url,
         source__rest_url=rest_url,
         bus__transport=transport,

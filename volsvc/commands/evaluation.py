@@ -16,6 +16,7 @@ from volsvc.commands.arguments import minute_argument, split_names
 from volsvc.commands.progress import progress_bar
 from volsvc.commands.training import check_length, fit_with_progress, load_minutes, minute_text
 from volsvc.config.settings import Settings, SettingsError
+from volsvc.features.bars import minute_bars
 from volsvc.models import (
     HORIZONS_S,
     MlModel,
@@ -29,7 +30,6 @@ from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.anchors import ANCHORS, CASCADE_HARS
-from volsvc.training.bars import minute_bars
 from volsvc.training.causality import check_causality
 from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score

@@ -28,6 +28,7 @@ from volsvc.sources.download import (
     Row,
 )
 from volsvc.sources.factory import DEFAULT_SYMBOLS, file_source, live_source
+from volsvc.sources.generated_past import past_bars
 from volsvc.sources.generator import Generator, GeneratorSpec
 from volsvc.sources.live.coinbase import Coinbase
 from volsvc.sources.live.rest import rest_client
@@ -265,7 +266,15 @@ async def simulate_exchange(
     from volsvc.simulator import Script, Simulator, Steps, read_script
 
     script = read_script(options.script) if options.script else Script()
-    steps = Steps(_market_ticks(settings, options.file), script.batch_ms)
+    if options.file is None:
+        source = settings.source
+        spec = GeneratorSpec(source.symbols or DEFAULT_SYMBOLS, source.seed, time.time_ns())
+        ticks = (generated.tick for generated in Generator(spec).ticks())
+        days = settings.warmup.days
+        bars = {symbol: past_bars(symbol, spec, days) for symbol in spec.symbols}
+        steps = Steps(ticks, script.batch_ms, bars=bars)
+    else:
+        steps = Steps(_recorded_ticks(settings, options.file), script.batch_ms)
     simulator = Simulator(steps, script, speed=settings.replay.speed, port=options.port)
     async with simulator:
         print(f"exchange at {simulator.ws_url} and {simulator.rest_url}", flush=True)
@@ -278,15 +287,8 @@ async def simulate_exchange(
         log.info("stopped", steps=simulator.playback.steps_played)
 
 
-def _market_ticks(settings: Settings, file: Path | None) -> Iterator[Tick]:
-    """Return the ticks of a recording, or generated ones.
-
-    They are shifted to begin now, unless `replay.clock` is `original`.
-    """
-    if file is None:
-        source = settings.source
-        spec = GeneratorSpec(source.symbols or DEFAULT_SYMBOLS, source.seed, time.time_ns())
-        return (generated.tick for generated in Generator(spec).ticks())
+def _recorded_ticks(settings: Settings, file: Path) -> Iterator[Tick]:
+    """Return the ticks of a recording, shifted to begin now unless the clock is `original`."""
     ticks = file_source(settings, [file], PartsListener(Metrics(), Health())).ticks()
     rows = itertools.starmap(SourceRow, enumerate(ticks))
     start_ns = None if settings.replay.clock == "original" else time.time_ns()

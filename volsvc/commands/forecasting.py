@@ -13,6 +13,7 @@ from volsvc.commands.reading import SummaryForm, print_summary
 from volsvc.commands.row_writer import check_output, write_columns
 from volsvc.config.settings import Settings
 from volsvc.daemon.listeners import PartsListener
+from volsvc.features.bars import minute_bars
 from volsvc.models import Model, packaged, read_artefact
 from volsvc.serving.factory import registered_model
 from volsvc.serving.model_choice import BASELINE
@@ -25,7 +26,6 @@ from volsvc.sources.recordings.tables.table import Table
 from volsvc.sources.replay import FileSource
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.bars import minute_bars
 from volsvc.training.batch import COLUMNS, bar_points, forecast_columns, tick_points
 
 

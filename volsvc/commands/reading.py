@@ -15,10 +15,11 @@ from rich.table import Table as RichTable
 from volsvc.commands.progress import progress_bar
 from volsvc.config.settings import Settings
 from volsvc.domain import Tick, format_time
+from volsvc.domain.minute_bars import BarSeries
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
 from volsvc.sources.factory import row_options
-from volsvc.sources.recordings.bars import BarSeries, grouped, read_bars
+from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.summary import (

@@ -40,9 +40,10 @@ from volsvc.config.checkout import running_commit
 from volsvc.config.drift import DriftSettings
 from volsvc.config.http import AuthSettings, HttpSettings
 from volsvc.config.kafka import KafkaSettings
-from volsvc.config.live import LiveSourceSettings, VenueName
+from volsvc.config.live import LIVE_KINDS, LiveSourceSettings, VenueName
 from volsvc.config.model import ModelSettings
 from volsvc.config.tracing import TracingSettings
+from volsvc.config.warmup import WarmupSettings
 
 Role = Literal["producer", "consumer", "api"]
 ROLES: tuple[Role, ...] = ("producer", "consumer", "api")
@@ -183,6 +184,7 @@ class Settings(BaseSettings):
     replay: ReplaySettings = ReplaySettings()
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
+    warmup: WarmupSettings = WarmupSettings()
     kafka: KafkaSettings = KafkaSettings()
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
@@ -214,6 +216,7 @@ class Settings(BaseSettings):
                 f"half of kafka.session_timeout_ms = {kafka.session_timeout_ms}, better a third"
             )
         self._check_topics()
+        self._check_warmup()
         if "api" in roles:
             self._check_server()
         return self
@@ -228,6 +231,13 @@ class Settings(BaseSettings):
                     "of its own"
                 )
             names[name] = key
+
+    def _check_warmup(self) -> None:
+        source, live = self.warmup.source, self.source.kind in LIVE_KINDS
+        if source == "venue" and not live:
+            raise ValueError("warmup.source = 'venue': source.kind is no venue")
+        if source == "file" and (live or not self.warmup.history):
+            raise ValueError("warmup.source = 'file': is for a recording with warmup.history")
 
     def _check_server(self) -> None:
         http, auth = self.http, self.auth

@@ -101,6 +101,18 @@ class FeedListener:
         self._metrics.backfilled.inc(trades)
         log.info("feed_backfilled", symbol=symbol, trades=trades)
 
+    def warmed(self, symbol: str, minutes: int) -> None:
+        """Report a symbol that begins with the venue's candles."""
+        self._metrics.warmed.labels("warmed").inc()
+        log.info("symbol_warmed", symbol=symbol, minutes=minutes)
+
+    def not_warmed(self, symbol: str, reason: str) -> None:
+        """Report a symbol that begins cold."""
+        self._metrics.warmed.labels("cold").inc()
+        # No fault of the service: the symbol's verdict says that it is cold, and here is why.
+        self._health.report(f"warmup:{symbol}", "ok", f"begins cold: {reason}")
+        log.warning("symbol_not_warmed", symbol=symbol, reason=reason)
+
     def delay(self, seconds: float) -> None:
         """Observe the time from a tick's event to its receipt."""
         self._metrics.delay.observe(max(0.0, seconds))

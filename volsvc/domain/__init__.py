@@ -18,6 +18,7 @@ from volsvc.domain.fields import is_symbol
 from volsvc.domain.forecast import (
     COVERAGE,
     HORIZON_MINUTES,
+    BarSource,
     CalibrationSource,
     FeatureRow,
     Forecast,
@@ -28,6 +29,7 @@ from volsvc.domain.forecast import (
     Quality,
     Snapshot,
     Verdict,
+    Warmed,
 )
 from volsvc.domain.numbers import float_of, int_of
 from volsvc.domain.records import tick_from_fields, tick_from_record
@@ -38,6 +40,7 @@ __all__ = [
     "COVERAGE",
     "HORIZON_MINUTES",
     "NS",
+    "BarSource",
     "BusError",
     "BusUnavailableError",
     "CalibrationSource",
@@ -59,6 +62,7 @@ __all__ = [
     "UnknownSymbolError",
     "Verdict",
     "VolsvcError",
+    "Warmed",
     "float_of",
     "format_time",
     "int_of",

@@ -30,6 +30,8 @@ HORIZON_MINUTES: Final = (1, 5, 15, 60)
 Verdict = Literal["ok", "warming", "cold", "degraded"]
 # The residuals behind intervals and scores: those of all symbols, or mostly the symbol's own.
 CalibrationSource = Literal["pooled", "own"]
+# The origins of bars from which a symbol is warmed.
+BarSource = Literal["venue", "file", "generator"]
 
 
 class FeatureRow(NamedTuple):
@@ -61,11 +63,20 @@ class FeatureRow(NamedTuple):
         }
 
 
+class Warmed(msgspec.Struct, frozen=True, gc=False, rename={"from_minute": "from"}):
+    """The bars that a symbol has seen beside its ticks: their origin, first time and number."""
+
+    source: BarSource
+    from_minute: str
+    minutes: int
+
+
 class Quality(msgspec.Struct, frozen=True, gc=False):
     """Quality of the feed behind a forecast, as counts since the symbol's first tick.
 
     `ticks` counts the ticks behind the features; `future` counts those that were dead-lettered
-    because their time was far ahead, and `bad_prints` those left out for their price.
+    because their time was far ahead, and `bad_prints` those left out for their price. `warmed` is
+    None for a symbol that saw ticks alone.
     """
 
     gaps: int
@@ -77,6 +88,7 @@ class Quality(msgspec.Struct, frozen=True, gc=False):
     future: int = 0
     ticks: int = 0
     bad_prints: int = 0
+    warmed: Warmed | None = None
 
 
 # Not frozen: that would be a tenth of the cost of a forecast of one row.

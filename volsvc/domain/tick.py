@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    # The client imports this package, and must not need numpy.
+    from volsvc.domain.minute_bars import PastBars
 
 
 # Without gc: a tick holds no references that could form a cycle, and a poll holds thousands.
@@ -39,9 +43,11 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
 class SourceRow(NamedTuple):
     """A tick with its position in its source, from which a replay can be resumed.
 
-    `received_ns` is the wall-clock time at which a live source received the tick.
+    `received_ns` is the wall-clock time at which a live source received the tick. `past` are bars
+    of the symbol from before the tick.
     """
 
     position: int
     tick: Tick
     received_ns: int | None = None
+    past: PastBars | None = None

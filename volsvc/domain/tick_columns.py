@@ -64,6 +64,12 @@ class TickColumns:
     def __len__(self) -> int:
         return len(self.time_ns)
 
+    @property
+    def feature_price(self) -> Floats:
+        """Prices used by the features: the mid where both quotes are known, else the last price."""
+        mid = (self.best_bid + self.best_ask) / 2
+        return np.where(np.isnan(mid), self.price, mid)
+
     def take(self, rows: slice | NDArray[Any]) -> TickColumns:
         """Return some of the ticks: a part, those of a mask, or those at indices."""
         columns = (getattr(self, name)[rows] for name in _COLUMNS)

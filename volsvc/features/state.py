@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
-from volsvc.domain import FeatureRow, Quality, Verdict
-from volsvc.domain.forecast import CalibrationSource
+from volsvc.domain import (
+    NS,
+    BarSource,
+    CalibrationSource,
+    FeatureRow,
+    Quality,
+    Verdict,
+    Warmed,
+    format_time,
+)
 from volsvc.features.forecast_history import ForecastHistory
 from volsvc.features.kernels import points, price_window
 from volsvc.features.kernels.price_window import ROW, WINDOW
@@ -16,24 +25,32 @@ from volsvc.scoring.scores import SymbolScores
 
 # The verdicts on a symbol's forecasts, by `verdict_of`.
 VERDICTS: Final[tuple[Verdict, ...]] = ("cold", "warming", "ok")
+# The origins of bars, by the numbers that states have of them.
+BAR_SOURCES: Final[tuple[BarSource, ...]] = ("venue", "file", "generator")
 
 
-def verdict_of(fill_ratio: Any, cold: Any, warm: Any) -> Any:
+def verdict_of(cold: Any, warm: Any) -> Any:
     """Return the place in VERDICTS of values of QUALITY, which may be arrays.
 
-    A symbol is cold until a full minute was watched, and warming until its window is full and its
-    daily pattern its own.
+    A symbol is cold until a full minute was watched, or known from bars, and warming until its
+    daily pattern is its own.
     """
-    return (cold == 0) * (1 + (fill_ratio == 1) * (warm != 0))
+    return (cold == 0) * (1 + (warm != 0))
 
 
 def quality_of(values: tuple[Any, ...], calibration: CalibrationSource = "pooled") -> Quality:
     """Return the values of a QUALITY with the verdict on the symbol's forecasts."""
-    gaps, duplicates, late, future, ticks, bad_prints, fill_ratio, cold, warm = values
-    verdict = VERDICTS[verdict_of(fill_ratio, cold, warm)]
-    return Quality(
-        gaps, duplicates, late, fill_ratio, verdict, calibration, future, ticks, bad_prints
-    )
+    gaps, duplicates, late, future, ticks, bad_prints, fill_ratio, cold, warm, bars = values
+    verdict = VERDICTS[verdict_of(cold, warm)]
+    counts = gaps, duplicates, late, fill_ratio, verdict, calibration, future, ticks, bad_prints
+    return Quality(*counts, _warmed(*bars[:3]))
+
+
+@lru_cache(1024)
+def _warmed(source: int, from_minute: int, minutes: int) -> Warmed | None:
+    if minutes == 0:
+        return None
+    return Warmed(BAR_SOURCES[source], format_time(from_minute * 60 * NS), minutes)
 
 
 class SymbolState:

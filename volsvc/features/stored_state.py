@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from volsvc.domain import HORIZON_MINUTES, NS
 from volsvc.domain.fields import MAX_PRICE
 from volsvc.features.kernels import apply, realised, record
+from volsvc.features.state import BAR_SOURCES
 from volsvc.scoring import scores
 
 # Minutes since the epoch that no time in nanoseconds reaches.
@@ -106,6 +107,9 @@ def check(unpacked: UnpackedState, window_size: int) -> None:
         and -1 <= ticks.multiscale.minute < _MAX_MINUTE
         and ticks.multiscale.diurnal.day >= -1
         and 0 <= ticks.minute.bar.minute < _MAX_MINUTE
+        and 0 <= ticks.warmed.source < len(BAR_SOURCES)
+        and 0 <= ticks.warmed.from_minute < _MAX_MINUTE
+        and ticks.warmed.minutes >= 0
         and (ticks.minute.first_ns < 0 or ticks.multiscale.minute < ticks.minute.bar.minute)
         and -1 <= learnt.realised.minute < _MAX_MINUTE
         and -1 <= learnt.digest.closed_minute < _MAX_MINUTE

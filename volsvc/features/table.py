@@ -15,6 +15,7 @@ from volsvc.features.applied import SLICE_TICKS, Applied, Buffers, TableArrays
 from volsvc.features.digest_chain import DigestChain
 from volsvc.features.forecast_history import ForecastHistory
 from volsvc.features.kernels import apply, points, price_window, record
+from volsvc.features.kernels.minutes import MINUTE_NS
 from volsvc.features.ordered_ticks import OrderedTicks
 from volsvc.features.state import SymbolState
 from volsvc.features.stored_state import StoredState, pack, unpack
@@ -226,8 +227,10 @@ class SymbolTable:
     def expired(self, time_ns: int) -> NDArray[np.int64]:
         """Return the rows of symbols without a tick within `symbol_ttl_s` before a time."""
         rows = self.rows
-        # Of the newest tick that came: it may still wait, and have given no row.
-        newest = self.records["ticks"]["check"]["last_ns"][rows]
+        ticks = self.records["ticks"]
+        # Of the newest tick that came: it may still wait, and have given no row. Or of a bar.
+        bars_end = (ticks["multiscale"]["minute"][rows] + 1) * MINUTE_NS - 1
+        newest = np.maximum(ticks["check"]["last_ns"][rows], bars_end)
         expired: NDArray[np.int64] = rows[(newest < 0) | (time_ns - newest > self._ttl_ns)]
         return expired
 

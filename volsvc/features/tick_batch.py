@@ -42,8 +42,7 @@ def tick_batch(
     batch = np.zeros(len(ticks), TICK)
     batch["symbol"] = rows
     batch["time_ns"] = ticks.time_ns
-    mid = (ticks.best_bid + ticks.best_ask) / 2
-    batch["price"] = np.where(np.isnan(mid), ticks.price, mid)
+    batch["price"] = ticks.feature_price
     batch["volume"] = np.where(ticks.size > 0, ticks.size, 0.0)
     batch["trade_id"] = ticks.trade_id
     batch["identity"] = identities(ticks)

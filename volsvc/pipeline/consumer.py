@@ -118,6 +118,8 @@ class Consumer:
             published = self._forecaster.forecast(tick_slice.applied, outputs)
             self._applier.mark_clean(published)
             self._forecaster.note_updated(tick_slice.updated)
+        if tick_slice.past is not None:
+            self._forecaster.learn_past(tick_slice.past)
 
     # --- commits --------------------------------------------------------------------------
 

@@ -97,6 +97,17 @@ class Forecaster:
             self._keep_minutes(minutes_of(self._table, forecasts))
         return newest
 
+    def learn_past(self, points: Any) -> None:
+        """Learn from the ends of bars of the past, which are kept as those of minutes are."""
+        if not len(points):
+            return
+        forecasts = self._forecasts(points)
+        forecasts.settle_without_outcomes()
+        for bar, row in zip(points["bar"], points["symbol"].tolist(), strict=True):
+            self._table.digest(row).close(int(bar["minute"]), bar.tobytes())
+        if self._keep_minutes is not None:
+            self._keep_minutes(minutes_of(self._table, forecasts))
+
     def publish_newest(self, rows: Sequence[int], outputs: Outputs) -> None:
         """Add records with the states of symbols at their newest ticks, before a commit.
 

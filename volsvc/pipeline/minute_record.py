@@ -12,7 +12,7 @@ from volsvc.store import AFTER_GAP, MINUTE_ROW, PARTIAL, Minutes
 
 def minutes_of(table: SymbolTable, forecasts: SymbolForecasts) -> Minutes:
     """Return the minutes that ended at the points of settled forecasts."""
-    ends = np.flatnonzero(forecasts.points["kind"] == MINUTE)
+    ends = np.flatnonzero(forecasts.points["kind"] <= MINUTE)
     points = forecasts.points[ends]
     bars, window = points["bar"], points["row"]
     rows = np.zeros(len(ends), MINUTE_ROW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from volsvc.backoff import Backoff
@@ -14,7 +14,13 @@ from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import OFF, Tracer
 from volsvc.transport import Bus, OutRecord
-from volsvc.transport.codec import decode_position, encode_position, encode_tick
+from volsvc.transport.bars_record import encode_bars
+from volsvc.transport.codec import (
+    POSITION_HEADER,
+    decode_position,
+    encode_position,
+    encode_tick,
+)
 
 log = get_logger(__name__)
 
@@ -64,7 +70,8 @@ class Producer:
         backoff = Backoff(0.1, 5.0)
         while pending:
             try:
-                await self._bus.publish(self._topic, [self._record(row) for row in pending])
+                records = [record for row in pending for record in self._records(row)]
+                await self._bus.publish(self._topic, records)
                 return
             except BusUnavailableError:
                 # No log line: the bus has reported once to its listener that it is away.
@@ -74,10 +81,15 @@ class Producer:
                 published = await self._published()
                 pending = [row for row in pending if not published(row)]
 
-    def _record(self, row: SourceRow) -> OutRecord:
-        position = encode_position(self._source.identity, row.position)
-        record, trace = encode_tick(row.tick, position), self._tracer.headers()
-        return record._replace(headers=(*record.headers, *trace)) if trace else record
+    def _records(self, row: SourceRow) -> Iterator[OutRecord]:
+        """Yield the record of a tick, after those of the bars before it."""
+        identity, trace = self._source.identity, self._tracer.headers()
+        if row.past is not None:
+            # All before the tick has arrived, and the tick has not.
+            before = (POSITION_HEADER, encode_position(identity, row.position - 1))
+            yield from encode_bars(row.past, (before, *trace))
+        record = encode_tick(row.tick, encode_position(identity, row.position))
+        yield record._replace(headers=(*record.headers, *trace)) if trace else record
 
     async def _published(self) -> Skip:
         """Return a test of which rows of this source the log already holds."""

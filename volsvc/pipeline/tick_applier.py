@@ -14,6 +14,7 @@ from volsvc.domain import InvalidTickError, NotATickError, Tick, format_time
 from volsvc.domain.tick_columns import columns_of_ticks
 from volsvc.domain.times import LATEST_NS
 from volsvc.features import BAD_PRINT, MAX_WAITING, SLICE_TICKS, Applied, Buffers, SymbolTable
+from volsvc.features.bars import apply_past
 from volsvc.features.kernels.apply import TICK
 from volsvc.features.kernels.tick_check import FUTURE, NEW
 from volsvc.features.recordings import STATUSES
@@ -24,6 +25,7 @@ from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import OutRecord, Record
+from volsvc.transport.bars_record import decode_bars, has_bars
 from volsvc.transport.codec import dead_letter, decode_tick
 from volsvc.transport.kernels.plain_ticks import NOT_PLAIN
 from volsvc.transport.name_index import NameIndex
@@ -49,11 +51,13 @@ log = get_logger(__name__)
 class TickSlice:
     """The result of applying a few records: what to forecast in its order, and counts.
 
-    `applied` is None if none of the records was a tick. `updated` are the rows of symbols of which
+    `applied` is None if none of the records was a tick, and `past` are the points of a record of
+    bars, which is a slice by itself. `updated` are the rows of symbols of which
     a tick was applied. `faults` has the newest error by reason.
     """
 
     applied: Applied | None = None
+    past: Any = None
     dead_letters: list[OutRecord] = field(default_factory=list)
     updated: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rejected: Counter[str] = field(default_factory=Counter)
@@ -89,6 +93,11 @@ class TickApplier:
         position = 0
         while True:
             tick_slice = TickSlice()
+            if position < len(records) and has_bars(records[position]):
+                self._apply_bars(records[position], tick_slice)
+                yield tick_slice
+                position += 1
+                continue
             position, taken, batch = self._decoded(records, position, tick_slice)
             done = 0
             while True:
@@ -105,6 +114,16 @@ class TickApplier:
                 tick_slice = TickSlice()
             if position == len(records):
                 return
+
+    def _apply_bars(self, record: Record, tick_slice: TickSlice) -> None:
+        tick_slice.next_offsets = {record.partition: record.offset + 1}
+        try:
+            past = decode_bars(record)
+            tick_slice.past = apply_past(self._table, past, record.partition, record.offset)
+            self._dirty.add(past.symbol)
+        except InvalidTickError as error:
+            self._dead_letter(record, error, tick_slice)
+        self._count(tick_slice)
 
     def _decoded(
         self, records: Sequence[Record], position: int, tick_slice: TickSlice
@@ -147,6 +166,9 @@ class TickApplier:
         rows: list[int] = []
         end = len(part)
         for place in _not_plain(batch):
+            if has_bars(part[place]):
+                end = place
+                break
             try:
                 tick = decode_tick(part[place])
                 evicts = self._table.full and tick.symbol not in self._table

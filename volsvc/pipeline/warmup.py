@@ -23,8 +23,10 @@ from volsvc.compiled.compilations import Compilations
 from volsvc.compiled.loading import load_numba
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS, Tick
+from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.domain.tick_columns import TickColumns, columns_of_ticks
 from volsvc.features import MINUTE_NS, SymbolTable
+from volsvc.features.bars import minute_bars
 from volsvc.models import FEATURES, HORIZONS_S, ArtefactError, Model, packaged
 from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
@@ -33,22 +35,20 @@ from volsvc.pipeline.tick_applier import TickApplier
 from volsvc.serving.holder import ModelHolder
 from volsvc.serving.model_choice import BASELINE, DesiredModel
 from volsvc.sources.generator import Generator, GeneratorSpec, MarketSpec
-from volsvc.sources.recordings.bars import BarSeries
 from volsvc.sources.recordings.lateness import Lateness
 from volsvc.sources.recordings.tables.columns import Coded
 from volsvc.sources.recordings.tables.csv_text import Times, csv_text
 from volsvc.telemetry.metrics import Metrics
-from volsvc.training.bars import minute_bars
 from volsvc.training.batch import bar_points, forecast_columns
 from volsvc.training.dataset import bar_rows
 from volsvc.transport import Record
+from volsvc.transport.bars_record import encode_bars
 from volsvc.transport.codec import decode_state, encode_tick
 
 # Seconds that a cold compilation takes on one processor, for those who wait.
 ABOUT_S: Final = 30
 SYMBOL: Final = "WARM-UP"
 START_NS: Final = 1_700_000_000 * NS
-MS: Final = 1_000_000
 # A few minutes: a kernel is compiled with all that it calls, whether that runs or not.
 TICKS: Final = 60
 TICKS_PER_S: Final = 0.2
@@ -126,7 +126,7 @@ def _run_workload() -> None:
         # The baseline then serves alone.
         models = [BASELINE]
     ticks = [item.tick for item in islice(_market().ticks(), TICKS)]
-    bars = minute_bars(_recorded_bars())
+    bars = minute_bars(_recorded_bars(START_NS // MINUTE_NS))
     for model in models:
         _forecast_ticks(model, ticks, FeatureSettings(publish_every_s=60))
         _forecast_rows(model)
@@ -150,11 +150,15 @@ def _forecast_ticks(model: Model, ticks: Sequence[Tick], settings: FeatureSettin
     store, metrics, table = LatestStore(), Metrics(), SymbolTable(settings)
     forecaster = Forecaster(table, ModelHolder(desired), store, metrics, "warmup")
     # The last one twice: a repeated tick is found by its own means.
-    records = [_record(offset, tick) for offset, tick in enumerate([*ticks, ticks[-1]])]
+    past = PastBars(SYMBOL, "file", _recorded_bars(START_NS // MINUTE_NS - BARS))
+    encoded = [*encode_bars(past, ()), *map(encode_tick, [*ticks, ticks[-1]])]
+    records = [Record("ticks", 0, offset, *one[:3]) for offset, one in enumerate(encoded)]
     outputs = Outputs()
     for part in TickApplier(table, store, metrics).slices(records):
         if part.applied is not None:
             forecaster.forecast(part.applied, outputs)
+        if part.past is not None:
+            forecaster.learn_past(part.past)
     forecaster.publish_newest(table.rows.tolist(), outputs)
     stored = decode_state(Record("", 0, 0, *outputs.features[-1][:3]))
     assert stored is not None, "a published record holds a state"
@@ -168,11 +172,6 @@ def _market() -> Generator:
     return Generator(spec, lambda symbol: MarketSpec(100.0, ticks_per_s=TICKS_PER_S))
 
 
-def _record(offset: int, tick: Tick) -> Record:
-    encoded = encode_tick(tick)
-    return Record("ticks", 0, offset, encoded.key, encoded.value, timestamp_ms=tick.time_ns // MS)
-
-
 def _forecast_rows(model: Model) -> None:
     """Forecast posted rows, one and many."""
     for count in (1, MANY_ROWS):
@@ -182,7 +181,7 @@ def _forecast_rows(model: Model) -> None:
             model.log_threshold(rows, horizon_s)
 
 
-def _recorded_bars() -> BarSeries:
-    minutes = START_NS // MINUTE_NS + np.arange(BARS)
+def _recorded_bars(first: int) -> BarSeries:
+    minutes = first + np.arange(BARS)
     close = 100.0 + np.arange(BARS) % 7
     return BarSeries(minutes, np.column_stack((close, close + 1, close - 1, close, close)))

@@ -34,8 +34,8 @@ class Playback:
         self._unseen = self._skipped = self._skewed = 0
         self._skew_ns = 0
         self._refusals = 0
-        # Retry-After, in seconds, of the REST requests to be refused.
-        self._throttles: deque[float] = deque()
+        # Of the REST requests to come, in their order.
+        self._rest_faults: deque[Fault] = deque()
 
     def take_refusal(self) -> bool:
         """Return whether to refuse a subscription, which counts as one refusal."""
@@ -43,9 +43,9 @@ class Playback:
         self._refusals -= refused
         return refused
 
-    def take_throttle_s(self) -> float | None:
-        """Return the Retry-After of a REST request that is to be refused, None to answer it."""
-        return self._throttles.popleft() if self._throttles else None
+    def take_rest_fault(self) -> Fault | None:
+        """Return the fault of a REST request, None to answer it as it should be."""
+        return self._rest_faults.popleft() if self._rest_faults else None
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -120,8 +120,8 @@ class Playback:
             self._skewed, self._skew_ns = fault.count, round(fault.seconds * NS)
         elif fault.kind == "refuse":
             self._refusals += fault.count
-        elif fault.kind == "rest_429":
-            self._throttles.extend([fault.seconds] * fault.count)
+        elif fault.kind.startswith("rest_"):
+            self._rest_faults.extend([fault] * fault.count)
         elif fault.kind in ("disconnect", "half_open", "stall"):
             self._unseen = fault.count
             await self._drop_subscribers(fault)

@@ -31,6 +31,9 @@ FaultKind = Literal[
     "refuse",
     "reorder",
     "rest_429",
+    "rest_empty",
+    "rest_half",
+    "rest_slow",
     "sequence_reset",
     "skip",
     "snapshot",
@@ -49,8 +52,9 @@ class Fault(ScriptSection):
 
     `count` is the number of steps, subscriptions or REST requests that it affects. For
     `disconnect`, `half_open` and `stall` these are the steps that pass unseen; `malformed` and
-    `drip` always affect one. `seconds` is the skew of the clock, the duration of a drip, or the
-    Retry-After of a 429.
+    `drip` always affect one. `seconds` is the skew of the clock, the duration of a drip, the
+    Retry-After of a 429, or the time that a slow answer takes. Of an answer in half the newer items
+    are missing.
     """
 
     kind: FaultKind

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -141,34 +140,47 @@ class Simulator:
     # --- REST -----------------------------------------------------------------------------
 
     async def _trades(self, request: web.Request) -> web.Response:
-        with self._checked(request) as query:
-            count = min(MAX_TRADES, int_of(query.get("limit", str(MAX_TRADES))))
-            after = int_of(query["after"]) if "after" in query else None
-            trades = self.playback.steps.before(request.match_info["symbol"], after, count)
-            return _json([messages.rest_trade(tick) for tick in trades[::-1]])
+        return await self._answer(request, self._newest_trades)
+
+    def _newest_trades(self, symbol: str, query: Mapping[str, str]) -> list[Any]:
+        count = min(MAX_TRADES, int_of(query.get("limit", str(MAX_TRADES))))
+        after = int_of(query["after"]) if "after" in query else None
+        trades = self.playback.steps.before(symbol, after, count)
+        return [messages.rest_trade(tick) for tick in trades[::-1]]
 
     async def _candles(self, request: web.Request) -> web.Response:
-        with self._checked(request) as query:
-            size_s = int_of(query.get("granularity", "60"))
-            start_s, end_s = (parse_time(query[name]) // NS for name in ("start", "end"))
-            if (end_s - start_s) // size_s >= MAX_CANDLES:
-                raise ValueError("granularity too small for the requested time range")
-            symbol = request.match_info["symbol"]
-            return _json(self.playback.steps.candles(symbol, start_s, end_s, size_s))
+        return await self._answer(request, self._newest_candles)
 
-    @contextlib.contextmanager
-    def _checked(self, request: web.Request) -> Iterator[Mapping[str, str]]:
-        """Yield the query of a REST request; answers 429 during a throttle, 400 to a mistake."""
-        pause_s = self.playback.take_throttle_s()
-        if pause_s is not None:
-            headers = {"Retry-After": f"{math.ceil(pause_s)}"}
+    def _newest_candles(self, symbol: str, query: Mapping[str, str]) -> list[Any]:
+        size_s = int_of(query.get("granularity", "60"))
+        start_s, end_s = (parse_time(query[name]) // NS for name in ("start", "end"))
+        if (end_s - start_s) // size_s >= MAX_CANDLES:
+            raise ValueError("granularity too small for the requested time range")
+        return self.playback.steps.candles(symbol, start_s, end_s, size_s)
+
+    async def _answer(
+        self, request: web.Request, items: Callable[[str, Mapping[str, str]], list[Any]]
+    ) -> web.Response:
+        """Answer with the items of a symbol, newest first, or as the next fault wants it.
+
+        That is 429 during a throttle; a mistake is answered with 400.
+        """
+        fault = self.playback.take_rest_fault()
+        kind = fault.kind if fault else ""
+        if fault and kind == "rest_429":
+            headers = {"Retry-After": f"{math.ceil(fault.seconds)}"}
             text = '{"message":"Public rate limit exceeded"}'
             raise web.HTTPTooManyRequests(headers=headers, text=text)
+        if fault and kind == "rest_slow":
+            await asyncio.sleep(fault.seconds)
         try:
-            yield request.query
+            found = items(request.match_info["symbol"], request.query)
         except (KeyError, ValueError) as error:
             text = msgspec.json.encode({"message": str(error)}).decode()
             raise web.HTTPBadRequest(text=text) from error
+        if kind in ("rest_empty", "rest_half"):
+            found = found[-(len(found) // 2) :] if kind == "rest_half" and len(found) > 1 else []
+        return _json(found)
 
 
 def _json(value: Any) -> web.Response:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from volsvc.domain import NS, Tick
+from volsvc.domain.minute_bars import BarSeries
 
 # Trades of a symbol that the exchange keeps, for REST and snapshots.
 KEPT = 1_000_000
@@ -28,11 +30,18 @@ class Steps:
 
     The steps depend on the ticks alone, not on the speed of the playback, so that a fault at a step
     concerns the same trades in every run. Trades without ids are numbered. `history` holds trades
-    of the past.
+    of the past, and `bars` those of before them by symbol, which only candles show.
     """
 
-    def __init__(self, ticks: Iterable[Tick], batch_ms: int, history: Iterable[Tick] = ()) -> None:
+    def __init__(
+        self,
+        ticks: Iterable[Tick],
+        batch_ms: int,
+        history: Iterable[Tick] = (),
+        bars: Mapping[str, BarSeries] | None = None,
+    ) -> None:
         self._ticks = ticks
+        self._bars = bars or {}
         self._batch_ns = batch_ms * 1_000_000
         self._ids: Counter[str] = Counter()
         self.past: dict[str, list[Tick]] = {}
@@ -89,4 +98,10 @@ class Steps:
             volume = sum(tick.size or 0.0 for tick in ticks)
             ends = (min(prices), max(prices), prices[0], prices[-1])
             candles.append([bucket * size_s, *ends, volume])
-        return candles[::-1]
+        older = self._bars.get(symbol)
+        if older is None or size_s != 60:
+            return candles[::-1]
+        minutes, values = older.between(start_s // 60, end_s // 60 + 1)
+        opened, high, low, close, volume = values.T
+        rows = np.column_stack((minutes * 60, low, high, opened, close, volume))
+        return [*candles[::-1], *rows[::-1].tolist()]

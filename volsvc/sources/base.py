@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from volsvc.domain import FeedError, InvalidTickError, SourceRow
+from volsvc.domain.minute_bars import PastBars
 
 # Rows that are read at once: about a millisecond of work.
 BATCH_ROWS = 512
@@ -28,6 +29,15 @@ Known = Callable[[str], KnownTick | None]
 
 def nothing_known(symbol: str) -> KnownTick | None:
     """Return None: no run was before this one."""
+    return None
+
+
+# Returns the bars of a symbol before a tick, given by its event time in ns; None if it needs none.
+PastOf = Callable[[str, int], PastBars | None]
+
+
+def no_past(symbol: str, time_ns: int) -> PastBars | None:
+    """Return None: a symbol starts with its first tick."""
     return None
 
 
@@ -117,6 +127,14 @@ class FeedEvents(Protocol):
 
     def backfilled(self, symbol: str, trades: int) -> None:
         """Count missing trades that were fetched over REST and published in order."""
+        ...
+
+    def warmed(self, symbol: str, minutes: int) -> None:
+        """Handle a symbol that begins with so many minutes of the venue's candles."""
+        ...
+
+    def not_warmed(self, symbol: str, reason: str) -> None:
+        """Handle a symbol that begins cold, since its candles did not come."""
         ...
 
     def delay(self, seconds: float) -> None:

@@ -16,9 +16,9 @@ import msgspec
 
 from volsvc.domain import NS, SourceError, Tick, format_time
 from volsvc.safe_io.disk import append_whole
-from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Candle, Coinbase
+from volsvc.sources.live.coinbase import PAGE_CANDLES, PAGE_TRADES, Coinbase
 from volsvc.sources.live.rest import RestClient
-from volsvc.sources.live.venue import TradeGap, parsed
+from volsvc.sources.live.venue import Candle, TradeGap, parsed
 
 # Attempts for one page before the download stops; with backoff about half a minute.
 ATTEMPTS = 8

@@ -83,6 +83,11 @@ class MarketSpec:
         """Unconditional mean of sigma², in 1/s."""
         return self.volatility**2 / SECONDS_PER_YEAR
 
+    @property
+    def jump_deviation(self) -> float:
+        """Standard deviation of a jump of the log price."""
+        return self.jump_scale * math.sqrt(60 * self.variance_rate)
+
 
 MARKETS = {
     "BTC-USD": MarketSpec(70_000.0, volatility=0.45, ticks_per_s=4.5),
@@ -178,6 +183,18 @@ def price_decimals(price: float) -> int:
     return max(2, math.ceil(3.7 - math.log10(price)))
 
 
+def random_source(spec: GeneratorSpec, symbol: str, *purpose: int) -> np.random.Generator:
+    """Return the random numbers of a symbol's ticks, or of another purpose."""
+    # SeedSequence takes no negative number, but the setting may be one.
+    return np.random.default_rng([spec.seed % 2**64, _stable_hash(symbol), *purpose])
+
+
+def draw_factors(rng: np.random.Generator) -> Floats:
+    """Return the factors at the start, the first that is drawn for a symbol's ticks."""
+    # From the stationary distribution, so that no warm-up is needed.
+    return rng.normal(0.0, SPREADS)
+
+
 def _stable_hash(name: str) -> int:
     """Return a hash of 64 bits."""
     # Python's own hash() of a text differs from process to process.
@@ -187,8 +204,7 @@ def _stable_hash(name: str) -> int:
 def _ticks(
     symbol: str, market: MarketSpec, spec: GeneratorSpec, start: MarketStart
 ) -> Iterator[TruthTick]:
-    # SeedSequence takes no negative number, but the setting may be one.
-    rng = np.random.default_rng([spec.seed % 2**64, _stable_hash(symbol)])
+    rng = random_source(spec, symbol)
     quotes, ids, selling = _Quotes(market, rng, start.price), count(start.trade_id + 1), False
     for time_ns, sigma, jump, log_price in _price_blocks(market, rng, spec.start_ns, start.price):
         ticks = len(time_ns)
@@ -237,36 +253,42 @@ def _hidden_blocks(
 
     Jumps are at the start of a cell, with shape (CELLS,); the others have shape (CELLS + 1,).
     """
-    # Drawn from the stationary distribution, so that no warm-up is needed.
-    factors = rng.normal(0.0, SPREADS)
+    factors = draw_factors(rng)
     scale = (SPREADS * np.sqrt(1 - DECAY**2))[:, None]
-    jump_scale = market.jump_scale * math.sqrt(60 * market.variance_rate)
     for begin_ns in count(start_ns, BLOCK_NS):
-        paths = _mean_reverting(factors, scale * rng.normal(size=(len(SPREADS), CELLS)))
+        paths = mean_reverting(factors, DECAY, scale * rng.normal(size=(len(SPREADS), CELLS)))
         factors = paths[:, -1]
-        # E exp(2x) = exp(2 var x) of a centred normal x; subtracted, so that the mean of sigma²
-        # relative to its base level is 1.
-        log_sigma = paths[:-1].sum(axis=0) - np.sum(SPREADS[:-1] ** 2)
-        daily = daily_factor(begin_ns % (DAY_S * NS) / NS + CLOCK_S[:-1], market.daily_swing)
-        relative = daily * np.exp(2 * log_sigma)
+        clock_s = begin_ns % (DAY_S * NS) / NS + CLOCK_S[:-1]
+        relative = relative_variance(market, clock_s, paths[:-1])
         pace = market.ticks_per_s * relative ** (market.pace_link / 2) * np.exp(paths[-1])
         happens = rng.random(CELLS) < market.jumps_per_day * CELL_S / DAY_S
-        jumps = np.cumsum(happens * rng.normal(0.0, jump_scale, CELLS))
+        jumps = np.cumsum(happens * rng.normal(0.0, market.jump_deviation, CELLS))
         yield begin_ns, _integral(market.variance_rate * relative), jumps, _integral(pace)
 
 
-def _mean_reverting(start: Floats, shocks: Floats) -> Floats:
-    """Return paths x_i = DECAY x_(i-1) + shocks_i from x_(-1) = `start`.
+def relative_variance(market: MarketSpec, clock_s: Floats, factors: Floats) -> Floats:
+    """Return sigma² relative to its mean, at UTC times of day and with factors of log volatility.
 
-    Shapes are (5,) and (5, CELLS), one factor a row.
+    Shapes are (cells,) and (4, cells).
+    """
+    # E exp(2x) = exp(2 var x) of a centred normal x; subtracted, so that the mean is 1.
+    log_sigma = factors.sum(axis=0) - np.sum(SPREADS[:-1] ** 2)
+    relative: Floats = daily_factor(clock_s, market.daily_swing) * np.exp(2 * log_sigma)
+    return relative
+
+
+def mean_reverting(start: Floats, decay: Floats, shocks: Floats) -> Floats:
+    """Return paths x_i = decay x_(i-1) + shocks_i from x_(-1) = `start`.
+
+    Shapes are (factors,), (factors,) and (factors, cells).
     """
     # By doubling, without a loop over cells: after each pass x_i holds the shocks of twice as many
     # cells.
     path = shocks.copy()
-    path[:, 0] += DECAY * start
+    path[:, 0] += decay * start
     reach = 1
-    while reach < CELLS:
-        path[:, reach:] += (DECAY**reach)[:, None] * path[:, :-reach]
+    while reach < path.shape[1]:
+        path[:, reach:] += (decay**reach)[:, None] * path[:, :-reach]
         reach *= 2
     return path
 

@@ -12,8 +12,18 @@ import numpy as np
 
 from volsvc.config.settings import ReplaySettings
 from volsvc.domain import NS, InvalidTickError, SourceError, SourceRow, Tick
+from volsvc.domain.minute_bars import PastBars
 from volsvc.domain.tick_columns import Integers, TickColumns
-from volsvc.sources.base import BATCH_ROWS, Known, Skip, SourceEvents, nothing_known
+from volsvc.sources.base import (
+    BATCH_ROWS,
+    Known,
+    PastOf,
+    Skip,
+    SourceEvents,
+    no_past,
+    nothing_known,
+)
+from volsvc.sources.generated_past import past_bars
 from volsvc.sources.generator import Generator, GeneratorSpec, MarketStart
 from volsvc.sources.pacing import paced
 from volsvc.sources.recordings.lateness import Late, Lateness
@@ -23,6 +33,7 @@ from volsvc.sources.recordings.tables.table import Table
 from volsvc.sources.recordings.tick_rows import TickRows
 from volsvc.telemetry.logs import get_logger
 
+MINUTE_NS = 60 * NS
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
 LOOP_ID_STEP = 10**12
 # Time after which a piece of reading ends even if it has come to no tick: a stop waits for it.
@@ -38,9 +49,9 @@ class FileSource:
     """A recording, replayed once or in a loop.
 
     `symbols` selects symbols, all if empty. The first event time is shifted to `start_ns`; None
-    keeps event times. A pipe is read once, however often `batches` is called: the next call goes on
-    after the last batch that was taken. Reading raises SourceError at the end of a file without a
-    selected tick.
+    keeps event times. The first tick of a symbol comes with the bars of `past_of`. A pipe is read
+    once, however often `batches` is called: the next call goes on after the last batch that was
+    taken. Reading raises SourceError at the end of a file without a selected tick.
     """
 
     def __init__(
@@ -52,7 +63,9 @@ class FileSource:
         symbols: frozenset[str] = frozenset(),
         loop: bool = False,
         start_ns: int | None = None,
+        past_of: PastOf = no_past,
     ) -> None:
+        self._past_of = past_of
         self._recording = recording
         self._replay = replay
         self._events = events
@@ -104,7 +117,7 @@ class FileSource:
         return (row.tick for row in self._rows() if row is not None)
 
     def _shifted_rows(self) -> Rows:
-        return shifted(self._rows(), self._start_ns)
+        return shifted(with_past(self._rows(), self._past_of), self._start_ns)
 
     def _rows(self) -> Rows:
         position, lap, offset_ns = 0, 0, 0
@@ -222,7 +235,10 @@ class GeneratorSource:
         events: SourceEvents,
         now_ns: Callable[[], int],
         known: Known = nothing_known,
+        past_days: int = 0,
     ) -> None:
+        """A symbol of which nothing is `known` has bars of `past_days` before its first tick."""
+        self._past_days = past_days
         self._spec = GeneratorSpec(symbols=symbols, seed=seed, start_ns=now_ns())
         self._known = known
         self._replay = replay
@@ -235,7 +251,13 @@ class GeneratorSource:
         """Yield generated ticks, each when it is due."""
         ticks = Generator(self._spec, starts=self._starts()).ticks()
         rows = (SourceRow(i, generated.tick) for i, generated in enumerate(ticks))
-        return paced(_batches_in_thread(rows, skip), self._replay.speed, self._events.late)
+        with_bars = with_past(rows, self._past)
+        return paced(_batches_in_thread(with_bars, skip), self._replay.speed, self._events.late)
+
+    def _past(self, symbol: str, time_ns: int) -> PastBars | None:
+        if self._past_days == 0 or self._known(symbol) is not None:
+            return None
+        return PastBars(symbol, "generator", past_bars(symbol, self._spec, self._past_days))
 
     def _starts(self) -> Mapping[str, MarketStart]:
         known = {symbol: self._known(symbol) for symbol in self._spec.symbols}
@@ -244,6 +266,17 @@ class GeneratorSource:
             for symbol, tick in known.items()
             if tick is not None
         }
+
+
+def with_past(rows: Rows, past_of: PastOf) -> Rows:
+    """Yield rows, the first one of each symbol with the bars before it."""
+    seen = set()
+    for row in rows:
+        if row is not None and row.tick.symbol not in seen:
+            seen.add(row.tick.symbol)
+            yield row._replace(past=past_of(row.tick.symbol, row.tick.time_ns))
+        else:
+            yield row
 
 
 def shifted(rows: Rows, start_ns: int | None) -> Rows:
@@ -255,7 +288,12 @@ def shifted(rows: Rows, start_ns: int | None) -> Rows:
             continue
         shift = start_ns - row.tick.time_ns if shift is None else shift
         moved = msgspec.structs.replace(row.tick, time_ns=row.tick.time_ns + shift)
-        yield SourceRow(row.position, moved)
+        past = row.past
+        if past is not None:
+            # By whole minutes, so that they still end where the tick's minute begins.
+            by = moved.time_ns // MINUTE_NS - row.tick.time_ns // MINUTE_NS
+            past = past._replace(bars=past.bars._replace(minutes=past.bars.minutes + by))
+        yield SourceRow(row.position, moved, past=past)
 
 
 def _repeated(tick: Tick, offset_ns: int, lap: int) -> Tick:

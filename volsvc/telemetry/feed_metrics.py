@@ -112,6 +112,12 @@ class FeedMetrics:
         self.backfilled = counter(
             "volsvc_feed_backfilled_trades", "Missed trades fetched over REST"
         )
+        self.warmed = counter(
+            "volsvc_feed_symbols_warmed",
+            "Symbols that began with candles of the venue, or cold without any",
+            ("outcome",),
+        )
+        start_at_zero(self.warmed, ("warmed", "cold"))
         self.rest = counter("volsvc_feed_rest_requests", "REST requests", ("outcome",))
         start_at_zero(self.rest, ("ok", "throttled", "failed"))
         self.delay = Histogram(

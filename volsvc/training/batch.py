@@ -17,7 +17,7 @@ from volsvc.config.settings import FeatureSettings
 from volsvc.domain import NS
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import PointGrid, SymbolTable, apply_recording
-from volsvc.features.kernels import apply
+from volsvc.features.kernels import bars as kernels
 from volsvc.features.kernels.points import BAR_ON_GRID, POINT
 from volsvc.features.state import VERDICTS, verdict_of
 from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
@@ -62,7 +62,7 @@ def bar_points(symbol: str, bars: Any, every_s: int) -> Iterator[BatchPoints]:
     done = 0
     while done < len(bars):
         points = np.zeros(CHUNK, POINT)
-        done, count = apply.bar_points(state, row, bars, done, every_s, points)
+        done, count = kernels.bar_points(state, row, bars, done, every_s, points)
         yield BatchPoints(table, points[:count])
 
 
@@ -111,7 +111,7 @@ def forecast_columns(
         first = np.zeros(len(rows), np.int64)
         symbols, codes = np.unique(points["symbol"][told], return_inverse=True)
         quality = points["quality"]
-        verdicts = verdict_of(quality["fill_ratio"], quality["cold"], quality["warm"])
+        verdicts = verdict_of(quality["cold"], quality["warm"])
         columns: dict[str, TextColumn] = {
             "ts": Times(points["at_ns"][rows]),
             "symbol": Coded(

@@ -23,13 +23,13 @@ from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError, VolsvcError
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, SymbolTable, apply_recording
-from volsvc.features.kernels import apply
+from volsvc.features.bars import minute_bars
+from volsvc.features.kernels import bars as kernels
 from volsvc.features.kernels.multiscale import MULTISCALE
 from volsvc.features.kernels.points import MINUTE, SCALES_FROM
 from volsvc.models.columns import SCHEMA_VERSION
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.bars import minute_bars
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
@@ -114,7 +114,7 @@ def bar_rows(bars: Any, scales: Array | None = None, young: Array | None = None)
     def write(features: Array, restart_minutes: int) -> None:
         # Files in memory are arrays of a kind of their own.
         features = np.asarray(features)
-        apply.bar_features(bars, restart_minutes, np.zeros(2, MULTISCALE), features)
+        kernels.bar_features(bars, restart_minutes, np.zeros(2, MULTISCALE), features)
 
     # Two engines that share nothing but the bars, on two processors.
     with ThreadPoolExecutor(1) as pool:
@@ -128,7 +128,7 @@ def _realised(bars: Any) -> tuple[int, Array, Array]:
     """Return the first minute of bars, and the realised variance and range of each from it on."""
     start, last = bars["minute"][[0, -1]].tolist()
     variance, span = np.zeros((2, last - start + 1))
-    apply.bar_variances(bars, variance, span)
+    kernels.bar_variances(bars, variance, span)
     return start, variance, span
 
 

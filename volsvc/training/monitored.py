@@ -10,13 +10,13 @@ import numpy as np
 
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import SourceError
+from volsvc.features.bars import minute_bars
 from volsvc.features.kernels.points import BAR_ON_GRID
 from volsvc.models import HORIZONS_S, BarAdapter, Model, SymbolForecasts
 from volsvc.models.drift_inputs import drift_inputs, is_warm
 from volsvc.scoring.scores import NUMBERS
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.bars import minute_bars
 from volsvc.training.batch import BatchPoints, bar_points, tick_points
 from volsvc.training.dataset import Array, TicksOf
 

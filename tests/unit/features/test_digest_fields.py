@@ -20,6 +20,7 @@ DELIVERY = {f"quality.{name}" for name in ("gaps", "duplicates", "late", "future
 IMPLIED = {
     "row.symbol",
     *(f"quality.{name}" for name in ("fill_ratio", "verdict", "calibration")),
+    *(f"quality.warmed.{name}" for name in ("source", "from_minute", "minutes")),
     *(f"inputs.{len(WINDOW_NAMES) + place}" for place, _ in enumerate(SCALE_NAMES)),
     "prediction_id",
     "first minute",

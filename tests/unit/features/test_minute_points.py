@@ -10,7 +10,8 @@ from tests.unit.features.one_symbol import SYMBOL, OneSymbol
 from tests.unit.features.records import bar_of, close_minute, started
 from tests.unit.features.scales import Scales
 from volsvc.features import MINUTE_NS
-from volsvc.features.kernels import apply, points, realised
+from volsvc.features.kernels import bars as kernels
+from volsvc.features.kernels import points, realised
 from volsvc.features.kernels.minutes import BAR, parkinson
 from volsvc.features.kernels.points import MINUTE, POINT, SCALES_FROM
 from volsvc.features.kernels.realised import REALISED
@@ -62,7 +63,7 @@ def test_a_recorded_bar_is_a_whole_minute() -> None:
     bars = np.array([bar(START), bar(START + 1)], BAR)
     found = np.zeros(200, POINT)
     (row,) = one.table.rows.tolist()
-    done, count = apply.bar_points(one.ticks.multiscale, row, bars, 0, 3600, found)
+    done, count = kernels.bar_points(one.ticks.multiscale, row, bars, 0, 3600, found)
     assert done == 2
     assert found[:count]["kind"].tolist() == [MINUTE] * 2
     assert found[:count]["observed"].tolist() == [1.0] * 2

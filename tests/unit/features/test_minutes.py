@@ -198,7 +198,7 @@ def test_a_recorded_bar_has_the_return_from_close_to_close(previous: float) -> N
     if not math.isnan(previous):
         prices = np.vstack(((previous,) * 5, prices))
     bars = np.zeros(len(prices), BAR)
-    bars_of_prices(np.arange(8 - len(prices), 8), prices, bars)
+    bars_of_prices(np.arange(8 - len(prices), 8), prices, math.nan, bars)
     start = 80.0 if math.isnan(previous) else previous
     square = math.log(100.0 / start) ** 2
     down = square if start > 100.0 else 0.0

@@ -38,7 +38,7 @@ def bars_of(steps: Sequence[tuple[int, float, float, float]]) -> Any:
         minutes.append(minute)
         prices.append((price, price * math.exp(span), price, price, volume))
     bars = np.zeros(len(minutes), BAR)
-    bars_of_prices(np.array(minutes), np.array(prices), bars)
+    bars_of_prices(np.array(minutes), np.array(prices), math.nan, bars)
     return bars
 
 

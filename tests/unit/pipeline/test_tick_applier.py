@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from structlog.testing import capture_logs
 from tests.unit.pipeline.logged import START_NS, record, records, tick
 from tests.unit.pipeline.slices import PUBLISHED_MS, Applying, on_grid
 from volsvc.domain import NS
+from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.features.kernels.points import GRID, MINUTE
-from volsvc.transport import OutRecord
+from volsvc.transport import OutRecord, Record
+from volsvc.transport.bars_record import encode_bars
 
 
 def test_an_empty_batch_is_an_empty_slice() -> None:
@@ -261,3 +264,25 @@ def test_a_state_may_be_published_again() -> None:
     applied.applier.take_dirty()
     applied.applier.mark_dirty("A")
     assert applied.applier.take_dirty() == {"A"}
+
+
+def test_bars_are_a_slice_of_their_own() -> None:
+    """Ticks before and after them are applied in order, and bad bars are a dead letter."""
+    bars = BarSeries(np.array([START_NS // (60 * NS) - 1]), np.array([[1.0, 2.0, 0.5, 1.0, 3.0]]))
+    (past,) = encode_bars(PastBars("NEW", "file", bars), ())
+    wrong = past._replace(value=b"{}")
+    plain = [one[:3] for one in (past, wrong)]
+    batch = [
+        *records([tick(0)]),
+        *(Record("ticks", 0, 1 + place, *one) for place, one in enumerate(plain)),
+        *records([tick(1, "NEW")], first=3),
+    ]
+    applied = Applying()
+    slices = applied.slices(batch)
+    assert [one.next_offsets for one in slices] == [{0: 1}, {0: 2}, {0: 3}, {0: 4}]
+    assert [None if one.past is None else len(one.past) for one in slices] == [None, 1, None, None]
+    assert [applied.symbols(one) for one in slices] == [["A"], [], [], ["NEW"]]
+    assert [dict(one.rejected) for one in slices] == [{}, {}, {"bars": 1}, {}]
+    assert applied.applier.take_dirty() == {"A", "NEW"}
+    # Redelivered, they change nothing.
+    assert all(one.past is None or not len(one.past) for one in applied.slices(batch))

@@ -163,7 +163,6 @@ def test_a_features_record() -> None:
     """The record has features and forecasts; its headers have offset, writer and state."""
     sent = encode_features(FORECAST, STATE, "2026-01-05T00:00:00.000000001Z", "writer#1")
     predictions = [prediction.fields() for prediction in SNAPSHOT.predictions]
-    quality = SNAPSHOT.quality
     assert decoded(sent) == {
         "v": 4,
         "symbol": "BTC-USD",
@@ -179,7 +178,7 @@ def test_a_features_record() -> None:
         "model_variant": "ml",
         "version": "1",
         "predictions": msgspec.to_builtins(predictions),
-        "quality": {name: getattr(quality, name) for name in quality.__struct_fields__},
+        "quality": msgspec.to_builtins(SNAPSHOT.quality),
         "digest": None,
         "processed_at": "2026-01-05T00:00:00.000000001Z",
     }

@@ -7,8 +7,6 @@ from typing import Any, Final
 from volsvc.compiled import kernel, record_type
 from volsvc.features.kernels import (
     minutes,
-    multiscale,
-    multiscale_row,
     price_window,
     prints,
     tick_check,
@@ -137,9 +135,14 @@ def _clear(result: Any, symbol: int, index: int) -> None:
 def check(state: Any, tick: Any, options: Any, result: Any) -> int:
     """Classify a tick, note its place in the log, and return its status."""
     gaps = state.check.gaps
+    # Bars before the first tick stand for all ticks up to their end.
+    bars_end = 0
+    if state.minute.first_ns < 0:
+        bars_end = (state.multiscale.minute + 1) * minutes.MINUTE_NS
     status = tick_check.classify(
         state.check,
         tick.time_ns,
+        bars_end,
         tick.trade_id,
         tick.identity,
         tick.seen,
@@ -292,77 +295,3 @@ def newest_points(
         at_points.write_newest(
             points[index], symbol, at_points.NEWEST, state, prices[symbol], times[symbol], size
         )
-
-
-@kernel
-def bar_points(state: Any, symbol: int, bars: Any, first: int, every_s: int, points: Any) -> Any:
-    """Write the points of recorded bars from `first` on while there is room for those of one.
-
-    `state` is the multi-scale state of the symbol in a row of the table. The points are the end of
-    each bar and of each minute without trades in which a multiple of `every_s` falls, until silence
-    counts as a gap of the feed.
-
-    Returns the index of the first bar that was not added, and the number of points.
-    """
-    count = 0
-    for index in range(first, len(bars)):
-        if count + int(multiscale.MAX_SILENCE) + 1 > len(points):
-            return index, count
-        bar = bars[index]
-        if state.minute >= 0:
-            for minute in range(state.minute + 1, bar.minute):
-                if multiscale.is_gap(state, minute + 1):
-                    break
-                if _is_on_grid(minute, every_s):
-                    at_points.write_silent_minute(points[count], symbol, state, minute)
-                    count += 1
-        point = points[count]
-        one_minute = minutes.parkinson(bar.high, bar.low)
-        at_points.write_minute(point, symbol, state, bar, one_minute, 1.0)
-        if _is_on_grid(bar.minute, every_s):
-            point.kind = at_points.BAR_ON_GRID
-            at_points.write_bar_quality(state, point.quality)
-        count += 1
-    return len(bars), count
-
-
-@kernel
-def _is_on_grid(minute: int, every_s: int) -> bool:
-    """Return True if a multiple of `every_s` falls in the last minute before a minute's end."""
-    return (minute + 1) * 60 % every_s < 60
-
-
-@kernel
-def bar_features(bars: Any, restart_minutes: int, states: Any, scales: Any) -> None:
-    """Write the features at the end of every minute from the first bar to the last.
-
-    `scales` has the shape (minutes, len(SCALE_NAMES)); `states` are two MULTISCALE of zeros to work
-    with. The state is restarted with the first bar after `restart_minutes`, unless these are 0.
-    """
-    for place in range(len(states)):
-        multiscale.start(states[place])
-    state = states[0]
-    start = bars[0].minute
-    started = start
-    for index in range(len(bars)):
-        bar = bars[index]
-        if index > 0:
-            # The row of a silent minute is read before the next bar moves the clock.
-            for minute in range(bars[index - 1].minute + 1, bar.minute):
-                multiscale_row.row_after(state, minute, scales[minute - start])
-        if restart_minutes > 0 and bar.minute - started >= restart_minutes:
-            # The second one stays as it was started.
-            states[0] = states[1]
-            started = bar.minute
-        multiscale.push(state, bar, 1.0)
-        multiscale_row.row_after(state, bar.minute, scales[bar.minute - start])
-
-
-@kernel
-def bar_variances(bars: Any, variances: Any, spans: Any) -> None:
-    """Write the realised variance and Parkinson's of each bar at its minute after the first bar."""
-    start = bars[0].minute
-    for index in range(len(bars)):
-        bar = bars[index]
-        variances[bar.minute - start] = bar.variance
-        spans[bar.minute - start] = minutes.parkinson(bar.high, bar.low)

@@ -40,6 +40,18 @@ BAR = record_type(
         ("ticks", "i8"),
     ]
 )
+# The recorded bars that a symbol has seen beside its ticks: their origin, as its place in
+# state.BAR_SOURCES, the first minute, and their number, 0 for none. `squares` and `spans` are sums
+# of their squared returns and of Parkinson's variances, both relative to the recent variance.
+WARMED = record_type(
+    [
+        ("source", "i8"),
+        ("from_minute", "i8"),
+        ("minutes", "i8"),
+        ("squares", "f8"),
+        ("spans", "f8"),
+    ]
+)
 # The minute under way. `first_ns` is the time of the symbol's first tick, -1 before it; `step` the
 # newest step of the grid and `sampled` the price in force at its start.
 CURRENT_MINUTE = record_type([("first_ns", "i8"), ("step", "i8"), ("sampled", "f8"), ("bar", BAR)])
@@ -187,16 +199,19 @@ def copy_bar(source: Any, target: Any) -> None:
 
 
 @kernel
-def bars_of_prices(minutes: Any, prices: Any, bars: Any) -> None:
+def bars_of_prices(minutes: Any, prices: Any, before: float, bars: Any) -> None:
     """Write recorded bars into an array of BAR.
 
     `prices` has the columns open, high, low, close and volume. The return of a bar is that from the
-    close before it, that of the first bar from its open.
+    close before it, that of the first bar from the close `before`, or from its open if that is NaN.
     """
     for index in range(len(minutes)):
         bar = bars[index]
         close = prices[index, 3]
-        previous = prices[index - 1, 3] if index > 0 else prices[index, 0]
+        if index > 0:
+            previous = prices[index - 1, 3]
+        else:
+            previous = prices[index, 0] if math.isnan(before) else before
         move = log_return(close, previous)
         bar.minute = minutes[index]
         bar.ticks = 0

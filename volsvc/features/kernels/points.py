@@ -9,6 +9,8 @@ from volsvc.compiled import kernel, record_type
 from volsvc.domain.feature_names import SCALE_NAMES, WINDOW_NAMES
 from volsvc.features.kernels import minutes, multiscale, multiscale_row, price_window
 
+# The end of a bar of before a symbol's first tick: models are not judged by it.
+PAST: Final = -1
 # The end of a minute with trades, at which forecasts mature and new ones are issued.
 MINUTE: Final = 0
 # The same of a recorded bar, where its symbol is forecast as well: up to here kinds are ends of
@@ -34,6 +36,7 @@ QUALITY = record_type(
         ("fill_ratio", "f8"),
         ("cold", "i8"),
         ("warm", "i8"),
+        ("warmed", minutes.WARMED),
     ]
 )
 # `symbol` is the row of the table, `tick` the place of the point's tick in its batch, `at_ns` the
@@ -102,13 +105,19 @@ def write_newest(
 ) -> None:
     """Write the point at the newest tick of a symbol; `state` is that of its ticks (TICKS).
 
-    The multi-scale features are NaN before the first tick. In the first minute they extrapolate
+    After bars it is the end of the newest one. The multi-scale features are NaN before the first of
+    both. In the first minute they extrapolate
     what was seen, so forecasts take a prior beside them (models/kernels/cold.py).
     """
     point.symbol = symbol
     point.kind = kind
     row = point.row
     price_window.read_row(state.window, prices, times, size, row)
+    current, scales = state.minute, state.multiscale
+    after_bars = current.first_ns < 0 and scales.minute >= 0
+    if after_bars:
+        row.price = scales.close
+        row.time_ns = (scales.minute + 1) * minutes.MINUTE_NS
     point.at_ns = row.time_ns
     features = point.features
     features[0] = row.ret_mean
@@ -116,11 +125,11 @@ def write_newest(
     features[2] = row.n
     features[3] = row.span_s
     # The bar of the point has no other use here.
-    fraction = minutes.pending(state.minute, row.time_ns, point.bar)
+    fraction = minutes.pending(current, row.time_ns, point.bar)
     if fraction > 0.0:
-        multiscale_row.row_within(state.multiscale, point.bar, fraction, features[SCALES_FROM:])
+        multiscale_row.row_within(scales, point.bar, fraction, features[SCALES_FROM:])
     else:
-        features[SCALES_FROM:] = math.nan
+        multiscale_row.row_after(scales, scales.minute, features[SCALES_FROM:])
     write_quality(state, size, row.time_ns, point.quality)
 
 
@@ -136,5 +145,10 @@ def write_quality(state: Any, size: int, newest_ns: int, quality: Any) -> None:
     quality.ticks = check.accepted - unapplied - state.prints.dropped
     quality.bad_prints = state.prints.dropped
     quality.fill_ratio = price_window.returns_inside(state.window, size) / (size - 1)
-    quality.cold = 1 if minutes.is_first(state.minute, newest_ns) else 0
+    # A minute of bars is as good as one that was watched.
+    is_first = minutes.is_first(state.minute, newest_ns) and state.multiscale.elapsed < 1.0
+    quality.cold = 1 if is_first else 0
     quality.warm = 1 if state.multiscale.elapsed >= multiscale.WARM_MINUTES else 0
+    quality.warmed.source = state.warmed.source
+    quality.warmed.from_minute = state.warmed.from_minute
+    quality.warmed.minutes = state.warmed.minutes

@@ -37,6 +37,7 @@ TICKS = record_type(
         ("next", prints.WAITING_TICK),
         ("prints", prints.PRINTS),
         ("minute", minutes.CURRENT_MINUTE),
+        ("warmed", minutes.WARMED),
         ("multiscale", multiscale.MULTISCALE),
     ]
 )

@@ -70,6 +70,7 @@ def start(check: Any) -> None:
 def classify(
     check: Any,
     time_ns: int,
+    from_ns: int,
     trade_id: int,
     identity: int,
     seen: int,
@@ -80,6 +81,7 @@ def classify(
 ) -> int:
     """Classify a tick, count it, and remember it if it is new.
 
+    Before `from_ns` every tick is late.
     `trade_id` is -1 if there is none. `identity` distinguishes the tick from others, and `seen` is
     not 0 if it is known already. `quoted` is not 0 if the tick has a quote. `published_ns` is the
     timestamp of its record in the log, 0 if it has none; `late_ns` and `future_ns` are the
@@ -101,11 +103,11 @@ def classify(
             check.gap_ns = time_ns
         if check.holes > 0:
             _give_up_holes(check, max(check.last_id, trade_id), max(last, time_ns))
-        if time_ns < last - late_ns:
-            check.late += 1
-            # Its id has come, although it changes no feature: the next one follows it.
-            check.last_id = max(check.last_id, trade_id)
-            return LATE
+    if time_ns < from_ns or (last >= 0 and time_ns < last - late_ns):
+        check.late += 1
+        # Its id has come, although it changes no feature: the next one follows it.
+        check.last_id = max(check.last_id, trade_id)
+        return LATE
     check.last_id = max(check.last_id, trade_id)
     check.last_ns = max(last, time_ns)
     check.recent[check.remembered % MAX_RECENT] = identity

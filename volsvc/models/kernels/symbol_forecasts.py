@@ -148,6 +148,8 @@ def settle(
 ) -> Any:
     """Learn from the ends of minutes and forecast at the other points, in their order.
 
+    At the end of a bar of the past, thresholds alone are learnt.
+
     `models` are the serving one and, if there is one, its shadow, which forecasts only at the ends
     of minutes, where it is scored beside the serving model. `variances` has the shape (models,
     points, horizons); `horizons` are HORIZON records, which contain the fitted ones. With `to_grid`
@@ -166,12 +168,12 @@ def settle(
         if point.kind <= at_points.BAR_ON_GRID:
             if count + MAX_OUTCOMES > len(outcomes):
                 return index, count
-            sums = daily[point.symbol]
-            count += _mature(learnt, sums, models, point, outcomes[count:])
+            judged, sums = _judged(models, point), daily[point.symbol]
+            count += _mature(learnt, sums, judged, point, outcomes[count:])
             # From the shadow to the serving model, whose numbers stay.
-            for place in range(len(models) - 1, -1, -1):
-                _issue(learnt, sums, models[place], horizons, point, variances[place, index], said)
-        if point.kind < at_points.BAR_ON_GRID:
+            for place in range(len(judged) - 1, -1, -1):
+                _issue(learnt, sums, judged[place], horizons, point, variances[place, index], said)
+        if point.kind == at_points.MINUTE:
             continue
         state = learnt.calibrations[models[0].variant]
         calibration.adopt(state, models[0].laws)
@@ -192,6 +194,12 @@ def settle(
 
 
 @kernel
+def _judged(models: Any, point: Any) -> Any:
+    """Return the models that the end of a minute judges: none if it is one of the past."""
+    return models[:0] if point.kind == at_points.PAST else models[:]
+
+
+@kernel
 def _is_to_publish(points: Any, first: int, index: int) -> bool:
     """Return True if the symbol at an index has a point of the publishing grid from `first` on."""
     symbol = points[index].symbol
@@ -203,9 +211,14 @@ def _is_to_publish(points: Any, first: int, index: int) -> bool:
 
 @kernel
 def _mature(learnt: Any, daily: Any, models: Any, point: Any, outcomes: Any) -> int:
-    """Settle the forecasts that matured up to the end of a minute, and return the outcomes."""
-    # The variance of a part of a minute is no outcome of a forecast.
+    """Settle the forecasts that matured up to the end of a minute, and return the outcomes.
+
+    Without models the minute is realised, and no forecast is judged by it.
+    """
+    # The variance of a part of a minute is no outcome of a forecast, and nor is that of a horizon
+    # with such a minute inside, after bars of the past.
     if point.observed < 1.0:
+        learnt.realised.minute = -1
         return 0
     count = 0
     logs = np.empty(FITTED_HORIZONS)
@@ -215,6 +228,8 @@ def _mature(learnt: Any, daily: Any, models: Any, point: Any, outcomes: Any) -> 
         variance = point.bar.variance if minute == newest else 0.0
         one_minute = point.one_minute if minute == newest else 0.0
         realised.add(learnt.realised, minute, variance, one_minute, logs)
+        if len(models) == 0:
+            continue
         found = scores.mature(learnt.scores, daily, minute, logs, outcomes[count:])
         for place in range(count, count + found):
             outcomes[place].symbol = point.symbol

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from volsvc.domain import NS, InvalidTickError, Tick, format_time, tick_from_record
 from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.live.venue import (
+    Candle,
     Content,
     ErrorMessage,
     FeedKind,
@@ -25,9 +26,12 @@ from volsvc.sources.live.venue import (
     IgnoredMessage,
     MarketData,
     Message,
+    Price,
+    Size,
     Subscription,
     SubscriptionAck,
     TradeGap,
+    converted_rows,
     decode,
     decode_object,
     market_data,
@@ -46,19 +50,13 @@ _REFUSED_PRODUCT = re.compile(r"(\S+) is (?:not a valid product|delisted)")
 _FLAT_TICKS = ("match", "last_match", "ticker")
 
 
-Price = Annotated[float, msgspec.Meta(gt=0)]
-Size = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class Candle(NamedTuple):
-    """The prices and the volume of a minute; `start_s` is in seconds since the epoch."""
-
+class _CandleRow(NamedTuple):
     start_s: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+    low: Price
+    high: Price
+    open: Price
+    close: Price
+    volume: Size
 
 
 class Coinbase:
@@ -70,6 +68,8 @@ class Coinbase:
     name = "coinbase"
     ws_url = "wss://advanced-trade-ws.coinbase.com"
     rest_url = "https://api.exchange.coinbase.com"
+    candles_per_page = PAGE_CANDLES
+    newest_candles: int | None = None
 
     def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
@@ -115,14 +115,8 @@ class Coinbase:
 
     def parse_candles(self, body: bytes) -> list[Candle]:
         """Parse a REST page of candles, oldest first; raises InvalidTickError."""
-        try:
-            rows = msgspec.json.decode(
-                body, type=list[tuple[int, Price, Price, Price, Price, Size]]
-            )
-        except msgspec.MsgspecError as error:
-            raise InvalidTickError("candles", str(error)[:200], "json") from error
-        # The API's columns are time, low, high, open, close, volume.
-        return [Candle(t, o, h, lo, c, v) for t, lo, h, o, c, v in sorted(rows)]
+        rows = sorted(converted_rows(decode(body), _CandleRow))
+        return [Candle(t, o, h, lo, c, v) for t, lo, h, o, c, v in rows]
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """Parse a REST page of trades, oldest first; raises InvalidTickError."""

@@ -6,7 +6,7 @@ Symbols have our form, `BTC-USD`; Kraken writes `BTC/USD`, and `XBTUSD` over RES
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from volsvc.domain import InvalidTickError, SourceError, Tick, format_time
 from volsvc.domain.texts import plain_text, shown
 from volsvc.sources.live.venue import (
+    Candle,
     Content,
     ErrorMessage,
     FeedKind,
@@ -21,9 +22,12 @@ from volsvc.sources.live.venue import (
     IgnoredMessage,
     MarketData,
     Message,
+    Price,
+    Size,
     Subscription,
     SubscriptionAck,
     TradeGap,
+    converted_rows,
     decode_object,
     market_data,
     object_list,
@@ -37,12 +41,26 @@ OUR_ASSET_NAMES = {old: new for new, old in REST_ASSET_NAMES.items()}
 SIDES = {"b": "buy", "s": "sell"}
 
 
+class _CandleRow(NamedTuple):
+    start_s: int
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    mean: Size
+    volume: Size
+    trades: int
+
+
 class Kraken:
     """Kraken as a venue: it numbers trades but not messages; the side of a trade is the taker's."""
 
     name = "kraken"
     ws_url = "wss://ws.kraken.com/v2"
     rest_url = "https://api.kraken.com"
+    # Older one-minute candles are not to be had.
+    candles_per_page = 720
+    newest_candles: int | None = 720
 
     def __init__(self, feed: FeedKind = "trades") -> None:
         self.channel = CHANNELS[feed]
@@ -80,25 +98,44 @@ class Kraken:
 
     def trades_url(self, gap: TradeGap) -> str:
         """Return the request for the trades after the last known one."""
-        base, _, quote = gap.symbol.partition("-")
-        pair = REST_ASSET_NAMES.get(base, base) + REST_ASSET_NAMES.get(quote, quote)
         # The API pages by time in nanoseconds, not by id. `since` is exclusive, and a missed trade
         # may have the time of the last known one.
-        return "/0/public/Trades?" + urlencode({"pair": pair, "since": gap.after_ns - 1})
+        return _rest_url("Trades", gap.symbol, since=gap.after_ns - 1)
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """Parse a REST page of trades, oldest first; raises InvalidTickError."""
-        answer = decode_object(body)
-        result = answer.get("result")
-        if answer.get("error") or not isinstance(result, dict):
-            raise InvalidTickError("error", shown(answer.get("error"), 100), "json")
-        # The key is the API's own name of the pair (XXBTZUSD for XBTUSD); beside it stands `last`.
-        lists = [rows for rows in result.values() if isinstance(rows, list)]
-        rows = [_rest_row(symbol, row) for trades in lists for row in trades]
+        rows = [_rest_row(symbol, row) for row in _rest_rows(body)]
         data = market_data(rows, self.name, snapshot=True)
         if data.errors:
             raise data.errors[0]
         return list(data.ticks)
+
+    def candles_url(self, symbol: str, start_s: int, count: int) -> str:
+        """Return the request for the one-minute candles from a time on; the count is the API's."""
+        # `since` is exclusive.
+        return _rest_url("OHLC", symbol, interval=1, since=start_s - 1)
+
+    def parse_candles(self, body: bytes) -> list[Candle]:
+        """Parse a REST page of candles, oldest first; raises InvalidTickError."""
+        rows = sorted(converted_rows(_rest_rows(body), _CandleRow))
+        # A minute without trades has the price before it.
+        return [Candle(*row[:5], row.volume) for row in rows if row.trades > 0]
+
+
+def _rest_url(method: str, symbol: str, **query: int) -> str:
+    base, _, quote = symbol.partition("-")
+    pair = REST_ASSET_NAMES.get(base, base) + REST_ASSET_NAMES.get(quote, quote)
+    return f"/0/public/{method}?" + urlencode({"pair": pair, **query})
+
+
+def _rest_rows(body: bytes) -> list[object]:
+    """Return the rows of an answer over REST; raises InvalidTickError."""
+    answer = decode_object(body)
+    result = answer.get("result")
+    if answer.get("error") or not isinstance(result, dict):
+        raise InvalidTickError("error", shown(answer.get("error"), 100), "json")
+    # The key is the API's own name of the pair (XXBTZUSD for XBTUSD); beside it stands `last`.
+    return [row for rows in result.values() if isinstance(rows, list) for row in rows]
 
 
 def _parse_reply(message: Mapping[str, Any]) -> Content:

@@ -40,7 +40,7 @@ class RestClient:
         """`report` is called with the outcome of each request: ok, throttled or failed."""
         self._session = session
         self._base_url = base_url.rstrip("/")
-        self._interval_s = 1 / per_s
+        self.per_s = per_s
         self._report = report
         self._next_slot_s = 0.0
         self._clock = asyncio.get_running_loop().time
@@ -70,7 +70,7 @@ class RestClient:
         # The slot is taken before the wait, so that concurrent callers get different ones.
         now = self._clock()
         slot_s = max(now, self._next_slot_s)
-        self._next_slot_s = slot_s + self._interval_s
+        self._next_slot_s = slot_s + 1 / self.per_s
         if slot_s > now:
             await asyncio.sleep(slot_s - now)
 

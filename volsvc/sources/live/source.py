@@ -10,9 +10,11 @@ from typing import Any
 import aiohttp
 
 from volsvc.config.live import LiveSourceSettings
+from volsvc.config.warmup import WarmupSettings
 from volsvc.domain import SourceRow, Tick
 from volsvc.sources.base import FeedEvents, Known, Skip, nothing_known
 from volsvc.sources.live.backfill import Backfill
+from volsvc.sources.live.candles import CandleFetcher
 from volsvc.sources.live.connection import Connection
 from volsvc.sources.live.message_reader import ConnectionOptions
 from volsvc.sources.live.rest import RestClient
@@ -38,8 +40,11 @@ class LiveSource:
         settings: LiveSourceSettings,
         events: FeedEvents,
         known: Known = nothing_known,
+        warmup: WarmupSettings | None = None,
     ) -> None:
         """Trades since those that are `known` when the source begins are fetched over REST.
+
+        With a `warmup`, and its source not none, each symbol begins with its candles.
 
         Raises SourceError for a name that cannot be a symbol of the venue.
         """
@@ -55,6 +60,11 @@ class LiveSource:
         self._position = 0
         self._last_batch: list[SourceRow] = []
         self._known = known
+        self._warmup = warmup if warmup is not None and warmup.source != "none" else None
+        # Symbols that have begun, and the ticks of those whose candles are on their way.
+        self._begun: set[str] = set()
+        self._held: dict[str, list[SourceRow]] = {}
+        self._to_warm: asyncio.Queue[str] = asyncio.Queue()
         self.feed = venue.name
         # With its start in the name each run is a stream of its own: a live stream cannot resume.
         self.identity = f"{venue.name}@{time.time_ns()}"
@@ -67,19 +77,38 @@ class LiveSource:
         if again:
             yield again
         async with aiohttp.ClientSession() as session:
-            backfill = self._new_backfill(session)
+            base = self._settings.rest_url or self._venue.rest_url
+            rest = RestClient(session, base, self._settings.rest_per_s, self._events.rest)
+            backfill = Backfill(self._venue, self._settings, rest, self._events)
+            warming = asyncio.create_task(self._warm(rest))
             tasks = self._connect(session, backfill)
             try:
                 while True:
-                    self._last_batch = await self._next_batch([*tasks, backfill.failure])
+                    watched = [*tasks, backfill.failure, warming]
+                    self._last_batch = await self._next_batch(watched)
                     yield self._last_batch
             finally:
-                await _cancel([*tasks, *backfill.tasks.values(), backfill.failure])
+                await _cancel([*tasks, *backfill.tasks.values(), backfill.failure, warming])
 
-    def _new_backfill(self, session: aiohttp.ClientSession) -> Backfill:
-        base = self._settings.rest_url or self._venue.rest_url
-        rest = RestClient(session, base, self._settings.rest_per_s, self._events.rest)
-        return Backfill(self._venue, self._settings, rest, self._events)
+    async def _warm(self, rest: RestClient) -> None:
+        """Fetch the candles of symbols that begin, for ever."""
+        settings = self._warmup or WarmupSettings()
+        parts = self._venue, rest, settings, self._events, self._known
+        fetcher = CandleFetcher(*parts, len(self._symbols))
+        # With those that waited when the publisher had to restart.
+        self._to_warm = asyncio.Queue()
+        for symbol in self._held:
+            self._to_warm.put_nowait(symbol)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                symbol = await self._to_warm.get()
+                group.create_task(self._begin(symbol, fetcher))
+
+    async def _begin(self, symbol: str, fetcher: CandleFetcher) -> None:
+        """Release the ticks of a symbol, with the bars before them, once these have come."""
+        past = await fetcher.past_of(symbol, self._held[symbol][0].tick.time_ns)
+        first, *others = self._held.pop(symbol)
+        self._enqueue([first._replace(past=past), *others])
 
     def _connect(
         self, session: aiohttp.ClientSession, backfill: Backfill
@@ -116,11 +145,24 @@ class LiveSource:
             await self._has_room.wait()
 
     def _forward(self, ticks: list[Tick], received_ns: int) -> None:
-        if ticks:
-            start = self._position
-            self._position += len(ticks)
-            rows = [SourceRow(start + i, tick, received_ns) for i, tick in enumerate(ticks)]
-            self._queue.put_nowait(rows)
+        if not ticks:
+            return
+        # All of one symbol.
+        symbol = ticks[0].symbol
+        rows = [SourceRow(-1, tick, received_ns) for tick in ticks]
+        if self._warmup is not None and symbol not in self._begun:
+            self._begun.add(symbol)
+            self._held[symbol] = []
+            self._to_warm.put_nowait(symbol)
+        if symbol in self._held:
+            self._held[symbol] += rows
+        else:
+            self._enqueue(rows)
+
+    def _enqueue(self, rows: Sequence[SourceRow]) -> None:
+        start = self._position
+        self._position += len(rows)
+        self._queue.put_nowait([row._replace(position=start + i) for i, row in enumerate(rows)])
 
     async def _next_batch(self, tasks: Sequence[asyncio.Future[None]]) -> list[SourceRow]:
         """Wait for rows and return all that are queued; raises the exception of a failed task."""

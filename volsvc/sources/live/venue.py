@@ -7,7 +7,7 @@ and rate limits are the same for all venues.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ _FOREIGN_FORM = (
     *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
     msgspec.MsgspecError,
 )
+Price = Annotated[float, msgspec.Meta(gt=0)]
+Size = Annotated[float, msgspec.Meta(ge=0)]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -94,12 +96,29 @@ class TradeGap(NamedTuple):
     after_ns: int
 
 
+class Candle(NamedTuple):
+    """The prices and the volume of a minute; `start_s` is in seconds since the epoch."""
+
+    start_s: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 class Venue(Protocol):
-    """An exchange: its addresses, its subscriptions and its message formats."""
+    """An exchange: its addresses, its subscriptions and its message formats.
+
+    A page has `candles_per_page` one-minute candles; older ones than the `newest_candles` are not
+    to be had, None for any age.
+    """
 
     name: str
     ws_url: str
     rest_url: str
+    candles_per_page: int
+    newest_candles: int | None
 
     @property
     def channel(self) -> str:
@@ -130,6 +149,17 @@ class Venue(Protocol):
 
     def parse_trades(self, symbol: str, body: bytes) -> list[Tick]:
         """Parse a REST page of trades, oldest first; raises InvalidTickError."""
+        ...
+
+    def candles_url(self, symbol: str, start_s: int, count: int) -> str:
+        """Return path and query of the REST request for `count` one-minute candles.
+
+        `start_s` is the start of the first one, in seconds since the epoch.
+        """
+        ...
+
+    def parse_candles(self, body: bytes) -> list[Candle]:
+        """Parse a REST page of candles, oldest first; raises InvalidTickError."""
         ...
 
 
@@ -166,6 +196,14 @@ def decode(raw: str | bytes) -> Any:
     # A deeply nested message exhausts the stack, and bytes may not be UTF-8.
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidTickError("message", f"is not JSON: {error}"[:200], "json") from error
+
+
+def converted_rows(rows: object, kind: type[T]) -> list[T]:
+    """Return rows as tuples of a kind, in which numbers may be texts; raises InvalidTickError."""
+    try:
+        return msgspec.convert(rows, list[kind], strict=False)  # type: ignore[valid-type]
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidTickError("candles", str(error)[:200], "json") from error
 
 
 def object_list(message: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:

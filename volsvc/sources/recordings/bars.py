@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from volsvc.domain import NS, InvalidTickError, SourceError, format_time
 from volsvc.domain.fields import MAX_PRICE
+from volsvc.domain.minute_bars import BarSeries
 from volsvc.sources.recordings.bad_bars import bad_prints
 from volsvc.sources.recordings.file_names import name_without_digits, named_options, warn_of_name
 from volsvc.sources.recordings.row_fields import symbols_of, times_of
@@ -42,17 +43,6 @@ Values = NDArray[np.float64]
 _INTERVAL: Final = re.compile(r"(\d{1,4})\s?((?:m(?!o)|h|d|w)[a-z]*)", re.ASCII)
 # Texts that stand for nothing.
 _NOTHING: Final = frozenset({"", "nan", "none", "null", "na", "n/a", "-"})
-
-
-class BarSeries(NamedTuple):
-    """The bars of one symbol, in order of time.
-
-    `minutes` counts from the epoch, UTC; `values` has the shape (bars, 5): open, high, low, close
-    and volume.
-    """
-
-    minutes: NDArray[np.int64]
-    values: Values
 
 
 class _Rows(NamedTuple):
@@ -205,7 +195,7 @@ def _valid_rows(
     values = np.column_stack(
         [numbers(column.get(field), rows) for field in (*PRICES, "volume")]
     ).reshape(rows, 5)
-    invalid = np.flatnonzero(~_are_valid(values)).tolist()
+    invalid = np.flatnonzero(~are_valid(values)).tolist()
     if invalid:
         nothing = [None] * rows
         written = {f: values_of(column.get(f, nothing)) for f in (*PRICES, "volume")}
@@ -235,7 +225,8 @@ def _check_interval(value: object) -> None:
         raise InvalidTickError("interval", f"{text!r} is longer than a minute", "interval")
 
 
-def _are_valid(values: Values) -> NDArray[np.bool_]:
+def are_valid(values: Values) -> NDArray[np.bool_]:
+    """Return a mask of the bars whose prices are possible and inside their range."""
     prices, volume = values[:, :4], values[:, 4]
     start, high, low, end = prices.T
     inside = (start <= high) & (start >= low) & (end <= high) & (end >= low)
@@ -275,7 +266,7 @@ def _series(
     counts.taken += len(first)
     counts.by_symbol[symbol] += len(first)
     counts.cover(int(known_ns[0]), int(known_ns[-1]))
-    minutes, values = _gathered(known_ns // MINUTE_NS, values[first])
+    minutes, values = of_whole_minutes(known_ns, values[first])
     bad = bad_prints(minutes, values, bad_print_sigmas)
     if len(bad):
         counts.refuse_prints(symbol, format_time(int(minutes[bad[0]]) * MINUTE_NS), len(bad))
@@ -300,18 +291,20 @@ def _check_step(what: str, time_ns: Times) -> None:
         )
 
 
-def _gathered(minutes: NDArray[np.int64], values: Values) -> tuple[NDArray[np.int64], Values]:
-    """Return the bars of whole minutes, of bars of seconds."""
+def of_whole_minutes(time_ns: Times, values: Values) -> BarSeries:
+    """Return the bars of whole minutes, of bars of less; those of one minute are in order."""
+    minutes = time_ns // MINUTE_NS
+    order = np.argsort(minutes, kind="stable")
+    minutes, values = minutes[order], values[order]
     known, starts = np.unique(minutes, return_index=True)
     if len(known) == len(minutes):
-        return minutes, values
+        return BarSeries(minutes, values)
     ends = np.append(starts[1:], len(minutes)) - 1
-    return known, np.column_stack(
-        [
-            values[starts, 0],
-            np.maximum.reduceat(values[:, 1], starts),
-            np.minimum.reduceat(values[:, 2], starts),
-            values[ends, 3],
-            np.add.reduceat(values[:, 4], starts),
-        ]
-    )
+    columns = [
+        values[starts, 0],
+        np.maximum.reduceat(values[:, 1], starts),
+        np.minimum.reduceat(values[:, 2], starts),
+        values[ends, 3],
+        np.add.reduceat(values[:, 4], starts),
+    ]
+    return BarSeries(known, np.column_stack(columns))

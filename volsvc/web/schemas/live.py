@@ -17,6 +17,14 @@ class HorizonPrediction(Volatility):
     score: float
 
 
+class Warmed(Answer):
+    """The bars that a symbol has seen beside its ticks."""
+
+    source: Literal["venue", "file", "generator"]
+    from_: Time = Field(alias="from")
+    minutes: int
+
+
 class FeedQuality(Answer):
     """Counts of a symbol's feed since the symbol was first seen, and the verdict on them."""
 
@@ -29,6 +37,7 @@ class FeedQuality(Answer):
     future: int
     ticks: int
     bad_prints: int
+    warmed: Warmed | None = Field(description="null for a symbol that saw ticks alone")
 
 
 class LatestResponse(Answer):

@@ -1,0 +1,92 @@
+"""Bars of before the first tick of a symbol, read from files of bars or ticks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from volsvc.domain import NS
+from volsvc.domain.minute_bars import BarSeries, PastBars
+from volsvc.domain.tick_columns import TickColumns
+from volsvc.sources.base import Known
+from volsvc.sources.recordings.bars import grouped, of_whole_minutes, read_bars
+from volsvc.sources.recordings.paths import files_of
+from volsvc.sources.recordings.recording import Recording
+from volsvc.sources.recordings.tables.options import RowOptions
+
+MINUTE_NS: Final = 60 * NS
+DAY_MINUTES: Final = 1_440
+# A symbol whose newest tick is this much older has a gap, whatever its usual silence.
+LONGEST_SILENCE_MINUTES: Final = 60
+
+
+def minutes_before(time_ns: int, known_ns: int | None, days: int) -> range:
+    """Return the minutes of which bars warm a symbol before a tick.
+
+    These are those of the last days, or those since its newest known tick if that is too old for
+    its silence to be one of the market; none otherwise.
+    """
+    minute = time_ns // MINUTE_NS
+    if known_ns is None:
+        return range(minute - days * DAY_MINUTES, minute)
+    known = known_ns // MINUTE_NS
+    longer = minute - known > LONGEST_SILENCE_MINUTES
+    return range(known, minute) if longer else range(minute, minute)
+
+
+class History:
+    """The bars of files by symbol, read when they are first asked for."""
+
+    def __init__(self, path: Path, options: RowOptions, days: int, known: Known) -> None:
+        """Look at the files; raises SourceError if there is none, or one cannot be read."""
+        self._files = grouped(files_of([path]), options)
+        self._options = options
+        self._days = days
+        self._known = known
+
+    def past_of(self, symbol: str, time_ns: int) -> PastBars | None:
+        """Return the bars of a symbol before a tick; None if there are none.
+
+        Raises SourceError if a file cannot be read.
+        """
+        known = self._known(symbol)
+        asked = minutes_before(time_ns, known.time_ns if known else None, self._days)
+        if not asked or symbol not in self._series:
+            return None
+        bars = self._series[symbol].between(asked.start, asked.stop)
+        return PastBars(symbol, "file", bars) if len(bars.minutes) else None
+
+    @cached_property
+    def _series(self) -> Mapping[str, BarSeries]:
+        found: dict[str, BarSeries] = {}
+        for group in self._files.bars:
+            found |= read_bars(group, self._options)
+        for group in self._files.ticks:
+            recording = Recording(group, self._options)
+            recording.check()
+            parts = (rows.ticks.take(rows.are_ticks) for rows in recording.rows())
+            found |= bars_of_ticks(parts)
+        return found
+
+
+def bars_of_ticks(parts: Iterable[TickColumns]) -> Mapping[str, BarSeries]:
+    """Return the minute bars of ticks by symbol."""
+    found: dict[str, list[BarSeries]] = defaultdict(list)
+    for ticks in parts:
+        for number in np.unique(ticks.symbol).tolist():
+            one = ticks.take(ticks.symbol == number)
+            prices = np.repeat(one.feature_price[:, None], 4, axis=1)
+            values = np.column_stack((prices, np.nan_to_num(one.size)))
+            found[ticks.symbols[number]].append(of_whole_minutes(one.time_ns, values))
+    return {symbol: _joined(series) for symbol, series in found.items()}
+
+
+def _joined(parts: list[BarSeries]) -> BarSeries:
+    minutes = np.concatenate([part.minutes for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    return of_whole_minutes(minutes * MINUTE_NS, values)
