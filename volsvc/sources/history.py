@@ -13,30 +13,30 @@ import numpy as np
 from volsvc.domain import NS
 from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.domain.tick_columns import TickColumns
-from volsvc.sources.base import Known
+from volsvc.scoring.scores import DAY_MINUTES
+from volsvc.sources.base import Known, KnownTick
 from volsvc.sources.recordings.bars import grouped, of_whole_minutes, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
 
 MINUTE_NS: Final = 60 * NS
-DAY_MINUTES: Final = 1_440
 # A symbol whose newest tick is this much older has a gap, whatever its usual silence.
 LONGEST_SILENCE_MINUTES: Final = 60
 
 
-def minutes_before(time_ns: int, known_ns: int | None, days: int) -> range:
+def minutes_before(time_ns: int, known: KnownTick | None, days: int) -> range:
     """Return the minutes of which bars warm a symbol before a tick.
 
     These are those of the last days, or those since its newest known tick if that is too old for
     its silence to be one of the market; none otherwise.
     """
     minute = time_ns // MINUTE_NS
-    if known_ns is None:
+    if known is None:
         return range(minute - days * DAY_MINUTES, minute)
-    known = known_ns // MINUTE_NS
-    longer = minute - known > LONGEST_SILENCE_MINUTES
-    return range(known, minute) if longer else range(minute, minute)
+    newest = known.time_ns // MINUTE_NS
+    longer = minute - newest > LONGEST_SILENCE_MINUTES
+    return range(newest, minute) if longer else range(minute, minute)
 
 
 class History:
@@ -54,8 +54,7 @@ class History:
 
         Raises SourceError if a file cannot be read.
         """
-        known = self._known(symbol)
-        asked = minutes_before(time_ns, known.time_ns if known else None, self._days)
+        asked = minutes_before(time_ns, self._known(symbol), self._days)
         if not asked or symbol not in self._series:
             return None
         bars = self._series[symbol].between(asked.start, asked.stop)

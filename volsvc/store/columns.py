@@ -23,11 +23,11 @@ def end_times(minutes: NDArray[np.integer[Any]]) -> NDArray[Any]:
     return np.char.add(np.datetime_as_string(seconds.astype("M8[s]")), ".000Z")
 
 
-def rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return numbers to DIGITS significant digits; NaN stays."""
+def rounded(values: NDArray[np.floating[Any]], digits: int = DIGITS) -> NDArray[np.float64]:
+    """Return numbers to so many significant digits; NaN stays."""
     exact = values.astype(np.float64)
     sizes = np.maximum(np.abs(np.nan_to_num(exact)), _LEAST)
-    powers = np.clip(DIGITS - 1 - np.floor(np.log10(sizes)), -300, 300)
+    powers = np.clip(digits - 1 - np.floor(np.log10(sizes)), -300, 300)
     # A power that is whole as a double, so that the quotient is the nearest to the decimal text.
     scale = 10.0 ** np.abs(powers)
     decimal: NDArray[np.float64] = np.where(

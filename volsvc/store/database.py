@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -75,20 +76,22 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
+        with _closed_on_error(connection):
+            _prepare(connection, path)
     except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: {error}") from error
-    try:
-        _prepare(connection, path)
-    except sqlite3.OperationalError as error:
-        connection.close()
         raise StoreError(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        connection.close()
         raise DamagedStoreError(f"{path}: {error}") from error
-    except StoreError:
+    return connection
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
         connection.close()
         raise
-    return connection
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
@@ -128,19 +131,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
     Raises StoreError for a file that is missing, not ours, or of a newer release.
     """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, timeout=BUSY_S, uri=True)
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: {error}") from error
-    try:
-        _check_kind(connection, path)
+        with _closed_on_error(connection):
+            _check_kind(connection, path)
     except sqlite3.DatabaseError as error:
-        connection.close()
         raise StoreError(f"{path}: {error}") from error
-    except StoreError:
-        connection.close()
-        raise
     return connection
 
 

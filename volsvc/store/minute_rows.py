@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from volsvc.domain import HORIZON_MINUTES
 from volsvc.scoring.scores import NUMBERS
+from volsvc.store.columns import rounded
 
 # Binary digits that are kept of a forecast or a feature, four decimal ones; decimal ones of prices.
 BINARY_DIGITS: Final = 13
@@ -67,7 +68,7 @@ def round_numbers(rows: NDArray[Any]) -> None:
         bits = (values.view(np.uint32) + np.uint32(1 << (dropped - 1))) >> dropped << dropped
         rows[name] = np.where(np.isnan(values), values, bits.view(np.float32))
     for name in _PRICES:
-        rows[name] = [float(f"{price:.{PRICE_DIGITS}g}") for price in rows[name].tolist()]
+        rows[name] = rounded(rows[name], PRICE_DIGITS)
 
 
 def pack(rows: NDArray[Any]) -> bytes:

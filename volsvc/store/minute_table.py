@@ -41,23 +41,17 @@ class MinuteTable:
         self._symbols: dict[str, int] = dict(connection.execute(query, (feed,)))
         models = connection.execute("SELECT variant, version, id FROM model")
         self._models: dict[ModelName, int] = {(v, version): number for v, version, number in models}
-        # By symbol: the block to which its oldest row will belong.
-        self._oldest: dict[int, int] = dict(
-            connection.execute(
-                "SELECT symbol, min(minute) / ? FROM minute JOIN symbol ON symbol.id = symbol "
-                "WHERE feed = ? GROUP BY symbol",
-                (BLOCK_MINUTES, feed),
-            )
-        )
-        # The newest minute; 0 before the first.
+        blocks = connection.execute(
+            "SELECT symbol, min(minute) / ?1, max(minute) / ?1 FROM minute "
+            "JOIN symbol ON symbol.id = symbol WHERE feed = ?2 GROUP BY symbol",
+            (BLOCK_MINUTES, feed),
+        ).fetchall()
+        # By symbol: the block to which its oldest row will belong. It is complete once another one
+        # has begun.
+        self._oldest: dict[int, int] = {symbol: oldest for symbol, oldest, _ in blocks}
+        self._complete = {symbol for symbol, oldest, newest in blocks if newest > oldest}
+        # The newest minute that was written; 0 before the first.
         self.newest = 0
-        self._complete = {
-            symbol
-            for symbol, newest in connection.execute(
-                "SELECT symbol, max(minute) / ? FROM minute GROUP BY symbol", (BLOCK_MINUTES,)
-            )
-            if symbol in self._oldest and newest > self._oldest[symbol]
-        }
 
     def write(self, minutes: Minutes) -> None:
         """Write rows, in the place of those of the same symbol and minute."""

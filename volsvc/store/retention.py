@@ -6,12 +6,12 @@ import sqlite3
 from typing import Final, NamedTuple
 
 from volsvc.domain import NS
+from volsvc.scoring.scores import DAY_MINUTES
 from volsvc.store.minute_table import BLOCK_MINUTES
 
 # Blocks that leave in one transaction, and pages of 4 kB that are given back to the file system.
 BLOCKS: Final = 64
 PAGES: Final = 4_096
-DAY_MINUTES: Final = 1_440
 DAY_NS: Final = 86_400 * NS
 
 

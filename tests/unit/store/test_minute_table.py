@@ -61,13 +61,19 @@ def test_a_range_has_the_newest_row_of_each_minute(
     connection.close()
 
 
-def test_half_days_become_blocks(connection: sqlite3.Connection) -> None:
-    """Complete ones are packed, others stay, and symbols stay apart."""
+def packed(connection: sqlite3.Connection, blocks: int) -> MinuteTable:
+    """Return a table with so many blocks of two symbols, and a few minutes more."""
     table = MinuteTable(connection, 1)
     for symbol in ("A", "B"):
-        table.write(minutes(symbol, MINUTE, 2 * BLOCK_MINUTES + 5))
+        table.write(minutes(symbol, MINUTE, blocks * BLOCK_MINUTES + 5))
     while table.pack_some():
         pass
+    return table
+
+
+def test_half_days_become_blocks(connection: sqlite3.Connection) -> None:
+    """Complete ones are packed, others stay, and symbols stay apart."""
+    packed(connection, 2)
     counts = "SELECT (SELECT count(*) FROM block), (SELECT count(*) FROM minute)"
     assert connection.execute(counts).fetchone() == (4, 10)
     assert read_minutes(connection, 1, "C", 0, 2**31).rows.size == 0
@@ -76,11 +82,7 @@ def test_half_days_become_blocks(connection: sqlite3.Connection) -> None:
 
 def test_old_minutes_leave(connection: sqlite3.Connection) -> None:
     """Those beyond the days go first, then the oldest of a file that is too large."""
-    table = MinuteTable(connection, 1)
-    for symbol in ("A", "B"):
-        table.write(minutes(symbol, MINUTE, 6 * BLOCK_MINUTES + 5))
-    while table.pack_some():
-        pass
+    table = packed(connection, 6)
     assert not reclaim(connection, Retention(1, 10**9), 1, table.newest, 0)
     first = [read_minutes(connection, 1, s, 0, 2**31).rows["minute"][0] for s in ("A", "B")]
     assert first == [MINUTE + 4 * BLOCK_MINUTES] * 2

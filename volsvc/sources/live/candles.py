@@ -52,8 +52,7 @@ class CandleFetcher:
 
     async def past_of(self, symbol: str, time_ns: int) -> PastBars | None:
         """Return the bars of a symbol before a tick, None without any; never raises FeedError."""
-        known = self._known(symbol)
-        asked = minutes_before(time_ns, known.time_ns if known else None, self._settings.days)
+        asked = minutes_before(time_ns, self._known(symbol), self._settings.days)
         if not asked:
             return None
         candles: dict[int, Candle] = {}
