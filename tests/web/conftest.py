@@ -17,7 +17,7 @@ from volsvc.daemon.daemon import Daemon
 from volsvc.web.server.fast_path import FastPath, KnownHead
 
 in_its_loop = pytest.mark.asyncio(loop_scope="module")
-LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 1, "port": 0}
+LIMITS = {"max_body_bytes": 65_536, "max_rows": 100, "request_timeout_s": 3, "port": 0}
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,37 @@ async def test_long_answers_take_turns(service: Client) -> None:
 
 
 @in_its_loop
+async def test_answers_of_those_who_left_keep_nobody_waiting(service: Client) -> None:
+    """A long answer whose client is gone is not made, and a wrong request waits for no turn."""
+    base = service._base_url
+    assert base is not None
+
+    async def left() -> float:
+        async with service.get("/metrics") as response:
+            text = await response.text()
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith("http_server_request_duration_seconds_count{")
+            and 'route="/history/{symbol}"' in line
+            and 'code="408"' in line
+        )
+
+    before = await left()
+    connections = [await asyncio.open_connection(base.host, base.port) for _ in range(60)]
+    for _, writer in connections:
+        writer.write(b"GET /history/BTC-USD?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.close()
+    async with service.get("/latest", params={"max_age": "soon"}) as response:
+        assert response.status == 422
+
+    async def gone() -> bool:
+        return await left() >= before + 30
+
+    await eventually(gone, 20, "most were gone before their turn")
+
+
+@in_its_loop
 async def test_a_parameter_is_given_once(service: Client) -> None:
     """A query parameter given twice is refused with 422 and a pointer to it."""
     for path, name, value in (

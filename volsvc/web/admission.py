@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiohttp import web
 
-from volsvc.web.problem_types import OVERLOADED
+from volsvc.web.problem_types import OVERLOADED, REQUEST_TIMEOUT
 from volsvc.web.problems import ProblemError
 
 Result = TypeVar("Result")
@@ -122,17 +123,16 @@ class Turns:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
-        # Whoever else waits for the loop goes first: many long answers in a row would hold it.
-        try:
+    @asynccontextmanager
+    async def of(self, request: web.Request) -> AsyncIterator[None]:
+        """Wait for the turn of a request; raises ProblemError if its client is gone by then."""
+        async with self._lock:
+            # Whoever else waits for the loop goes first: many long answers in a row would hold it.
             await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self._lock.release()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
+            if request.transport is None:
+                # An answer that nobody reads would only keep those waiting who do.
+                raise ProblemError(REQUEST_TIMEOUT, "the client was gone before its turn came")
+            yield
 
 
 GATE = web.AppKey("gate", Gate)

@@ -29,8 +29,12 @@ async def latest(request: web.Request) -> web.Response:
     """GET /latest/{symbol}: the newest features and forecasts of a symbol."""
     services = request.app[SERVICES]
     entry = services.latest_store.get(request.match_info["symbol"])
-    freshness = services.freshness
-    return _respond(request, [entry], lambda now_s: latest_json(entry, now_s, freshness), freshness)
+    freshness, max_age_s = services.freshness, seconds_parameter(request, "max_age")
+
+    def body(now_s: float) -> Any:
+        return latest_json(entry, now_s, freshness)
+
+    return _respond(request, [entry], body, freshness, max_age_s)
 
 
 def latest_body(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]:
@@ -49,16 +53,16 @@ def latest_body(services: Services, symbol: str) -> tuple[bytes, dict[str, str]]
 
 async def latest_all(request: web.Request) -> web.Response:
     """GET /latest: the newest features and forecasts of every symbol."""
-    services = request.app[SERVICES]
+    services, max_age_s = request.app[SERVICES], seconds_parameter(request, "max_age")
     # With many symbols the answer takes long: other requests get the loop before it is made.
-    async with request.app[TURNS]:
+    async with request.app[TURNS].of(request):
         entries, freshness = list(services.latest_store), services.freshness
 
         def body(now_s: float) -> dict[str, Any]:
             symbols = [latest_json(entry, now_s, freshness) for entry in entries]
             return {"ts": now_text(), "symbols": symbols}
 
-        return _respond(request, entries, body, freshness)
+        return _respond(request, entries, body, freshness, max_age_s)
 
 
 def _respond(
@@ -66,11 +70,13 @@ def _respond(
     entries: Sequence[LatestEntry],
     body: Callable[[float], Any],
     freshness: FreshnessPolicy,
+    max_age_s: float | None,
 ) -> web.Response:
-    """Answer from entries of the latest store: 304 if unchanged, 503 if older than `max_age`."""
+    """Answer from entries of the latest store: 304 if unchanged, 503 if older than `max_age_s`."""
     now_s = time.time()
     # Before the ETag: an unchanged answer that is too old must be 503 and not 304.
-    _check_max_age(request, entries, now_s, freshness)
+    if max_age_s is not None:
+        _check_age(entries, now_s, freshness, max_age_s)
     etag = _etag(entries, now_s, freshness)
     headers = _cache_headers(etag)
     if "If-None-Match" in request.headers and matches(request, etag):
@@ -93,16 +99,10 @@ def _etag(entries: Sequence[LatestEntry], now_s: float, freshness: FreshnessPoli
     return digest.hexdigest()
 
 
-def _check_max_age(
-    request: web.Request,
-    entries: Sequence[LatestEntry],
-    now_s: float,
-    freshness: FreshnessPolicy,
+def _check_age(
+    entries: Sequence[LatestEntry], now_s: float, freshness: FreshnessPolicy, max_age_s: float
 ) -> None:
-    """Raise ProblemError (503) if the oldest entry is older than the query's `max_age`."""
-    max_age_s = seconds_parameter(request, "max_age")
-    if max_age_s is None:
-        return
+    """Raise ProblemError (503) if the oldest entry is older than `max_age_s`."""
     too_old = [entry for entry in entries if freshness.age_s(entry, now_s) > max_age_s]
     if too_old:
         oldest = max(too_old, key=lambda entry: freshness.age_s(entry, now_s))
@@ -124,7 +124,7 @@ async def history(request: web.Request) -> web.Response:
     state = services.table.get(symbol)
     # A thousand rows take milliseconds. Without turns, a hundred such requests would hold up every
     # other request for seconds.
-    async with request.app[TURNS]:
+    async with request.app[TURNS].of(request):
         answer = {
             "symbol": symbol,
             "rows": [row.fields() for row in state.history(limit)],
