@@ -35,17 +35,14 @@ async def features_of(path: Path, folder: Path) -> list[dict[str, str]]:
 
 
 async def test_first_run(tmp_path: Path) -> None:
-    """Without a file the generator streams, /predict answers, and /latest moves."""
+    """Without a file the generator streams; all answer once it is ready, and /latest moves."""
     async with running(cwd=tmp_path) as daemon:
         status, answer = await daemon.predict(rows=[ROW])
         assert status == 200
         assert {"scores", "model_variant", "version", "ts"} <= set(answer)
-
-        async def served() -> bool:
-            return await daemon.status("/latest/BTC-USD") == 200
-
-        await eventually(served, 10, "a first tick")
-        before = await daemon.get("/latest/BTC-USD")
+        for symbol in ("ETH-USD", "SOL-USD", "BTC-USD"):
+            before = await daemon.get(f"/latest/{symbol}")
+            assert before["quality"]["verdict"] == "ok"
 
         async def moved() -> bool:
             return bool((await daemon.get("/latest/BTC-USD"))["as_of"] > before["as_of"])

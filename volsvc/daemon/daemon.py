@@ -20,6 +20,8 @@ from volsvc.serving.publish_packaged import register_packaged
 from volsvc.telemetry.logs import get_logger
 
 LOOP_CHECK_S = 0.5
+# The longest wait for first answers before "ready".
+FIRST_ANSWER_S = 10.0
 
 T = TypeVar("T")
 
@@ -129,6 +131,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             tasks = self._start(group)
             await self._until_remembered(stop)
+            await self._until_answering(stop)
             ready()
             await self._until_caught_up(stop)
             self.services.health.ready = True
@@ -189,6 +192,16 @@ class Daemon:
         consumer = self._parts.consumer
         if self._parts.store and consumer:
             await _either(stop.wait(), consumer.restored.wait())
+
+    async def _until_answering(self, stop: asyncio.Event) -> None:
+        """Wait for the first answer about each symbol that is due now, but not for long.
+
+        Whoever reads that the service is ready asks for one.
+        """
+        if self._parts.producer is None or self._parts.consumer is None:
+            return
+        known = self.services.latest_store.until_known(self._parts.producer.prompt)
+        await _either(stop.wait(), known, within_s=FIRST_ANSWER_S)
 
     async def _until_caught_up(self, stop: asyncio.Event) -> None:
         """Wait until every symbol is known, at most for kafka.restore_timeout_s.

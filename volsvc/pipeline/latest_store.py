@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,6 +58,7 @@ class LatestStore:
         self._entries: dict[str, LatestEntry] = {}
         # Wall-clock time and offset of the newest tick of symbols with an older snapshot.
         self._noted: dict[str, tuple[float, int]] = {}
+        self._grown = asyncio.Event()
         self.notify = notify
         self.watched = watched
         self.refresh: Callable[[Sequence[str]], None] = lambda symbols: None
@@ -65,6 +67,7 @@ class LatestStore:
         """Note that a symbol has a newer tick than that of its snapshot, unless it is older."""
         if offset >= self.offset(symbol):
             self._noted[symbol] = (now_s, offset)
+            self._grown.set()
 
     def put(self, forecast: Snapshot | PointForecast, now_s: float, offset: int = -1) -> None:
         """Replace the entry of the forecast's symbol, unless that is of a later tick."""
@@ -77,6 +80,7 @@ class LatestStore:
         known = self._entries.get(symbol)
         if known is None or offset >= known.offset:
             entry = self._entries[symbol] = LatestEntry(forecast, now_s, offset)
+            self._grown.set()
             self.notify("forecast", symbol, entry)
 
     def offset(self, symbol: str) -> int:
@@ -121,6 +125,12 @@ class LatestStore:
 
     def __len__(self) -> int:
         return len(self._entries.keys() | self._noted.keys())
+
+    async def until_known(self, symbols: int) -> None:
+        """Wait until there is an answer about so many symbols."""
+        while len(self) < symbols:
+            self._grown.clear()
+            await self._grown.wait()
 
     def drop(self, symbol: str) -> None:
         """Remove a symbol's entry, if there is one."""

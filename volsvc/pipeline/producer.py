@@ -44,6 +44,11 @@ class Producer:
         self._metrics = metrics
         self._tracer = tracer
 
+    @property
+    def prompt(self) -> int:
+        """The number of symbols, at least, whose first ticks come at once."""
+        return self._source.prompt
+
     async def run(self, worked: Callable[[int], None] = lambda ticks: None) -> None:
         """Publish until the source ends.
 

@@ -61,6 +61,11 @@ class Source(Protocol):
         """
         ...
 
+    @property
+    def prompt(self) -> int:
+        """The number of symbols, at least, whose first ticks are due when the source begins."""
+        ...
+
     def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """Yield ticks when they are due, in non-empty batches, without those to be skipped."""
         ...

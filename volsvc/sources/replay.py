@@ -79,6 +79,8 @@ class FileSource:
         self.identity = recording.identity + selection + shift
         # Of a pipe a later run may go on where this one ends, for all that anybody knows.
         self.feed = self.label + selection if recording.is_pipe else self.identity
+        # A pipe may stay empty for long.
+        self.prompt = 0 if recording.is_pipe else 1
         # What the first reading came to, once it has ended.
         self.counts = ReadCounts()
         self._pipe = _Kept(self._shifted_rows()) if recording.is_pipe else None
@@ -246,6 +248,7 @@ class GeneratorSource:
         # With its start in the name each run is a stream of its own, which must not be resumed.
         self.identity = f"generator-{seed}@{self._spec.start_ns}"
         self.feed = f"generator-{seed}"
+        self.prompt = len(symbols)
 
     def batches(self, skip: Skip) -> AsyncIterator[Sequence[SourceRow]]:
         """Yield generated ticks, each when it is due."""

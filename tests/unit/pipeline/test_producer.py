@@ -28,6 +28,8 @@ SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 class ListSource:
     """A source of rows in memory, in batches of a given size."""
 
+    prompt = 0
+
     def __init__(self, count: int, batch: int, identity: str = "list@1", first: int = 0) -> None:
         self.identity = self.feed = identity
         self._batch = batch

@@ -66,6 +66,8 @@ class LiveSource:
         self._held: dict[str, list[SourceRow]] = {}
         self._to_warm: asyncio.Queue[str] = asyncio.Queue()
         self.feed = venue.name
+        # A venue may be away, or have no trade for long.
+        self.prompt = 0
         # With its start in the name each run is a stream of its own: a live stream cannot resume.
         self.identity = f"{venue.name}@{time.time_ns()}"
 
