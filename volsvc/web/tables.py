@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -68,6 +69,12 @@ def _quality(media: str, wishes: Mapping[str, float]) -> float:
     return next(found, 0.0)
 
 
+@lru_cache(maxsize=64)
+def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return the type of a JSON object with these names: a day of dicts would take 5 ms more."""
+    return msgspec.defstruct("Row", names, gc=False)
+
+
 def encode_table(media: str, columns: Columns, envelope: Mapping[str, Any]) -> bytes:
     """Return columns as a body of one of MEDIA_TYPES; JSON has `rows` beside an envelope.
 
@@ -80,7 +87,8 @@ def encode_table(media: str, columns: Columns, envelope: Mapping[str, Any]) -> b
         return raw.getvalue()
     rows = rows_of(columns)
     if media == JSON:
-        objects = [dict(zip(names, row, strict=True)) for row in rows]
+        row_type = _row_type(tuple(names))
+        objects = [row_type(*row) for row in rows]
         return msgspec.json.encode({**envelope, "rows": objects})
     text = io.StringIO()
     _TEXTS[media](text, names, columns_of_rows(rows))
