@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from volsvc.backoff import Backoff
 from volsvc.compiled.compilations import Compilations
 from volsvc.config.settings import Settings
+from volsvc.daemon.clock_watch import ClockWatch
 from volsvc.daemon.parts import CONSUMER_SHARE, build_parts
 from volsvc.daemon.supervisor import Part, finish, supervise
 from volsvc.domain import BusError
@@ -225,13 +226,15 @@ class Daemon:
             raise
 
     async def _measure_loop(self) -> None:
-        """Measure the delay of the event loop's timers, and count its tasks."""
+        """Measure the delay of the event loop's timers, count its tasks, and watch the clock."""
         loop, metrics = asyncio.get_running_loop(), self.services.metrics.process
+        clock = ClockWatch(self.services.health)
         while True:
             due = loop.time() + LOOP_CHECK_S
             await asyncio.sleep(LOOP_CHECK_S)
             metrics.event_loop_lag.set(max(0.0, loop.time() - due))
             metrics.tasks.set(len(asyncio.all_tasks()))
+            clock.check()
 
 
 async def _either(*events: Coroutine[Any, Any, Any], within_s: float | None = None) -> None:

@@ -28,6 +28,8 @@ from volsvc.transport.memory import KeptPosition
 WRITE_EVERY_S: Final = 0.8
 # Old rows are packed and deleted this often, and at each write while there are many.
 TIDY_EVERY_S: Final = 20.0
+# Other feeds are not old before: a clock that is wrong when a machine starts is set right by then.
+CLOCK_SET_S: Final = 3_600.0
 # A write that takes longer shows in health; nothing is given up.
 SLOW_S: Final = 10.0
 # Waits between attempts to write, until the disk takes it again.
@@ -119,6 +121,7 @@ class Store:
         self._retention = retention
         # When rows are packed and deleted next, on the monotonic clock.
         self._tidy_at = 0.0
+        self._clock_set_at = time.monotonic() + CLOCK_SET_S
         self._kept_topic = kept_topic
         # What the bus starts with.
         self.positions: Mapping[int, KeptPosition] = {}
@@ -151,12 +154,13 @@ class Store:
         self._connection = open_database(path)
         try:
             self._connection.execute(
-                "INSERT INTO feed (name, partitions, used_ns) VALUES (?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET used_ns = excluded.used_ns",
-                (feed.name, feed.partitions, time.time_ns()),
+                "INSERT INTO feed (name, partitions, used_ns) VALUES (?, ?, 0) "
+                "ON CONFLICT (name) DO NOTHING",
+                (feed.name, feed.partitions),
             )
             query = "SELECT id, partitions FROM feed WHERE name = ?"
             self._feed, self.partitions = self._connection.execute(query, (feed.name,)).fetchone()
+            self._note_use()
             self._log = KeptLog(self._connection, self._feed)
             if feed.fresh:
                 self._log.clear()
@@ -286,10 +290,19 @@ class Store:
         if now < self._tidy_at:
             return
         more = self._minutes.pack_some()
-        bounds = self._retention, self._feed, self._minutes.newest, time.time_ns()
+        self._note_use()
+        now_ns = time.time_ns() if now >= self._clock_set_at else 0
+        bounds = self._retention, self._feed, self._minutes.newest, now_ns
         more = reclaim(self._connection, *bounds) or more
         self._tidy_at = now + (0 if more else TIDY_EVERY_S)
         self._events.store_size(size_of(self._connection))
+
+    def _note_use(self) -> None:
+        """Note that the feed is in use, not before any other, even if the clock went back."""
+        self._connection.execute(
+            "UPDATE feed SET used_ns = max(?, (SELECT max(used_ns) FROM feed)) WHERE id = ?",
+            (time.time_ns(), self._feed),
+        )
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

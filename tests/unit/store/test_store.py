@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -244,6 +245,28 @@ async def test_a_store_of_a_newer_release_is_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE theirs (a)")
     with pytest.raises(StoreError, match="is a database of another program"):
         opened(other)
+
+
+async def test_a_wrong_clock_costs_no_feed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feed of which nobody made use for long leaves, but not by a clock that is soon set."""
+    now_ns, year_ns = time.time_ns(), 366 * 86_400 * 10**9
+
+    async def used(name: str, at_ns: int) -> int:
+        """Use a feed at a time; return for how many others there are states then."""
+        monkeypatch.setattr(time, "time_ns", lambda: at_ns)
+        async with running(path, name=name) as store:
+            store.keep(TOPIC, [record("BTC-USD", 1, STATE)])
+            store.commit({1: position(2)})
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            query = "SELECT count(*) FROM feed JOIN record ON feed = id WHERE name <> ?"
+            return int(connection.execute(query, (name,)).fetchone()[0])
+
+    await used("a", now_ns)
+    assert await used("b", now_ns + year_ns) == 1, "it may be a wrong clock"
+    monkeypatch.setattr(module, "CLOCK_SET_S", 0)
+    assert await used("a", 0) == 1
+    assert await used("b", now_ns + year_ns + 1) == 1, "it was used last, whatever its clock said"
+    assert await used("c", now_ns + 3 * year_ns) == 0
 
 
 def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
