@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -114,12 +115,13 @@ def read_minutes(
 
     Empty for a symbol that is not known. Raises ValueError if a block is damaged.
     """
-    number = _symbol_number(connection, feed, symbol)
     rows = np.zeros(0, MINUTE_ROW)
-    if number is not None:
-        rows = _merged(read_rows(connection, number, first, last))
+    with _snapshot(connection):
+        number = _symbol_number(connection, feed, symbol)
+        if number is not None:
+            rows = _merged(read_rows(connection, number, first, last))
+        models = connection.execute("SELECT id, variant, version FROM model").fetchall()
     used = np.unique(np.append(rows["model"], rows["shadow"])).tolist()
-    models = connection.execute("SELECT id, variant, version FROM model")
     known = {number: (variant, version) for number, variant, version in models}
     for name in ("model", "shadow"):
         rows[name] = np.searchsorted(used, rows[name])
@@ -153,6 +155,16 @@ def read_symbols(connection: sqlite3.Connection, feed: int) -> list[str]:
     """Return the symbols of a feed by name."""
     query = "SELECT name FROM symbol WHERE feed = ? ORDER BY name"
     return [name for (name,) in connection.execute(query, (feed,))]
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Have all queries of a block see the same: between two of them rows may become a block."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _symbol_number(connection: sqlite3.Connection, feed: int, symbol: str) -> int | None:

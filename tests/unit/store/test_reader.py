@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.unit.store.past import START, SYMBOL, keep, made
 from volsvc.store import StoreError, StoreReader
-from volsvc.store.minute_table import BLOCK_MINUTES
+from volsvc.store import reader as module
+from volsvc.store.database import open_database, open_for_reading
+from volsvc.store.minute_table import BLOCK_MINUTES, MinuteTable
 
 
 @pytest.fixture
@@ -36,6 +40,29 @@ async def test_spans(path: Path) -> None:
     assert await reader.span("A") == (START, START + 2)
     assert await StoreReader(path, 2).span(SYMBOL) == (START, START + 4)
     reader.close()
+
+
+async def test_rows_that_become_a_block_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that is being answered sees each row once, wherever it is put."""
+    path = tmp_path / "a.db"
+    with closing(open_database(path)) as connection:
+        connection.execute("INSERT INTO feed VALUES (1, 'a', 6, 0)")
+        table = MinuteTable(connection, 1)
+        table.write(made(range(BLOCK_MINUTES + 10)))
+
+        def reading(path: Path) -> sqlite3.Connection:
+            opened = open_for_reading(path)
+            opened.set_trace_callback(lambda query: table.pack_some() if " row " in query else None)
+            return opened
+
+        monkeypatch.setattr(module, "open_for_reading", reading)
+        reader = StoreReader(path, 1)
+        found = await reader.minutes(SYMBOL, START, START + BLOCK_MINUTES + 9)
+        reader.close()
+        assert not table.pack_some()
+    assert len(found.rows) == BLOCK_MINUTES + 10
 
 
 async def test_a_span_skips_whole_blocks(tmp_path: Path) -> None:
