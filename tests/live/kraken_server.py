@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from volsvc.domain import Tick, format_time
+from volsvc.domain.minute_bars import BarSeries
 
 
 class KrakenServer:
@@ -22,6 +23,8 @@ class KrakenServer:
         self._unsent = unsent
         self._drop_at = drop_at
         self._next = 0
+        # Those before the trades.
+        self.bars: BarSeries | None = None
         # The pairs that it trades.
         self.known = {"BTC/USD"}
         self.port = 0
@@ -67,6 +70,23 @@ class KrakenServer:
         rows = [_rest(t) for t in self._trades[: self._next] if t.time_ns > since]
         return web.json_response({"error": [], "result": {"XXBTZUSD": rows, "last": "0"}})
 
+    async def candles(self, request: web.Request) -> web.Response:
+        """Return the newest 720 minutes that begin later than `since`, also those without trades.
+
+        The last one is that of the first trade, which has not ended.
+        """
+        assert (request.query["pair"], request.query["interval"]) == ("XBTUSD", "1")
+        now, traded = self._trades[0].time_ns // (60 * 10**9), {}
+        if self.bars is not None:
+            traded = dict(zip(self.bars.minutes.tolist(), self.bars.values.tolist(), strict=True))
+        rows = []
+        for minute in range(now - 719, now + 1):
+            prices = [f"{value:.8f}" for value in traded.get(minute, [1.0, 1.0, 1.0, 1.0, 0.0])]
+            count = 1 if minute in traded or minute == now else 0
+            if 60 * minute > int(request.query["since"]):
+                rows.append([60 * minute, *prices[:4], "0.0", prices[4], count])
+        return web.json_response({"error": [], "result": {"XXBTZUSD": rows, "last": 60 * now}})
+
 
 def _acknowledgement(channel: str, symbol: str) -> dict[str, Any]:
     result = {"channel": channel, "snapshot": True, "symbol": symbol}
@@ -105,6 +125,7 @@ async def kraken(
     app = web.Application()
     app.router.add_get("/v2", server.socket)
     app.router.add_get("/0/public/Trades", server.trades)
+    app.router.add_get("/0/public/OHLC", server.candles)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

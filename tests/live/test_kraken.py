@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.live.feed import SYMBOL, WATCHED, Feed, listening, trades
 from tests.live.kraken_server import kraken
 from volsvc.config.settings import SourceSettings
-from volsvc.domain import InvalidTickError, parse_time
+from volsvc.config.warmup import WarmupSettings
+from volsvc.domain import NS, InvalidTickError, parse_time
+from volsvc.domain.minute_bars import BarSeries
+from volsvc.sources.generated_past import past_bars
+from volsvc.sources.generator import GeneratorSpec
 from volsvc.sources.live.kraken import Kraken
 from volsvc.sources.live.venue import (
     ErrorMessage,
@@ -44,6 +49,25 @@ async def test_loss_and_disconnect() -> None:
             assert feed.metric("volsvc_feed_backfilled_trades_total") == 3
             assert feed.metric('volsvc_feed_reconnects_total{reason="closed"}') == 1
             assert {row.tick.source for row in feed.rows} == {"kraken"}
+
+
+async def test_it_begins_with_the_candles_that_there_are() -> None:
+    """The venue has those of twelve hours; minutes without trades and the current one are none."""
+    ticks = trades(40, 2)
+    first = ticks[0].time_ns // (60 * NS)
+    made = past_bars(SYMBOL, GeneratorSpec((SYMBOL,), 7, ticks[0].time_ns), 1)
+    traded = BarSeries(np.delete(made.minutes, [-5, -300]), np.delete(made.values, [-5, -300], 0))
+    async with kraken(ticks, frozenset(), drop_at=-1) as server:
+        server.bars = traded
+        keys = SourceSettings(**{**server.keys, **WATCHED})
+        async with listening(keys, venue=Kraken(), warmup=WarmupSettings()) as feed:
+            await feed.until(lambda: len(feed.rows) == len(ticks), "all trades")
+            assert_whole(feed)
+            past = feed.rows[0].past
+            assert past is not None
+            expected = traded.between(first - 719, first)
+            assert past.bars.minutes.tolist() == expected.minutes.tolist()
+            np.testing.assert_allclose(past.bars.values, expected.values, atol=1e-8)
 
 
 async def test_one_unknown_symbol() -> None:
