@@ -7,7 +7,7 @@ each second writes the rest once.
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,37 @@ BLOCK: Final = 128
 # A patch of more than this share of the blocks is not worth it.
 MOST: Final = 0.25
 
-Hashes = NDArray[np.uint64]
+
+class Hashes(NamedTuple):
+    """The length of a content in bytes, and a hash of each block."""
+
+    length: int
+    of_blocks: NDArray[np.uint64]
+
 
 # Any odd numbers of 64 bits; blocks that differ have the same sum by chance alone.
 _FACTORS: Final = np.random.default_rng(0).integers(0, 2**64, BLOCK // 8, np.uint64) | np.uint64(1)
 
 
 def hashes_of(content: bytes) -> Hashes:
-    """Return a hash of each block, and last the length."""
-    words = np.frombuffer(_padded(content), np.uint64).reshape(-1, BLOCK // 8)
-    return np.append((words * _FACTORS).sum(axis=1, dtype=np.uint64), np.uint64(len(content)))
+    """Return the hashes by which later contents are compared with this one."""
+    return Hashes(len(content), _of_blocks(_padded(content)))
+
+
+def _of_blocks(padded: bytes) -> NDArray[np.uint64]:
+    hashes: NDArray[np.uint64] = np.frombuffer(padded, np.uint64).reshape(-1, BLOCK // 8) @ _FACTORS
+    return hashes
 
 
 def patch_of(content: bytes, base: Hashes) -> bytes | None:
     """Return what turns a base with these hashes into a content; None for another base."""
-    hashes = hashes_of(content)
-    if len(hashes) != len(base) or hashes[-1] != base[-1]:
+    if len(content) != base.length:
         return None
-    changed = np.flatnonzero(hashes[:-1] != base[:-1])
-    if len(changed) > MOST * len(hashes):
+    padded = _padded(content)
+    changed = np.flatnonzero(_of_blocks(padded) != base.of_blocks)
+    if len(changed) > MOST * len(base.of_blocks):
         return None
-    blocks = np.frombuffer(_padded(content), np.uint8).reshape(-1, BLOCK)[changed]
+    blocks = np.frombuffer(padded, np.uint8).reshape(-1, BLOCK)[changed]
     return changed.astype("<u4").tobytes() + blocks.tobytes()
 
 
