@@ -1,7 +1,7 @@
 """Pictures of the live page for the docs: `make screenshots`.
 
 A daemon replays ninety minutes of generated markets in as many seconds; then the page is looked at
-in light, in dark, and on a phone.
+in light, in dark, and on a phone. Another one is on the generator, whose markets have a past.
 """
 
 from __future__ import annotations
@@ -37,10 +37,15 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {**DESKTOP, "color_scheme": "dark"},
     "phone": {**PHONE, "color_scheme": "light"},
 }
+# Of the past: the address, and an element that shows once it has come.
+PAST = {
+    "week": ("#BTC-USD?horizon=3600", "#change:has-text('in 7 d')"),
+    "track-record": ("#BTC-USD?horizon=3600&tab=track", "#track-total dd >> nth=1"),
+}
 
 
 def main() -> None:
-    """Write docs/images/page-{light,dark,phone}.png."""
+    """Write docs/images/page-{light,dark,phone,week,track-record}.png."""
     OUT.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp())
     recording = folder / "ticks.ndjson.gz"
@@ -49,11 +54,16 @@ def main() -> None:
     )
     arguments = ("--port", "0", "--path", str(recording), "--speed", str(SPEED))
     try:
-        with in_process(folder, *arguments, env={}) as served, sync_playwright() as playwright:
+        with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=list(OPTIONS))
-            _live_through(served)
-            for name, options in LOOKS.items():
-                _take(browser, served, name, options)
+            (folder / "past").mkdir()
+            with in_process(folder / "past", "--port", "0", env={}) as served:
+                for name, (address, sign) in PAST.items():
+                    _take_past(browser, served, name, address, sign)
+            with in_process(folder, *arguments, env={}) as served:
+                _live_through(served)
+                for name, options in LOOKS.items():
+                    _take(browser, served, name, options)
             browser.close()
     finally:
         shutil.rmtree(folder)
@@ -82,8 +92,19 @@ def _take(browser: Browser, served: Served, name: str, options: dict[str, Any]) 
         10,
         "a rate of ticks",
     )
-    shot = page.screenshot(full_page=name != "phone")
+    _write(name, page.screenshot(full_page=name != "phone"))
     context.close()
+
+
+def _take_past(browser: Browser, served: Served, name: str, address: str, sign: str) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 1100}, color_scheme="light")
+    page.goto(f"{served.url}/{address}")
+    expect(page.locator(sign)).to_be_visible(timeout=20_000)
+    _write(name, page.locator(".charts").screenshot())
+    page.close()
+
+
+def _write(name: str, shot: bytes) -> None:
     out = OUT / f"page-{name}.png"
     # A palette is enough for a page of few colours, and a third of the size.
     picture = Image.open(BytesIO(shot)).convert("RGB")

@@ -79,7 +79,7 @@ def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
         until(lambda: models() == {"ml"}, 20, "forecasts of ml")
         served.ask("/models/active", "PUT", {"variant": "baseline"})
         until(lambda: models() == {"ml", "baseline"}, 20, "forecasts of both")
-        page = open_page(f"{served.url}/#BTC-USD").page
+        page = open_page(f"{served.url}/#BTC-USD?range=1h").page
         expect(page.locator("#record tbody tr")).not_to_have_count(0)
         cursor, spoken = page.locator("#cursor"), ""
         cursor.focus()

@@ -2,14 +2,22 @@
 // of an address, and is gone when the tab is closed.
 
 const KEPT = "volsvc-key";
+const TIMEOUT_MS = 10_000;
 
 export class Problem extends Error {
   constructor(status, fields) {
     const faults = (fields.errors ?? []).map((fault) => `${fault.pointer} ${fault.detail}`);
     super(faults.length ? faults.join("; ") : (fields.detail ?? fields.title ?? `status ${status}`));
     this.status = status;
+    this.notKept = fields.type === "/problems/not-kept";
     this.locked = status === 401 || status === 403;
   }
+}
+
+// Return why the past is not shown.
+export function trouble(problem) {
+  if (problem.notKept) return `No past is kept here: ${problem.message}.`;
+  return `The past could not be loaded: ${problem.message}. It is tried again.`;
 }
 
 export class Api {
@@ -34,13 +42,14 @@ export class Api {
     return response;
   }
 
-  async get(path, timeoutMs = 10_000) {
-    const response = await this.ask(path, { signal: AbortSignal.timeout(timeoutMs) });
-    return response.json();
+  // `signal` gives the request up before its time.
+  async get(path, { signal } = {}) {
+    const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
+    return (await this.ask(path, { signal: AbortSignal.any(signals) })).json();
   }
 
-  async text(path, timeoutMs = 10_000) {
-    return (await this.ask(path, { signal: AbortSignal.timeout(timeoutMs) })).text();
+  async text(path) {
+    return (await this.ask(path, { signal: AbortSignal.timeout(TIMEOUT_MS) })).text();
   }
 
   async send(method, path, body) {

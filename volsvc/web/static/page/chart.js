@@ -1,13 +1,19 @@
-// A small chart on a canvas: bands, lines, dots and marks over time, at the screen's resolution and
-// in the colours of the style sheet. Axes are kept stable, so that nothing jumps as values change.
+// A small chart on a canvas: bands, lines, dots and marks over time or another quantity, at the
+// screen's resolution and in the colours of the style sheet. Axes are kept stable, so that nothing
+// jumps as values change.
 
-import { clock } from "./format.js";
+import { clock, day } from "./format.js";
 
 const LEFT = 8;
 const RIGHT = 58;
 const TOP = 8;
 const BOTTOM = 20;
-const TIME_STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600].map((s) => s * 1000);
+const LABEL_PX = 72;
+const DAY_MS = 86_400_000;
+const TIME_STEPS = [
+  ...[10, 30, 60, 120, 300, 600, 900, 1800, 3600].map((s) => s * 1000),
+  ...[2, 3, 6, 12, 24, 48, 120].map((hours) => hours * 3600_000),
+];
 
 let colours = {};
 
@@ -28,11 +34,24 @@ export function ticksOf(low, high, wanted) {
   return ticks;
 }
 
+// Return [time, label] at round times for about `wanted` labels: days where one begins.
+export function timesOf(from, to, wanted) {
+  const step = TIME_STEPS.find((size) => (to - from) / size <= wanted) ?? TIME_STEPS.at(-1);
+  const labels = [];
+  for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
+    const long = to - from > DAY_MS && at % DAY_MS === 0;
+    labels.push([at, step >= DAY_MS || long ? day(at) : clock(at, step < 60_000)]);
+  }
+  return labels;
+}
+
 export class Chart {
-  constructor(holder, { format, zero = false }) {
+  // `format` and `across` label the two axes; `zero` begins the upright one at 0.
+  constructor(holder, { format, across = timesOf, zero = false }) {
     this.holder = holder;
     this.canvas = holder.querySelector("canvas");
     this.format = format;
+    this.across = across;
     this.zero = zero;
     this.domain = null;
     this.frame = null;
@@ -43,9 +62,10 @@ export class Chart {
     this.domain = null;
   }
 
-  // frame: { from, to, now, layers, marks, values }; `values` must fit into the chart.
+  // frame: { from, to, layers, values }, and where they are wanted { now, marks, cursor, selection,
+  // hole }. `values` must fit into the chart; no line crosses more than `hole`.
   draw(frame) {
-    this.frame = frame;
+    this.frame = { hole: Infinity, marks: [], now: frame.to, cursor: null, selection: null, ...frame };
     const pen = this.#begin();
     if (!pen) return;
     this.domain = fitted(frame.values, this.domain, this.zero);
@@ -58,7 +78,8 @@ export class Chart {
     for (const layer of frame.layers) this.#layer(pen, layer);
     pen.restore();
     this.#marks(pen);
-    if (frame.cursor !== null && frame.cursor !== undefined) this.#cursor(pen);
+    if (this.frame.selection) this.#selection(pen);
+    if (this.frame.cursor !== null) this.#cursor(pen);
   }
 
   x(time) {
@@ -114,60 +135,43 @@ export class Chart {
 
   #times(pen) {
     const { from, to } = this.frame;
-    const room = Math.max(2, (this.width - LEFT - RIGHT) / 72);
-    const step = TIME_STEPS.find((size) => (to - from) / size <= room) ?? TIME_STEPS.at(-1);
+    const wanted = Math.max(2, (this.width - LEFT - RIGHT) / LABEL_PX);
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";
-    for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
+    for (const [at, label] of this.across(from, to, wanted)) {
       const x = this.x(at);
-      if (x > LEFT + 14 && x < this.width - RIGHT - 8) {
-        pen.fillText(clock(at, step < 60_000), x, this.height - 5);
-      }
+      if (x > LEFT + 14 && x < this.width - RIGHT - 8) pen.fillText(label, x, this.height - 5);
     }
   }
 
-  #layer(pen, { kind, points, colour, width = 1.5, dash = [], step = false }) {
+  #layer(pen, { kind, points, colour, width = 1.5, dash = [], size = 1, hole = this.frame.hole }) {
     if (!points.length) return;
     pen.strokeStyle = pen.fillStyle = colours[colour];
     pen.lineWidth = width;
     pen.setLineDash(dash);
-    if (kind === "band") this.#band(pen, points);
-    if (kind === "line") this.#line(pen, points, step);
-    if (kind === "dots") this.#dots(pen, points);
+    if (kind === "dots") this.#dots(pen, points, colours[colour], size);
+    else for (const piece of piecesOf(points, hole)) this.#piece(pen, kind, piece);
     pen.setLineDash([]);
   }
 
-  #band(pen, points) {
+  #piece(pen, kind, points) {
     pen.beginPath();
-    for (const [time, low] of points) pen.lineTo(this.x(time), this.y(low));
-    for (let at = points.length - 1; at >= 0; at--) {
-      pen.lineTo(this.x(points[at][0]), this.y(points[at][2]));
-    }
+    for (const [at, value] of points) pen.lineTo(this.x(at), this.y(value));
+    if (kind === "line") return pen.stroke();
+    for (const [at, , value] of points.toReversed()) pen.lineTo(this.x(at), this.y(value));
     pen.fill();
   }
 
-  #line(pen, points, step) {
-    pen.beginPath();
-    let before = null;
-    for (const [time, value] of points) {
-      const [x, y] = [this.x(time), this.y(value)];
-      if (step && before !== null) pen.lineTo(x, before);
-      pen.lineTo(x, y);
-      before = y;
-    }
-    pen.stroke();
-  }
-
   // A dot outside its band is also a diamond, so that colour is not the only cue.
-  #dots(pen, points) {
-    for (const [time, value, outside] of points) {
-      const [x, y] = [this.x(time), this.y(value)];
-      pen.fillStyle = outside ? colours.out : colours.ink;
+  #dots(pen, points, colour, size) {
+    for (const [at, value, outside] of points) {
+      const [x, y] = [this.x(at), this.y(value)];
+      pen.fillStyle = outside ? colours.out : colour;
       pen.beginPath();
       if (outside) {
-        for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]]) pen.lineTo(x + dx, y + dy);
+        for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]]) pen.lineTo(x + size * dx, y + size * dy);
       } else {
-        pen.arc(x, y, 2.4, 0, 7);
+        pen.arc(x, y, 2.4 * size, 0, 7);
       }
       pen.fill();
     }
@@ -196,12 +200,30 @@ export class Chart {
     pen.setLineDash([]);
   }
 
+  #selection(pen) {
+    const [left, right] = this.frame.selection.map((at) => this.x(at));
+    pen.fillStyle = colours.soft;
+    pen.fillRect(left, 0, right - left, this.height - BOTTOM);
+  }
+
   #cursor(pen) {
     const x = Math.round(this.x(this.frame.cursor)) + 0.5;
     pen.strokeStyle = colours.ink;
     pen.lineWidth = 1;
     line(pen, x, 0, x, this.height - BOTTOM);
   }
+}
+
+// Cut points where the next one is farther away than `hole`.
+function piecesOf(points, hole) {
+  const pieces = [];
+  let start = 0;
+  for (let at = 1; at <= points.length; at++) {
+    if (at < points.length && points[at][0] - points[at - 1][0] <= hole) continue;
+    pieces.push(points.slice(start, at));
+    start = at;
+  }
+  return pieces;
 }
 
 function line(pen, x1, y1, x2, y2) {

@@ -1,182 +1,152 @@
-// The two charts of the selected symbol, and their shared cursor.
+// The two charts of the selected symbol.
 //
 // Forecasts are drawn at the end of their horizon: at 12:01 the band is the forecast made at 12:00 for
 // the minute until then, and the dot is the realised volatility. So the band extends beyond the present
 // by one horizon.
 
 import { byId, setText } from "./dom.js";
-import { band, clock, horizonName, percent, price, volatility, yearly } from "./format.js";
-import { Chart, readColours } from "./chart.js";
+import { horizonName, percent, yearly } from "./format.js";
+import { Chart } from "./chart.js";
+import { Cursor } from "./cursor.js";
+import { shownOf } from "./shown.js";
 
 const EVERY_MS = 100;
-const LEAST_WINDOW_MS = 15 * 60_000;
-const MOST_WINDOW_MS = 60 * 60_000;
+const EVERY_LONG_MS = 1_000; // steps longer than minutes move by less than a pixel in that time
 const MOST_BAND = 3.5; // times sigma: wider bands are cut off, or they would flatten everything else
+const MOST_DOTS = 150; // more would hide one another: then only those outside of the band
+const HOLE_MS = 3600_000; // a longer silence was not observed, and no line crosses it
 
 export class Charts {
-  constructor() {
+  // onView is called after a change of what the view shows.
+  constructor(view, onView) {
+    this.view = view;
+    this.onView = onView;
     this.horizon = 60;
     this.drawn = 0;
     this.waiting = null;
-    this.cursor = null;
+    this.what = null; // { series, past, latest, variant }
+    this.shown = null;
     const prices = { format: (value, range) => axisPrice(value, range) };
     this.price = new Chart(byId("plot-price"), prices);
     this.vol = new Chart(byId("plot-vol"), { format: (value) => percent(value, value && value < 0.1 ? 1 : 0), zero: true });
-    this.price.onResize = this.vol.onResize = () => this.#paint();
-    this.#listen(byId("cursor"));
-  }
-
-  get windowMs() {
-    return Math.min(MOST_WINDOW_MS, Math.max(LEAST_WINDOW_MS, this.horizon * 15_000));
+    this.price.onResize = this.vol.onResize = () => this.paint();
+    this.cursor = new Cursor(this, () => this.paint());
   }
 
   setHorizon(seconds) {
     this.horizon = seconds;
     setText(byId("vol-horizon"), `of ${horizonName(seconds)}, a year`);
-    this.forget();
+    setText(byId("vol-when"), `forecast and realised at the end of their ${horizonName(seconds)}`);
+    this.#rescale();
+    this.cursor.forget();
   }
 
+  // Forget what is of another symbol or horizon.
   forget() {
+    this.what = this.shown = null;
+    this.#rescale();
+    this.cursor.forget();
+  }
+
+  #rescale() {
     this.price.forget();
     this.vol.forget();
-    this.cursor = null;
   }
 
-  themed() {
-    readColours();
-    this.#paint();
+  // Return the stretch that is shown, once there is one.
+  get stretch() {
+    const { series, past } = this.what ?? {};
+    if (!series?.end) return null;
+    const oldest = Math.min(past.rows[0]?.time ?? Infinity, series.start);
+    return this.view.stretch(series.end, oldest, this.horizon * 1000);
+  }
+
+  // Change the stretch: `change` gets the view, and the stretch with the newest tick and the end of the
+  // newest forecast.
+  change(change) {
+    const { stretch } = this;
+    if (!stretch) return;
+    const now = this.what.series.end;
+    change(this.view, { ...stretch, now, last: now + this.horizon * 1000 });
+    this.viewed();
+  }
+
+  // Show what the view shows now.
+  viewed() {
+    this.#rescale();
+    this.onView();
   }
 
   // Draw at most ten times a second: more is not visible at this scale.
-  draw(series, latest, variant) {
-    this.what = { series, latest, variant };
-    const wait = EVERY_MS - (performance.now() - this.drawn);
-    if (wait <= 0) this.#paint();
-    else this.waiting ??= setTimeout(() => this.#paint(), wait);
+  draw(what) {
+    this.what = what;
+    const every = what.past.minutes ? EVERY_MS : EVERY_LONG_MS;
+    const wait = every - (performance.now() - this.drawn);
+    if (wait <= 0) this.paint();
+    else this.waiting ??= setTimeout(() => this.paint(), wait);
   }
 
-  #paint() {
+  paint() {
     clearTimeout(this.waiting);
     this.waiting = null;
     this.drawn = performance.now();
-    const { series, latest, variant } = this.what ?? {};
-    if (!series?.end || document.hidden) return;
-    const now = series.end;
-    const span = { from: now - this.windowMs, to: now + this.horizon * 1000, now };
-    const frame = { ...span, marks: series.marks, cursor: this.cursor };
-    this.price.draw({ ...frame, ...this.#prices(series, latest, span) });
-    this.vol.draw({ ...frame, ...this.#volatilities(series, variant, span) });
-    if (this.cursor !== null) this.#read();
+    const { stretch } = this;
+    if (!stretch || document.hidden) return;
+    this.cursor.keepWithin(stretch);
+    const { series, past, latest, variant } = this.what;
+    const newest = { time: series.end, price: latest.price };
+    this.shown = shownOf({ series, past, horizonS: this.horizon, variant }, newest, stretch);
+    const hole = HOLE_MS + past.stepMs;
+    const frame = { ...stretch, now: series.end, hole, marks: this.shown.marks, ...this.cursor.frame };
+    this.price.draw({ ...frame, ...this.#prices(stretch, newest) });
+    this.vol.draw({ ...frame, ...this.#volatilities(stretch) });
+    this.cursor.read();
   }
 
-  #prices(series, latest, { from, now }) {
-    const points = series.prices.filter(([time]) => time >= from);
-    const sigma = latest?.predictions.find((one) => one.horizon_s === this.horizon)?.sigma;
-    const cone = sigma ? coneOf(now, latest.price, sigma, this.horizon) : [];
-    const values = [...points.map(([, value]) => value), ...cone.flatMap(([, low, high]) => [low, high])];
+  #prices({ from, to }, newest) {
+    const { prices, spreads } = this.shown;
+    const { predictions } = this.what.latest;
+    const sigma = predictions.find((one) => one.horizon_s === this.horizon)?.sigma;
+    const cone = sigma && newest.time <= to ? coneOf(newest, sigma, this.horizon) : [];
+    const inside = ({ time }) => time >= from && time <= to;
+    const values = [...prices.filter(inside).map(({ price }) => price), ...cone.flatMap(([, low, high]) => [low, high])];
+    for (const { low, high } of spreads.filter(inside)) values.push(low, high);
     const layers = [
+      { kind: "band", points: spreads.map(({ time, low, high }) => [time, low, high]), colour: "soft" },
       { kind: "band", points: cone, colour: "soft" },
-      { kind: "line", points, colour: "ink" },
+      { kind: "line", points: prices.map(({ time, price }) => [time, price]), colour: "ink" },
     ];
     return { layers, values };
   }
 
-  #volatilities(series, variant, { from }) {
-    const ahead = this.horizon * 1000;
+  #volatilities({ from, to }) {
+    const { forecasts, outcomes } = this.shown;
     const a = (value) => yearly(value, this.horizon);
-    const judged = series.judged(this.horizon, variant).filter((one) => one.matured >= from);
-    const said = series.said.filter(({ time }) => time + ahead >= from);
-    const start = said[0] ? said[0].time + ahead : Infinity;
-    const bands = [
-      ...judged.filter((one) => one.matured < start).map((one) => [one.matured, one.sigma, one.lo, one.hi]),
-      ...said.map(({ time, by }) => [time + ahead, ...(by.get(this.horizon) ?? [NaN, NaN, NaN])]),
-    ].filter(([, sigma]) => Number.isFinite(sigma));
-    const came = judged.map((one) => [one.matured, a(one.realised), !one.covered]);
-    const values = came.map(([, value]) => value);
-    for (const [, sigma, , hi] of bands) values.push(a(Math.min(hi, MOST_BAND * sigma)));
+    const came = outcomes.map(({ time, realised, outside }) => [time, a(realised), outside]);
+    const values = [];
+    for (const { time, realised } of outcomes) if (time >= from && time <= to) values.push(a(realised));
+    for (const { time, sigma, hi } of forecasts) {
+      if (time >= from && time <= to) values.push(a(Math.min(hi, MOST_BAND * sigma)));
+    }
+    const dots = came.length <= MOST_DOTS ? came : came.filter(([, , outside]) => outside);
     const layers = [
-      { kind: "band", points: bands.map(([t, , lo, hi]) => [t, a(lo), a(hi)]), colour: "band" },
-      { kind: "line", points: bands.map(([t, sigma]) => [t, a(sigma)]), colour: "accent", width: 1.8 },
-      { kind: "line", points: came, colour: "muted", width: 1 },
-      { kind: "dots", points: came, colour: "ink" },
+      { kind: "band", points: forecasts.map(({ time, lo, hi }) => [time, a(lo), a(hi)]), colour: "band" },
+      { kind: "line", points: came.map(([time, value]) => [time, value]), colour: "muted", width: 1 },
+      { kind: "dots", points: dots, colour: "ink", size: came.length <= MOST_DOTS ? 1 : 0.6 },
+      { kind: "line", points: forecasts.map(({ time, sigma }) => [time, a(sigma)]), colour: "accent", width: 1.8 },
     ];
     return { layers, values };
-  }
-
-  // --- the cursor ---------------------------------------------------------------------------
-
-  #listen(node) {
-    node.addEventListener("pointermove", (event) => {
-      const left = byId("plot-vol").getBoundingClientRect().left;
-      this.#point(this.vol.timeAt(event.clientX - left));
-    });
-    node.addEventListener("pointerleave", () => this.#point(null));
-    node.addEventListener("blur", () => this.#point(null));
-    node.addEventListener("keydown", (event) => this.#key(event, node));
-  }
-
-  #point(time) {
-    this.cursor = time;
-    this.#paint();
-    if (time === null) setText(byId("readout"), "Point at a chart, or use the arrow keys on it.");
-  }
-
-  #key(event, node) {
-    const { frame } = this.vol;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
-    if (!frame || !(event.key in steps || event.key === "Home" || event.key === "End")) return;
-    event.preventDefault();
-    const size = (frame.to - frame.from) / 60;
-    let time = (this.cursor ?? frame.now) + (steps[event.key] ?? 0) * size;
-    if (event.key === "Home") time = frame.from;
-    if (event.key === "End") time = frame.to;
-    this.#point(Math.min(frame.to, Math.max(frame.from, time)));
-    const share = (this.cursor - frame.from) / (frame.to - frame.from);
-    node.setAttribute("aria-valuenow", String(Math.round(share * 100)));
-  }
-
-  #read() {
-    const { series, variant } = this.what;
-    const time = this.cursor;
-    const words = [`${clock(time)} UTC`];
-    const at = nearest(series.prices, time, ([t]) => t);
-    if (at && time <= series.end) words.push(`price ${price(at[1])}`);
-    const said = nearest(series.said, time - this.horizon * 1000, (one) => one.time);
-    const numbers = said?.by.get(this.horizon);
-    if (numbers) {
-      const [sigma, lo, hi] = numbers.map((value) => yearly(value, this.horizon));
-      words.push(`forecast ${volatility(sigma)}, band ${band(lo, hi)}, by ${said.model}`);
-    }
-    const came = nearest(series.judged(this.horizon, variant), time, (one) => one.matured, 60_000);
-    if (came) {
-      words.push(`came ${volatility(yearly(came.realised, this.horizon))}${came.covered ? "" : " (outside)"}`);
-    }
-    const mark = nearest(series.marks, time, (one) => one.time, this.windowMs / 90);
-    if (mark) words.push(mark.text);
-    const text = words.join(" · ");
-    setText(byId("readout"), text);
-    const cursor = byId("cursor");
-    // The text of the same time grows once the history has loaded.
-    if (cursor.getAttribute("aria-valuetext") !== text) cursor.setAttribute("aria-valuetext", text);
   }
 }
 
 // Return the price cone: one sigma up and down, growing with the square root of time.
-function coneOf(now, value, sigma, horizonS) {
+function coneOf({ time, price }, sigma, horizonS) {
   const points = [];
   for (let step = 0; step <= 24; step++) {
     const reach = sigma * Math.sqrt(step / 24);
-    points.push([now + (step / 24) * horizonS * 1000, value * Math.exp(-reach), value * Math.exp(reach)]);
+    points.push([time + (step / 24) * horizonS * 1000, price * Math.exp(-reach), price * Math.exp(reach)]);
   }
   return points;
-}
-
-function nearest(items, time, timeOf, within = 30_000) {
-  let best = null;
-  for (const item of items) {
-    if (best === null || Math.abs(timeOf(item) - time) < Math.abs(timeOf(best) - time)) best = item;
-  }
-  return best !== null && Math.abs(timeOf(best) - time) <= within ? best : null;
 }
 
 function axisPrice(value, range) {

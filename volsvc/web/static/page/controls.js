@@ -1,7 +1,6 @@
-// Controls for the key, the theme and the horizon.
+// Controls for the key and the theme, choices of one among a few, and tabs.
 
 import { byId, h, setText } from "./dom.js";
-import { horizonName } from "./format.js";
 
 const THEMES = ["auto", "light", "dark"];
 const KEPT = "volsvc-theme";
@@ -48,13 +47,35 @@ export function themeButton(onChange) {
   apply(theme);
 }
 
-export function horizonChoice(horizons, chosen, onChange) {
-  const choices = horizons.map((seconds) => {
-    const input = h("input", { type: "radio", name: "horizon", value: String(seconds) });
-    input.checked = seconds === chosen;
-    input.addEventListener("change", () => onChange(seconds));
-    return h("label", {}, input, h("span", {}, horizonName(seconds)));
+// Fill a set of fields with a button for each [value, name], of which one is chosen.
+export function choice(fields, options, chosen, onChange) {
+  const { name } = fields.dataset;
+  const choices = options.map(([value, text]) => {
+    const input = h("input", { type: "radio", name, value });
+    input.checked = value === chosen;
+    input.addEventListener("change", () => onChange(value));
+    return h("label", {}, input, h("span", {}, text));
   });
-  const legend = byId("horizons").querySelector("legend");
-  byId("horizons").replaceChildren(legend, ...choices);
+  fields.replaceChildren(fields.querySelector("legend"), ...choices);
+}
+
+// Tabs of which one panel is shown: arrows move between them. Return a function that selects one.
+export function tabs(list, onSelect) {
+  const nodes = [...list.children];
+  const select = (chosen) => {
+    for (const node of nodes) {
+      node.setAttribute("aria-selected", String(node === chosen));
+      node.tabIndex = node === chosen ? 0 : -1;
+      byId(node.getAttribute("aria-controls")).hidden = node !== chosen;
+    }
+    onSelect(chosen.id);
+  };
+  for (const node of nodes) node.addEventListener("click", () => select(node));
+  list.addEventListener("keydown", ({ key }) => {
+    if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+    const next = nodes[(nodes.indexOf(document.activeElement) + (key === "ArrowRight" ? 1 : nodes.length - 1)) % nodes.length];
+    next.focus();
+    select(next);
+  });
+  return (id) => select(byId(id));
 }

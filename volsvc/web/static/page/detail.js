@@ -1,8 +1,8 @@
-// The selected symbol: its numbers, its charts, and the outcomes of its past forecasts.
+// The selected symbol: its numbers, its panel of charts, and the outcomes of its newest forecasts.
 
 import { byId, fill, row, setText } from "./dom.js";
 import { age, band, clock, horizonName, percent, price, regimeOf, volatility, yearly } from "./format.js";
-import { Charts } from "./charts.js";
+import { Panel } from "./panel.js";
 import { showOutcomes, showRecord } from "./record.js";
 import { Series } from "./series.js";
 import { backfill } from "./store.js";
@@ -12,7 +12,7 @@ const LEAST_REFRESH_MS = 2_000;
 const MOST_ROWS = 1_000;
 
 export class Detail {
-  constructor(store, api) {
+  constructor(store, api, onChoice) {
     this.store = store;
     this.api = api;
     this.series = null;
@@ -20,7 +20,7 @@ export class Detail {
     this.variant = "ml";
     this.refreshed = 0;
     this.minute = null;
-    this.charts = new Charts();
+    this.panel = new Panel(api, onChoice);
     byId("outcomes").addEventListener("toggle", () => this.#outcomes());
   }
 
@@ -28,11 +28,15 @@ export class Detail {
     return this.series?.symbol ?? null;
   }
 
+  get horizon() {
+    return this.panel.charts.horizon;
+  }
+
   async choose(symbol) {
     if (symbol === this.symbol) return;
     this.series = new Series(symbol);
     setText(byId("symbol"), symbol);
-    this.charts.forget();
+    this.panel.forget();
     const entry = this.store.get(symbol);
     if (entry) this.series.add(entry.latest);
     this.update();
@@ -40,10 +44,13 @@ export class Detail {
     await this.reload();
   }
 
-  // Load the history that the service keeps, and put it before the events received since.
+  // Load what the service has of the past, and put it before the events received since.
   async reload() {
+    await Promise.all([this.#loadRecent(), this.panel.load()]);
+  }
+
+  async #loadRecent() {
     const series = this.series;
-    if (!series) return;
     this.refreshed = Date.now();
     try {
       const history = await this.#history(series.symbol, MOST_ROWS);
@@ -69,7 +76,7 @@ export class Detail {
   }
 
   setHorizon(seconds) {
-    this.charts.setHorizon(seconds);
+    this.panel.setHorizon(seconds);
     this.update();
     this.#outcomes();
   }
@@ -121,6 +128,7 @@ export class Detail {
     setText(byId("facts"), facts.filter(Boolean).join(" · "));
     byId("detail").toggleAttribute("data-stale", latest.stale);
     document.title = `${byId("price").textContent} · ${byId("volatility").firstChild.textContent} · ${this.symbol}`;
+    this.panel.tick(now);
     // Outcomes mature at the ends of minutes of event time and are not part of the stream.
     const minute = Math.floor(this.series.end / 60_000);
     const due = minute !== this.minute && now - this.refreshed > LEAST_REFRESH_MS;
@@ -148,11 +156,12 @@ export class Detail {
   }
 
   #draw() {
-    if (this.series) this.charts.draw(this.series, this.store.get(this.symbol)?.latest, this.variant);
+    const latest = this.store.get(this.symbol)?.latest;
+    if (latest) this.panel.draw(this.series, latest, this.variant);
   }
 
   #volatility({ predictions, score, quality }) {
-    const one = predictions.find((said) => said.horizon_s === this.charts.horizon) ?? predictions[0];
+    const one = predictions.find((said) => said.horizon_s === this.horizon) ?? predictions[0];
     const [number, words] = byId("volatility").children;
     setText(number, volatility(one.sigma_annualised));
     const regime = regimeOf(one.score ?? score, quality.verdict)?.name;
@@ -160,14 +169,15 @@ export class Detail {
     setText(words, [expected, regime].filter(Boolean).join(" · "));
   }
 
+  // The change of the price over what the charts show.
   #change() {
-    const { prices, end } = this.series;
-    const from = prices.find(([time]) => time >= end - this.charts.windowMs);
-    if (!from || from[0] === end) return setText(byId("change"), "");
-    const change = prices.at(-1)[1] / from[1] - 1;
+    const { shown } = this.panel.charts;
+    const [first, last] = [shown?.prices.at(0), shown?.prices.at(-1)];
+    if (!first || first === last) return setText(byId("change"), "");
+    const change = last.price / first.price - 1;
     const sign = change < 0 ? "−" : "+";
-    const minutes = Math.max(1, Math.round((end - from[0]) / 60_000));
-    setText(byId("change"), `${sign}${percent(Math.abs(change), 2)} in ${minutes} min`);
+    const passed = Math.min(last.time, shown.to) - Math.max(first.time, shown.from);
+    setText(byId("change"), `${sign}${percent(Math.abs(change), 2)} in ${age(passed / 1000)}`);
   }
 
   #record() {
@@ -176,7 +186,7 @@ export class Detail {
 
   #outcomes() {
     if (!byId("outcomes").open || !this.series) return;
-    const seconds = this.charts.horizon;
+    const seconds = this.horizon;
     showOutcomes(this.series.judged(seconds, this.variant), seconds);
   }
 }

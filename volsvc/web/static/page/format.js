@@ -83,9 +83,12 @@ export function clock(ms, seconds = true) {
   return new Date(ms).toISOString().slice(11, seconds ? 19 : 16);
 }
 
+export function day(ms) {
+  return new Date(ms).toISOString().slice(5, 10);
+}
+
 export function dayAndClock(ms) {
-  const text = new Date(ms).toISOString();
-  return `${text.slice(5, 10)} ${text.slice(11, 16)}`;
+  return `${day(ms)} ${clock(ms, false)}`;
 }
 
 // Not every browser's Date parses nanoseconds.

@@ -1,12 +1,13 @@
 // The page: the stream fills the store, and each animation frame draws the changes since the last.
 
+import { readAddress, writeAddress } from "./address.js";
 import { Api } from "./api.js";
 import { readColours } from "./chart.js";
-import { horizonChoice, keyDialog, themeButton } from "./controls.js";
+import { choice, keyDialog, themeButton } from "./controls.js";
 import { Detail } from "./detail.js";
 import { byId, setData, setText } from "./dom.js";
 import { samplesOf } from "./exposition.js";
-import { age, perSecond } from "./format.js";
+import { age, horizonName, perSecond } from "./format.js";
 import { Changes, ModelPanel } from "./model.js";
 import { tryForm } from "./predict.js";
 import { Store } from "./store.js";
@@ -18,17 +19,20 @@ const QUIET_S = 10; // a symbol without events for this long is requested, to le
 const RATE_S = 5;
 
 const api = new Api();
+const address = readAddress();
 const store = new Store();
 const dirty = new Set();
 const known = { samples: [], quality: null, variant: "ml" };
 let frame = null;
+let wanted = address.symbol; // until it comes, or somebody chooses another one
 let horizons = [];
+let usualHorizon = null;
 let connection = "connecting";
 let lostAt = null;
 let received = [];
 
 const askKey = keyDialog(api, () => stream.restart());
-const detail = new Detail(store, api);
+const detail = new Detail(store, api, remember);
 const table = new Table(store, choose);
 const changes = new Changes();
 const model = new ModelPanel(api, { askKey, onSwitched: () => loadChanges() });
@@ -48,11 +52,12 @@ function onEvent(kind, data) {
 
 function resync(symbols, now) {
   store.replace(symbols, now);
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  if (!detail.symbol && store.get(wanted)) choose(wanted);
+  const reconnected = detail.symbol !== null;
+  if (symbols.length && !horizons.length) useHorizons(symbols[0]);
+  if (store.get(wanted)) choose(wanted);
   for (const latest of symbols) noticed(latest);
   table.arrange();
-  if (detail.symbol) detail.reload();
+  if (reconnected) detail.reload();
 }
 
 function heard(latest, now) {
@@ -62,7 +67,8 @@ function heard(latest, now) {
 
 function noticed(latest) {
   if (!horizons.length) useHorizons(latest);
-  if (!detail.symbol) choose(latest.symbol);
+  if (latest.symbol === wanted) choose(wanted);
+  if (!detail.symbol) show(latest.symbol);
   else if (latest.symbol === detail.symbol) detail.add(latest);
   dirty.add(latest.symbol);
   frame ??= requestAnimationFrame(paint);
@@ -112,23 +118,37 @@ function tick() {
 }
 
 function choose(symbol) {
+  wanted = null;
+  show(symbol);
+}
+
+function show(symbol) {
   detail.choose(symbol);
   table.update(symbol, Date.now());
   table.setChosen(symbol);
-  history.replaceState(null, "", `#${encodeURIComponent(symbol)}`);
+  remember();
+}
+
+function remember() {
+  if (!detail.symbol) return;
+  const horizon = detail.horizon === usualHorizon ? null : detail.horizon;
+  writeAddress(detail.symbol, { horizon, ...detail.panel.chosen });
 }
 
 function useHorizons(latest) {
   horizons = latest.predictions.map((one) => one.horizon_s);
-  const chosen = latest.predictions.find((one) => one.score === latest.score)?.horizon_s ?? horizons[0];
+  usualHorizon = latest.predictions.find((one) => one.score === latest.score)?.horizon_s ?? horizons[0];
+  const asked = Number(address.horizon);
+  const chosen = horizons.includes(asked) ? asked : usualHorizon;
   table.setHorizons(horizons);
-  horizonChoice(horizons, chosen, useHorizon);
+  choice(byId("horizons"), horizons.map((seconds) => [seconds, horizonName(seconds)]), chosen, useHorizon);
   useHorizon(chosen);
 }
 
 function useHorizon(seconds) {
   table.setHorizon(seconds);
   detail.setHorizon(seconds);
+  remember();
 }
 
 // --- the connection -----------------------------------------------------------------------------
@@ -239,7 +259,7 @@ function every(seconds, load) {
 readColours();
 themeButton(() => {
   readColours();
-  detail.charts.themed();
+  detail.panel.themed();
   table.redraw();
 });
 tryForm(api, { newest: () => store.get(detail.symbol)?.latest, askKey });
@@ -258,4 +278,6 @@ every(10, loadQuality);
 every(30, loadModels);
 every(60, loadDrift);
 every(2, loadQuiet);
+window.addEventListener("hashchange", () => location.reload()); // somebody has followed or written a link
+detail.panel.follow(address);
 stream.run();

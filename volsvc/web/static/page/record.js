@@ -1,4 +1,4 @@
-// The track record of the selected symbol: live scores and the newest outcomes.
+// How forecasts of the selected symbol did lately: live scores and the newest outcomes.
 
 import { bar, byId, fill, h, row, setText } from "./dom.js";
 import { band, clock, fixed, horizonName, NONE, percent, volatility, yearly } from "./format.js";

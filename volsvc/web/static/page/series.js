@@ -63,6 +63,10 @@ export class Series {
     if (!near) this.marks.push({ time, kind, text });
   }
 
+  get start() {
+    return this.prices[0]?.[0] ?? null;
+  }
+
   get end() {
     return this.prices.at(-1)?.[0] ?? null;
   }
