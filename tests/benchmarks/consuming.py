@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.benchmarks.market import DIFFERENT, START_NS, symbol_of, warm_records
 from tests.daemon import eventually
@@ -113,9 +114,9 @@ def known(table: SymbolTable) -> None:
     assert not np.isnan(points["features"]).any(), "a forecast without its features costs less"
 
 
-def accepted(table: SymbolTable) -> int:
-    """Return the number of ticks that the states have accepted."""
-    return int(table.records["ticks"]["check"]["accepted"][table.rows].sum())
+def accepted(table: SymbolTable) -> NDArray[np.int64]:
+    """Return the number of ticks that each state has accepted."""
+    return cast("NDArray[np.int64]", table.records["ticks"]["check"]["accepted"][table.rows])
 
 
 # --- forecasts ----------------------------------------------------------------------------
@@ -202,11 +203,11 @@ class Consuming:
 
     async def apply(self, records: Sequence[OutRecord]) -> None:
         """Publish records, and wait until the states have accepted all of them."""
-        wanted = accepted(self._table) + len(records)
+        wanted = accepted(self._table).sum() + len(records)
         await self.publish(records)
 
         async def done() -> bool:
-            return accepted(self._table) == wanted
+            return bool(accepted(self._table).sum() == wanted)
 
         await eventually(done, APPLIED_S, "the ticks")
 

@@ -18,8 +18,6 @@ from tests.kafka.fleet import PARTITIONS
 from tests.kafka.log import create_topic
 from volsvc.transport.kafka.bus import KafkaBus
 
-# The first ticks, which warm the states, do not count.
-WARM = SYMBOLS * WARM_MINUTES
 COPY = "copy of the log"
 SCRIPTS = {"volsvc": "jobs/ours.py", COPY: "jobs/raw.py"}
 PEERS = {
@@ -49,7 +47,9 @@ async def measure(bench: Bench) -> Results:
     topic, count = f"{name}.raw", await fill(bench.servers, name, bench.sizes.kafka_ticks)
     jobs = {name: partial(job, sys.executable, script) for name, script in SCRIPTS.items()}
     if bench.v1 is not None:
-        v1 = partial(job, bench.v1 / "python", THEIRS, "broker", WARM, PYTHONPATH="")
+        v1 = partial(
+            job, bench.v1 / "python", THEIRS, "broker", SYMBOLS, WARM_MINUTES, PYTHONPATH=""
+        )
         jobs[VERSIONS[1]] = v1
     if bench.peers is not None:
         jobs |= {name: partial(job, bench.peers, script) for name, script in PEERS.items()}

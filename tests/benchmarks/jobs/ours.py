@@ -9,16 +9,17 @@ import uvloop
 
 from tests.benchmarks.consuming import accepted
 from tests.benchmarks.jobs.clock import Stopwatch
-from tests.benchmarks.stream import WARM
+from tests.benchmarks.market import SYMBOLS, WARM_MINUTES
 from volsvc.config.settings import load_settings
 from volsvc.daemon.daemon import Daemon
+from volsvc.daemon.gc_tuning import tune_gc
 from volsvc.telemetry.logs import configure_logs
 
-EVERY_S = 0.005
+EVERY_S = 0.01
 
 
 async def consume(servers: str, topic: str, name: str, count: int) -> None:
-    """Consume `count` ticks of a full topic, then drain; the first ones are not timed."""
+    """Consume `count` ticks of a full topic, then drain; timed once every symbol is warm."""
     daemon = Daemon(
         load_settings(
             None,
@@ -38,13 +39,19 @@ async def consume(servers: str, topic: str, name: str, count: int) -> None:
             },
         )
     )
+    table, background = daemon.services.table, set[asyncio.Task[None]]()
+
+    def on_ready(url: str) -> None:
+        background.add(asyncio.create_task(tune_gc(lambda: len(table))))
+
     stop, watch = asyncio.Event(), Stopwatch()
-    task = asyncio.create_task(daemon.run(stop, lambda url: None))
+    task = asyncio.create_task(daemon.run(stop, on_ready))
     applied = 0
     while applied < count and not task.done():
         await asyncio.sleep(EVERY_S)
-        applied = accepted(daemon.services.table)
-        if applied >= WARM and not watch.running:
+        each = accepted(table)
+        applied = int(each.sum())
+        if len(each) == SYMBOLS and each.min() >= WARM_MINUTES and not watch.running:
             watch.start(applied)
     stop.set()
     await task

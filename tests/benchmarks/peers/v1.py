@@ -41,7 +41,7 @@ from volsvc.transport.memory import MemoryBus
 
 TOPIC = KafkaSettings().topic
 CHUNK = 512
-EVERY_S = 0.005
+EVERY_S = 0.01
 FEW, KEPT = 50, 100
 
 
@@ -115,11 +115,6 @@ def known(table: SymbolTable) -> None:
     matrix = matrix_of([moment_now(state) for state in table])
     assert len(matrix)
     assert not np.isnan(matrix).any()
-
-
-def accepted(table: SymbolTable) -> int:
-    """Return the number of ticks that the states have accepted."""
-    return sum(state.order.accepted for state in table)
 
 
 def publishing(table: SymbolTable) -> Callable[[], object]:
@@ -239,8 +234,10 @@ def table_in(cache: Path, bars: Path) -> None:
     load_panel([bars], cache, lambda path: iter(()))
 
 
-async def consume(servers: str, topic: str, name: str, before: int, count: int) -> dict[str, float]:
-    """Consume `count` ticks of a full topic, then drain; the first ones, `before`, do not count."""
+async def consume(
+    servers: str, topic: str, name: str, count: int, symbols: int, warm: int
+) -> dict[str, float]:
+    """Consume `count` ticks of a full topic, then drain; timed once every symbol has `warm`."""
     topics = {
         "bootstrap_servers": servers,
         "topic": topic,
@@ -260,10 +257,12 @@ async def consume(servers: str, topic: str, name: str, before: int, count: int) 
     task = asyncio.create_task(daemon.run(stop, lambda url: None))
     seen = begun = 0
     wall = cpu = 0.0
+    daemon_gc()
     while seen < count and not task.done():
         await asyncio.sleep(EVERY_S)
-        seen = accepted(daemon.table)
-        if seen > before and not begun:
+        each = [state.order.accepted for state in daemon.table]
+        seen = sum(each)
+        if len(each) == symbols and min(each) >= warm and not begun:
             begun, wall, cpu = seen, time.perf_counter(), time.process_time()
     stop.set()
     await task
@@ -271,9 +270,11 @@ async def consume(servers: str, topic: str, name: str, before: int, count: int) 
     return {"count": seen - begun, "seconds": wall, "cpu_s": cpu}
 
 
-def broker(before: str, servers: str, topic: str, name: str, count: str) -> dict[str, float]:
+def broker(
+    symbols: str, warm: str, servers: str, topic: str, name: str, count: str
+) -> dict[str, float]:
     """Return the times of ticks that come from a broker."""
-    return uvloop.run(consume(servers, topic, name, int(before), int(count)))
+    return uvloop.run(consume(servers, topic, name, int(count), int(symbols), int(warm)))
 
 
 JOBS = {
