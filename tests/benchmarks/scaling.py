@@ -157,7 +157,7 @@ async def measure(folder: Path) -> Measured:
             records = len(await read_topic(servers, f"{name}.features", PARTITIONS))
             sizes.append(size_of(folder, f"{name}.features") / records)
         took, memory, follow_s, raw = await restored(servers, folder)
-        print(f"| a tick on the broker's disk, lz4 | {tick_bytes:.0f} bytes |")
+        print(f"| a tick on the broker's disk | {tick_bytes:.0f} bytes |")
         print(f"| a warm features record there (as JSON {raw:,}) | {sizes[0]:,.0f} bytes |")
         print(f"| a record of another instance | {follow_s * 1e6:.0f} µs of processor |")
         print(f"| restore of {SYMBOLS:,} symbols | {took:.1f} s |")

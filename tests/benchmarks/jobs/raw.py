@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.benchmarks.jobs.clock import Stopwatch
+from volsvc.config.kafka import KafkaSettings
 
 MOST = 500
 WAIT_MS = 1_000
@@ -20,7 +21,8 @@ async def copy(servers: str, topic: str, out: str, count: int) -> None:
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=servers, group_id=out, auto_offset_reset="earliest"
     )
-    producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4")
+    compression = KafkaSettings().compression
+    producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type=compression)
     await consumer.start()
     await producer.start()
     watch, copied = Stopwatch(), 0
