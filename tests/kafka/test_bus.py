@@ -1,6 +1,7 @@
 """Tests of the Kafka bus on a real broker."""
 
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.group import HeartbeatRequest
 
-from tests.bus_contract import BusContract, take
+from tests.bus_contract import BusContract, records, take
 from tests.kafka.broker import Broker
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
@@ -65,6 +66,18 @@ def topics(kafka: KafkaSettings) -> SimpleNamespace:
 
 class TestKafkaBus(BusContract):
     """The contract on a real broker."""
+
+
+async def test_partitions_take_turns(bus: KafkaBus, kafka: KafkaSettings) -> None:
+    """While records of several partitions wait, none is read to its end before the others."""
+    await bus.ready()
+    for partition in range(kafka.partitions):
+        sent = [record._replace(partition=partition) for record in records(5_000)]
+        await bus.publish(kafka.topic, sent)
+    taken = await take(bus, kafka.topic, 9_000, commit=False)
+    each = Counter(record.partition for record in taken)
+    assert len(each) == kafka.partitions
+    assert min(each.values()) > 1_000
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), AssertionError("lost")])

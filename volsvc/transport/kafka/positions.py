@@ -52,6 +52,14 @@ class PositionTracker:
         self._expected[tp.partition] = position.next
         return position
 
+    def behind(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        """Return the assigned partitions in which the client knows that records wait."""
+        return [
+            tp
+            for tp in consumer.assignment()
+            if self._expected.get(tp.partition, 0) < (consumer.highwater(tp) or 0)
+        ]
+
     async def advance(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, messages: Sequence[Any]
     ) -> None:

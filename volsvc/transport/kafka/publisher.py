@@ -22,7 +22,9 @@ from volsvc.transport.kafka.client import (
 )
 from volsvc.transport.partitions import check_added
 
-MAX_BATCH_BYTES = 512 * 1024
+# Uncompressed. Brokers take batches of 1 MiB unless they are told otherwise, and a second batch of
+# a partition waits for the acknowledgement of the first.
+MAX_BATCH_BYTES = 960 * 1024
 # Without an acknowledgement for this long, the broker counts as away.
 STALL_S = 3.0
 # After this long the producer is discarded; the end of the log then shows what has arrived.

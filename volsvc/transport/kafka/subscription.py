@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from volsvc.transport.partitions import check_added
 
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
+# Partitions of a poll with several: a poll of each costs as much as some records.
+MAX_SHARES = 40
 # Characters in a `group.instance.id`: the broker refuses longer ones.
 MAX_INSTANCE_ID = 249
 # Time for which a rebalance waits for a member that is alive but still flushes its state.
@@ -121,10 +124,21 @@ class KafkaSubscription:
         return consumer
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Any]]:
+        """Return the next records of the partitions, in equal shares, after a wait for the first.
+
+        The client alone returns one partition to its end before the next: the symbols of the others
+        would fall behind, and all of a poll's states would be published to the same partition.
+        """
         try:
-            polled: Mapping[TopicPartition, Sequence[Any]] = await consumer.getmany(
-                timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS
+            behind = self._positions.behind(consumer)
+            chosen = random.sample(behind, min(len(behind), MAX_SHARES))
+            share = MAX_POLL_RECORDS // max(1, len(chosen))
+            polled: dict[TopicPartition, Sequence[Any]] = await consumer.getmany(
+                timeout_ms=POLL_MS, max_records=share
             )
+            for tp in chosen:
+                if tp not in polled:
+                    polled |= await consumer.getmany(tp, timeout_ms=0, max_records=share)
         except Exception as error:
             # `getmany` raises whatever ended one of the client's own tasks, of any class. Such a
             # client has left its group for good; a new one starts from the log.
