@@ -13,7 +13,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from volsvc.domain import BusError
-from volsvc.transport.kafka.message import to_record
+from volsvc.transport import Record
+from volsvc.transport.kafka.message import to_records
 from volsvc.transport.kafka.positions import PositionTracker
 
 TP = TopicPartition("ticks.raw", 0)
@@ -143,7 +144,12 @@ def test_a_header_without_a_value_is_an_empty_one() -> None:
     """Kafka allows it, and readers of headers must not meet None."""
     headers: Any = (("volsvc-position", None), ("a", b"1"))
     message = ConsumerRecord("t", 1, 2, 3, 0, b"k", b"v", None, 1, 1, headers)
-    assert to_record(message).headers == (("volsvc-position", b""), ("a", b"1"))
+    plain = ConsumerRecord("t", 1, 3, 3, 0, b"k", b"v", None, 1, 1, ())
+    records = to_records([[message], [plain]])
+    assert records == [
+        Record("t", 1, 2, b"k", b"v", (("volsvc-position", b""), ("a", b"1")), 3),
+        Record("t", 1, 3, b"k", b"v", (), 3),
+    ]
 
 
 async def test_a_log_that_goes_back_is_another_one() -> None:

@@ -16,7 +16,7 @@ from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
 from volsvc.transport.bus import BusEvents, Record
 from volsvc.transport.kafka.client import TRANSIENT_ERRORS, client_options, close_quietly
-from volsvc.transport.kafka.message import to_record
+from volsvc.transport.kafka.message import to_records
 from volsvc.transport.kafka.progress import StallDetector
 from volsvc.transport.partitions import check_added
 
@@ -199,4 +199,4 @@ def _check_time(deadline: float) -> None:
 
 async def _poll(consumer: AIOKafkaConsumer) -> list[Record]:
     polled = await consumer.getmany(timeout_ms=POLL_MS)
-    return [to_record(message) for messages in polled.values() for message in messages]
+    return to_records(polled.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -49,8 +50,7 @@ class ProgressMonitor:
 
     def processed(self, batch: Sequence[Record]) -> None:
         """Note the publication times of the newest processed records."""
-        for record in batch:
-            self._processed_ms[record.partition] = record.timestamp_ms
+        self._processed_ms |= map(attrgetter("partition", "timestamp_ms"), batch)
 
     async def check(self, consumer: AIOKafkaConsumer, *, busy: bool) -> None:
         """Report the lag, and raise BusUnavailableError on a stall.

@@ -22,7 +22,7 @@ from volsvc.transport.kafka.client import (
     close_quietly,
     with_retries,
 )
-from volsvc.transport.kafka.message import to_record
+from volsvc.transport.kafka.message import to_records
 from volsvc.transport.kafka.positions import PositionTracker
 from volsvc.transport.kafka.progress import ProgressMonitor
 from volsvc.transport.partitions import check_added
@@ -153,7 +153,7 @@ class KafkaSubscription:
             # Polled before the revocation; the next owner starts at the commit before them.
             return []
         assigned = consumer.assignment()
-        records = [to_record(m) for tp, ms in polled.items() if tp in assigned for m in ms]
+        records = to_records(messages for tp, messages in polled.items() if tp in assigned)
         for tp in polled:
             if tp in assigned:
                 await self._positions.advance(consumer, tp, polled[tp])
