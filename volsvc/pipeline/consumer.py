@@ -24,8 +24,8 @@ from volsvc.transport import Bus, Position, Record, Subscription
 from volsvc.transport.features_record import RecordHeader
 
 # Records after which a commit is due even within `commit_interval_s`: they bound what a crash at
-# full speed makes the next owner process again.
-COMMIT_RECORDS = 4_000
+# full speed makes the next owner process again: some tenths of a second of work.
+COMMIT_RECORDS = 16_000
 # States dumped and encoded in a row while flushing, some milliseconds of work.
 FLUSH_STATES = 8
 

@@ -28,7 +28,7 @@ from volsvc.transport.kafka.progress import ProgressMonitor
 from volsvc.transport.partitions import check_added
 
 POLL_MS = 500
-MAX_POLL_RECORDS = 2_000
+MAX_POLL_RECORDS = 3_000
 # Partitions of a poll with several: a poll of each costs as much as some records.
 MAX_SHARES = 40
 # Characters in a `group.instance.id`: the broker refuses longer ones.
