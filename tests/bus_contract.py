@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from volsvc.transport import Bus, OutRecord, Position, Record
+from volsvc.transport import Beginning, Bus, OutRecord, Position, Record
 
 
 class RecordingListener:
@@ -124,6 +124,29 @@ class BusContract:
         assert [r.value for r in found] == [
             r.value for r in sent if bus.partition_for(topics.features, r.key) in chosen
         ]
+
+    async def test_a_reader_goes_on_where_it_was(self, bus: Bus, topics: Topics) -> None:
+        """It begins at its positions, elsewhere at the start, and at most so far before the end."""
+        await bus.ready()
+        for partition in range(3):
+            sent = [OutRecord(b"K", b"%d" % i, (), partition) for i in range(10)]
+            await bus.publish(topics.features, sent)
+        for beginning, expected in (
+            (Beginning(), [0, 0, 0]),
+            # A position beyond the end is one of another log.
+            (Beginning({0: 10, 1: 7, 2: 11}), [10, 7, 0]),
+            (Beginning({0: 9, 1: 2}, most=4), [9, 6, 6]),
+            (Beginning(most=0), [10, 10, 10]),
+        ):
+            found: list[Record] = []
+            batches = bus.follow(topics.features, "history", beginning)
+            async with asyncio.timeout(60), aclosing(batches):  # type: ignore[type-var]
+                async for batch in batches:
+                    found += batch
+                    if not batch:
+                        break
+            offsets = [[r.offset for r in found if r.partition == p] for p in range(3)]
+            assert offsets == [list(range(first, 10)) for first in expected]
 
     async def test_a_record_may_have_an_explicit_partition(self, bus: Bus, topics: Topics) -> None:
         """An explicit partition takes precedence over that of the key."""

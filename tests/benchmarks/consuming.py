@@ -143,7 +143,7 @@ def forecaster_of(
 ) -> Forecaster:
     """Return a forecaster with the packaged model; a `store` keeps its minutes."""
     holder = ModelHolder(DesiredModel("ml", packaged().model), shadow=shadow)
-    keep = None if store is None else store.keep_minutes
+    keep = None if store is None else lambda minutes, outputs: store.keep_minutes(minutes)
     return Forecaster(table, holder, latest, metrics, writer, keep_minutes=keep)
 
 

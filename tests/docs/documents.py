@@ -16,9 +16,11 @@ from jsonschema import Draft202012Validator
 from tests.docs.blocks import Block, blocks
 from tests.docs.shell import commands
 from tests.unit.scoring.forecasts import evaluate
+from tests.unit.store.past import made
 from volsvc.domain import (
     NS,
     FeatureRow,
+    InvalidTickError,
     IssuedForecast,
     PointForecast,
     Quality,
@@ -30,6 +32,7 @@ from volsvc.domain import (
 from volsvc.domain.feature_names import SCALE_NAMES
 from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.features.digest_chain import WINDOW_NS, ClosedWindow
+from volsvc.store.minutes_record import decode_minutes, encode_minutes
 from volsvc.transport.bars_record import decode_bars, encode_bars
 from volsvc.transport.bus import OutRecord, Record
 from volsvc.transport.codec import (
@@ -64,6 +67,7 @@ STATE = PublishedState(0, 0, None, b"")
     PastBars(SYMBOL, "file", BarSeries(np.array([1]), np.ones((1, 5)))),
     (),
 )
+(MINUTES,) = encode_minutes(made(range(1)))
 FEATURES = encode_features(FORECAST, STATE, format_time(TIME_NS), "")
 OUTCOME = encode_outcome(evaluate(ISSUED, 1e-8))
 
@@ -104,6 +108,21 @@ def read_bars(text: str) -> None:
     """Read a record of bars as the consumer does, and write it as the producer does."""
     (written,) = encode_bars(decode_bars(record_of(text)), ())
     assert_shows(text, written)
+
+
+def read_minutes(text: str) -> None:
+    """Read a record of minutes as instances do, and write it as the consumer does.
+
+    Of the fields of a row it may show a part.
+    """
+    (written,) = encode_minutes(decode_minutes([record_of(text)], _refuse))
+    rows = zip(json.loads(text)["rows"], json.loads(written.value or b"")["rows"], strict=True)
+    part = [{name: row[name] for name in known} for known, row in rows]
+    assert_shows(text, written, rows=part)
+
+
+def _refuse(record: Record, error: InvalidTickError) -> None:
+    raise error
 
 
 def read_features(text: str) -> None:
@@ -195,6 +214,7 @@ def kinds() -> Iterator[Kind]:
     records: list[tuple[str, OutRecord, Callable[[str], None]]] = [
         ("a tick", encode_tick(Tick(SYMBOL, TIME_NS, 1.0)), read_tick),
         ("a record of bars", BARS, read_bars),
+        ("a record of minutes", MINUTES, read_minutes),
         ("a features record", FEATURES, read_features),
         ("an outcome", OUTCOME, read_outcome),
     ]

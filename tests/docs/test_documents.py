@@ -60,12 +60,13 @@ async def test_documents(block: Block) -> None:
             assert list(differences(document, {**answer, "ts": ts})) == []
 
 
-TICK, FEATURES, OUTCOME = (
+TICK, FEATURES, OUTCOME, MINUTES = (
     (record.value or b"").decode()
     for record in (
         encode_tick(Tick(SYMBOL, TIME_NS, 70_000.5)),
         documents.FEATURES,
         documents.OUTCOME,
+        documents.MINUTES,
     )
 )
 WORDS = ("kind", "trigger", "reason", "model", "variant", "version", "digest", "requested")
@@ -99,6 +100,8 @@ JSON_FAULTS = {
     "wrong loss": (OUTCOME, OUTCOME.replace('"qlike":0.0', '"qlike":0.1'), "#/qlike"),
     "wrong verdict": (OUTCOME, OUTCOME.replace("true", "false"), "#/covered"),
     "wrong id": (OUTCOME, OUTCOME.replace("/ml-1", "/ml-2"), "#/prediction_id"),
+    "no minute": (MINUTES, MINUTES.replace("00.000Z", "01.000Z"), "end of a minute"),
+    "no flag": (MINUTES, MINUTES.replace('"gap":false', '"gap":0'), "bool"),
     "no entry": (ENTRY, ENTRY.replace('"seq": 1', '"seq": "one"'), "'one' is not"),
 }
 

@@ -56,13 +56,17 @@ async def stopped_at(
 
 
 async def assert_no_outcome_is_missing(servers: str, topic: str) -> None:
-    """Assert that the outcomes of each symbol, model and horizon have no hole."""
+    """Assert that outcomes of each symbol, model and horizon, and its minutes, have no hole."""
     minutes: dict[tuple[str, str, float], set[int]] = {}
     for record in await read_topic(servers, topic, PARTITIONS):
         value = record.value
-        kind = value["symbol"], value["model_variant"], value["horizon_s"]
-        minutes.setdefault(kind, set()).add(parse_time(value["issued_at"]) // (60 * NS))
-    assert minutes
+        if "volsvc-minutes" in record.headers:
+            kind, times = (value["symbol"], "any", 0.0), [row["time"] for row in value["rows"]]
+        else:
+            kind = value["symbol"], value["model_variant"], value["horizon_s"]
+            times = [value["issued_at"]]
+        minutes.setdefault(kind, set()).update(parse_time(time) // (60 * NS) for time in times)
+    assert {horizon for _, _, horizon in minutes} >= {0.0, 60.0}
     for kind, found in minutes.items():
         assert sorted(found) == list(range(min(found), max(found) + 1)), kind
 

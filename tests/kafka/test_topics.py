@@ -72,7 +72,7 @@ async def publishes(bus: KafkaBus, settings: KafkaSettings) -> None:
 
 
 async def follows(bus: KafkaBus, settings: KafkaSettings) -> None:
-    async for _ in bus.follow(settings.features_topic):
+    async for _ in bus.follow(settings.features_topic, "replica"):
         pass
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,12 @@ from tests.daemon import eventually
 from tests.unit.store.past import START, made
 from tests.web.conftest import in_its_loop
 from tests.web.serving import serving
-from volsvc.config.settings import load_settings
 from volsvc.domain import HORIZON_MINUTES, NS, format_time
 from volsvc.scoring.scores import DAY_MINUTES
 from volsvc.store.columns import rows_of
 from volsvc.store.history import FIELDS, history
 from volsvc.store.minute_rows import round_numbers
 from volsvc.store.outcomes import outcomes
-from volsvc.web.problems import ProblemError
-from volsvc.web.routes.past import reader_of
 from volsvc.web.schemas.past import MinuteRow, OutcomeRow
 from volsvc.web.tables import CSV, JSON, MEDIA_TYPES, NDJSON, PARQUET
 
@@ -279,15 +275,6 @@ async def test_no_past(
             status, problem, _ = await get(client, path)
             assert (status, problem["type"]) == (404, "/problems/not-kept")
             assert words in problem["detail"]
-
-
-async def test_no_past_on_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Kafka nothing is kept for now."""
-    monkeypatch.chdir(tmp_path)
-    async with serving() as (_, daemon):
-        settings = load_settings(None, {"bus": {"transport": "kafka"}})
-        with pytest.raises(ProblemError, match=r"bus\.transport = 'kafka'"):
-            reader_of(replace(daemon.services, settings=settings))
 
 
 async def test_a_store_that_cannot_be_read(

@@ -49,8 +49,8 @@ def export(settings: Settings, options: ExportOptions) -> None:
     path = settings.store_file
     if not path.exists():
         raise StoreError(
-            f"{path}: there is no store; see service.data_dir and store.path, which an in-process "
-            "daemon writes to unless store.enabled is false"
+            f"{path}: there is no store; see service.data_dir and store.path, which a daemon "
+            "writes to unless store.enabled is false"
         )
     start = minute_argument("--start", options.start) if options.start else 0
     end = minute_argument("--end", options.end) if options.end else None

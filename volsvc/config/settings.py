@@ -141,7 +141,7 @@ STORE_FILE: Final = "volsvc.db"
 
 
 class StoreSettings(Section):
-    """The file in which an in-process daemon keeps its states and minutes."""
+    """The file in which a daemon keeps minutes, and in process its states."""
 
     enabled: bool = True
     fresh: bool = False

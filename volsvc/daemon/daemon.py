@@ -143,14 +143,14 @@ class Daemon:
         """Start the parts that the roles need; return their tasks by name."""
         parts, services = self._parts, self.services
         started: dict[str, Coroutine[Any, Any, None]] = {"monitor": self._measure_loop()}
-        if parts.consumer:
-            started["consumer"] = self._supervise("consumer", parts.consumer.run)
+        following = {"replica": parts.follower, "history": parts.history}
+        for name, part in {"consumer": parts.consumer, **following}.items():
+            if part:
+                started[name] = self._supervise(name, part.run)
         if parts.store:
             started["store"] = parts.store.run()
         if parts.producer:
             started["producer"] = self._supervise("producer", self._produce)
-        if parts.follower:
-            started["replica"] = self._supervise("replica", parts.follower.run)
         started["models"] = services.controller.run()
         if parts.consumer:
             started["quality"] = services.quality_monitor.run()
@@ -165,10 +165,10 @@ class Daemon:
 
     async def _produce(self, worked: Callable[[], None]) -> None:
         """Publish the source's ticks; in process only once it can be known where they go on."""
-        producer, consumer = self._parts.producer, self._parts.consumer
+        producer, remembering = self._parts.producer, self._parts.remembering
         assert producer is not None
-        if self._parts.store and consumer:
-            await consumer.restored.wait()
+        if remembering:
+            await remembering.restored.wait()
         await producer.run(lambda ticks: worked())
 
     async def _drain(self, tasks: dict[str, asyncio.Task[None]]) -> None:
@@ -183,6 +183,8 @@ class Daemon:
         grace_s = self.settings.service.shutdown_timeout_s * CONSUMER_SHARE
         await finish(tasks.pop("consumer", None), within_s=grace_s)
         if self._parts.store:
+            # What it has read is written by the store.
+            await finish(tasks.pop("history", None), within_s=grace_s)
             self._parts.store.close()
             await finish(tasks.pop("store", None), within_s=grace_s)
         for task in tasks.values():
@@ -190,9 +192,8 @@ class Daemon:
 
     async def _until_remembered(self, stop: asyncio.Event) -> None:
         """Wait until what the store has kept can be asked for."""
-        consumer = self._parts.consumer
-        if self._parts.store and consumer:
-            await _either(stop.wait(), consumer.restored.wait())
+        if remembering := self._parts.remembering:
+            await _either(stop.wait(), remembering.restored.wait())
 
     async def _until_answering(self, stop: asyncio.Event) -> None:
         """Wait for the first answer about each symbol that is due now, but not for long.

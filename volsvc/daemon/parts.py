@@ -5,6 +5,7 @@ Only this module, and the factories that it calls, name concrete implementations
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,14 +23,17 @@ from volsvc.pipeline.consumer import Consumer
 from volsvc.pipeline.event_hub import EventHub
 from volsvc.pipeline.features_follower import FeaturesFollower
 from volsvc.pipeline.forecaster import Forecaster
+from volsvc.pipeline.history_follower import HistoryFollower
 from volsvc.pipeline.latest_store import LatestStore
+from volsvc.pipeline.output_publisher import Outputs
 from volsvc.pipeline.producer import Producer
 from volsvc.pipeline.quality_monitor import QualityMonitor
 from volsvc.serving.factory import build_controller, build_holder, open_audit_log
 from volsvc.serving.listeners import ModelListener
 from volsvc.sources.base import KnownTick, Source
 from volsvc.sources.factory import build_source
-from volsvc.store import Feed, Retention, Store, StoreError, StoreReader
+from volsvc.store import Feed, Minutes, Retention, Store, StoreError, StoreReader
+from volsvc.store.minutes_record import encode_minutes
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import Tracer, build_tracer
@@ -62,6 +66,12 @@ class Parts:
     consumer: Consumer | None
     server: Server | None
     follower: FeaturesFollower | None
+    history: HistoryFollower | None
+
+    @property
+    def remembering(self) -> Consumer | None:
+        """The consumer, if it begins with states that the store has kept."""
+        return self.consumer if self.store and not self.history else None
 
 
 def build_parts(settings: Settings) -> Parts:
@@ -84,13 +94,14 @@ def build_parts(settings: Settings) -> Parts:
     with ExitStack() as undo:
         undo.callback(folder.release)
         store = _open_store(settings, source, folder, listener)
+        on_kafka = settings.bus.transport == "kafka"
         services = _build_services(
             settings, keyring, tracer, metrics, health, hub, folder, store.reader if store else None
         )
-        on_kafka = settings.bus.transport == "kafka"
         name = InstanceName(settings.service.instance_id) if on_kafka else None
-        bus = build_bus(settings, listener, name.name if name else "", store)
-        topic = settings.kafka.topic
+        keeper = None if on_kafka else store
+        bus = build_bus(settings, listener, name.name if name else "", keeper)
+        topic, outcomes = settings.kafka.topic, settings.kafka.outcomes_topic
         consumer = _build_consumer(services, bus, store) if "consumer" in roles else None
         server = _build_server(services) if "api" in roles else None
         parts = Parts(
@@ -104,6 +115,7 @@ def build_parts(settings: Settings) -> Parts:
             consumer=consumer,
             server=server,
             follower=_build_follower(services, bus, consumer, server),
+            history=HistoryFollower(bus, outcomes, store) if on_kafka and store else None,
         )
         undo.pop_all()
     return parts
@@ -120,22 +132,30 @@ def _newest_tick(table: SymbolTable, symbol: str) -> KnownTick | None:
 def _open_store(
     settings: Settings, source: Source | None, folder: DataFolder, listener: PartsListener
 ) -> Store | None:
-    """Return what keeps the states of an in-process daemon; None if nothing does."""
-    consumed = source is not None and "consumer" in settings.service.roles
-    if settings.bus.transport == "kafka" or not (settings.store.enabled and consumed):
+    """Return what keeps the past, and in process also the states; None if nothing does."""
+    feed = _feed(settings, source)
+    if feed is None or not settings.store.enabled:
         return None
-    assert source is not None
     fault = folder.fault
     if not fault:
         kafka, kept = settings.kafka, settings.store
         bounds = Retention(kept.retention_days, kept.max_bytes)
         try:
-            feed = Feed(source.feed, kafka.partitions, kept.fresh)
             return Store(settings.store_file, feed, kafka.features_topic, bounds, listener)
         except StoreError as error:
             fault = str(error)
     listener.store("degraded", f"nothing is remembered: {fault}")
     return None
+
+
+def _feed(settings: Settings, source: Source | None) -> Feed | None:
+    """Return the market of which this process has a past to keep; None if there is none."""
+    kafka, roles, fresh = settings.kafka, settings.service.roles, settings.store.fresh
+    if settings.bus.transport == "kafka":
+        # Of every symbol, whoever consumes it: that of those who answer.
+        return Feed(f"kafka {kafka.topic}", kafka.partitions, fresh) if "api" in roles else None
+    consumed = source is not None and "consumer" in roles
+    return Feed(source.feed, kafka.partitions, fresh) if source and consumed else None
 
 
 def _build_services(
@@ -204,7 +224,7 @@ def _build_consumer(services: Services, bus: Bus, store: Store | None) -> Consum
         bus.identity,
         horizon_s=settings.model.horizon_s,
         observe=services.drift.observe if services.drift is not None else None,
-        keep_minutes=store.keep_minutes if store else None,
+        keep_minutes=_minutes_sink(settings, store),
     )
     return Consumer(
         bus,
@@ -215,6 +235,17 @@ def _build_consumer(services: Services, bus: Bus, store: Store | None) -> Consum
         services.tracer,
         services.health,
     )
+
+
+def _minutes_sink(
+    settings: Settings, store: Store | None
+) -> Callable[[Minutes, Outputs], None] | None:
+    """Return what takes the minutes that have ended: the log where there is one, else the store."""
+    if settings.bus.transport == "kafka":
+        return lambda minutes, outputs: outputs.outcomes.extend(encode_minutes(minutes))
+    if store is None:
+        return None
+    return lambda minutes, outputs: store.keep_minutes(minutes)
 
 
 def _build_server(services: Services) -> Server:

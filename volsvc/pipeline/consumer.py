@@ -119,7 +119,7 @@ class Consumer:
             self._applier.mark_clean(published)
             self._forecaster.note_updated(tick_slice.updated)
         if tick_slice.past is not None:
-            self._forecaster.learn_past(tick_slice.past)
+            self._forecaster.learn_past(tick_slice.past, outputs)
 
     # --- commits --------------------------------------------------------------------------
 

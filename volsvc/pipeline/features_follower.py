@@ -47,7 +47,7 @@ class FeaturesFollower:
 
     async def run(self, worked: Callable[[], None] = lambda: None) -> None:
         """Follow the topic until the bus closes; `worked` is called after each batch."""
-        batches = self._bus.follow(self._topics.features_topic)
+        batches = self._bus.follow(self._topics.features_topic, "replica")
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
                 await self._apply(batch)

@@ -37,12 +37,13 @@ class Forecaster:
         *,
         horizon_s: float = HORIZONS_S[0],
         observe: Callable[[PointForecast], None] | None = None,
-        keep_minutes: Callable[[Minutes], None] | None = None,
+        keep_minutes: Callable[[Minutes, Outputs], None] | None = None,
     ) -> None:
         """`writer` is this process's identity in the features topic.
 
         `horizon_s` is the horizon whose score heads `/latest`. `observe` is called with every
-        forecast of the publishing grid, `keep_minutes` with the minutes that have ended.
+        forecast of the publishing grid, `keep_minutes` with the minutes that have ended and the
+        records that are about to be published.
         """
         self.latest_store = latest_store
         self._table = table
@@ -94,10 +95,10 @@ class Forecaster:
                 place = partitions[index], offsets[index]
                 outputs.features.append(self._encoded(forecast, digest, place, content, now))
         if self._keep_minutes is not None and MINUTE in kinds:
-            self._keep_minutes(minutes_of(self._table, forecasts))
+            self._keep_minutes(minutes_of(self._table, forecasts), outputs)
         return newest
 
-    def learn_past(self, points: Any) -> None:
+    def learn_past(self, points: Any, outputs: Outputs) -> None:
         """Learn from the ends of bars of the past, which are kept as those of minutes are."""
         if not len(points):
             return
@@ -106,7 +107,7 @@ class Forecaster:
         for bar, row in zip(points["bar"], points["symbol"].tolist(), strict=True):
             self._table.digest(row).close(int(bar["minute"]), bar.tobytes())
         if self._keep_minutes is not None:
-            self._keep_minutes(minutes_of(self._table, forecasts))
+            self._keep_minutes(minutes_of(self._table, forecasts), outputs)
 
     def publish_newest(self, rows: Sequence[int], outputs: Outputs) -> None:
         """Add records with the states of symbols at their newest ticks, before a commit.

@@ -158,7 +158,7 @@ def _forecast_ticks(model: Model, ticks: Sequence[Tick], settings: FeatureSettin
         if part.applied is not None:
             forecaster.forecast(part.applied, outputs)
         if part.past is not None:
-            forecaster.learn_past(part.past)
+            forecaster.learn_past(part.past, outputs)
     forecaster.publish_newest(table.rows.tolist(), outputs)
     stored = decode_state(Record("", 0, 0, *outputs.features[-1][:3]))
     assert stored is not None, "a published record holds a state"

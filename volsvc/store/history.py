@@ -14,7 +14,7 @@ from volsvc.scoring.past_outcomes import TradedMinutes, realised_after
 from volsvc.scoring.scores import NUMBERS
 from volsvc.store.columns import Columns, end_times, rounded
 from volsvc.store.minute_rows import AFTER_GAP, PARTIAL
-from volsvc.store.minute_table import Minutes
+from volsvc.store.minute_table import Minutes, ModelName
 
 _OF_HORIZON: Final = (*NUMBERS, "shadow_sigma", "realised")
 # Fields of a row, in their order; those of a horizon end with its seconds.
@@ -23,6 +23,11 @@ FIELDS: Final = (
     *("ret_mean", "ret_std", "n", "realised"),
     *(f"{name}_{60 * minutes}s" for minutes in HORIZON_MINUTES for name in _OF_HORIZON),
     *("model_variant", "version", "shadow_variant", "shadow_version", "gap", "partial"),
+)
+
+# Of them what is known at the end of a minute.
+_KNOWN: Final = tuple(
+    name for name in FIELDS if name != "minutes" and not name.startswith("realised_")
 )
 
 
@@ -55,14 +60,22 @@ def history(minutes: Minutes, last: int, step: int = 1, fields: Sequence[str] = 
     columns = {
         "time": end_times((steps[ends] + 1) * step - 1),
         **_of_steps(rows, starts),
-        "close": newest["close"],
         "minutes": ends - starts + 1,
-        **{name: rounded(newest[name]) for name in ("ret_mean", "ret_std")},
-        "n": newest["n"],
-        **_of_horizons(newest, np.sqrt(realised)),
-        **_of_models(newest, minutes.models),
+        **_of_ends(newest, np.sqrt(realised), minutes.models),
     }
     return {name: columns[name] for name in fields}
+
+
+def known_at_end(minutes: Minutes) -> Columns:
+    """Return what is known at the end of each minute as columns, of rows in any order."""
+    rows = minutes.rows
+    unknown = np.full((len(rows), len(HORIZON_MINUTES)), np.nan)
+    columns = {
+        "time": end_times(rows["minute"]),
+        **_of_steps(rows, np.arange(len(rows))),
+        **_of_ends(rows, unknown, minutes.models),
+    }
+    return {name: columns[name] for name in _KNOWN}
 
 
 def _of_steps(rows: NDArray[Any], starts: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
@@ -81,6 +94,19 @@ def _of_steps(rows: NDArray[Any], starts: NDArray[np.intp]) -> dict[str, NDArray
     }
 
 
+def _of_ends(
+    newest: NDArray[Any], realised: NDArray[np.float64], models: Sequence[ModelName]
+) -> dict[str, NDArray[Any]]:
+    """Return the columns that are of a step's last minute."""
+    return {
+        "close": newest["close"],
+        **{name: rounded(newest[name]) for name in ("ret_mean", "ret_std")},
+        "n": newest["n"],
+        **_of_horizons(newest, realised),
+        **_of_models(newest, models),
+    }
+
+
 def _of_horizons(
     newest: NDArray[Any], realised: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
@@ -93,7 +119,7 @@ def _of_horizons(
     }
 
 
-def _of_models(newest: NDArray[Any], models: Sequence[tuple[str, str]]) -> dict[str, NDArray[Any]]:
+def _of_models(newest: NDArray[Any], models: Sequence[ModelName]) -> dict[str, NDArray[Any]]:
     """Return the columns of the models; those of the shadow are empty where it has no forecast."""
     names = np.array([*models, ("", "")], object)
     silent = np.isnan(newest["shadow_sigmas"]).all(axis=1)

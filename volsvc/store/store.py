@@ -37,6 +37,8 @@ RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
 
 # Rows of minutes that wait for the disk: an hour and a half of a thousand symbols, 20 MB.
 MOST_WAITING: Final = 100_000
+# Those at which whoever can wait does so; twice as many, and a slice more, may come to wait.
+ROOM: Final = 20_000
 
 log = get_logger(__name__)
 
@@ -97,6 +99,8 @@ class Batch:
 class Store:
     """Keeps the log of an in-process bus: committed positions, with the states at them.
 
+    On Kafka, where the log keeps states, it has minutes alone, and how far they were read.
+
     What is published since the last commit is held back until the next one, and positions and
     states are written in one transaction. So after a kill the states are those at the positions.
 
@@ -129,6 +133,7 @@ class Store:
         # Published since the last commit; committed and not written yet.
         self._published, self._ready = Batch(), Batch()
         self._wake = asyncio.Event()
+        self._written = asyncio.Event()
         self._stop = asyncio.Event()
         self._damage = ""
         try:
@@ -205,6 +210,15 @@ class Store:
         """Take minutes that have ended; they are kept from the next commit on."""
         self._published.minutes.append(minutes)
 
+    async def room(self) -> None:
+        """Wait while many minutes that were committed are not written yet."""
+        while not self._stop.is_set() and self._waiting() > ROOM:
+            self._written.clear()
+            await self._written.wait()
+
+    def _waiting(self) -> int:
+        return sum(len(part.rows) for part in self._ready.minutes)
+
     # --- writing --------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -238,6 +252,7 @@ class Store:
     def close(self) -> None:
         """Have `run` write what is left, and end."""
         self._stop.set()
+        self._written.set()
         self._wake.set()
 
     async def _write_ready(self) -> bool:
@@ -259,14 +274,14 @@ class Store:
             return False
         finally:
             slow.cancel()
+        self._written.set()
         self._events.stored(seconds, len(batch.records))
         self._events.store("degraded" if self._damage else "ok", self._damage)
         return True
 
     def _drop_oldest_minutes(self) -> None:
         """Bound what waits for the disk: states replace each other, minutes add up."""
-        minutes = self._ready.minutes
-        waiting, lost = sum(len(part.rows) for part in minutes), 0
+        minutes, waiting, lost = self._ready.minutes, self._waiting(), 0
         while waiting - lost > MOST_WAITING:
             lost += len(minutes.pop(0).rows)
         if lost:

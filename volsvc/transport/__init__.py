@@ -1,6 +1,7 @@
 """The log of records: one interface, in process or on Kafka, and the codec of our topics."""
 
 from volsvc.transport.bus import (
+    Beginning,
     Bus,
     BusEvents,
     Lag,
@@ -12,6 +13,7 @@ from volsvc.transport.bus import (
 )
 
 __all__ = [
+    "Beginning",
     "Bus",
     "BusEvents",
     "Lag",

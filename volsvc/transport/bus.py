@@ -9,12 +9,33 @@ record of the log, because every state carries the offset that it is valid for.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 # The offset of the next record, by partition.
 Offsets = Mapping[int, int]
 
 Headers = tuple[tuple[str, bytes], ...]
+
+
+class Beginning(NamedTuple):
+    """The offsets at which a reader begins: `positions`, and the start of other partitions.
+
+    Of what each partition holds it reads the newest `most` records; None: all.
+    """
+
+    positions: Offsets = MappingProxyType({})
+    most: int | None = None
+
+    def offset(self, partition: int, start: int, end: int) -> int:
+        """Return the first offset in a partition that holds those from `start` to `end`."""
+        at = self.positions.get(partition, start)
+        # A position beyond the end is one of a log that is gone.
+        at = at if start <= at <= end else start
+        return at if self.most is None else max(at, end - self.most)
+
+
+FROM_START: Final = Beginning()
 
 
 class OutRecord(NamedTuple):
@@ -154,11 +175,13 @@ class Bus(Protocol):
         """Yield the retained records of `partitions`, up to the end that they have now."""
         ...
 
-    def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+    def follow(
+        self, topic: str, reader: str, beginning: Beginning = FROM_START
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records of a topic and all that follow, until the bus closes.
 
         The first empty batch means that everything present at the start has been delivered; later
-        ones mean that nothing came for a while.
+        ones mean that nothing came for a while. `reader` names the part that reads, for health.
         """
         ...
 

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from volsvc.domain import BusError
-from volsvc.transport.bus import Headers, Offsets, OutRecord, Position, RebalanceListener, Record
+from volsvc.transport.bus import (
+    FROM_START,
+    Beginning,
+    Headers,
+    Offsets,
+    OutRecord,
+    Position,
+    RebalanceListener,
+    Record,
+)
 from volsvc.transport.partitions import log_name
 
 # Records of a batch: enough to spread its fixed cost, few enough to be processed promptly.
@@ -286,10 +295,12 @@ class MemoryBus:
             if partition.records:
                 yield list(partition.records)
 
-    async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+    async def follow(
+        self, topic: str, reader: str, beginning: Beginning = FROM_START
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records of a topic and all that follow, until the bus closes."""
         log = self._topic(topic)
-        position = [0] * len(log.partitions)
+        position = [beginning.offset(n, p.start, p.end) for n, p in enumerate(log.partitions)]
         while not self.closed:
             batch: list[Record] = []
             for number, partition in enumerate(log.partitions):

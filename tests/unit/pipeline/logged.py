@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from volsvc.domain import NS, Tick
-from volsvc.transport import OutRecord, Position, Record
-from volsvc.transport.bus import Offsets, RebalanceListener
+from volsvc.transport import Beginning, OutRecord, Position, Record
+from volsvc.transport.bus import FROM_START, Offsets, RebalanceListener
 from volsvc.transport.codec import encode_tick
 from volsvc.transport.memory import MemoryBus
 
@@ -66,7 +66,9 @@ class ScriptedBus(MemoryBus):
         for batch in self.script:
             yield batch
 
-    async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+    async def follow(
+        self, topic: str, reader: str, beginning: Beginning = FROM_START
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield the batches."""
         for batch in self.script:
             yield batch

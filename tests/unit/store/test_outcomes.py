@@ -42,7 +42,9 @@ def published(record: OutRecord) -> dict[str, Any]:
 def test_they_are_those_of_the_daemon(tmp_path: Path, variant: str) -> None:
     """Live scores of the daemon are derived from its minutes, to the digits that are kept."""
     parts: list[Minutes] = []
-    forecasting = Forecasting(variant=variant, keep_minutes=parts.append)
+    forecasting = Forecasting(
+        variant=variant, keep_minutes=lambda minutes, outputs: parts.append(minutes)
+    )
     live = forecasting.apply(Market(seed=5).ticks).outcomes
     expected = by_key([published(record) for record in live])
     keep(tmp_path / "a.db", *parts)

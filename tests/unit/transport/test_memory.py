@@ -152,7 +152,7 @@ async def test_a_waiting_reader_gets_what_comes() -> None:
     """A consumer and a follower that wait get the next batch, and no empty one before it."""
     bus = MemoryBus(partitions=1)
     consumer = bus.subscribe("ticks", "g", RecordingListener()).batches()
-    follower = bus.follow("ticks")
+    follower = bus.follow("ticks", "replica")
     async with asyncio.timeout(5):
         for number in range(3):
             waiting = [asyncio.ensure_future(anext(reader)) for reader in (consumer, follower)]
@@ -172,7 +172,7 @@ async def test_a_reader_hears_of_a_quiet_time(monkeypatch: pytest.MonkeyPatch) -
     bus = MemoryBus(partitions=1)
     async with asyncio.timeout(5):
         assert await anext(bus.subscribe("ticks", "g", RecordingListener()).batches()) == []
-        assert await anext(bus.follow("ticks")) == []
+        assert await anext(bus.follow("ticks", "replica")) == []
 
 
 async def test_a_closed_bus_takes_no_more_for_a_group() -> None:
@@ -222,7 +222,7 @@ async def test_a_follower_starts_with_all_that_is_kept() -> None:
     """Its first batch has the records of every partition, from the first one on."""
     bus = MemoryBus(partitions=3)
     await bus.publish("features", records(20))
-    batch = await anext(bus.follow("features"))
+    batch = await anext(bus.follow("features", "replica"))
     assert batch == await all_records(bus, "features", 3)
     assert sorted(int(record.value or b"") for record in batch) == list(range(20))
 

@@ -222,7 +222,7 @@ class BusMachine(SteppingMachine):
     @rule(topic=topics)
     def follow(self, topic: str) -> None:
         log = self.logs[topic]
-        reader = Reader(log, self.bus.follow(topic), list(log.starts))
+        reader = Reader(log, self.bus.follow(topic, "replica"), list(log.starts))
         reader.pending = self.begin(reader.next_batch())
         self.followers.append(reader)
 

@@ -9,7 +9,14 @@ from contextlib import aclosing
 
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
-from volsvc.transport.bus import BusEvents, OutRecord, RebalanceListener, Record
+from volsvc.transport.bus import (
+    FROM_START,
+    Beginning,
+    BusEvents,
+    OutRecord,
+    RebalanceListener,
+    Record,
+)
 from volsvc.transport.kafka.client import with_retries
 from volsvc.transport.kafka.log_reader import KafkaLogReader
 from volsvc.transport.kafka.publisher import KafkaPublisher, partition_of
@@ -108,12 +115,14 @@ class KafkaBus:
         """Yield the retained records; raises BusUnavailableError after `restore_timeout_s`."""
         return KafkaLogReader(self._settings, self._events).read_all(topic, partitions)
 
-    async def follow(self, topic: str) -> AsyncIterator[Sequence[Record]]:
+    async def follow(
+        self, topic: str, reader: str, beginning: Beginning = FROM_START
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records and all that follow; raises BusUnavailableError on a stall."""
         await self._ready_anew()
-        reader, partitions = KafkaLogReader(self._settings, self._events), self._partitions[topic]
-        consumer = await with_retries("replica", reader.open, self._settings, self._events)
-        batches = reader.follow(consumer, topic, partitions, self._closing)
+        log = KafkaLogReader(self._settings, self._events, reader)
+        consumer = await with_retries(reader, log.open, self._settings, self._events)
+        batches = log.follow(consumer, topic, self._partitions[topic], self._closing, beginning)
         async with aclosing(batches):  # type: ignore[type-var]
             async for batch in batches:
                 yield batch

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
-from volsvc.transport.bus import BusEvents, Record
+from volsvc.transport.bus import FROM_START, Beginning, BusEvents, Record
 from volsvc.transport.kafka.client import TRANSIENT_ERRORS, client_options, close_quietly
 from volsvc.transport.kafka.message import to_records
 from volsvc.transport.kafka.progress import StallDetector
@@ -31,9 +31,11 @@ STEP_BACK = 16
 class KafkaLogReader:
     """Reads topics, each call with a client of its own."""
 
-    def __init__(self, settings: KafkaSettings, events: BusEvents) -> None:
+    def __init__(self, settings: KafkaSettings, events: BusEvents, name: str = "reader") -> None:
+        """`name` is that of the part that reads, for health."""
         self._settings = settings
         self._events = events
+        self._name = name
         self._timeout_s = settings.request_timeout_ms / 1000
 
     async def open(self) -> AIOKafkaConsumer:
@@ -113,7 +115,12 @@ class KafkaLogReader:
             raise BusUnavailableError(f"reading {topic} failed: {error!r}") from error
 
     async def follow(
-        self, consumer: AIOKafkaConsumer, topic: str, partitions: int, closing: asyncio.Event
+        self,
+        consumer: AIOKafkaConsumer,
+        topic: str,
+        partitions: int,
+        closing: asyncio.Event,
+        beginning: Beginning = FROM_START,
     ) -> AsyncIterator[Sequence[Record]]:
         """Yield the retained records and all that follow; raises BusUnavailableError on a stall.
 
@@ -124,6 +131,10 @@ class KafkaLogReader:
         try:
             starts, ends = await self._watermarks(consumer, every)
             consumer.assign(every)
+            for tp in every:
+                first = beginning.offset(tp.partition, starts[tp], ends[tp])
+                if first > starts[tp]:
+                    consumer.seek(tp, first)
             left = {tp for tp in every if ends[tp] > starts[tp]}
             async for batch in self._until(consumer, ends, left):
                 if batch:
@@ -132,7 +143,7 @@ class KafkaLogReader:
                 else:
                     stall_detector.stalled("the end of the topic is not reached")
             yield []
-            self._events.connected("replica", True, "")
+            self._events.connected(self._name, True, "")
             while not closing.is_set():
                 batch = await _poll(consumer)
                 # Records of a new partition would be missed without a word.
@@ -140,7 +151,7 @@ class KafkaLogReader:
                 yield batch
                 if batch:
                     stall_detector.progressed()
-                    self._events.connected("replica", True, "")
+                    self._events.connected(self._name, True, "")
                 else:
                     await self._check(consumer, every, stall_detector)
         except TRANSIENT_ERRORS as error:
@@ -160,10 +171,10 @@ class KafkaLogReader:
                 ends = await consumer.end_offsets(partitions)
                 behind = [tp for tp in partitions if await consumer.position(tp) < ends[tp]]
         except TRANSIENT_ERRORS as error:
-            self._events.connected("replica", False, str(error) or "no answer")
+            self._events.connected(self._name, False, str(error) or "no answer")
             stall_detector.stalled("the broker does not answer")
             return
-        self._events.connected("replica", True, "")
+        self._events.connected(self._name, True, "")
         if behind:
             stall_detector.stalled("records wait, and none arrive")
         else:

@@ -140,9 +140,7 @@ def reader_of(services: Services) -> StoreReader:
         return services.past
     settings = services.settings
     check = services.health.checks.get("store")
-    if settings.bus.transport == "kafka":
-        detail = "with bus.transport = 'kafka' no past is kept for now; it is with 'memory'"
-    elif not settings.store.enabled:
+    if not settings.store.enabled:
         detail = "store.enabled is false; set it to true, and restart"
     elif check is not None and check.status != "ok":
         detail = f"{check.detail}; see the check store in /health, and restart once it is mended"
@@ -184,7 +182,7 @@ async def _span(
     span = await reader.span(symbol, first) if is_symbol(symbol) else None
     if span is None and (first == 0 or not await reader.span(symbol)):
         # It may be in its first minute.
-        request.app[SERVICES].table.get(symbol)
+        request.app[SERVICES].latest_store.get(symbol)
     return span
 
 
