@@ -86,6 +86,9 @@ async def test_the_past(daemon: RunningDaemon) -> None:
             await daemon.get("/track-record?symbol=BTC-USD&days=1")
         )
         assert record.horizons[0].total.n == len(outcomes.rows) / 2 > 0
+        events = await client.events(kind="model", limit=5)
+        assert events.model_dump() == await daemon.get("/events?kind=model&limit=5")
+        assert [row.fields["kind"] for row in events.rows][:1] == ["start"]
         with pytest.raises(InvalidRequestError, match="whole minutes"):
             await client.minutes("BTC-USD", step=90)
 
@@ -93,6 +96,7 @@ async def test_the_past(daemon: RunningDaemon) -> None:
         with Client(daemon.url, retries=ONCE) as client:
             assert client.minutes("BTC-USD", limit=4) == page
             assert client.outcomes("BTC-USD", horizon="1m") == outcomes
+            assert client.events(kind="model", start="2010-01-01T00:00Z", limit=5) == events
             assert client.track_record(symbol="BTC-USD", days=1).horizons == record.horizons
 
     await asyncio.to_thread(use)

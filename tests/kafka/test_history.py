@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.app.test_events import outlive_the_daemon
 from tests.daemon import RunningDaemon, command, eventually, running
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import environment, of_instance, undisturbed
@@ -68,6 +69,8 @@ async def test_all_instances_have_the_same_past(
             for instance in (owner, api):
                 await has_minutes(instance, newest, 19)
                 assert await past_of(instance, symbols) == expected
+                started = (await instance.get("/events?kind=model"))["rows"]
+                assert [row["fields"]["kind"] for row in started] == ["start"]
             await owner.stop(signal.SIGKILL)
         # Another with a folder of its own.
         async with running(*CONSUMER, env=c, cwd=tmp_path) as successor:
@@ -109,3 +112,9 @@ async def test_an_instance_that_keeps_nothing(
         await eventually(published, 60, "every minute is in the log")
         assert await daemon.stop() == 0
     assert not list(tmp_path.glob("**/volsvc.db"))
+
+
+async def test_events_outlive_the_owner(broker: Broker, tmp_path: Path) -> None:
+    """Gaps of its partitions are told once by an instance, whatever a kill has repeated."""
+    env = environment(broker.bootstrap_servers, uuid.uuid4().hex[:8])
+    await outlive_the_daemon(tmp_path, env)

@@ -30,7 +30,12 @@ from volsvc.client.events import Event
 from volsvc.client.retries import Retries
 from volsvc.web.schemas.live import HorizonPrediction, LatestResponse
 from volsvc.web.schemas.models import ModelsResponse
-from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
+from volsvc.web.schemas.past import (
+    EventsResponse,
+    MinutesResponse,
+    OutcomesResponse,
+    TrackRecordResponse,
+)
 from volsvc.web.schemas.predict import PredictResponse, Row
 from volsvc.web.schemas.stream import DriftFound, Dropped, Gap, ModelChange, Resync
 
@@ -43,6 +48,7 @@ __all__ = [
     "DriftFound",
     "Dropped",
     "Event",
+    "EventsResponse",
     "ForbiddenError",
     "Gap",
     "HorizonPrediction",

@@ -81,6 +81,7 @@ class AsyncClient:
     minutes = _async_method(calls.minutes)
     outcomes = _async_method(calls.outcomes)
     track_record = _async_method(calls.track_record)
+    events = _async_method(calls.events)
     health = _async_method(calls.health)
     version = _async_method(calls.version)
     models = _async_method(calls.models)

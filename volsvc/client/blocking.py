@@ -79,6 +79,7 @@ class Client:
     minutes = _blocking_method(calls.minutes)
     outcomes = _blocking_method(calls.outcomes)
     track_record = _blocking_method(calls.track_record)
+    events = _blocking_method(calls.events)
     health = _blocking_method(calls.health)
     version = _blocking_method(calls.version)
     models = _blocking_method(calls.models)

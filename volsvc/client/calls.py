@@ -21,7 +21,12 @@ from volsvc.web.schemas.live import (
     VersionResponse,
 )
 from volsvc.web.schemas.models import ModelHistoryResponse, ModelsResponse, QualityResponse
-from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
+from volsvc.web.schemas.past import (
+    EventsResponse,
+    MinutesResponse,
+    OutcomesResponse,
+    TrackRecordResponse,
+)
 from volsvc.web.schemas.predict import PredictResponse, Row
 
 A_co = TypeVar("A_co", bound=Answer, covariant=True)
@@ -146,6 +151,23 @@ def track_record(
     """Return losses of the models by UTC day, coverage and reliability, of one symbol or of all."""
     query = _query(symbol=symbol, horizon=horizon, days=days)
     return ApiCall("GET", "/track-record", TrackRecordResponse, query)
+
+
+def events(
+    *,
+    symbol: str | None = None,
+    kind: str | None = None,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    limit: int | None = None,
+) -> ApiCall[EventsResponse]:
+    """Return gaps, changes of the model and checks of drift from the store, oldest first.
+
+    `kind` is gap, model or drift. Without `start` these are the newest; times and pages are else as
+    in `minutes`.
+    """
+    query = _query(symbol=symbol, kind=kind, start=start, end=end, limit=limit)
+    return ApiCall("GET", "/events", EventsResponse, query)
 
 
 def health() -> ApiCall[HealthResponse]:

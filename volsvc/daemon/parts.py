@@ -16,7 +16,7 @@ from volsvc.daemon.computed_metrics import ComputedMetrics
 from volsvc.daemon.data_folder import DataFolder
 from volsvc.daemon.instance_name import InstanceName
 from volsvc.daemon.listeners import PartsListener
-from volsvc.daemon.stream_events import publish_drift, publish_gap, publish_model_event
+from volsvc.daemon.stream_events import keep_event, publish_drift, publish_gap, publish_model_event
 from volsvc.drift.monitor import DriftMonitor, build_drift_monitor
 from volsvc.features import SymbolTable
 from volsvc.pipeline.consumer import Consumer
@@ -95,6 +95,8 @@ def build_parts(settings: Settings) -> Parts:
         undo.callback(folder.release)
         store = _open_store(settings, source, folder, listener)
         on_kafka = settings.bus.transport == "kafka"
+        if store:
+            hub.keep = partial(keep_event, store, commits=not on_kafka)
         services = _build_services(
             settings, keyring, tracer, metrics, health, hub, folder, store.reader if store else None
         )

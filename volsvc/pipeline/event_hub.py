@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -115,12 +115,16 @@ class EventHub:
         self._history: deque[Event] = deque(maxlen=history)
         self._subscribers: set[Subscriber] = set()
         self._closed = False
+        # Called with every event that is no forecast.
+        self.keep: Callable[[Event], None] = lambda event: None
 
     def publish(self, kind: EventKind, symbol: str | None, payload: Any) -> None:
         """Offer an event to every subscriber, and keep it for those that reconnect."""
         self._seq += 1
         event = Event(self._seq, kind, symbol, payload)
         self._history.append(event)
+        if kind != "forecast":
+            self.keep(event)
         for subscriber in self._subscribers:
             subscriber.offer(event)
 

@@ -54,6 +54,12 @@ MIGRATIONS: Final = (
     ) STRICT;
     CREATE INDEX block_by_time ON block (number);
     """,
+    """
+    CREATE TABLE event (
+        feed INTEGER NOT NULL, time_ns INTEGER NOT NULL, kind TEXT NOT NULL, symbol TEXT NOT NULL,
+        fields BLOB NOT NULL, PRIMARY KEY (feed, time_ns, kind, symbol)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from volsvc.store.database import StoreError, open_for_reading
+from volsvc.store.event_table import EventQuery, KeptEvent, read_events
 from volsvc.store.minute_table import Minutes, read_minutes, read_span, read_symbols
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ WITHIN_S: Final = 10.0
 
 
 class StoreReader:
-    """Reads the minutes of one feed, each time with a connection of its own, in threads.
+    """Reads the minutes and events of one feed, each time with a connection of its own, in threads.
 
     What was committed within the last second may still be on its way to the file. Every question
     raises StoreError if the file cannot be read.
@@ -44,6 +45,10 @@ class StoreReader:
         The first may be some hours too early. None if there is no such row.
         """
         return await self._ask(lambda file: read_span(file, self._feed, symbol, first))
+
+    async def events(self, query: EventQuery) -> tuple[list[KeptEvent], int | None]:
+        """Return events, oldest first, and the time after which the next page begins."""
+        return await self._ask(lambda file: read_events(file, self._feed, query))
 
     async def symbols(self) -> list[str]:
         """Return the symbols with rows, by name."""

@@ -6,7 +6,9 @@ import sqlite3
 from typing import Final, NamedTuple
 
 from volsvc.domain import NS
+from volsvc.features import MINUTE_NS
 from volsvc.scoring.scores import DAY_MINUTES
+from volsvc.store.event_table import delete_events
 from volsvc.store.minute_table import BLOCK_MINUTES
 
 # Blocks that leave in one transaction, and pages of 4 kB that are given back to the file system.
@@ -33,6 +35,7 @@ def reclaim(
     first = (newest - round(retention.days * DAY_MINUTES)) // BLOCK_MINUTES
     old = "SELECT id FROM symbol WHERE feed = ?"
     more = _delete_blocks(connection, f"symbol IN ({old}) AND number < ?", feed, first)
+    delete_events(connection, feed, first * BLOCK_MINUTES * MINUTE_NS)
     unused_ns = now_ns - round(retention.days * DAY_NS)
     for (other,) in connection.execute(
         "SELECT id FROM feed WHERE id <> ? AND used_ns < ?", (feed, unused_ns)
@@ -70,6 +73,6 @@ def _delete_feed(connection: sqlite3.Connection, feed: int) -> None:
     connection.execute(
         "DELETE FROM minute WHERE symbol IN (SELECT id FROM symbol WHERE feed = ?)", (feed,)
     )
-    for table in ("symbol", "position", "record", "base"):
+    for table in ("symbol", "position", "record", "base", "event"):
         connection.execute(f"DELETE FROM {table} WHERE feed = ?", (feed,))  # noqa: S608
     connection.execute("DELETE FROM feed WHERE id = ?", (feed,))

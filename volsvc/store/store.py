@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 from volsvc.backoff import Backoff
 from volsvc.failpoints import failpoint
 from volsvc.store.database import DamagedStoreError, open_database, put_aside
+from volsvc.store.event_table import MOST_EVENTS, KeptEvent, write_events
 from volsvc.store.kept_log import KeptLog
 from volsvc.store.minute_table import Minutes, MinuteTable
 from volsvc.store.reader import StoreReader
@@ -80,20 +81,22 @@ class Feed(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """The contents of one transaction: the newest records by key, positions, and minutes."""
+    """The contents of one transaction: newest records by key, positions, minutes, events."""
 
     records: dict[bytes, OutRecord] = field(default_factory=dict)
     positions: dict[int, KeptPosition] = field(default_factory=dict)
     minutes: list[Minutes] = field(default_factory=list)
+    events: list[KeptEvent] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.positions or self.minutes)
+        return bool(self.records or self.positions or self.minutes or self.events)
 
     def add(self, later: Batch) -> None:
         """Add what came later."""
         self.records |= later.records
         self.positions |= later.positions
         self.minutes += later.minutes
+        self.events = [*self.events, *later.events][-MOST_EVENTS:]
 
 
 class Store:
@@ -210,6 +213,17 @@ class Store:
         """Take minutes that have ended; they are kept from the next commit on."""
         self._published.minutes.append(minutes)
 
+    def keep_event(self, event: KeptEvent, *, at_once: bool) -> None:
+        """Take an event, which is kept from the next commit on, or at once.
+
+        One that ticks have shown waits for their commit: after a crash they show it again.
+        """
+        if at_once:
+            self._ready.add(Batch(events=[event]))
+            self._wake.set()
+        else:
+            self._published.events.append(event)
+
     async def room(self) -> None:
         """Wait while many minutes that were committed are not written yet."""
         while not self._stop.is_set() and self._waiting() > ROOM:
@@ -294,6 +308,7 @@ class Store:
             self._log.write(batch.records.values(), batch.positions)
             for minutes in batch.minutes:
                 self._minutes.write(minutes)
+            write_events(self._connection, self._feed, batch.events)
             self._tidy_up()
             failpoint("store_written")
         failpoint("store_committed")

@@ -16,6 +16,7 @@ PREDICTED: dict[str, Any] = _EXAMPLES["predicted"]
 LATEST: dict[str, Any] = _EXAMPLES["latest"]
 HISTORY: dict[str, Any] = _EXAMPLES["history"]
 OUTCOMES: dict[str, Any] = _EXAMPLES["outcomes"]
+EVENTS: dict[str, Any] = _EXAMPLES["events"]
 TRACK_RECORD: dict[str, Any] = _EXAMPLES["track_record"]
 HEALTH: dict[str, Any] = _EXAMPLES["health"]
 VERSION: dict[str, Any] = {**_EXAMPLES["version"], "version": volsvc.__version__}

@@ -9,7 +9,9 @@ from volsvc.web.routes.latest import DEFAULT_HISTORY
 from volsvc.web.routes.models import DEFAULT_ENTRIES, MAX_ENTRIES
 from volsvc.web.routes.past import (
     DEFAULT_DAYS,
+    DEFAULT_EVENTS,
     DEFAULT_ROWS,
+    EVENT_KINDS,
     MAX_DAYS,
     MAX_HISTORY,
     MAX_ROWS,
@@ -69,6 +71,19 @@ RECORD_DAYS = query_parameter(
     f"UTC days up to the newest minute; of all symbols together at most {MAX_SYMBOL_DAYS}",
     {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": DEFAULT_DAYS},
     7,
+)
+EVENT_KIND = query_parameter(
+    "kind", "Only this kind", {"type": "string", "enum": list(EVENT_KINDS)}, "model"
+)
+EVENT_START = query_parameter(
+    "start", "Events after this time, as for /history; by default the newest", _WHEN
+)
+EVENT_END = query_parameter("end", "Events up to this time; by default the newest", _WHEN)
+EVENT_LIMIT = query_parameter(
+    "limit",
+    "Maximum number of events, but for those of one time",
+    {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_EVENTS},
+    100,
 )
 MAX_AGE = query_parameter(
     "max_age",

@@ -32,7 +32,12 @@ from volsvc.web.schemas.models import (
     ModelsResponse,
     QualityResponse,
 )
-from volsvc.web.schemas.past import MinutesResponse, OutcomesResponse, TrackRecordResponse
+from volsvc.web.schemas.past import (
+    EventsResponse,
+    MinutesResponse,
+    OutcomesResponse,
+    TrackRecordResponse,
+)
 from volsvc.web.schemas.predict import PredictRequest, PredictResponse
 from volsvc.web.tables import MEDIA_TYPES
 
@@ -257,6 +262,21 @@ MODEL_ROUTES = (
         parameters=(parameters.RECORD_SYMBOL, parameters.HORIZON, parameters.RECORD_DAYS),
         problems=(404, 422, 503),
         response_example=examples.TRACK_RECORD,
+    ),
+    Route(
+        "get",
+        "/events",
+        past.events,
+        "Gaps, changes of the model and checks of drift, from the store",
+        EventsResponse,
+        formats=MEDIA_TYPES[1:],
+        parameters=(
+            *(parameters.RECORD_SYMBOL, parameters.EVENT_KIND),
+            *(parameters.EVENT_START, parameters.EVENT_END, parameters.EVENT_LIMIT),
+            parameters.ACCEPT_ROWS,
+        ),
+        problems=(404, 406, 422, 503),
+        response_example=examples.EVENTS,
     ),
     Route("get", "/drift", drift.drift, "The result of the newest drift check", DriftResponse),
     Route(

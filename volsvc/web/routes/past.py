@@ -1,4 +1,4 @@
-"""Handlers of the past that the store keeps: minutes, outcomes, and the record of the models."""
+"""Handlers of the past that the store keeps: minutes, outcomes, the record of models, events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from volsvc.features import FLOOR_PER_MINUTE
 from volsvc.scoring.past_outcomes import FOLLOWING
 from volsvc.scoring.scores import DAY_MINUTES, ISSUE_EVERY
 from volsvc.scoring.track_record import TrackRecord
-from volsvc.store import Minutes, StoreReader
+from volsvc.store import EventQuery, Minutes, StoreReader
 from volsvc.store.columns import Columns
+from volsvc.store.event_table import event_columns
 from volsvc.store.history import FIELDS, history
 from volsvc.store.outcomes import MOST_OF_MINUTE, issued_forecasts, outcomes
 from volsvc.web.admission import WORKERS
@@ -31,7 +32,7 @@ from volsvc.web.routes.query import (
 )
 from volsvc.web.routes.track_record import EWMA_MINUTES, record_fields
 from volsvc.web.services import SERVICES, Services
-from volsvc.web.tables import accepted_format, encode_table
+from volsvc.web.tables import CSV, PARQUET, accepted_format, encode_table
 from volsvc.web.views import now_text
 
 DEFAULT_ROWS: Final = 1_440
@@ -41,6 +42,9 @@ MAX_HISTORY: Final = 1_000_000
 # Minutes that one answer reads: ten weeks, which take 16 MB and a tenth of a second.
 MAX_MINUTES: Final = 100_800
 MAX_STEP: Final = 7 * DAY_MINUTES
+# Kinds of events of /stream that are kept.
+EVENT_KINDS: Final = ("gap", "model", "drift")
+DEFAULT_EVENTS: Final = 1_000
 DEFAULT_DAYS: Final = 30
 MAX_DAYS: Final = 366
 # Days of all symbols together that one answer reads, some milliseconds each.
@@ -49,7 +53,7 @@ _MINUTE_NS: Final = 60 * NS
 
 
 class Page(NamedTuple):
-    """Rows of an answer, and the minute at which the next one begins; None after the last."""
+    """Rows of an answer, and the time in ns from which the next one is; None after the last."""
 
     columns: Columns
     following: int | None
@@ -76,12 +80,12 @@ async def minutes(request: web.Request) -> web.Response:
     page_end = min(end, start + min(limit, MAX_MINUTES // step) * step)
     symbol = request.match_info["symbol"]
     found = await reader.minutes(symbol, start, page_end + FOLLOWING)
-    following = page_end if page_end < end else None
+    following = page_end * _MINUTE_NS if page_end < end else None
 
     def page() -> Page:
         return Page(history(found, page_end - 1, step, fields), following)
 
-    return await _respond(request, media, page, step)
+    return await _respond(request, media, page, {"symbol": symbol, "step_s": 60 * step})
 
 
 async def past_outcomes(request: web.Request) -> web.Response:
@@ -99,9 +103,29 @@ async def past_outcomes(request: web.Request) -> web.Response:
 
     def page() -> Page:
         columns, rest = outcomes(found, page_end - 1, horizons, limit)
-        return Page(columns, rest or (page_end if page_end < end else None))
+        following = rest or (page_end if page_end < end else None)
+        return Page(columns, following and following * _MINUTE_NS)
 
-    return await _respond(request, media, page)
+    return await _respond(request, media, page, {"symbol": symbol})
+
+
+async def events(request: web.Request) -> web.Response:
+    """GET /events: gaps, changes of the model and checks of drift, oldest first."""
+    media, reader = accepted_format(request), reader_of(request.app[SERVICES])
+    kind = text_parameter(request, "kind")
+    if kind not in (None, *EVENT_KINDS):
+        raise invalid_value("#/kind", f"must be one of {', '.join(EVENT_KINDS)}")
+    start_ns, end_ns = _times(request)
+    limit = integer_parameter(request, "limit", DEFAULT_EVENTS, MAX_ROWS)
+    query = EventQuery(limit, start_ns, end_ns, kind, text_parameter(request, "symbol"))
+    found, following = await reader.events(query)
+    # Columns of CSV and Parquet have texts.
+    as_text = media in (CSV, PARQUET)
+
+    def page() -> Page:
+        return Page(event_columns(found, as_text=as_text), following)
+
+    return await _respond(request, media, page, {})
 
 
 async def track_record(request: web.Request) -> web.Response:
@@ -160,9 +184,7 @@ def _horizon(request: web.Request) -> int | None:
 
 async def _range(request: web.Request, reader: StoreReader) -> Range:
     """Return the range that is asked for, as far as there are rows; raises ProblemError."""
-    start_ns, end_ns = time_parameter(request, "start"), time_parameter(request, "end")
-    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
-        raise invalid_value("#/end", "must be after start")
+    start_ns, end_ns = _times(request)
     start = None if start_ns is None else start_ns // _MINUTE_NS
     span = await _span(request, reader, request.match_info["symbol"], start or 0)
     if span is None:
@@ -170,6 +192,14 @@ async def _range(request: web.Request, reader: StoreReader) -> Range:
     oldest, newest = span
     end = newest + 1 if end_ns is None else min(-(-end_ns // _MINUTE_NS), newest + 1)
     return Range(max(oldest, end - DAY_MINUTES if start is None else start), end)
+
+
+def _times(request: web.Request) -> tuple[int | None, int | None]:
+    """Return start and end in ns; raises ProblemError."""
+    start_ns, end_ns = time_parameter(request, "start"), time_parameter(request, "end")
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise invalid_value("#/end", "must be after start")
+    return start_ns, end_ns
 
 
 async def _span(
@@ -187,12 +217,9 @@ async def _span(
 
 
 async def _respond(
-    request: web.Request, media: str, derive: Callable[[], Page], step: int | None = None
+    request: web.Request, media: str, derive: Callable[[], Page], envelope: Mapping[str, Any]
 ) -> web.Response:
     """Answer with a page in a format, derived and encoded in a thread."""
-    envelope: dict[str, Any] = {"symbol": request.match_info["symbol"]}
-    if step is not None:
-        envelope |= {"step_s": 60 * step}
     body, following = await request.app[WORKERS].run(partial(_encode, media, derive, envelope))
     headers = {"Cache-Control": "no-store", "Content-Type": media, "Vary": "Accept"}
     if following is not None:
@@ -204,6 +231,6 @@ async def _respond(
 def _encode(
     media: str, derive: Callable[[], Page], envelope: Mapping[str, Any]
 ) -> tuple[bytes, str | None]:
-    columns, minute = derive()
-    following = None if minute is None else format_time(minute * _MINUTE_NS)
+    columns, following_ns = derive()
+    following = None if following_ns is None else format_time(following_ns)
     return encode_table(media, columns, {**envelope, "next": following}), following

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from volsvc.web.schemas.base import Answer, Time
@@ -104,6 +106,25 @@ class OutcomesResponse(Answer):
     symbol: str
     next: Time | None = _NEXT
     rows: list[OutcomeRow]
+
+
+class EventRow(Answer):
+    """An event of a symbol, or of the service; `fields` are those of its kind in GET /stream.
+
+    `time` is that of the market for gaps and drift, else that of the clock.
+    """
+
+    time: Time
+    kind: str
+    symbol: str | None
+    fields: dict[str, Any]
+
+
+class EventsResponse(Answer):
+    """Events, oldest first."""
+
+    next: Time | None = _NEXT
+    rows: list[EventRow]
 
 
 class MeanLoss(Answer):

@@ -27,13 +27,17 @@ class Gap(Answer):
 
 
 class ModelChange(Answer):
-    """A change of the active model, or the refusal of one, with the reason."""
+    """A change of the active model, or the refusal of one, with the reason.
+
+    `before` is the variant and version that were active before, such as `ml-1`.
+    """
 
     kind: str
     trigger: str
     reason: str
     variant: str
     version: str
+    before: str = ""
     fallback: bool
 
 
