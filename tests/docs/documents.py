@@ -67,7 +67,7 @@ STATE = PublishedState(0, 0, None, b"")
     PastBars(SYMBOL, "file", BarSeries(np.array([1]), np.ones((1, 5)))),
     (),
 )
-(MINUTES,) = encode_minutes(made(range(1)))
+(MINUTES,) = encode_minutes([made(range(1))])
 FEATURES = encode_features(FORECAST, STATE, format_time(TIME_NS), "")
 OUTCOME = encode_outcome(evaluate(ISSUED, 1e-8))
 
@@ -115,7 +115,7 @@ def read_minutes(text: str) -> None:
 
     Of the fields of a row it may show a part.
     """
-    (written,) = encode_minutes(decode_minutes([record_of(text)], _refuse))
+    (written,) = encode_minutes([decode_minutes([record_of(text)], _refuse)])
     rows = zip(json.loads(text)["rows"], json.loads(written.value or b"")["rows"], strict=True)
     part = [{name: row[name] for name in known} for known, row in rows]
     assert_shows(text, written, rows=part)

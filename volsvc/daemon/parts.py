@@ -33,7 +33,6 @@ from volsvc.serving.listeners import ModelListener
 from volsvc.sources.base import KnownTick, Source
 from volsvc.sources.factory import build_source
 from volsvc.store import Feed, Minutes, Retention, Store, StoreError, StoreReader
-from volsvc.store.minutes_record import encode_minutes
 from volsvc.telemetry.health import Health
 from volsvc.telemetry.metrics import Metrics
 from volsvc.telemetry.tracing import Tracer, build_tracer
@@ -244,7 +243,7 @@ def _minutes_sink(
 ) -> Callable[[Minutes, Outputs], None] | None:
     """Return what takes the minutes that have ended: the log where there is one, else the store."""
     if settings.bus.transport == "kafka":
-        return lambda minutes, outputs: outputs.outcomes.extend(encode_minutes(minutes))
+        return lambda minutes, outputs: outputs.minutes.append(minutes)
     if store is None:
         return None
     return lambda minutes, outputs: store.keep_minutes(minutes)

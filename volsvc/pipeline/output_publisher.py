@@ -10,6 +10,8 @@ from volsvc.backoff import Backoff
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain import BusUnavailableError
 from volsvc.failpoints import failpoint
+from volsvc.store import Minutes
+from volsvc.store.minutes_record import encode_minutes
 from volsvc.telemetry.metrics import Metrics
 from volsvc.transport import Bus, OutRecord
 from volsvc.transport.features_record import of_log
@@ -22,6 +24,7 @@ class Outputs:
     features: list[OutRecord] = field(default_factory=list)
     dead_letters: list[OutRecord] = field(default_factory=list)
     outcomes: list[OutRecord] = field(default_factory=list)
+    minutes: list[Minutes] = field(default_factory=list)
 
 
 class OutputPublisher:
@@ -33,18 +36,21 @@ class OutputPublisher:
         self._metrics = metrics
 
     async def publish(self, outputs: Outputs) -> None:
-        """Publish dead letters, outcomes, and features with their states, in this order."""
-        # The order is the durability promise. Outcomes go before the states, because a state no
-        # longer holds the forecasts that have matured: after a crash between the two an outcome is
-        # published twice, in the other order it would be lost. The offset is committed only after
-        # this returns (`Consumer.flush`), so no tick is committed that a published state lacks.
+        """Publish dead letters, outcomes and minutes, and features with states, in this order."""
+        # The order is the durability promise. Outcomes and minutes go before the states, because a
+        # state no longer holds the forecasts that have matured, nor the minute that has ended:
+        # after a crash between the two an outcome is published twice, in the other order it would
+        # be lost. The offset is committed only after this returns (`Consumer.flush`), so no tick
+        # is committed that a published state lacks.
         if outputs.dead_letters:
             await self._publish_until_delivered(
                 self._topics.dead_letter_topic, outputs.dead_letters
             )
             failpoint("dead_letters_published")
-        if outputs.outcomes:
-            await self._publish_until_delivered(self._topics.outcomes_topic, outputs.outcomes)
+        # At once for all slices of a poll: most of the work is not for a single minute.
+        outcomes = [*outputs.outcomes, *encode_minutes(outputs.minutes)]
+        if outcomes:
+            await self._publish_until_delivered(self._topics.outcomes_topic, outcomes)
             failpoint("outcomes_published")
         if outputs.features:
             ticks = self._bus.log_name(self._topics.topic)

@@ -26,7 +26,8 @@ def end_times(minutes: NDArray[np.integer[Any]]) -> NDArray[Any]:
 def rounded(values: NDArray[np.floating[Any]], digits: int = DIGITS) -> NDArray[np.float64]:
     """Return numbers to so many significant digits; NaN stays."""
     exact = values.astype(np.float64)
-    sizes = np.maximum(np.abs(np.nan_to_num(exact)), _LEAST)
+    # Of a number and NaN this takes the number.
+    sizes = np.fmax(np.abs(exact), _LEAST)
     powers = np.clip(digits - 1 - np.floor(np.log10(sizes)), -300, 300)
     # A power that is whole as a double, so that the quotient is the nearest to the decimal text.
     scale = 10.0 ** np.abs(powers)

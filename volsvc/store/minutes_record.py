@@ -7,6 +7,7 @@ record has all digits that are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from msgspec import Meta
 from volsvc.domain import HORIZON_MINUTES, NS, InvalidTickError, is_symbol, parse_time
 from volsvc.domain.fields import MAX_PRICE
 from volsvc.scoring.scores import NUMBERS
-from volsvc.store.columns import rows_of
+from volsvc.store.columns import Columns, rows_of
 from volsvc.store.history import known_at_end
 from volsvc.store.minute_rows import AFTER_GAP, MINUTE_ROW, PARTIAL, round_numbers
 from volsvc.store.minute_table import Minutes, ModelName
@@ -72,19 +73,26 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Minutes).decode
 
 
-def encode_minutes(minutes: Minutes) -> Iterator[OutRecord]:
+def encode_minutes(parts: Iterable[Minutes]) -> Iterator[OutRecord]:
     """Yield the records of minutes, whose rows are in order of time for each symbol."""
-    rows = minutes.rows.copy()
-    round_numbers(rows)
-    columns = known_at_end(minutes._replace(rows=rows))
     by_symbol: dict[str, list[dict[str, Any]]] = {}
-    for symbol, row in zip(minutes.symbols, rows_of(columns), strict=True):
-        by_symbol.setdefault(symbol, []).append(dict(zip(columns, row, strict=True)))
+    for models, same in groupby(parts, lambda part: part.models):
+        symbols, columns = _columns(list(same), models)
+        for symbol, row in zip(symbols, rows_of(columns), strict=True):
+            by_symbol.setdefault(symbol, []).append(dict(zip(columns, row, strict=True)))
     for symbol, found in by_symbol.items():
         for start in range(0, len(found), MOST_MINUTES):
             part = found[start : start + MOST_MINUTES]
             value = {"v": MINUTES_VERSION, "type": "minutes", "symbol": symbol, "rows": part}
             yield OutRecord(symbol.encode(), _encode(value), ((MINUTES_HEADER, b"1"),))
+
+
+def _columns(parts: Sequence[Minutes], models: Sequence[ModelName]) -> tuple[list[str], Columns]:
+    """Return the symbols and the columns of minutes of the same models."""
+    rows = np.concatenate([part.rows for part in parts])
+    round_numbers(rows)
+    symbols = [symbol for part in parts for symbol in part.symbols]
+    return symbols, known_at_end(Minutes(symbols, rows, models))
 
 
 def has_minutes(record: Record) -> bool:

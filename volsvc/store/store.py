@@ -38,7 +38,7 @@ RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
 
 # Rows of minutes that wait for the disk: an hour and a half of a thousand symbols, 20 MB.
 MOST_WAITING: Final = 100_000
-# Those at which whoever can wait does so; twice as many, and a slice more, may come to wait.
+# Those at which whoever can wait does so; a slice more may come to wait.
 ROOM: Final = 20_000
 
 log = get_logger(__name__)
@@ -91,6 +91,11 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.records or self.positions or self.minutes or self.events)
 
+    @property
+    def rows(self) -> int:
+        """The number of rows of minutes."""
+        return sum(len(part.rows) for part in self.minutes)
+
     def add(self, later: Batch) -> None:
         """Add what came later."""
         self.records |= later.records
@@ -135,6 +140,7 @@ class Store:
         self.records: list[OutRecord] = []
         # Published since the last commit; committed and not written yet.
         self._published, self._ready = Batch(), Batch()
+        self._writing = Batch()
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._stop = asyncio.Event()
@@ -226,12 +232,9 @@ class Store:
 
     async def room(self) -> None:
         """Wait while many minutes that were committed are not written yet."""
-        while not self._stop.is_set() and self._waiting() > ROOM:
+        while not self._stop.is_set() and self._ready.rows + self._writing.rows > ROOM:
             self._written.clear()
             await self._written.wait()
-
-    def _waiting(self) -> int:
-        return sum(len(part.rows) for part in self._ready.minutes)
 
     # --- writing --------------------------------------------------------------------------
 
@@ -272,6 +275,7 @@ class Store:
     async def _write_ready(self) -> bool:
         """Write what is ready; return False if the disk did not take it, which is kept then."""
         batch, self._ready = self._ready, Batch()
+        self._writing = batch
         if not batch:
             return True
         loop = asyncio.get_running_loop()
@@ -287,6 +291,7 @@ class Store:
             self._events.store("degraded", f"nothing is kept: {error}")
             return False
         finally:
+            self._writing = Batch()
             slow.cancel()
         self._written.set()
         self._events.stored(seconds, len(batch.records))
@@ -295,7 +300,7 @@ class Store:
 
     def _drop_oldest_minutes(self) -> None:
         """Bound what waits for the disk: states replace each other, minutes add up."""
-        minutes, waiting, lost = self._ready.minutes, self._waiting(), 0
+        minutes, waiting, lost = self._ready.minutes, self._ready.rows, 0
         while waiting - lost > MOST_WAITING:
             lost += len(minutes.pop(0).rows)
         if lost:

@@ -47,7 +47,7 @@ def test_rows_are_the_same_to_the_bit(seed: int) -> None:
         given.rows[name] = 10**scale * (given.rows[name] + 1e-3)
     given.rows["forecasts"][::7, 1:, 1:] = np.nan
     given.rows["flags"] = np.arange(1_000) % (AFTER_GAP + PARTIAL + 1)
-    parts = [read(record) for record in encode_minutes(given)]
+    parts = [read(record) for record in encode_minutes([given])]
     assert max(len(part.rows) for part in parts) == MOST_MINUTES
     assert kept(given).tobytes() == b"".join(kept(part).tobytes() for part in parts)
     assert {tuple(part.models) for part in parts} == {given.models}
@@ -60,7 +60,7 @@ def test_each_symbol_has_its_records() -> None:
     rows["model"][2:] = 1
     rows["shadow_sigmas"][3:] = np.nan
     mixed = Minutes(["A"] * 3 + ["B"] * 2, rows, parts[0].models)
-    records = list(encode_minutes(mixed))
+    records = list(encode_minutes([mixed]))
     assert [record.key for record in records] == [b"A", b"B"]
     answers = [list(rows_of(history(read(record), LAST))) for record in records]
     round_numbers(rows)
@@ -68,7 +68,19 @@ def test_each_symbol_has_its_records() -> None:
     assert answers == [list(rows_of(history(part, LAST))) for part in whole]
 
 
-GOOD = next(encode_minutes(made(range(2)))).value
+def test_minutes_of_many_slices_are_records_of_symbols() -> None:
+    """Rows of a symbol are in one record, also across a change of the model."""
+    slices = [made(range(first, first + 2)) for first in range(0, 12, 2)]
+    slices[3:] = [part._replace(models=(("ml", "4"), ("baseline", "1"))) for part in slices[3:]]
+    (record,) = encode_minutes(slices)
+    found = read(record)
+    assert found.rows["minute"].tolist() == [START + minute for minute in range(12)]
+    assert [found.models[model] for model in found.rows["model"].tolist()] == [
+        ("ml", "3") if minute < 6 else ("ml", "4") for minute in range(12)
+    ]
+
+
+GOOD = next(encode_minutes([made(range(2))])).value
 VALUE = json.loads(GOOD or b"")
 
 
