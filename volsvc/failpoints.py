@@ -19,6 +19,7 @@ Point = Literal[
     "dead_letters_published",
     # Outcomes are in the log; the states that no longer hold their forecasts are not.
     "outcomes_published",
+    "minutes_published",
     # States are in the log, at the end of a batch or of a flush.
     "states_published",
     # Every changed state is in the log; the offsets are not committed.

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 STOPS: Mapping[Point, int] = {
     "ticks_published": 2,
     "outcomes_published": 1,
+    "minutes_published": 1,
     "states_published": 2,
     "before_commit": 1,
     "after_commit": 1,
@@ -56,19 +57,26 @@ async def stopped_at(
 
 
 async def assert_no_outcome_is_missing(servers: str, topic: str) -> None:
-    """Assert that outcomes of each symbol, model and horizon, and its minutes, have no hole."""
+    """Assert that the outcomes of each symbol, model and horizon have no hole."""
     minutes: dict[tuple[str, str, float], set[int]] = {}
     for record in await read_topic(servers, topic, PARTITIONS):
         value = record.value
-        if "volsvc-minutes" in record.headers:
-            kind, times = (value["symbol"], "any", 0.0), [row["time"] for row in value["rows"]]
-        else:
-            kind = value["symbol"], value["model_variant"], value["horizon_s"]
-            times = [value["issued_at"]]
-        minutes.setdefault(kind, set()).update(parse_time(time) // (60 * NS) for time in times)
-    assert {horizon for _, _, horizon in minutes} >= {0.0, 60.0}
+        kind = value["symbol"], value["model_variant"], value["horizon_s"]
+        minutes.setdefault(kind, set()).add(parse_time(value["issued_at"]) // (60 * NS))
+    assert minutes
     for kind, found in minutes.items():
         assert sorted(found) == list(range(min(found), max(found) + 1)), kind
+
+
+async def assert_no_minute_is_missing(servers: str, topic: str) -> None:
+    """Assert that the minutes of each symbol have no hole."""
+    minutes: dict[str, set[int]] = {}
+    for record in await read_topic(servers, topic, PARTITIONS):
+        ends = {parse_time(row["time"]) // (60 * NS) for row in record.value["rows"]}
+        minutes.setdefault(record.value["symbol"], set()).update(ends)
+    assert minutes
+    for symbol, found in minutes.items():
+        assert sorted(found) == list(range(min(found), max(found) + 1)), symbol
 
 
 @pytest.mark.long
@@ -95,3 +103,4 @@ async def test_stopped_at_each_point(broker: Broker, recording: Path, tmp_path: 
     assert 0 < sum(left.values()) < len(ticks), "the last process went on in the middle"
     await assert_identical(servers, name, digests, tmp_path)
     await assert_no_outcome_is_missing(servers, f"{name}.outcomes")
+    await assert_no_minute_is_missing(servers, f"{name}.minutes")

@@ -105,9 +105,8 @@ async def test_an_instance_that_keeps_nothing(
             assert "store.enabled is false" in problem["detail"]
 
         async def published() -> bool:
-            records = await read_topic(broker.bootstrap_servers, f"{name}.outcomes", 6)
-            rows = [r for r in records if "volsvc-minutes" in r.headers]
-            return sum(len(record.value["rows"]) for record in rows) == 19 * len(newest)
+            records = await read_topic(broker.bootstrap_servers, f"{name}.minutes", 6)
+            return sum(len(record.value["rows"]) for record in records) == 19 * len(newest)
 
         await eventually(published, 60, "every minute is in the log")
         assert await daemon.stop() == 0

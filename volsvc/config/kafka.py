@@ -30,6 +30,7 @@ class KafkaSettings(Section):
     features_topic: str = Field("ticks.features", min_length=1)
     dead_letter_topic: str = Field("ticks.dlq", min_length=1)
     outcomes_topic: str = Field("ticks.outcomes", min_length=1)
+    minutes_topic: str = Field("ticks.minutes", min_length=1)
     group_id: str = Field("volsvc", min_length=1)
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
@@ -65,6 +66,7 @@ class KafkaSettings(Section):
             "features_topic": f"{stem}.features",
             "dead_letter_topic": f"{stem}.dlq",
             "outcomes_topic": f"{stem}.outcomes",
+            "minutes_topic": f"{stem}.minutes",
             "group_id": f"volsvc.{stem}",
         }
         return {**derived, **data}

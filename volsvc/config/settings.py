@@ -223,7 +223,8 @@ class Settings(BaseSettings):
 
     def _check_topics(self) -> None:
         names: dict[str, str] = {}
-        for key in ("topic", "features_topic", "dead_letter_topic", "outcomes_topic"):
+        topics = [key for key in KafkaSettings.model_fields if key.endswith("topic")]
+        for key in topics:
             name = getattr(self.kafka, key)
             if name in names:
                 raise ValueError(

@@ -102,7 +102,7 @@ def build_parts(settings: Settings) -> Parts:
         name = InstanceName(settings.service.instance_id) if on_kafka else None
         keeper = None if on_kafka else store
         bus = build_bus(settings, listener, name.name if name else "", keeper)
-        topic, outcomes = settings.kafka.topic, settings.kafka.outcomes_topic
+        topic, minutes = settings.kafka.topic, settings.kafka.minutes_topic
         consumer = _build_consumer(services, bus, store) if "consumer" in roles else None
         server = _build_server(services) if "api" in roles else None
         parts = Parts(
@@ -116,7 +116,7 @@ def build_parts(settings: Settings) -> Parts:
             consumer=consumer,
             server=server,
             follower=_build_follower(services, bus, consumer, server),
-            history=HistoryFollower(bus, outcomes, store) if on_kafka and store else None,
+            history=HistoryFollower(bus, minutes, store) if on_kafka and store else None,
         )
         undo.pop_all()
     return parts

@@ -1,6 +1,6 @@
 """The history follower: keeps in the store what all instances publish of the past.
 
-It reads all of `ticks.outcomes`, so that every instance that answers requests has the minutes of
+It reads all of `ticks.minutes`, so that every instance that answers requests has the minutes of
 every symbol, whichever instance closed them, and also those from before its own start. The store
 has the position with the rows; so a minute is read again or not at all, and never missed.
 """
@@ -15,13 +15,13 @@ from typing import Final
 
 from volsvc.domain import InvalidTickError
 from volsvc.store import Store
-from volsvc.store.minutes_record import decode_minutes, has_minutes
+from volsvc.store.minutes_record import decode_minutes
 from volsvc.telemetry.logs import get_logger
 from volsvc.transport import Beginning, Bus, Record
 from volsvc.transport.memory import KeptPosition
 
-# Records of a partition, those of outcomes among them, to which the past is bounded that an
-# instance catches up on. Of a thousand symbols in six partitions it is a day.
+# Records of a partition, mostly of one minute, to which the past is bounded that an instance
+# catches up on. Of a thousand symbols in six partitions it is six days.
 MOST_RECORDS: Final = 1_500_000
 # Records read in a row: some milliseconds of work, after which requests are served.
 YIELD_EVERY: Final = 64
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 class HistoryFollower:
-    """Follows the topic of outcomes, and puts its minutes into a store."""
+    """Follows the topic of minutes, and puts them into a store."""
 
     def __init__(self, bus: Bus, topic: str, store: Store) -> None:
         self._bus = bus
@@ -64,7 +64,7 @@ class HistoryFollower:
         """Put the minutes of a batch into the store, with the positions after them."""
         for start in range(0, len(batch), YIELD_EVERY):
             part = batch[start : start + YIELD_EVERY]
-            minutes = decode_minutes(filter(has_minutes, part), _warn)
+            minutes = decode_minutes(part, _warn)
             if len(minutes.rows):
                 self._store.keep_minutes(minutes)
             read = {record.partition: KeptPosition(record.offset + 1, ()) for record in part}

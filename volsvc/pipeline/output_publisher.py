@@ -47,11 +47,14 @@ class OutputPublisher:
                 self._topics.dead_letter_topic, outputs.dead_letters
             )
             failpoint("dead_letters_published")
-        # At once for all slices of a poll: most of the work is not for a single minute.
-        outcomes = [*outputs.outcomes, *encode_minutes(outputs.minutes)]
-        if outcomes:
-            await self._publish_until_delivered(self._topics.outcomes_topic, outcomes)
+        if outputs.outcomes:
+            await self._publish_until_delivered(self._topics.outcomes_topic, outputs.outcomes)
             failpoint("outcomes_published")
+        if outputs.minutes:
+            # At once for all slices of a poll: most of the work is not for a single minute.
+            minutes = list(encode_minutes(outputs.minutes))
+            await self._publish_until_delivered(self._topics.minutes_topic, minutes)
+            failpoint("minutes_published")
         if outputs.features:
             ticks = self._bus.log_name(self._topics.topic)
             states = [of_log(record, ticks) for record in outputs.features]

@@ -1,4 +1,4 @@
-"""Records of `ticks.outcomes` with minutes of a symbol, from which every instance keeps its past.
+"""Records of `ticks.minutes`: minutes of a symbol, from which every instance keeps its past.
 
 A store gives the same row for a minute that was read from the log as for one of its own, since the
 record has all digits that are kept.
@@ -24,7 +24,6 @@ from volsvc.store.minute_table import Minutes, ModelName
 from volsvc.transport import OutRecord, Record
 
 MINUTES_VERSION: Final = 1
-MINUTES_HEADER: Final = "volsvc-minutes"
 # Minutes of a record, of some hundred bytes each, so that it fits any broker.
 MOST_MINUTES: Final = 240
 _MINUTE_NS: Final = 60 * NS
@@ -83,8 +82,8 @@ def encode_minutes(parts: Iterable[Minutes]) -> Iterator[OutRecord]:
     for symbol, found in by_symbol.items():
         for start in range(0, len(found), MOST_MINUTES):
             part = found[start : start + MOST_MINUTES]
-            value = {"v": MINUTES_VERSION, "type": "minutes", "symbol": symbol, "rows": part}
-            yield OutRecord(symbol.encode(), _encode(value), ((MINUTES_HEADER, b"1"),))
+            value = {"v": MINUTES_VERSION, "symbol": symbol, "rows": part}
+            yield OutRecord(symbol.encode(), _encode(value))
 
 
 def _columns(parts: Sequence[Minutes], models: Sequence[ModelName]) -> tuple[list[str], Columns]:
@@ -93,11 +92,6 @@ def _columns(parts: Sequence[Minutes], models: Sequence[ModelName]) -> tuple[lis
     round_numbers(rows)
     symbols = [symbol for part in parts for symbol in part.symbols]
     return symbols, known_at_end(Minutes(symbols, rows, models))
-
-
-def has_minutes(record: Record) -> bool:
-    """Return True if a record says that it holds minutes."""
-    return any(name == MINUTES_HEADER for name, _ in record.headers)
 
 
 def decode_minutes(

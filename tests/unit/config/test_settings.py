@@ -75,7 +75,7 @@ SHORT_VALUES = {
 
 
 # Names that follow that of the topic of ticks.
-FOLLOWERS = ("features_topic", "dead_letter_topic", "outcomes_topic", "group_id")
+FOLLOWERS = ("features_topic", "dead_letter_topic", "outcomes_topic", "minutes_topic", "group_id")
 
 
 @pytest.mark.parametrize("name", SHORT_NAMES)
@@ -93,9 +93,12 @@ def test_every_short_name_sets_its_key(name: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("topic", "names"),
     [
-        ("ticks.raw", ["ticks.features", "ticks.dlq", "ticks.outcomes", "volsvc"]),
-        ("X.raw", ["X.features", "X.dlq", "X.outcomes", "volsvc.X"]),
-        ("raw.X", ["raw.X.features", "raw.X.dlq", "raw.X.outcomes", "volsvc.raw.X"]),
+        ("ticks.raw", ["ticks.features", "ticks.dlq", "ticks.outcomes", "ticks.minutes", "volsvc"]),
+        ("X.raw", ["X.features", "X.dlq", "X.outcomes", "X.minutes", "volsvc.X"]),
+        (
+            "raw.X",
+            ["raw.X.features", "raw.X.dlq", "raw.X.outcomes", "raw.X.minutes", "volsvc.raw.X"],
+        ),
     ],
 )
 def test_names_follow_the_topic_of_ticks(topic: str, names: list[str]) -> None:
@@ -106,7 +109,7 @@ def test_names_follow_the_topic_of_ticks(topic: str, names: list[str]) -> None:
         assert [getattr(kafka, name) for name in FOLLOWERS] == names
     set_too = {"topic": topic, "group_id": "mine", "outcomes_topic": "o"}
     kafka = load_settings(None, {"kafka": set_too}).kafka
-    assert [getattr(kafka, name) for name in FOLLOWERS] == [*names[:2], "o", "mine"]
+    assert [getattr(kafka, name) for name in FOLLOWERS] == [*names[:2], "o", names[3], "mine"]
 
 
 def test_topics_have_different_names() -> None:

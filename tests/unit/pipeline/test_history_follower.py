@@ -15,12 +15,11 @@ from tests.unit.store.kept import Reports, running
 from tests.unit.store.past import START, SYMBOL, made
 from volsvc.pipeline.history_follower import HistoryFollower
 from volsvc.store import Minutes, Store
-from volsvc.store.minutes_record import MINUTES_HEADER, encode_minutes
+from volsvc.store.minutes_record import encode_minutes
 from volsvc.transport import OutRecord
 from volsvc.transport.memory import MemoryBus
 
-TOPIC = "ticks.outcomes"
-OUTCOME = OutRecord(SYMBOL.encode(), b"{}")
+TOPIC = "ticks.minutes"
 PARTITIONS = 2
 
 
@@ -53,19 +52,17 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def records(minutes: Minutes) -> list[OutRecord]:
-    """Return minutes as records of one row each, each after an outcome."""
-    found: list[OutRecord] = []
-    for index in range(len(minutes.rows)):
-        row = Minutes(minutes.symbols[:1], minutes.rows[index : index + 1], minutes.models)
-        found += (OUTCOME, *encode_minutes([row]))
-    return found
+    """Return minutes as records of one row each."""
+    rows = (minutes.rows[index : index + 1] for index in range(len(minutes.rows)))
+    each = (Minutes(minutes.symbols[:1], row, minutes.models) for row in rows)
+    return [record for row in each for record in encode_minutes([row])]
 
 
 async def test_minutes_are_read_once(tmp_path: Path) -> None:
     """A follower with the store of a former one goes on behind what that has kept."""
     bus, past = MemoryBus(partitions=PARTITIONS), records(made(range(100)))
     with capture_logs() as logs:
-        for part in (slice(120), slice(120, None)):
+        for part in (slice(60), slice(60, None)):
             await bus.publish(TOPIC, past[part])
             known = len(logs)
 
@@ -77,12 +74,12 @@ async def test_minutes_are_read_once(tmp_path: Path) -> None:
         async with running(tmp_path / "a.db") as store:
             assert await rows_of(store) == list(range(100))
     done = [one for one in logs if one["event"] == "history_caught_up"]
-    assert [(one["records"], one["minutes"]) for one in done] == [(120, 60), (80, 40)]
+    assert [(one["records"], one["minutes"]) for one in done] == [(60, 60), (40, 40)]
 
 
 async def test_others_minutes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a position it reads the newest records alone."""
-    monkeypatch.setattr("volsvc.pipeline.history_follower.MOST_RECORDS", 20)
+    monkeypatch.setattr("volsvc.pipeline.history_follower.MOST_RECORDS", 10)
     bus = MemoryBus(partitions=PARTITIONS)
     await bus.publish(TOPIC, records(made(range(100))))
     async with running(tmp_path / "a.db") as store, following(bus, store):
@@ -93,7 +90,7 @@ async def test_others_minutes_are_bounded(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_records_of_nobody_are_passed_over(tmp_path: Path) -> None:
     """A record that is not valid is logged with its place, and what follows is kept."""
     bus, past = MemoryBus(partitions=1), records(made(range(2)))
-    broken = past[1]._replace(value=b"{", headers=((MINUTES_HEADER, b"1"),))
+    broken = past[1]._replace(value=b"{")
     with capture_logs() as logs:
         await bus.publish(TOPIC, [broken, *past])
         async with running(tmp_path / "a.db") as store, following(bus, store):

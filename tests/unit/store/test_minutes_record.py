@@ -1,4 +1,4 @@
-"""Minutes as records of `ticks.outcomes`: a store keeps what it would of its own."""
+"""Records of `ticks.minutes`: a store keeps what it would of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from volsvc.store import AFTER_GAP, PARTIAL, Minutes
 from volsvc.store.columns import rows_of
 from volsvc.store.history import history
 from volsvc.store.minute_rows import round_numbers
-from volsvc.store.minutes_record import MOST_MINUTES, decode_minutes, encode_minutes, has_minutes
+from volsvc.store.minutes_record import MOST_MINUTES, decode_minutes, encode_minutes
 from volsvc.transport import OutRecord, Record
 
 LAST = 2**31 - 1
@@ -22,8 +22,7 @@ LAST = 2**31 - 1
 
 def read(record: OutRecord) -> Minutes:
     """Return the minutes of a record as another process reads them."""
-    read = Record("ticks.outcomes", 0, 0, record.key, record.value, record.headers)
-    assert has_minutes(read)
+    read = Record("ticks.minutes", 0, 0, record.key, record.value, record.headers)
     return decode_minutes([read], not_refused)
 
 

@@ -63,6 +63,7 @@ def _names(settings: KafkaSettings) -> set[str]:
         settings.features_topic,
         settings.dead_letter_topic,
         settings.outcomes_topic,
+        settings.minutes_topic,
     }
 
 
@@ -86,6 +87,7 @@ def _new_topics(
         features: (count, {**COMPACTED, **as_sent}),
         settings.dead_letter_topic: (1, durable),
         settings.outcomes_topic: (count, as_sent),
+        settings.minutes_topic: (count, as_sent),
     }
     return [
         NewTopic(name, topics[name][0], settings.replication_factor, topic_configs=topics[name][1])
