@@ -16,7 +16,17 @@ async def test_a_healthy_service_has_no_fault(tmp_path: Path) -> None:
     async with running(cwd=tmp_path) as daemon:
         code, out, error = await command("doctor", "--url", daemon.url, cwd=tmp_path)
     assert (code, error) == (0, "")
-    for part in ("config", "disk", "model", "drift", "broker", "registry", "clock", "scrape"):
+    for part in (
+        "config",
+        "disk",
+        "store",
+        "model",
+        "drift",
+        "broker",
+        "registry",
+        "clock",
+        "scrape",
+    ):
         assert f" {part}: " in out
     assert "fail" not in out
 
@@ -35,6 +45,16 @@ async def test_each_fault_is_named_with_its_remedy(tmp_path: Path) -> None:
     assert "kafka.bootstrap_servers" in out
     assert "fail  drift: none.npz" in out
     assert "warn  service: nothing answers" in out
+
+
+async def test_a_store_that_is_none_is_a_fault(tmp_path: Path) -> None:
+    """A file that cannot be opened is found before the service is started."""
+    (tmp_path / "volsvc.db").write_bytes(b"no database" * 999)
+    env = {"VOLSVC_SERVICE__DATA_DIR": str(tmp_path), "VOLSVC_HTTP__PORT": str(free_port())}
+    code, out, _ = await command("doctor", env=env, cwd=tmp_path)
+    assert code == 1
+    assert "fail  store: " in out
+    assert "file is not a database" in out
 
 
 async def test_a_broken_config_is_the_first_fault(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import os
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -23,6 +25,9 @@ from volsvc.drift.monitor import PACKAGED_REFERENCE, read_reference
 from volsvc.models import ArtefactError, packaged
 from volsvc.safe_io.bodies import UnreadableAnswerError, decode_json, read_bounded
 from volsvc.serving.factory import build_registry_client
+from volsvc.store import StoreError
+from volsvc.store.database import open_for_reading
+from volsvc.store.minute_table import read_feeds, read_symbols
 
 MIN_FREE_BYTES: Final = 1024**3
 MAX_SKEW_S: Final = 2.0
@@ -74,6 +79,7 @@ def check_all(config: Path | None, url: str | None) -> Iterator[Finding]:
         return
     yield Finding("ok", "config", f"{config or 'defaults'} can be used")
     yield _check_disk(settings)
+    yield _check_store(settings)
     yield _check_model()
     yield _check_reference(settings)
     yield from asyncio.run(_check_network(settings, url))
@@ -92,6 +98,25 @@ def _check_disk(settings: Settings) -> Finding:
     if free < MIN_FREE_BYTES:
         return Finding("warn", "disk", text, "free some space, or change service.data_dir")
     return Finding("ok", "disk", text)
+
+
+def _check_store(settings: Settings) -> Finding:
+    path = settings.store_file
+    if not settings.store.enabled:
+        return Finding("ok", "store", "is off: nothing is remembered")
+    if not path.exists():
+        return Finding("ok", "store", f"{path} begins with the first start")
+    try:
+        with closing(open_for_reading(path)) as connection:
+            feeds = read_feeds(connection)
+            symbols = sum(len(read_symbols(connection, feed)) for feed in feeds.values())
+    except (StoreError, sqlite3.Error) as error:
+        remedy = (
+            "see VolsvcStoreErrors in the runbook; the service goes on without it, or begins anew"
+        )
+        return Finding("fail", "store", str(error), remedy)
+    size = path.stat().st_size / 1e6
+    return Finding("ok", "store", f"{path} has {symbols} symbols in {size:.1f} MB")
 
 
 def _check_model() -> Finding:

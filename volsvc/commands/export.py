@@ -22,6 +22,10 @@ from volsvc.store.database import open_for_reading
 from volsvc.store.history import history
 from volsvc.store.minute_table import read_feeds, read_minutes, read_span, read_symbols
 from volsvc.store.outcomes import outcomes
+from volsvc.store.reader import damage_of
+from volsvc.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 What = Literal["history", "outcomes"]
 
@@ -96,6 +100,8 @@ def _parts(
     for start in range(first, max(last, first) + 1, AT_ONCE):
         end = min(start + AT_ONCE - 1, last)
         found = read_minutes(connection, feed, options.symbol, start, end + FOLLOWING)
+        for minute in found.damaged:
+            log.warning("store_damaged", error=damage_of(options.symbol, minute))
         yield history(found, end) if options.what == "history" else outcomes(found, end)[0]
 
 

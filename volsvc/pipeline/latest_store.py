@@ -93,7 +93,7 @@ class LatestStore:
         """Return a symbol's entry; raises UnknownSymbolError with the most similar names."""
         entry = self.find(symbol)
         if entry is None:
-            raise UnknownSymbolError(symbol, [*self._entries, *self._noted])
+            raise UnknownSymbolError(symbol, dict.fromkeys((*self._entries, *self._noted)))
         return entry
 
     def find(self, symbol: str) -> LatestEntry | None:

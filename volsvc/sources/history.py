@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.domain import NS
+from volsvc.domain import NS, format_time
 from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.scoring.scores import DAY_MINUTES
@@ -19,10 +19,15 @@ from volsvc.sources.recordings.bars import grouped, of_whole_minutes, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
+from volsvc.telemetry.limited_warnings import LimitedWarnings
+from volsvc.telemetry.logs import get_logger
 
 MINUTE_NS: Final = 60 * NS
 # A symbol whose newest tick is this much older has a gap, whatever its usual silence.
 LONGEST_SILENCE_MINUTES: Final = 60
+MOST_NAMES: Final = 5
+
+log = get_logger(__name__)
 
 
 def minutes_before(time_ns: int, known: KnownTick | None, days: int) -> range:
@@ -48,6 +53,7 @@ class History:
         self._options = options
         self._days = days
         self._known = known
+        self._warnings = LimitedWarnings(log, "history_unused")
 
     def past_of(self, symbol: str, time_ns: int) -> PastBars | None:
         """Return the bars of a symbol before a tick; None if there are none.
@@ -55,10 +61,19 @@ class History:
         Raises SourceError if a file cannot be read.
         """
         asked = minutes_before(time_ns, self._known(symbol), self._days)
-        if not asked or symbol not in self._series:
+        if not asked:
             return None
-        bars = self._series[symbol].between(asked.start, asked.stop)
-        return PastBars(symbol, "file", bars) if len(bars.minutes) else None
+        series = self._series.get(symbol)
+        if series is None:
+            known = sorted(self._series)[:MOST_NAMES]
+            self._warnings.add("no such symbol", symbol=symbol, known=known)
+            return None
+        bars = series.between(asked.start, asked.stop)
+        if len(bars.minutes):
+            return PastBars(symbol, "file", bars)
+        before = format_time(time_ns)
+        self._warnings.add("no bars in time", symbol=symbol, days=self._days, before=before)
+        return None
 
     @cached_property
     def _series(self) -> Mapping[str, BarSeries]:

@@ -264,8 +264,9 @@ class GeneratorSource:
 
     def _starts(self) -> Mapping[str, MarketStart]:
         known = {symbol: self._known(symbol) for symbol in self._spec.symbols}
+        # One id is left out, so that the time in which nothing was generated shows as a gap.
         return {
-            symbol: MarketStart(tick.price, tick.trade_id or 0)
+            symbol: MarketStart(tick.price, (tick.trade_id or 0) + 1)
             for symbol, tick in known.items()
             if tick is not None
         }

@@ -23,12 +23,14 @@ ModelName = tuple[str, str]
 class Minutes(NamedTuple):
     """Rows (MINUTE_ROW) with their symbols, in which models are the places in `models`.
 
-    A model has a variant and a version.
+    A model has a variant and a version. `damaged` are the minutes at which the blocks begin that
+    cannot be read, whose rows are missing.
     """
 
     symbols: Sequence[str]
     rows: NDArray[Any]
     models: Sequence[ModelName]
+    damaged: Sequence[int] = ()
 
 
 class MinuteTable:
@@ -99,7 +101,8 @@ class MinuteTable:
 
     def _pack(self, symbol: int, block: int) -> None:
         first, last = block * BLOCK_MINUTES, (block + 1) * BLOCK_MINUTES - 1
-        rows = _merged(read_rows(self._connection, symbol, first, last))
+        # What cannot be read of an earlier block of this time is replaced by what there is.
+        rows = _merged(read_rows(self._connection, symbol, first, last, []))
         self._connection.execute(
             "INSERT OR REPLACE INTO block VALUES (?, ?, ?)", (symbol, block, pack(rows))
         )
@@ -113,19 +116,19 @@ def read_minutes(
 ) -> Minutes:
     """Return the rows of a symbol from minute `first` to `last`, which are counted from the epoch.
 
-    Empty for a symbol that is not known. Raises ValueError if a block is damaged.
+    Empty for a symbol that is not known.
     """
-    rows = np.zeros(0, MINUTE_ROW)
+    rows, damaged = np.zeros(0, MINUTE_ROW), list[int]()
     with _snapshot(connection):
         number = _symbol_number(connection, feed, symbol)
         if number is not None:
-            rows = _merged(read_rows(connection, number, first, last))
+            rows = _merged(read_rows(connection, number, first, last, damaged))
         models = connection.execute("SELECT id, variant, version FROM model").fetchall()
     used = np.unique(np.append(rows["model"], rows["shadow"])).tolist()
     known = {number: (variant, version) for number, variant, version in models}
     for name in ("model", "shadow"):
         rows[name] = np.searchsorted(used, rows[name])
-    return Minutes([symbol] * len(rows), rows, [known[number] for number in used])
+    return Minutes([symbol] * len(rows), rows, [known[number] for number in used], damaged)
 
 
 def read_span(
@@ -174,15 +177,23 @@ def _symbol_number(connection: sqlite3.Connection, feed: int, symbol: str) -> in
 
 
 def read_rows(
-    connection: sqlite3.Connection, symbol: int, first: int, last: int
+    connection: sqlite3.Connection, symbol: int, first: int, last: int, damaged: list[int]
 ) -> Iterator[NDArray[Any]]:
-    """Yield the rows of a symbol in a range: those of blocks, then those that are in none yet."""
+    """Yield the rows of a symbol in a range: those of blocks, then those that are in none yet.
+
+    Adds to `damaged` the first minutes of blocks that cannot be read.
+    """
     blocks = connection.execute(
-        "SELECT content FROM block WHERE symbol = ? AND number BETWEEN ? AND ? ORDER BY number",
+        "SELECT number, content FROM block WHERE symbol = ? AND number BETWEEN ? AND ? "
+        "ORDER BY number",
         (symbol, first // BLOCK_MINUTES, last // BLOCK_MINUTES),
     )
-    for (content,) in blocks:
-        rows = unpack(content)
+    for number, content in blocks:
+        try:
+            rows = unpack(content)
+        except ValueError:
+            damaged.append(number * BLOCK_MINUTES)
+            continue
         yield rows[(rows["minute"] >= first) & (rows["minute"] <= last)]
     single = connection.execute(
         "SELECT row FROM minute WHERE symbol = ? AND minute BETWEEN ? AND ? ORDER BY minute",

@@ -10,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
+from volsvc.domain import NS, format_time
 from volsvc.store.database import StoreError, open_for_reading
 from volsvc.store.event_table import EventQuery, KeptEvent, read_events
-from volsvc.store.minute_table import Minutes, read_minutes, read_span, read_symbols
+from volsvc.store.minute_table import BLOCK_MINUTES, Minutes, read_minutes, read_span, read_symbols
 
 T = TypeVar("T")
 
@@ -22,6 +23,12 @@ THREADS: Final = 2
 WITHIN_S: Final = 10.0
 
 
+def damage_of(symbol: str, minute: int) -> str:
+    """Return what is missing where a block of a symbol that begins at a minute is damaged."""
+    since = format_time(minute * 60 * NS)
+    return f"{BLOCK_MINUTES} minutes of {symbol} from {since} are damaged and left out"
+
+
 class StoreReader:
     """Reads the minutes and events of one feed, each time with a connection of its own, in threads.
 
@@ -29,7 +36,11 @@ class StoreReader:
     raises StoreError if the file cannot be read.
     """
 
-    def __init__(self, path: Path, feed: int) -> None:
+    def __init__(
+        self, path: Path, feed: int, found_damage: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """`found_damage` is called with what is damaged whenever a question comes upon it."""
+        self._found_damage = found_damage
         self._path = path
         self._feed = feed
         self._threads = ThreadPoolExecutor(THREADS, "store reader")
@@ -37,7 +48,10 @@ class StoreReader:
 
     async def minutes(self, symbol: str, first: int, last: int) -> Minutes:
         """Return the rows of a symbol from minute `first` to `last`, counted from the epoch."""
-        return await self._ask(lambda file: read_minutes(file, self._feed, symbol, first, last))
+        found = await self._ask(lambda file: read_minutes(file, self._feed, symbol, first, last))
+        for minute in found.damaged:
+            self._found_damage(damage_of(symbol, minute))
+        return found
 
     async def span(self, symbol: str, first: int = 0) -> tuple[int, int] | None:
         """Return the minutes of the first and the newest row of a symbol from `first` on.
@@ -68,6 +82,8 @@ class StoreReader:
         except TimeoutError:
             raise StoreError(f"{self._path}: no answer within {WITHIN_S:g} s") from None
         except (sqlite3.Error, ValueError) as error:
+            if not isinstance(error, sqlite3.OperationalError):
+                self._found_damage(f"cannot be read: {error}")
             raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:

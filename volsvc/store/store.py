@@ -144,7 +144,8 @@ class Store:
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._stop = asyncio.Event()
-        self._damage = ""
+        # What is damaged, in the order in which it was found.
+        self._damages: list[str] = []
         try:
             self._open(path, feed)
             self._read()
@@ -153,14 +154,14 @@ class Store:
             read = len(self.records)
             # Without a traceback, which would tell an operator nothing more.
             log.error("store_damaged", error=str(error), aside=str(aside), read=read)  # noqa: TRY400
-            self._damage = f"was damaged ({error}) and is kept as {aside.name}"
+            self._damages.append(f"was damaged ({error}) and is kept as {aside.name}")
             self._open(path, feed)
             self._ready = Batch({one.key: one for one in self.records}, dict(self.positions))
             self._wake.set()
         # For whoever asks about the past.
-        self.reader = StoreReader(path, self._feed)
+        self.reader = StoreReader(path, self._feed, self._found_damage)
         self._thread = ThreadPoolExecutor(1, "store")
-        events.store("degraded" if self._damage else "ok", self._damage)
+        self._report()
         if self.records:
             log.info("remembered", feed=feed.name, symbols=len(self.records))
 
@@ -198,7 +199,21 @@ class Store:
         if faults:
             # Its next ticks begin the state anew.
             log.error("states_damaged", symbols=len(faults), error=faults[0])
-            self._damage = f"{len(faults)} symbols start anew: {faults[0]}"
+            self._damages.append(f"{len(faults)} symbols start anew: {faults[0]}")
+
+    def _found_damage(self, text: str) -> None:
+        """Note what a question has come upon, once: answers are without it from now on."""
+        if text not in self._damages:
+            log.error("store_damaged", error=text)
+            self._damages.append(text)
+            self._report()
+
+    def _report(self) -> None:
+        """Report the state of the store while it can be written."""
+        more = len(self._damages) - 1
+        others = f", and {more} others; see store_damaged in the log" if more > 0 else ""
+        detail = f"{self._damages[0]}{others}" if self._damages else ""
+        self._events.store("degraded" if detail else "ok", detail)
 
     # --- what the bus keeps ---------------------------------------------------------------
 
@@ -295,7 +310,7 @@ class Store:
             slow.cancel()
         self._written.set()
         self._events.stored(seconds, len(batch.records))
-        self._events.store("degraded" if self._damage else "ok", self._damage)
+        self._report()
         return True
 
     def _drop_oldest_minutes(self) -> None:

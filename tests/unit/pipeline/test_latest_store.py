@@ -22,7 +22,9 @@ def test_newest_snapshot_of_a_symbol() -> None:
     latest_store = LatestStore()
     latest_store.put(Snapshot(row, 0.5, "baseline", "1", (), quality, {}), 100.0)
     assert latest_store.get("BTC-USD").age_s(103.0) == 3.0
-    with pytest.raises(UnknownSymbolError, match="BTC-USD"):
+    # It is noted as well.
+    latest_store.note("BTC-USD", 103.0, 7)
+    with pytest.raises(UnknownSymbolError, match=r"did you mean BTC-USD\?"):
         latest_store.get("BTC-US")
 
 

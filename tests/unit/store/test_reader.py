@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.store.past import START, SYMBOL, keep, made
+from tests.unit.store.past import START, SYMBOL, keep, kept, made
 from volsvc.store import StoreError, StoreReader
 from volsvc.store import reader as module
 from volsvc.store.database import open_database, open_for_reading
@@ -19,8 +19,8 @@ from volsvc.store.minute_table import BLOCK_MINUTES, MinuteTable
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The file of a store with two days of a symbol, of which a part is missing."""
-    kept = [minute for minute in range(2_880) if not 800 <= minute < 1_500]
-    keep(tmp_path / "a.db", made(kept), made(range(3), symbol="A"))
+    there = [minute for minute in range(2_880) if not 800 <= minute < 1_500]
+    keep(tmp_path / "a.db", made(there), made(range(3), symbol="A"))
     keep(tmp_path / "a.db", made(range(5)), feed="another")
     return tmp_path / "a.db"
 
@@ -63,6 +63,44 @@ async def test_rows_that_become_a_block_meanwhile(
         reader.close()
         assert not table.pack_some()
     assert len(found.rows) == BLOCK_MINUTES + 10
+
+
+async def test_a_damaged_block_is_left_out_aloud(tmp_path: Path) -> None:
+    """The other rows are answered, what is missing is told, and later rows of its time are kept."""
+    path = tmp_path / "a.db"
+    keep(path, made(range(2 * BLOCK_MINUTES + 10)))
+    with closing(open_database(path)) as connection:
+        connection.execute("UPDATE block SET content = x'0102' WHERE number % 2 = 1")
+    found: list[str] = []
+    reader = StoreReader(path, 1, found.append)
+    rows = (await reader.minutes(SYMBOL, START, START + 2**20)).rows
+    reader.close()
+    assert len(rows) == BLOCK_MINUTES + 10
+    text = f"{BLOCK_MINUTES} minutes of {SYMBOL} from 2026-01-05T12:00:00.000Z are damaged"
+    assert [one.startswith(text) for one in found] == [True]
+    with closing(open_database(path)) as connection:
+        table = MinuteTable(connection, 1)
+        table.write(made([BLOCK_MINUTES + 3, 3 * BLOCK_MINUTES]))
+        while table.pack_some():
+            pass
+    assert not kept(path).damaged
+    assert len(kept(path).rows) == BLOCK_MINUTES + 12
+
+
+async def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+    """A question that cannot be answered is an error, and says to whom it may concern why."""
+    path = tmp_path / "a.db"
+    keep(path, made(range(3)))
+    content = bytearray(path.read_bytes())
+    content[4_096:] = b"\x01" * (len(content) - 4_096)
+    path.write_bytes(content)
+    found: list[str] = []
+    reader = StoreReader(path, 1, found.append)
+    with pytest.raises(StoreError):
+        await reader.minutes(SYMBOL, START, START + 9)
+    reader.close()
+    (text,) = found
+    assert text.startswith("cannot be read: ")
 
 
 async def test_a_span_skips_whole_blocks(tmp_path: Path) -> None:

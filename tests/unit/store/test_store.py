@@ -35,6 +35,7 @@ from volsvc.store import StoreError
 from volsvc.store import store as module
 from volsvc.store.database import VERSION, open_database
 from volsvc.store.kept_log import KeptLog
+from volsvc.store.minute_table import BLOCK_MINUTES, MinuteTable
 from volsvc.transport import OutRecord
 
 WITHIN_S = 10.0
@@ -229,6 +230,29 @@ async def test_a_corrupt_file_is_put_aside(path: Path, at: int) -> None:
     assert (status, aside.name in detail) == ("degraded", True)
     assert aside.stat().st_size == len(content)
     assert kept(opened(path)) == read
+
+
+async def test_damage_that_a_question_finds_shows(path: Path) -> None:
+    """Until the next start, whatever is written meanwhile, and once for each part."""
+    first = MINUTE // BLOCK_MINUTES * BLOCK_MINUTES
+    opened(path)
+    with contextlib.closing(open_database(path)) as connection:
+        table = MinuteTable(connection, 1)
+        table.write(minutes("A", first, 2 * BLOCK_MINUTES + 1))
+        while table.pack_some():
+            pass
+        connection.execute("UPDATE block SET content = x'00'")
+    reports = Reports()
+    async with running(path, reports) as store:
+        for _ in range(2):
+            assert len((await store.reader.minutes("A", 0, 2**31 - 1)).rows) == 1
+        reports.written.clear()
+        store.commit({0: position(1)})
+        await soon(reports.written.wait())
+    degraded = [detail for status, detail in reports.health if status == "degraded"]
+    assert len(degraded) == len(reports.health) - 1
+    assert "minutes of A from 2026-01-05T00:00:00.000Z are damaged" in degraded[-1]
+    assert degraded[-1].endswith(", and 1 others; see store_damaged in the log")
 
 
 async def test_a_store_of_a_newer_release_is_left_alone(path: Path) -> None:
