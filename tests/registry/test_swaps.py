@@ -127,8 +127,8 @@ async def test_two_hundred_swaps(tmp_path: Path) -> None:
         limits = {
             "VOLSVC_MODEL__LOAD_TIMEOUT_S": "6",
             "VOLSVC_MODEL__POLL_S": "1",
-            # The slow candidates take three times as long, the good ones a tenth.
-            "VOLSVC_MODEL__TIME_BUDGET_MS": "20",
+            # The slow candidates take three times as long, the good ones an eighth.
+            "VOLSVC_MODEL__TIME_BUDGET_MS": "6",
         }
         async with running(env=env(uri, **limits), cwd=tmp_path) as daemon:
             await until_serves(daemon, "ml", numbers[0])

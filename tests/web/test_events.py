@@ -95,6 +95,8 @@ async def test_pages(told: Client, limit: int) -> None:
     some = await rows(told, "/events", start=at(3), end=at(9), kind="gap", limit=limit)
     assert [row["time"] for row in some] == [at(second) for second in range(4, 10)]
     assert await rows(told, "/events", symbol="C", start=LONG_AGO) == []
+    status, problem, _ = await get(told, "/events", symbol="no symbol")
+    assert (status, problem["errors"][0]["pointer"]) == (422, "#/symbol")
 
 
 async def test_formats(told: Client) -> None:

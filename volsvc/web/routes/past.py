@@ -115,9 +115,12 @@ async def events(request: web.Request) -> web.Response:
     kind = text_parameter(request, "kind")
     if kind not in (None, *EVENT_KINDS):
         raise invalid_value("#/kind", f"must be one of {', '.join(EVENT_KINDS)}")
+    symbol = text_parameter(request, "symbol")
+    if symbol is not None and not is_symbol(symbol):
+        raise invalid_value("#/symbol", "must be the name of a symbol")
     start_ns, end_ns = _times(request)
     limit = integer_parameter(request, "limit", DEFAULT_EVENTS, MAX_ROWS)
-    query = EventQuery(limit, start_ns, end_ns, kind, text_parameter(request, "symbol"))
+    query = EventQuery(limit, start_ns, end_ns, kind, symbol)
     found, following = await reader.events(query)
     # Columns of CSV and Parquet have texts.
     as_text = media in (CSV, PARQUET)
