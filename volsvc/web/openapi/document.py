@@ -124,7 +124,9 @@ def _responses(route: Route) -> dict[str, Any]:
     for status, meaning in route.empty_responses.items():
         responses[str(status)] = {"description": meaning}
     scoped = _SCOPED_STATUSES if route.scope else ()
-    for status in sorted({*route.problems, *scoped, *_COMMON_STATUSES}):
+    # What a header may not hold is no HTTP.
+    with_header = (400,) if any(one["in"] == "header" for one in route.parameters) else ()
+    for status in sorted({*route.problems, *scoped, *with_header, *_COMMON_STATUSES}):
         responses[str(status)] = _problem(status)
     return responses
 
