@@ -25,7 +25,7 @@ TIGHT = {
     "max_body_bytes": 100_000,
     "max_rows": 1_000,
     "header_timeout_s": 0.5,
-    "request_timeout_s": 0.5,
+    "request_timeout_s": 2,
     "max_connections": 50,
 }
 
