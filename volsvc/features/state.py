@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from volsvc.domain import (
-    NS,
     BarSource,
     CalibrationSource,
     FeatureRow,
@@ -19,6 +18,7 @@ from volsvc.domain import (
 )
 from volsvc.features.forecast_history import ForecastHistory
 from volsvc.features.kernels import points, price_window
+from volsvc.features.kernels.minutes import MINUTE_NS
 from volsvc.features.kernels.price_window import ROW, WINDOW
 from volsvc.features.tick_order import TickOrder
 from volsvc.scoring.scores import SymbolScores
@@ -50,7 +50,7 @@ def quality_of(values: tuple[Any, ...], calibration: CalibrationSource = "pooled
 def _warmed(source: int, from_minute: int, minutes: int) -> Warmed | None:
     if minutes == 0:
         return None
-    return Warmed(BAR_SOURCES[source], format_time(from_minute * 60 * NS), minutes)
+    return Warmed(BAR_SOURCES[source], format_time(from_minute * MINUTE_NS), minutes)
 
 
 class SymbolState:

@@ -11,9 +11,11 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 EventKind = Literal["forecast", "gap", "model", "drift"]
+# Those that outlive the process.
+KEPT_KINDS: Final = tuple(kind for kind in get_args(EventKind) if kind != "forecast")
 
 # Events that wait for one subscriber; a forecast replaces the older one of the same symbol.
 MAX_PENDING = 10_000
@@ -115,7 +117,7 @@ class EventHub:
         self._history: deque[Event] = deque(maxlen=history)
         self._subscribers: set[Subscriber] = set()
         self._closed = False
-        # Called with every event that is no forecast.
+        # Called with every event of KEPT_KINDS.
         self.keep: Callable[[Event], None] = lambda event: None
 
     def publish(self, kind: EventKind, symbol: str | None, payload: Any) -> None:
@@ -123,7 +125,7 @@ class EventHub:
         self._seq += 1
         event = Event(self._seq, kind, symbol, payload)
         self._history.append(event)
-        if kind != "forecast":
+        if kind in KEPT_KINDS:
             self.keep(event)
         for subscriber in self._subscribers:
             subscriber.offer(event)

@@ -10,19 +10,18 @@ from typing import Final
 
 import numpy as np
 
-from volsvc.domain import NS, format_time
+from volsvc.domain import format_time
 from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.scoring.scores import DAY_MINUTES
 from volsvc.sources.base import Known, KnownTick
-from volsvc.sources.recordings.bars import grouped, of_whole_minutes, read_bars
+from volsvc.sources.recordings.bars import MINUTE_NS, grouped, of_whole_minutes, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.telemetry.limited_warnings import LimitedWarnings
 from volsvc.telemetry.logs import get_logger
 
-MINUTE_NS: Final = 60 * NS
 # A symbol whose newest tick is this much older has a gap, whatever its usual silence.
 LONGEST_SILENCE_MINUTES: Final = 60
 MOST_NAMES: Final = 5

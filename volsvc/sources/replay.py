@@ -26,6 +26,7 @@ from volsvc.sources.base import (
 from volsvc.sources.generated_past import past_bars
 from volsvc.sources.generator import Generator, GeneratorSpec, MarketStart
 from volsvc.sources.pacing import paced
+from volsvc.sources.recordings.bars import MINUTE_NS
 from volsvc.sources.recordings.lateness import Late, Lateness
 from volsvc.sources.recordings.recording import Recording
 from volsvc.sources.recordings.summary import ReadCounts, summary_line
@@ -33,7 +34,6 @@ from volsvc.sources.recordings.tables.table import Table
 from volsvc.sources.recordings.tick_rows import TickRows
 from volsvc.telemetry.logs import get_logger
 
-MINUTE_NS = 60 * NS
 # Added to trade ids at each lap of a loop, so that they stay unique and rising.
 LOOP_ID_STEP = 10**12
 # Time after which a piece of reading ends even if it has come to no tick: a stop waits for it.

@@ -14,19 +14,20 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from volsvc.domain import HORIZON_MINUTES, NS, InvalidTickError, is_symbol, parse_time
+from volsvc.domain import HORIZON_MINUTES, InvalidTickError, parse_time
 from volsvc.domain.fields import MAX_PRICE
+from volsvc.features import MINUTE_NS
 from volsvc.scoring.scores import NUMBERS
 from volsvc.store.columns import Columns, rows_of
 from volsvc.store.history import known_at_end
 from volsvc.store.minute_rows import AFTER_GAP, MINUTE_ROW, PARTIAL, round_numbers
 from volsvc.store.minute_table import Minutes, ModelName
 from volsvc.transport import OutRecord, Record
+from volsvc.transport.symbol_record import decode_of_symbol
 
 MINUTES_VERSION: Final = 1
 # Minutes of a record, of some hundred bytes each, so that it fits any broker.
 MOST_MINUTES: Final = 240
-_MINUTE_NS: Final = 60 * NS
 
 _Price = Annotated[float, Meta(ge=1 / MAX_PRICE, le=MAX_PRICE)]
 _Size = Annotated[float, Meta(ge=0)]
@@ -115,15 +116,13 @@ def decode_minutes(
 
 def _decoded(record: Record) -> tuple[str, list[Any], list[int]]:
     """Return the symbol of a record, its rows and their minutes; raises InvalidTickError."""
+    found = decode_of_symbol(record, _decode, "minutes")
     try:
-        found = _decode(record.value or b"")
-        ends = [divmod(parse_time(row.time), _MINUTE_NS) for row in found.rows]
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        ends = [divmod(parse_time(row.time), MINUTE_NS) for row in found.rows]
+    except ValueError as error:
         raise InvalidTickError("minutes", f"are not valid: {error}", "minutes") from error
     if any(rest for _, rest in ends):
         raise InvalidTickError("time", "is not the end of a minute", "minutes")
-    if not is_symbol(found.symbol) or record.key != found.symbol.encode():
-        raise InvalidTickError("key", f"{record.key!r} is not {found.symbol!r}"[:120], "key")
     return found.symbol, found.rows, [end - 1 for end, _ in ends]
 
 

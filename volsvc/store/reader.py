@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
-from volsvc.domain import NS, format_time
+from volsvc.domain import format_time
+from volsvc.features import MINUTE_NS
 from volsvc.store.database import StoreError, open_for_reading
 from volsvc.store.event_table import EventQuery, KeptEvent, read_events
 from volsvc.store.minute_table import BLOCK_MINUTES, Minutes, read_minutes, read_span, read_symbols
@@ -25,7 +26,7 @@ WITHIN_S: Final = 10.0
 
 def damage_of(symbol: str, minute: int) -> str:
     """Return what is missing where a block of a symbol that begins at a minute is damaged."""
-    since = format_time(minute * 60 * NS)
+    since = format_time(minute * MINUTE_NS)
     return f"{BLOCK_MINUTES} minutes of {symbol} from {since} are damaged and left out"
 
 

@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from volsvc.domain import BarSource, InvalidTickError, is_symbol
+from volsvc.domain import BarSource, InvalidTickError
 from volsvc.domain.fields import MAX_PRICE
 from volsvc.domain.minute_bars import BarSeries, PastBars
 from volsvc.transport.bus import Headers, OutRecord, Record
+from volsvc.transport.symbol_record import decode_of_symbol
 
 BARS_VERSION = 1
 BARS_HEADER = "volsvc-bars"
@@ -60,12 +61,7 @@ def has_bars(record: Record) -> bool:
 
 def decode_bars(record: Record) -> PastBars:
     """Return the bars of a record; raises InvalidTickError if they are not valid."""
-    try:
-        found = _decode(record.value or b"")
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidTickError("bars", f"are not valid: {error}", "bars") from error
-    if not is_symbol(found.symbol) or record.key != found.symbol.encode():
-        raise InvalidTickError("key", f"{record.key!r} is not {found.symbol!r}"[:120], "key")
+    found = decode_of_symbol(record, _decode, "bars")
     minutes, *values = (np.array(column) for column in zip(*found.bars, strict=True))
     start, high, low, close, _ = values
     inside = (low <= start) & (start <= high) & (low <= close) & (close <= high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from volsvc.domain.fields import SYMBOL_LETTERS
+from volsvc.pipeline.event_hub import KEPT_KINDS
 from volsvc.store.outcomes import MOST_OF_MINUTE
 from volsvc.web.openapi.route import header_parameter, path_parameter, query_parameter
 from volsvc.web.routes.latest import DEFAULT_HISTORY
@@ -11,7 +12,6 @@ from volsvc.web.routes.past import (
     DEFAULT_DAYS,
     DEFAULT_EVENTS,
     DEFAULT_ROWS,
-    EVENT_KINDS,
     MAX_DAYS,
     MAX_HISTORY,
     MAX_ROWS,
@@ -73,7 +73,7 @@ RECORD_DAYS = query_parameter(
     7,
 )
 EVENT_KIND = query_parameter(
-    "kind", "Only this kind", {"type": "string", "enum": list(EVENT_KINDS)}, "model"
+    "kind", "Only this kind", {"type": "string", "enum": list(KEPT_KINDS)}, "model"
 )
 EVENT_START = query_parameter(
     "start", "Events after this time, as for /history; by default the newest", _WHEN

@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from volsvc.domain import HORIZON_MINUTES, NS, format_time, is_symbol
-from volsvc.features import FLOOR_PER_MINUTE
+from volsvc.domain import HORIZON_MINUTES, format_time, is_symbol
+from volsvc.features import FLOOR_PER_MINUTE, MINUTE_NS
+from volsvc.pipeline.event_hub import KEPT_KINDS
 from volsvc.scoring.past_outcomes import FOLLOWING
 from volsvc.scoring.scores import DAY_MINUTES, ISSUE_EVERY
 from volsvc.scoring.track_record import TrackRecord
@@ -42,14 +43,11 @@ MAX_HISTORY: Final = 1_000_000
 # Minutes that one answer reads: ten weeks, which take 16 MB and a tenth of a second.
 MAX_MINUTES: Final = 100_800
 MAX_STEP: Final = 7 * DAY_MINUTES
-# Kinds of events of /stream that are kept.
-EVENT_KINDS: Final = ("gap", "model", "drift")
 DEFAULT_EVENTS: Final = 1_000
 DEFAULT_DAYS: Final = 30
 MAX_DAYS: Final = 366
 # Days of all symbols together that one answer reads, some milliseconds each.
 MAX_SYMBOL_DAYS: Final = 750
-_MINUTE_NS: Final = 60 * NS
 
 
 class Page(NamedTuple):
@@ -80,7 +78,7 @@ async def minutes(request: web.Request) -> web.Response:
     page_end = min(end, start + min(limit, MAX_MINUTES // step) * step)
     symbol = request.match_info["symbol"]
     found = await reader.minutes(symbol, start, page_end + FOLLOWING)
-    following = page_end * _MINUTE_NS if page_end < end else None
+    following = page_end * MINUTE_NS if page_end < end else None
 
     def page() -> Page:
         return Page(history(found, page_end - 1, step, fields), following)
@@ -104,7 +102,7 @@ async def past_outcomes(request: web.Request) -> web.Response:
     def page() -> Page:
         columns, rest = outcomes(found, page_end - 1, horizons, limit)
         following = rest or (page_end if page_end < end else None)
-        return Page(columns, following and following * _MINUTE_NS)
+        return Page(columns, following and following * MINUTE_NS)
 
     return await _respond(request, media, page, {"symbol": symbol})
 
@@ -113,8 +111,8 @@ async def events(request: web.Request) -> web.Response:
     """GET /events: gaps, changes of the model and checks of drift, oldest first."""
     media, reader = accepted_format(request), reader_of(request.app[SERVICES])
     kind = text_parameter(request, "kind")
-    if kind not in (None, *EVENT_KINDS):
-        raise invalid_value("#/kind", f"must be one of {', '.join(EVENT_KINDS)}")
+    if kind not in (None, *KEPT_KINDS):
+        raise invalid_value("#/kind", f"must be one of {', '.join(KEPT_KINDS)}")
     symbol = text_parameter(request, "symbol")
     if symbol is not None and not is_symbol(symbol):
         raise invalid_value("#/symbol", "must be the name of a symbol")
@@ -188,12 +186,12 @@ def _horizon(request: web.Request) -> int | None:
 async def _range(request: web.Request, reader: StoreReader) -> Range:
     """Return the range that is asked for, as far as there are rows; raises ProblemError."""
     start_ns, end_ns = _times(request)
-    start = None if start_ns is None else start_ns // _MINUTE_NS
+    start = None if start_ns is None else start_ns // MINUTE_NS
     span = await _span(request, reader, request.match_info["symbol"], start or 0)
     if span is None:
         return Range(0, 0)
     oldest, newest = span
-    end = newest + 1 if end_ns is None else min(-(-end_ns // _MINUTE_NS), newest + 1)
+    end = newest + 1 if end_ns is None else min(-(-end_ns // MINUTE_NS), newest + 1)
     return Range(max(oldest, end - DAY_MINUTES if start is None else start), end)
 
 
