@@ -18,6 +18,7 @@ from volsvc.sources.recordings.bars import grouped
 from volsvc.sources.recordings.file_names import symbol_of_name
 from volsvc.sources.recordings.tables.options import RowOptions
 from volsvc.training.dataset import Minutes, load_panel
+from volsvc.training.fit import FitSpec, sample
 
 
 def no_ticks(files: Sequence[Path]) -> Iterator[TickColumns]:
@@ -124,6 +125,58 @@ def test_files_of_a_symbol_are_one_data_set(csv: Path, tmp_path: Path) -> None:
     assert joined.variance.tobytes() == whole.variance.tobytes()
     (same,) = load_panel(parts, tmp_path / "cache", no_ticks)
     assert same.digest == joined.digest != whole.digest
+
+
+def without(csv: Path, first: int, last: int) -> Path:
+    """Return a file with the same name and the same bars, but for some."""
+    head, *lines = csv.read_text().splitlines()
+    path = csv.parent / "holes" / csv.name
+    path.parent.mkdir()
+    path.write_text("\n".join([head, *lines[:first], *lines[last + 1 :]]))
+    return path
+
+
+@pytest.mark.parametrize(("silent", "observed"), [(59, True), (60, False)])
+def test_a_horizon_with_a_hole_is_not_observed(
+    silent: int, observed: bool, csv: Path, tmp_path: Path
+) -> None:
+    """Where an hour and more is missing nobody knows what was realised; less is a silent market."""
+    first, last = 100, 99 + silent
+    symbol = load(without(csv, first, last), tmp_path / "cache")
+    assert len(symbol) == 300
+    for horizon in (60.0, 300.0, 900.0, 3600.0):
+        ahead = round(horizon / 60)
+        unknown = np.isnan(symbol.realised(horizon)[:-ahead])
+        expected = np.arange(300 - ahead)
+        # The return of the first minute after the hole is that of the whole hole.
+        reaches = (expected + ahead >= first) & (expected <= last)
+        assert (unknown == (reaches & (not observed))).all()
+
+
+def test_a_fit_leaves_out_what_was_not_observed(csv: Path, tmp_path: Path) -> None:
+    """Training rows have an outcome, and no row is one of a hole."""
+    symbol = load(without(csv, 100, 199), tmp_path / "cache")
+    rows = sample([symbol], 300.0, symbol.start + 300, FitSpec(step_minutes=1))
+    assert np.isfinite(rows.realised).all()
+    inside = np.arange(95, 200) + symbol.start
+    assert not np.isin(rows.minute, inside).any()
+
+
+def test_years_apart_are_data_sets_of_their_own(csv: Path, tmp_path: Path) -> None:
+    """A symbol that was away for longer than its slow level is remembered begins anew."""
+    head, *lines = csv.read_text().splitlines()
+    earlier = [line.replace("2026-", "2025-", 1) for line in lines]
+    path = tmp_path / "both" / csv.name
+    path.parent.mkdir()
+    path.write_text("\n".join([head, *earlier, *lines]))
+    alone = load(csv, tmp_path / "cache")
+    first, second = load_panel([path], tmp_path / "cache", no_ticks)
+    assert second.scales.tobytes() == alone.scales.tobytes()
+    assert first.variance.tobytes() == alone.variance.tobytes()
+    assert [first.symbol, second.symbol] == [
+        "BTC-USD from 2025-01-05T00:00",
+        "BTC-USD from 2026-01-05T00:00",
+    ]
 
 
 HEAD = "ts,open,high,low,close,volume\n"

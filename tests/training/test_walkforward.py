@@ -99,11 +99,12 @@ def test_train_and_evaluate(
     evaluation = EvaluateOptions(
         data=data,
         start="2026-01-14",
+        after_days=None,
         end=None,
         refit_days=3,
         model=None,
         leave_one_out=True,
-        anchors=("EWMA", "HAR", "log-HAR", "QLIKE-HAR", "QLIKE-HAR-5"),
+        anchors=("EWMA", "HAR", "log-HAR", "QLIKE-HAR", "QLIKE-HAR-5", "HExp"),
         title="Simulated",
         out=tmp_path / "report",
         command="volsvc evaluate",
@@ -175,6 +176,7 @@ def test_a_test_without_minutes_is_an_error(
     options = EvaluateOptions(
         data=alone,
         start="2026-01-14",
+        after_days=None,
         end=None,
         refit_days=3,
         model=PACKAGED,
@@ -188,6 +190,14 @@ def test_a_test_without_minutes_is_an_error(
         ({"start": "2027-01-01"}, SettingsError, r"^--start: 2027-01-01T00:00:00"),
         ({"end": "2026-01-14"}, SettingsError, "is not before the end of the test"),
         ({"leave_one_out": True}, SettingsError, "^--leave-one-out: takes"),
+        ({"start": None}, SettingsError, "^--start: takes the first day of the test, or"),
+        ({"after_days": 9}, SettingsError, "^--start: takes the first day of the test, or"),
+        (
+            {"start": None, "after_days": 9, "model": None},
+            SettingsError,
+            "^--after-days: takes --model",
+        ),
+        ({"start": None, "after_days": 12}, SettingsError, "is not before the end of the test"),
         ({"start": "2026-01-05"}, TrainingError, "^AAA-USD: has 0 minutes before 2026-01-05"),
         ({"start": "2026-01-05T03:00:00Z"}, TrainingError, "has 180 minutes before"),
         ({"start": "2026-01-16T21:00:00Z"}, TrainingError, "and 180 from then to 2026-01-17"),
@@ -195,6 +205,33 @@ def test_a_test_without_minutes_is_an_error(
         with pytest.raises(error, match=message):
             evaluate_models(settings, replace(options, **change))
         assert not options.out.exists()
+
+
+def test_each_recording_has_days_of_its_own(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --after-days recordings of other times are tested after as many days of their own."""
+    monkeypatch.chdir(tmp_path)
+    later = tmp_path / "BBB-USD.csv"
+    later.write_text((recordings / "BBB-USD.csv").read_text().replace("2026-", "2025-"))
+    options = EvaluateOptions(
+        data=[recordings / "AAA-USD.csv", later],
+        start=None,
+        after_days=9,
+        end=None,
+        refit_days=2,
+        model=PACKAGED,
+        leave_one_out=False,
+        anchors=("EWMA", "HExp"),
+        title="",
+        out=tmp_path / "report",
+        command="",
+    )
+    pooled = evaluate_models(load_settings(None, {}), options)
+    assert [scores.rows for scores in pooled] == [2 * (3 * DAY - h / 60) for h in HORIZONS_S]
+    assert all(scores.best_har == "HExp" for scores in pooled)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "from 9 days after the start of each recording on" in text
 
 
 @pytest.mark.parametrize("kept", [0, 1, 99])

@@ -197,8 +197,12 @@ def train(
 @cli.command()
 def evaluate(
     data: Data,
-    start: Annotated[str, typer.Option(help="date or time of the first forecast")],
     config: ConfigFile = None,
+    start: Annotated[str | None, typer.Option(help="date or time of the first forecast")] = None,
+    after_days: Annotated[
+        int | None,
+        typer.Option(min=1, help="days of each recording before its first forecast; with --model"),
+    ] = None,
     end: Annotated[str | None, typer.Option(help="date or time; default: end of the data")] = None,
     refit_days: Annotated[int, typer.Option(min=1, help="days between refits")] = 91,
     model: Annotated[Path | None, typer.Option(help="artefact to evaluate without refits")] = None,
@@ -224,7 +228,17 @@ def evaluate(
     settings = settings_of(config)
     with seekable(data) as files:
         options = EvaluateOptions(
-            files, start, end, refit_days, model, leave_one_out, names, title, out, command
+            files,
+            start,
+            after_days,
+            end,
+            refit_days,
+            model,
+            leave_one_out,
+            names,
+            title,
+            out,
+            command,
         )
         evaluate_models(settings, options)
 

@@ -29,7 +29,7 @@ from volsvc.sources.factory import row_options
 from volsvc.sources.recordings.bars import grouped, read_bars
 from volsvc.sources.recordings.paths import files_of
 from volsvc.sources.recordings.tables.options import RowOptions
-from volsvc.training.anchors import ANCHORS, CASCADE_HARS
+from volsvc.training.anchors import ANCHORS, HARS
 from volsvc.training.causality import check_causality
 from volsvc.training.dataset import Minutes, TrainingError, bar_rows
 from volsvc.training.evaluation import Scores, pool, score
@@ -40,10 +40,12 @@ from volsvc.training.walkforward import DAY, OURS, Fold, WalkForwardResult, fold
 EXPLANATION: Final = (
     "No forecast of any model is below 2 % of the symbol's slow level: without that bound a few "
     "minutes after an outage decide the mean of EWMA. EWMA has its best half-life of 2 to 480 "
-    "minutes per symbol and horizon. The HARs are refitted per symbol at the same times as our "
-    "model; cascade means the horizon (at least 5 minutes), an hour (six at a horizon of one), a "
-    "day and a week. log-HAR, QLIKE-HAR and QLIKE-HAR-5 have the daily pattern taken out; "
-    "QLIKE-HAR-5 has the windows 5 and 30 minutes, 3 hours, a day and a week. Diebold-Mariano on "
+    "minutes per symbol and horizon. The anchors are refitted per symbol at the same times as our "
+    "model, or every so many days where that is not refitted. HAR, log-HAR and QLIKE-HAR have the "
+    "windows of the horizon (at least 5 minutes), an hour (six at a horizon of one), a day and a "
+    "week, QLIKE-HAR-5 those of 5 and 30 minutes, 3 hours, a day and a week, HExp exponential "
+    "weights with half-lives of up to a week. All but HAR have the daily pattern taken out. The "
+    "best HAR is the one of these five with the lowest loss afterwards. Diebold-Mariano on "
     "daily means, Newey-West with 7 lags; negative t is in our favour. Spikes: RV above its "
     "trailing 30-day 90 % quantile."
 )
@@ -61,10 +63,14 @@ LEAST_MINUTES: Final = 240
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Options of `volsvc evaluate`; `command` is the command line that the report quotes."""
+    """Options of `volsvc evaluate`; `command` is the command line that the report quotes.
+
+    The test is from `start` on, or from so many days after the start of each recording.
+    """
 
     data: Sequence[Path]
-    start: str
+    start: str | None
+    after_days: int | None
     end: str | None
     refit_days: int
     model: Path | None
@@ -83,8 +89,8 @@ def anchor_names(text: str) -> tuple[str, ...]:
     if "EWMA" not in names:
         raise SettingsError(f"--anchors: {text!r} is without EWMA, the reference of all figures")
     # The report tests our forecasts against the best of these at each horizon.
-    if not set(names) & set(CASCADE_HARS):
-        raise SettingsError(f"--anchors: {text!r} must name one of {', '.join(CASCADE_HARS)}")
+    if not set(names) & set(HARS):
+        raise SettingsError(f"--anchors: {text!r} must name one of {', '.join(HARS)}")
     return names
 
 
@@ -92,14 +98,10 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
     """Walk forward over the recordings, write the report, and return the pooled scores."""
     files = files_of(options.data)
     panel = load_minutes(settings, files)
-    start = minute_argument("--start", options.start)
-    last = max(symbol.start + len(symbol) for symbol in panel)
-    end = minute_argument("--end", options.end) if options.end else last
-    _check_test(panel, start, end, leave_one_out=options.leave_one_out)
-    spans = folds(start, end, options.refit_days * DAY)
-    models = _models_of_spans(panel, spans, options)
+    tests = _tests(panel, options)
+    models = _models_of_spans(panel, tests, options)
     _check_causality(files, models[0], row_options(settings))
-    results = _walk(panel, spans, models, options.anchors)
+    results = _walk(panel, tests, models, options.anchors)
     scores = [score(result) for result in results]
     pooled = [
         pool(
@@ -108,41 +110,61 @@ def evaluate_models(settings: Settings, options: EvaluateOptions) -> list[Scores
         )
         for horizon in HORIZONS_S
     ]
-    left_out = _left_out(panel, spans) if options.leave_one_out else {}
+    left_out = _left_out(panel, tests[0]) if options.leave_one_out else {}
     report = Report(
-        options.title, options.command, _notes(panel, spans, options), pooled, scores, left_out
+        options.title, options.command, _notes(panel, tests, options), pooled, scores, left_out
     )
     write_report(report, results, options.out)
     print(f"{options.out / 'report.md'}")
     return pooled
 
 
-def _check_test(panel: Sequence[Minutes], start: int, end: int, *, leave_one_out: bool) -> None:
-    """Raises SettingsError or TrainingError if some figure of the report would rest on nothing."""
+def _tests(panel: Sequence[Minutes], options: EvaluateOptions) -> list[list[Fold]]:
+    """Return the spans in which each symbol is tested; raises SettingsError or TrainingError."""
+    if (options.start is None) == (options.after_days is None):
+        raise SettingsError("--start: takes the first day of the test, or --after-days its place")
+    if options.after_days is not None and options.model is None:
+        raise SettingsError("--after-days: takes --model, since a fit is made before one day")
+    if options.leave_one_out and len(panel) < 2:
+        raise SettingsError("--leave-one-out: takes recordings of two symbols or more")
+    last = max(symbol.start + len(symbol) for symbol in panel)
+    end = minute_argument("--end", options.end) if options.end else last
+    tests = []
+    for symbol in panel:
+        if options.after_days is not None:
+            start = symbol.start + options.after_days * DAY
+            own = min(symbol.start + len(symbol), end)
+        else:
+            start, own = minute_argument("--start", str(options.start)), end
+        _check_test(symbol, start, own)
+        tests.append(folds(start, own, options.refit_days * DAY))
+    return tests
+
+
+def _check_test(symbol: Minutes, start: int, end: int) -> None:
+    """Raises SettingsError or TrainingError if a figure of the report would rest on nothing."""
     if start >= end:
         raise SettingsError(
             f"--start: {minute_text(start)} is not before the end of the test, {minute_text(end)}"
         )
-    if leave_one_out and len(panel) < 2:
-        raise SettingsError("--leave-one-out: takes recordings of two symbols or more")
-    for symbol in panel:
-        known = symbol.minute[~np.isnan(symbol.scales[:, 0])]
-        before = int(np.count_nonzero(known < start))
-        tested = int(np.count_nonzero((known >= start) & (known < end)))
-        if min(before, tested) < LEAST_MINUTES:
-            raise TrainingError(
-                f"{symbol.symbol}: has {before} minutes before {minute_text(start)} and {tested} "
-                f"from then to {minute_text(end)}; it takes {LEAST_MINUTES} of each"
-            )
+    known = symbol.minute[~np.isnan(symbol.scales[:, 0])]
+    before = int(np.count_nonzero(known < start))
+    tested = int(np.count_nonzero((known >= start) & (known < end)))
+    if min(before, tested) < LEAST_MINUTES:
+        raise TrainingError(
+            f"{symbol.symbol}: has {before} minutes before {minute_text(start)} and {tested} "
+            f"from then to {minute_text(end)}; it takes {LEAST_MINUTES} of each"
+        )
 
 
 def _models_of_spans(
-    panel: Sequence[Minutes], spans: Sequence[Fold], options: EvaluateOptions
+    panel: Sequence[Minutes], tests: Sequence[Sequence[Fold]], options: EvaluateOptions
 ) -> list[Model]:
     """Return the model of each span: the given one, or one fitted on everything before it."""
     if options.model is not None:
-        return [read_artefact(options.model).model] * len(spans)
-    spec = FitSpec()
+        return [read_artefact(options.model).model] * max(map(len, tests))
+    # Without a model all symbols have the same spans.
+    spans, spec = tests[0], FitSpec()
     check_length(panel, spans[0].start, spec)
     return [
         _fit_before(span.start, f"fitting before {minute_text(span.start)}", panel, spec)
@@ -182,19 +204,20 @@ def _processors() -> int:
 
 def _walk(
     panel: Sequence[Minutes],
-    spans: Sequence[Fold],
+    tests: Sequence[Sequence[Fold]],
     models: Sequence[Model],
     anchors: Sequence[str],
 ) -> list[WalkForwardResult]:
-    """Forecast every symbol over the spans, each symbol in a process of its own."""
+    """Forecast every symbol over its spans, each symbol in a process of its own."""
     results: list[WalkForwardResult] = []
     done = 0
     with (
         progress_bar("walking forward", lambda: done / len(panel)) as advance,
         ProcessPoolExecutor(min(_processors(), len(panel))) as pool_of_processes,
     ):
-        walk = partial(walk_forward, spans=spans, models=models, anchors=anchors)
-        for of_symbol in pool_of_processes.map(walk, panel):
+        walk = partial(walk_forward, anchors=anchors)
+        all_models = [models[: len(spans)] for spans in tests]
+        for of_symbol in pool_of_processes.map(walk, panel, tests, all_models):
             results += of_symbol
             done += 1
             advance(sum(len(result.minute) for result in of_symbol))
@@ -215,14 +238,19 @@ def _left_out(panel: Sequence[Minutes], spans: Sequence[Fold]) -> dict[tuple[str
     return losses
 
 
-def _notes(panel: Sequence[Minutes], spans: Sequence[Fold], options: EvaluateOptions) -> list[str]:
+def _notes(
+    panel: Sequence[Minutes], tests: Sequence[Sequence[Fold]], options: EvaluateOptions
+) -> list[str]:
     """Return the paragraphs of the report that say how it was made."""
-    start, end = minute_text(spans[0].start), minute_text(spans[-1].end)
+    start = minute_text(min(spans[0].start for spans in tests))
+    end = minute_text(max(spans[-1].end for spans in tests))
     tested = f"Tested from {start} to {end}, at every minute"
+    if options.after_days is not None:
+        tested += f" from {options.after_days} days after the start of each recording on"
     ours = (
         f"with the model of {options.model.name}, unchanged"
         if options.model
-        else f"in {len(spans)} spans, each forecast by what was fitted on everything before it"
+        else f"in {len(tests[0])} spans, each forecast by what was fitted on everything before it"
     )
     proxy = "1-minute bars; at 60 s Parkinson's range of the next minute"
     if all(symbol.ticks for symbol in panel):

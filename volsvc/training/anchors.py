@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES
+from volsvc.models.heads import level_variance
+from volsvc.models.kernels.heads import MIN_LEVEL_SHARE, RANGES, VARIANCES
 from volsvc.scoring.past_outcomes import qlike
 from volsvc.training.dataset import Array, Minutes
 from volsvc.training.fit import qlike_mixture
@@ -25,6 +27,19 @@ HALF_LIVES: Final = (2, 4, 8, 15, 30, 60, 120, 240, 480)
 # Newest minutes that GARCH is fitted on; more change nothing and take long.
 GARCH_MINUTES: Final = 200_000
 FIVE_WINDOWS: Final = (5, 30, 180, 1440, 10_080)
+_LEVEL, _RANGES, _VARIANCES = (
+    [SCALE_NAMES.index(name) for name in names] for names in (["level"], RANGES, VARIANCES)
+)
+
+
+def least_forecast(symbol: Minutes, horizon_s: float) -> Array:
+    """Return the least forecast of any model, of shape (minutes,): a share of the slow level.
+
+    Without it a few quiet minutes, or those after an outage, decide an anchor's loss.
+    """
+    level = MIN_LEVEL_SHARE * level_variance(symbol.scales, horizon_s)
+    # Minutes without features have no level.
+    return np.fmax(level, FLOOR_PER_MINUTE * round(horizon_s / 60))
 
 
 def cascade(horizon_s: float) -> tuple[int, ...]:
@@ -44,13 +59,14 @@ def ewma(symbol: Minutes, horizon_s: float, train: Index) -> Array:
     ahead = round(horizon_s / 60)
     realised = symbol.realised(horizon_s)[train]
     proxy = symbol.proxy(horizon_s)
+    least = least_forecast(symbol, horizon_s)
     best, best_loss = np.empty(0), math.inf
     for half_life in HALF_LIVES:
         decay = 2.0 ** (-1 / half_life)
         smooth = lfilter([1 - decay], [1, -decay], proxy)
         # The filter starts from 0; the division corrects that bias.
         smooth = smooth / (1 - decay ** np.arange(1, len(proxy) + 1))
-        forecast = np.maximum(smooth, FLOOR_PER_MINUTE) * ahead
+        forecast = np.maximum(smooth * ahead, least)
         loss = float(qlike(realised, forecast[train]).mean())
         if loss < best_loss:
             best, best_loss = forecast, loss
@@ -81,16 +97,20 @@ def _with_constant(means: Array) -> Array:
 def har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
     """Forecast by a HAR (Corsi 2009), fitted by weighted least squares.
 
-    The weights are the inverse of the squared window mean.
+    The weights are the inverse of the squared window mean. No forecast is above what was realised
+    in the training minutes.
     """
     ahead = round(horizon_s / 60)
     means = np.maximum(_windows(symbol.proxy(horizon_s), cascade(horizon_s)), 0.0)
     columns = _with_constant(means)
     scale = np.maximum(means.mean(axis=1), FLOOR_PER_MINUTE)
-    target = symbol.realised(horizon_s)[train] / ahead / scale[train]
-    weights, *_ = np.linalg.lstsq(columns[train] / scale[train, None], target, rcond=None)
-    # A linear forecast may be negative; a tenth of the window mean is the usual insanity filter.
-    return np.asarray(np.maximum(columns @ weights, 0.1 * scale) * ahead)
+    realised = symbol.realised(horizon_s)[train] / ahead
+    weights, *_ = np.linalg.lstsq(
+        columns[train] / scale[train, None], realised / scale[train], rcond=None
+    )
+    # The usual insanity filter: a linear forecast may be negative, and one of a short fit anything.
+    sane = np.clip(columns @ weights, 0.1 * scale, max(realised.max(), FLOOR_PER_MINUTE))
+    return np.asarray(sane * ahead)
 
 
 def log_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
@@ -107,13 +127,18 @@ def log_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
     return np.asarray(forecast * np.mean(realised[train] / forecast[train]))
 
 
+def _qlike_mixture(symbol: Minutes, horizon_s: float, train: Index, means: Array) -> Array:
+    """Forecast by the mixture of means, without the daily pattern, that minimises QLIKE."""
+    _, season = _season(symbol, horizon_s)
+    columns = _with_constant(means)
+    weights = qlike_mixture(columns[train], symbol.realised(horizon_s)[train] / season[train])
+    return np.asarray(columns @ weights * season)
+
+
 def _qlike_har(symbol: Minutes, horizon_s: float, train: Index, windows: tuple[int, ...]) -> Array:
-    factor, season = _season(symbol, horizon_s)
-    columns = _with_constant(_windows(symbol.proxy(horizon_s) / factor, windows))
-    target = symbol.realised(horizon_s)[train] / season[train]
-    weights = qlike_mixture(columns[train], target)
-    floor = FLOOR_PER_MINUTE * round(horizon_s / 60)
-    return np.asarray(np.maximum(columns @ weights * season, floor))
+    factor, _ = _season(symbol, horizon_s)
+    means = _windows(symbol.proxy(horizon_s) / factor, windows)
+    return _qlike_mixture(symbol, horizon_s, train, means)
 
 
 def qlike_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
@@ -124,6 +149,18 @@ def qlike_har(symbol: Minutes, horizon_s: float, train: Index) -> Array:
 def qlike_har_five(symbol: Minutes, horizon_s: float, train: Index) -> Array:
     """Forecast by `qlike_har` with five windows from five minutes to a week."""
     return _qlike_har(symbol, horizon_s, train, FIVE_WINDOWS)
+
+
+def hexp(symbol: Minutes, horizon_s: float, train: Index) -> Array:
+    """Forecast by HExp (Bollerslev, Hood, Huss and Pedersen 2018), fitted to QLIKE.
+
+    A mixture of exponentially weighted variances, those of the features, with the daily pattern
+    taken out; of ranges where the target is the range.
+    """
+    columns = _RANGES if symbol.is_range(horizon_s) else _VARIANCES
+    level = symbol.scales[:, _LEVEL] * 60
+    means = np.exp(symbol.scales[:, columns]) * level
+    return _qlike_mixture(symbol, horizon_s, train, means)
 
 
 def garch(symbol: Minutes, horizon_s: float, train: Index) -> Array:
@@ -161,7 +198,8 @@ ANCHORS: Final[Mapping[str, Callable[[Minutes, float, Index], Array]]] = {
     "log-HAR": log_har,
     "QLIKE-HAR": qlike_har,
     "QLIKE-HAR-5": qlike_har_five,
+    "HExp": hexp,
     "GARCH": garch,
 }
-# QLIKE-HAR-5 is not among them: five windows are more than a HAR usually has.
-CASCADE_HARS: Final = ("HAR", "log-HAR", "QLIKE-HAR")
+# The models of the past's averages that are refitted: the strongest of them is the rival.
+HARS: Final = ("HAR", "log-HAR", "QLIKE-HAR", "QLIKE-HAR-5", "HExp")

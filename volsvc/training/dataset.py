@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volsvc.config.settings import FeatureSettings
-from volsvc.domain import SourceError, VolsvcError
+from volsvc.domain import HORIZON_MINUTES, SourceError, VolsvcError
+from volsvc.domain.feature_names import WEEK
+from volsvc.domain.minute_bars import BarSeries
 from volsvc.domain.tick_columns import TickColumns
 from volsvc.features import FLOOR_PER_MINUTE, SCALE_NAMES, SymbolTable, apply_recording
 from volsvc.features.bars import minute_bars
@@ -36,8 +38,11 @@ Advance = Callable[[int], None]
 TicksOf = Callable[[Sequence[Path]], Iterator[TickColumns]]
 
 # Version of the features and of the files; data sets of another version are built anew.
-CACHE_VERSION: Final = f"{SCHEMA_VERSION}.6"
+CACHE_VERSION: Final = f"{SCHEMA_VERSION}.7"
 ARRAYS: Final = ("scales", "young", "variance", "range")
+# Minutes without a trade, as in the daemon: horizons that reach into a longer silence are no
+# outcomes.
+LONGEST_SILENCE: Final = HORIZON_MINUTES[-1]
 # Minutes after which the second engine is restarted. 53 hours and a day have no common divisor, so
 # that the restarts fall on every hour of the day.
 YOUNG_MINUTES: Final = 53 * 60
@@ -55,7 +60,8 @@ class Minutes:
     they are not. `young` are those of an engine that is restarted every YOUNG_MINUTES, so that a
     fit sees symbols with a short past. `variance` and `range` are the realised variance and
     Parkinson's variance inside the minute, 0 where it had no trades. `ticks` is true for recordings
-    of ticks.
+    of ticks. `holes` are the first and the last minute, counted from `start`, of each silence that
+    is too long to be one of the market.
     """
 
     symbol: str
@@ -66,6 +72,7 @@ class Minutes:
     variance: Array
     range: Array
     ticks: bool
+    holes: Sequence[tuple[int, int]] = ()
 
     def __len__(self) -> int:
         return len(self.variance)
@@ -75,12 +82,19 @@ class Minutes:
         """Minutes since the epoch, UTC."""
         return np.arange(self.start, self.start + len(self), dtype=np.int64)
 
+    def is_range(self, horizon_s: float) -> bool:
+        """Return True if the range is what is forecast: from bars, for one bar ahead."""
+        return horizon_s <= 60 and not self.ticks
+
     def proxy(self, horizon_s: float) -> Array:
-        """Return the proxy of realised variance: from bars, for one bar ahead, the range."""
-        return self.range if horizon_s <= 60 and not self.ticks else self.variance
+        """Return the proxy of realised variance of each minute."""
+        return self.range if self.is_range(horizon_s) else self.variance
 
     def realised(self, horizon_s: float) -> Array:
-        """Return RV over the horizon after each minute; NaN where the recording ends before it."""
+        """Return RV over the horizon after each minute; NaN where it was not observed in full.
+
+        The recording ends before it, or has a hole in it or before it.
+        """
         ahead = round(horizon_s / 60)
         total = np.concatenate(([0.0], np.cumsum(self.proxy(horizon_s))))
         result = np.full(len(self), np.nan)
@@ -88,6 +102,9 @@ class Minutes:
             result[:-ahead] = np.maximum(
                 total[1 + ahead :] - total[1:-ahead], FLOOR_PER_MINUTE * ahead
             )
+        for first, last in self.holes:
+            # The return of the minute after a hole is one over all of it.
+            result[max(first - ahead, 0) : last + 1] = np.nan
         return result
 
 
@@ -194,13 +211,37 @@ def _key(digest: str, options: RowOptions) -> str:
 def _build_of_bars(
     files: Sequence[Path], folder: Path, options: RowOptions, advance: Advance
 ) -> None:
-    for index, (symbol, series) in enumerate(read_bars(files, options).items()):
-        bars = minute_bars(series)
-        count = int(bars["minute"][-1] - bars["minute"][0]) + 1
-        part = folder / str(index)
-        scales, young = _files(part, count)
-        _store(part, symbol, bar_rows(bars, scales, young), ticks=False)
-        advance(count)
+    number = 0
+    for symbol, whole in read_bars(files, options).items():
+        stretches = _stretches(whole)
+        for series in stretches:
+            bars = minute_bars(series)
+            count = int(series.minutes[-1] - series.minutes[0]) + 1
+            part = folder / f"{number:05}"
+            scales, young = _files(part, count)
+            since = f" from {np.datetime64(int(series.minutes[0]), 'm')}"
+            name = symbol + since if len(stretches) > 1 else symbol
+            holes = _holes(series.minutes)
+            _store(part, name, bar_rows(bars, scales, young), holes, ticks=False)
+            number += 1
+            advance(count)
+
+
+def _stretches(series: BarSeries) -> list[BarSeries]:
+    """Return the parts of a series between holes in which a slow level is forgotten, a week."""
+    ends = np.flatnonzero(np.diff(series.minutes) > WEEK) + 1
+    parts = zip(np.split(series.minutes, ends), np.split(series.values, ends), strict=True)
+    return [BarSeries(minutes, values) for minutes, values in parts]
+
+
+def _holes(traded: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the bounds of silences that are longer than the longest horizon.
+
+    `traded` are the minutes with trades, which rise; the bounds count from the first of them.
+    """
+    before = np.flatnonzero(np.diff(traded) > LONGEST_SILENCE)
+    firsts, lasts = traded[before] + 1, traded[before + 1] - 1
+    return list(zip((firsts - traded[0]).tolist(), (lasts - traded[0]).tolist(), strict=True))
 
 
 def _build_of_ticks(
@@ -214,7 +255,8 @@ def _build_of_ticks(
         # Ticks give rows only for minutes with trades.
         scales[:] = young[:] = np.nan
         scales[bars["minute"] - start] = points["features"][:, SCALES_FROM:]
-        _store(part, symbol, MinuteRows(start, scales, young, variance, span), ticks=True)
+        rows = MinuteRows(start, scales, young, variance, span)
+        _store(part, symbol, rows, _holes(bars["minute"]), ticks=True)
         advance(len(points))
     if not by_symbol:
         raise SourceError(f"{files[0]}: holds no complete minute of ticks")
@@ -231,10 +273,12 @@ def _files(folder: Path, count: int) -> tuple[Array, Array]:
     return scales, young
 
 
-def _store(folder: Path, symbol: str, rows: MinuteRows, *, ticks: bool) -> None:
+def _store(
+    folder: Path, symbol: str, rows: MinuteRows, holes: Sequence[tuple[int, int]], *, ticks: bool
+) -> None:
     np.save(folder / "variance.npy", rows.variance)
     np.save(folder / "range.npy", rows.range)
-    facts = {"symbol": symbol, "start": rows.start, "ticks": ticks}
+    facts = {"symbol": symbol, "start": rows.start, "ticks": ticks, "holes": holes}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

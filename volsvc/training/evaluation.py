@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volsvc.scoring.past_outcomes import qlike
-from volsvc.training.anchors import CASCADE_HARS
+from volsvc.training.anchors import HARS
 from volsvc.training.scores import (
     Array,
     DieboldMariano,
@@ -66,8 +66,8 @@ class Scores:
 
     @property
     def best_har(self) -> str:
-        """The HAR with the lowest loss, among those on Corsi's cascade."""
-        return min((n for n in self.qlike if n in CASCADE_HARS), key=self.qlike.__getitem__)
+        """The HAR with the lowest loss."""
+        return min((n for n in self.qlike if n in HARS), key=self.qlike.__getitem__)
 
     def gain(self, other: str) -> float:
         """Return our loss relative to another model's: -0.1 is ten per cent lower."""

@@ -90,7 +90,7 @@ def sample(
             index = np.arange(first, max(last, first), spec.step_minutes * step)
             rows = scales[index]
             # NaN, as of minutes without a trade in recordings of ticks, compares as false.
-            known = rows[:, _AGE_COLUMN] >= MIN_AGE
+            known = (rows[:, _AGE_COLUMN] >= MIN_AGE) & ~np.isnan(realised[index])
             rows, index = rows[known], index[known]
             target = realised[index]
             if symbol.ticks and ahead == 1:

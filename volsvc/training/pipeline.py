@@ -86,6 +86,8 @@ def _fit_window(panel: Sequence[Minutes], horizon_s: float, end: int, spec: FitS
         last = min(end - symbol.start, len(symbol)) - ahead
         index = np.arange(max(WINDOWS), last, spec.step_minutes * 5)
         realised = symbol.realised(horizon_s)[index]
+        observed = ~np.isnan(realised)
+        index, realised = index[observed], realised[observed]
         for length in WINDOWS:
             features = np.full((len(index), len(FEATURES)), np.nan)
             squares = total[index + 1] - total[index + 1 - length]

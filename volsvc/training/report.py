@@ -110,18 +110,13 @@ def _best_set(scores: Scores) -> str:
 
 
 def _gains(pooled: Sequence[Scores]) -> list[str]:
-    has_har = "QLIKE-HAR" in pooled[0].qlike
-    head = ["horizon", "QLIKE", "vs EWMA", "DM t"]
-    head += ["vs best cascade HAR", "which", "DM t", "vs QLIKE-HAR-5"] if has_har else []
+    head = ["horizon", "QLIKE", "vs EWMA", "DM t", "vs best HAR", "which", "DM t"]
     head += ["worst symbol-day vs EWMA", "where", "90 % confidence set"]
     rows = []
     for s in pooled:
         row = [_horizon(s), f"{s.qlike[OURS]:.4f}", _percent(s.gain("EWMA"))]
-        row.append(_test(s.dm["EWMA"]))
-        if has_har:
-            best = s.best_har
-            row += [_percent(s.gain(best)), best, _test(s.dm[best])]
-            row.append(_percent(s.gain("QLIKE-HAR-5")))
+        best = s.best_har
+        row += [_test(s.dm["EWMA"]), _percent(s.gain(best)), best, _test(s.dm[best])]
         rows.append([*row, f"{s.worst_day_ratio:.2f}x", s.worst_day, _best_set(s)])
     return _table(head, rows)
 
@@ -156,15 +151,12 @@ def _calibration(scores: Sequence[Scores]) -> list[str]:
 
 
 def _symbols(scores: Sequence[Scores]) -> list[str]:
-    has_har = "QLIKE-HAR" in scores[0].qlike
-    head = ["symbol", "horizon", "vs EWMA", "DM p"]
-    head += ["vs best cascade HAR", "DM p"] if has_har else []
+    head = ["symbol", "horizon", "vs EWMA", "DM p", "vs best HAR", "DM p"]
     head += ["worst day vs EWMA", "in the 90 % set"]
     rows = []
     for s in scores:
         row = [s.symbol, _horizon(s), _percent(s.gain("EWMA")), _probability(s.dm["EWMA"])]
-        if has_har:
-            row += [_percent(s.gain(s.best_har)), _probability(s.dm[s.best_har])]
+        row += [_percent(s.gain(s.best_har)), _probability(s.dm[s.best_har])]
         inside = "yes" if OURS in s.confidence_set else "no"
         inside = inside if s.confidence_set else ""
         rows.append([*row, f"{s.worst_day_ratio:.2f}x ({s.worst_day})", inside])

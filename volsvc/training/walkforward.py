@@ -24,10 +24,8 @@ from volsvc.features.kernels.laws import (
 )
 from volsvc.models import HORIZONS_S, BarAdapter, Model
 from volsvc.models.base import matrix_of_scales
-from volsvc.models.heads import level_variance
-from volsvc.models.kernels.heads import MIN_LEVEL_SHARE
 from volsvc.models.symbol_forecasts import symbol_laws
-from volsvc.training.anchors import ANCHORS
+from volsvc.training.anchors import ANCHORS, least_forecast
 from volsvc.training.dataset import Array, Minutes
 
 DAY = 1440
@@ -103,7 +101,7 @@ def trailing_log_limit(symbol: Minutes, horizon_s: float, index: NDArray[np.intp
         # RV is known one horizon later.
         last = block * THRESHOLD_STEP - ahead
         window = realised[max(last - THRESHOLD_DAYS * DAY, 0) : max(last, 1)]
-        limits[block] = float(np.log(np.quantile(window, 0.9)))
+        limits[block] = float(np.log(np.nanquantile(window, 0.9)))
     return np.array([limits[block] for block in blocks.tolist()])
 
 
@@ -196,7 +194,7 @@ def walk_forward(
     for column, horizon in enumerate(HORIZONS_S):
         realised = symbol.realised(horizon)[index]
         anchored = {name: _anchor(name, symbol, horizon, spans, train_step) for name in anchors}
-        # The recording ends before the horizons of its last minutes do.
+        # The horizon reaches into a hole, or beyond the end of the recording.
         matured = ~np.isnan(realised)
         results.append(
             WalkForwardResult(
@@ -233,11 +231,13 @@ def _anchor(
         last = span.start - symbol.start - round(horizon_s / 60)
         # A week before the first training row, for the longest window; less if there is less.
         train = np.arange(min(7 * DAY, last // 2), last, step)
+        known = ~np.isnan(symbol.realised(horizon_s)[train] + symbol.scales[train, 0])
+        train = train[known]
         rows = _within(symbol, span)
         # A span before the symbol began has nothing to fit on.
         if not len(rows):
             continue
-        # The same least forecast as ours: without it a single quiet hour decides an anchor's loss.
-        least = MIN_LEVEL_SHARE * level_variance(symbol.scales[rows], horizon_s)
+        # As ours.
+        least = least_forecast(symbol, horizon_s)[rows]
         parts.append(np.maximum(ANCHORS[name](symbol, horizon_s, train)[rows], least))
     return np.concatenate(parts) if parts else np.empty(0)

@@ -54,7 +54,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 def evaluated(settings: Settings, file: Path) -> None:
     names = ("EWMA", "HAR")
     start, out = "2026-01-06", Path("report")
-    options = EvaluateOptions([file], start, None, 9, None, False, names, "", out, "")
+    options = EvaluateOptions([file], start, None, None, 9, None, False, names, "", out, "")
     evaluate_models(settings, options)
 
 
