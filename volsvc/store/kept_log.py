@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from volsvc.store.patches import Hashes, hashes_of, patch_of, patched
+from volsvc.store.patches import Blocks, Hashes, blocks_of, patch_of, patched
 from volsvc.transport import OutRecord
 from volsvc.transport.features_record import STATE_HEADER
 from volsvc.transport.memory import KeptPosition
@@ -62,14 +62,28 @@ class KeptLog:
             except (ValueError, msgspec.MsgspecError) as error:
                 yield f"the state of {key.decode(errors='replace')} is damaged: {error}"
                 continue
-            self._bases[key] = hashes_of(base)
+            (blocks,) = blocks_of([base])
+            self._bases[key] = blocks.base()
             headers = (*record.headers, (STATE_HEADER, content))
             yield OutRecord(key, record.value, headers, record.partition)
 
-    def write(self, records: Iterable[OutRecord], positions: Mapping[int, KeptPosition]) -> None:
+    def write(self, records: Sequence[OutRecord], positions: Mapping[int, KeptPosition]) -> None:
         """Write the newest records, and positions; to be called in a transaction."""
-        for record in records:
-            self._write_record(record)
+        headers = [dict(record.headers) for record in records]
+        contents = [of_record.pop(STATE_HEADER, b"") for of_record in headers]
+        rows = []
+        for record, rest, content, blocks in zip(
+            records, headers, contents, blocks_of(contents), strict=True
+        ):
+            patch = self._patch(record.key, content, blocks)
+            kept = _encode(KeptRecord(record.value, tuple(rest.items()), record.partition))
+            rows.append((self._feed, record.key, kept, patch, zlib.crc32(content)))
+        # Half of what it takes to delete the row and insert another.
+        self._connection.executemany(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "record = excluded.record, patch = excluded.patch, checksum = excluded.checksum",
+            rows,
+        )
         self._connection.executemany(
             "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)",
             [
@@ -78,22 +92,17 @@ class KeptLog:
             ],
         )
 
-    def _write_record(self, record: OutRecord) -> None:
-        key, headers = record.key, dict(record.headers)
-        content = headers.pop(STATE_HEADER, b"")
+    def _patch(self, key: bytes, content: bytes, blocks: Blocks) -> bytes:
+        """Return what makes a content of the base of its key, which may become this content."""
         base = self._bases.get(key)
-        patch = None if base is None else patch_of(content, base)
-        if patch is None:
-            patch = b""
-            self._connection.execute(
-                "INSERT OR REPLACE INTO base VALUES (?, ?, ?)", (self._feed, key, content)
-            )
-            self._bases[key] = hashes_of(content)
-        kept = _encode(KeptRecord(record.value, tuple(headers.items()), record.partition))
+        patch = None if base is None else patch_of(blocks, base)
+        if patch is not None:
+            return patch
         self._connection.execute(
-            "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)",
-            (self._feed, key, kept, patch, zlib.crc32(content)),
+            "INSERT OR REPLACE INTO base VALUES (?, ?, ?)", (self._feed, key, content)
         )
+        self._bases[key] = blocks.base()
+        return b""
 
     def start_over(self) -> None:
         """Have the next writes not be patches of what an undone transaction wrote."""

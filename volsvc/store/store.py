@@ -325,7 +325,7 @@ class Store:
         """Write a batch in one transaction, and return how long it took in seconds."""
         started = time.monotonic()
         with self._transaction():
-            self._log.write(batch.records.values(), batch.positions)
+            self._log.write([*batch.records.values()], batch.positions)
             for minutes in batch.minutes:
                 self._minutes.write(minutes)
             write_events(self._connection, self._feed, batch.events)

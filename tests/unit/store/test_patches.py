@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volsvc.store.patches import BLOCK, hashes_of, patch_of, patched
+from volsvc.store.patches import BLOCK, TOGETHER, Blocks, blocks_of, patch_of, patched
+
+
+def blocks(content: bytes) -> Blocks:
+    (found,) = blocks_of([content])
+    return found
+
 
 CONTENTS = st.binary(max_size=40 * BLOCK)
 
@@ -20,7 +26,7 @@ def test_a_patch_makes_the_content(base: bytes, changes: list[tuple[int, int]]) 
     for at, value in changes:
         if base:
             content[at % len(base)] = value
-    patch = patch_of(bytes(content), hashes_of(base))
+    patch = patch_of(blocks(bytes(content)), blocks(base).base())
     changed = {at // BLOCK for at in range(len(base)) if base[at] != content[at]}
     if patch is None:
         assert len(changed) > len(base) / BLOCK / 4 - 1
@@ -33,8 +39,18 @@ def test_a_patch_makes_the_content(base: bytes, changes: list[tuple[int, int]]) 
 def test_another_length_needs_another_base(base: bytes, content: bytes) -> None:
     """A base is of one length, also where padding hides a difference."""
     if len(base) != len(content):
-        assert patch_of(content, hashes_of(base)) is None
-    assert patch_of(base + b"\0", hashes_of(base)) is None
+        assert patch_of(blocks(content), blocks(base).base()) is None
+    assert patch_of(blocks(base + b"\0"), blocks(base).base()) is None
+
+
+@given(st.lists(CONTENTS, min_size=1, max_size=2 * TOGETHER))
+def test_many_are_hashed_as_each_alone(contents: list[bytes]) -> None:
+    """Contents of any lengths do not touch each other."""
+    for content, found in zip(contents, blocks_of(contents), strict=True):
+        alone = blocks(content)
+        assert found.hashes.length == len(content)
+        assert found.hashes.of_blocks.tolist() == alone.hashes.of_blocks.tolist()
+        assert found.words.tobytes()[: len(content)] == content
 
 
 @pytest.mark.parametrize("patch", [b"?", b"\xff" * 4 + bytes(BLOCK), bytes(4 + BLOCK)])
