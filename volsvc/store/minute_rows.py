@@ -56,6 +56,8 @@ _PACKED: Final = np.dtype(
 )
 # Integers below this are exact as doubles.
 _EXACT: Final = 2.0**53
+# Of zlib: half the time of its usual level, and 5 % more room.
+LEVEL: Final = 3
 # In the place of the decimals of prices that have too many: their integers are the doubles' bits.
 _BITS: Final = 255
 
@@ -80,7 +82,7 @@ def pack(rows: NDArray[Any]) -> bytes:
     for name in _PRICES[:-1]:
         packed[name] -= packed["close"]
     columns = [_differences(packed[name]).T.tobytes() for name in _PACKED.names or ()]
-    return bytes([decimals]) + zlib.compress(b"".join(columns))
+    return bytes([decimals]) + zlib.compress(b"".join(columns), LEVEL)
 
 
 def unpack(block: bytes) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,10 +15,15 @@ from volsvc.store.minute_rows import MINUTE_ROW, pack, round_numbers, unpack
 
 # Minutes of a block: its rows take 40 kB, and an answer of a day reads three of them.
 BLOCK_MINUTES: Final = 720
+# More than the number of any block.
+BLOCKS: Final = 2**32
 # Blocks that one transaction makes or deletes, some milliseconds each.
 BLOCKS_AT_ONCE: Final = 8
+# Rows of a block that are worth to be one at once, as those of a symbol's past are.
+MANY: Final = 120
 
 ModelName = tuple[str, str]
+_NO_ROWS: Final = np.zeros(0, MINUTE_ROW)
 
 
 class Minutes(NamedTuple):
@@ -56,18 +62,19 @@ class MinuteTable:
         # The newest minute that was written; 0 before the first.
         self.newest = 0
 
-    def write(self, minutes: Minutes) -> None:
+    def write(self, *parts: Minutes) -> None:
         """Write rows, in the place of those of the same symbol and minute."""
-        rows = minutes.rows.copy()
+        numbered = [self._numbered(part) for part in parts if len(part.rows)]
+        if not numbered:
+            return
+        symbols, rows = (np.concatenate(found) for found in zip(*numbered, strict=True))
         round_numbers(rows)
-        numbers = np.array([self._model(model) for model in minutes.models], np.uint16)
-        for name in ("model", "shadow"):
-            rows[name] = numbers[rows[name]]
+        self.newest = max(self.newest, int(rows["minute"].max()))
+        rest = ~self._write_blocks(symbols, rows)
         found = []
-        for symbol, row in zip(map(self._symbol, minutes.symbols), rows, strict=True):
+        for symbol, row in zip(symbols[rest].tolist(), rows[rest], strict=True):
             minute = int(row["minute"])
             found.append((symbol, minute, row.tobytes()))
-            self.newest = max(self.newest, minute)
             block = minute // BLOCK_MINUTES
             oldest = self._oldest.setdefault(symbol, block)
             if block > oldest:
@@ -75,6 +82,32 @@ class MinuteTable:
             elif block < oldest:
                 self._oldest[symbol] = block
         self._connection.executemany("INSERT OR REPLACE INTO minute VALUES (?, ?, ?)", found)
+
+    def _numbered(self, minutes: Minutes) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Return the numbers of the symbols of rows, and the rows with the numbers of models."""
+        rows = minutes.rows.copy()
+        numbers = np.array([self._model(model) for model in minutes.models], np.uint16)
+        for name in ("model", "shadow"):
+            rows[name] = numbers[rows[name]]
+        return np.array([self._symbol(name) for name in minutes.symbols], np.int64), rows
+
+    def _write_blocks(self, symbols: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Write the blocks of which there are many rows and that are over; return the rows' mask.
+
+        The newest block of a symbol is never among them: its newest row is in no block.
+        """
+        written = np.zeros(len(rows), dtype=bool)
+        if len(rows) < MANY:
+            return written
+        keys = symbols * BLOCKS + rows["minute"] // BLOCK_MINUTES
+        known, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        # They rise, so the newest of a symbol is the one before another symbol's.
+        over = np.append(known[1:] // BLOCKS == known[:-1] // BLOCKS, False)
+        for place in np.flatnonzero(over & (counts >= MANY)).tolist():
+            of_block = places == place
+            self._pack(*divmod(int(known[place]), BLOCKS), rows[of_block])
+            written |= of_block
+        return written
 
     def _symbol(self, name: str) -> int:
         if name not in self._symbols:
@@ -99,10 +132,11 @@ class MinuteTable:
                 self._complete.discard(symbol)
         return bool(self._complete)
 
-    def _pack(self, symbol: int, block: int) -> None:
+    def _pack(self, symbol: int, block: int, newest: NDArray[Any] = _NO_ROWS) -> None:
+        """Make a block of the rows that are kept of it, and of newer ones."""
         first, last = block * BLOCK_MINUTES, (block + 1) * BLOCK_MINUTES - 1
         # What cannot be read of an earlier block of this time is replaced by what there is.
-        rows = _merged(read_rows(self._connection, symbol, first, last, []))
+        rows = _merged(chain(read_rows(self._connection, symbol, first, last, []), [newest]))
         self._connection.execute(
             "INSERT OR REPLACE INTO block VALUES (?, ?, ?)", (symbol, block, pack(rows))
         )
@@ -118,7 +152,7 @@ def read_minutes(
 
     Empty for a symbol that is not known.
     """
-    rows, damaged = np.zeros(0, MINUTE_ROW), list[int]()
+    rows, damaged = _NO_ROWS, list[int]()
     with _snapshot(connection):
         number = _symbol_number(connection, feed, symbol)
         if number is not None:
@@ -195,11 +229,12 @@ def read_rows(
             damaged.append(number * BLOCK_MINUTES)
             continue
         yield rows[(rows["minute"] >= first) & (rows["minute"] <= last)]
-    single = connection.execute(
-        "SELECT row FROM minute WHERE symbol = ? AND minute BETWEEN ? AND ? ORDER BY minute",
+    # In one step: each takes the interpreter anew, which the event loop may hold.
+    (single,) = connection.execute(
+        "SELECT group_concat(hex(row), '') FROM minute WHERE symbol = ? AND minute BETWEEN ? AND ?",
         (symbol, first, last),
-    )
-    yield np.frombuffer(b"".join(row for (row,) in single), MINUTE_ROW)
+    ).fetchone()
+    yield np.frombuffer(bytes.fromhex(single or ""), MINUTE_ROW)
 
 
 def _merged(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:

@@ -326,8 +326,7 @@ class Store:
         started = time.monotonic()
         with self._transaction():
             self._log.write([*batch.records.values()], batch.positions)
-            for minutes in batch.minutes:
-                self._minutes.write(minutes)
+            self._minutes.write(*batch.minutes)
             write_events(self._connection, self._feed, batch.events)
             self._tidy_up()
             failpoint("store_written")

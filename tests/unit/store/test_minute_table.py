@@ -27,7 +27,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     opened.close()
 
 
-PARTS = st.lists(st.tuples(st.integers(0, 4 * BLOCK_MINUTES), st.integers(1, 900)), max_size=6)
+PARTS = st.lists(st.tuples(st.integers(0, 4 * BLOCK_MINUTES), st.integers(1, 1_900)), max_size=6)
 
 
 @settings(deadline=None)
@@ -78,6 +78,22 @@ def test_half_days_become_blocks(connection: sqlite3.Connection) -> None:
     assert connection.execute(counts).fetchone() == (4, 10)
     assert read_minutes(connection, 1, "C", 0, 2**31).rows.size == 0
     assert read_minutes(connection, 2, "A", 0, 2**31).rows.size == 0
+
+
+def test_a_past_is_written_as_blocks(connection: sqlite3.Connection) -> None:
+    """What is many rows of a half day that is over is no row first, in however many parts."""
+    table = MinuteTable(connection, 1)
+    past = [minutes("A", MINUTE + 200 * part, 200, part) for part in range(12)]
+    table.write(*past, minutes("B", MINUTE, 2 * BLOCK_MINUTES))
+    counts = "SELECT (SELECT count(*) FROM block), (SELECT count(*) FROM minute)"
+    begun = 12 * 200 % BLOCK_MINUTES
+    assert connection.execute(counts).fetchone() == (3 + 1, begun + BLOCK_MINUTES)
+    assert not table.pack_some()
+    # Later parts join what is there.
+    table.write(minutes("A", MINUTE + 2_400, BLOCK_MINUTES, 12))
+    assert connection.execute(counts).fetchone() == (5, begun + BLOCK_MINUTES)
+    found = read_minutes(connection, 1, "A", 0, 2**31)
+    assert found.rows["minute"].tolist() == list(range(MINUTE, MINUTE + 2_400 + BLOCK_MINUTES))
 
 
 def test_old_minutes_leave(connection: sqlite3.Connection) -> None:
