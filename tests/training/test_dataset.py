@@ -140,7 +140,7 @@ def without(csv: Path, first: int, last: int) -> Path:
 def test_a_horizon_with_a_hole_is_not_observed(
     silent: int, observed: bool, csv: Path, tmp_path: Path
 ) -> None:
-    """Where an hour and more is missing nobody knows what was realised; less is a silent market."""
+    """An hour and more that is missing leaves no outcome; less is a silent market."""
     first, last = 100, 99 + silent
     symbol = load(without(csv, first, last), tmp_path / "cache")
     assert len(symbol) == 300

@@ -38,6 +38,7 @@ from volsvc.sources.generator import Generator, GeneratorSpec, MarketSpec
 from volsvc.sources.recordings.lateness import Lateness
 from volsvc.sources.recordings.tables.columns import Coded
 from volsvc.sources.recordings.tables.csv_text import Times, csv_text
+from volsvc.store.minute_rows import MINUTE_ROW, pack, unpack
 from volsvc.telemetry.metrics import Metrics
 from volsvc.training.batch import bar_points, forecast_columns
 from volsvc.training.dataset import bar_rows
@@ -139,8 +140,9 @@ def _run_workload() -> None:
 
 
 def _read_and_write(ticks: TickColumns) -> None:
-    """Do what is done with the columns of a recording beside applying them."""
+    """Do what is done with columns of a recording, and of minutes, beside applying them."""
     Lateness().late(ticks, np.arange(len(ticks)))
+    unpack(pack(np.zeros(1, MINUTE_ROW)))
     csv_text([Coded([SYMBOL], ticks.symbol), Times(ticks.time_ns), ticks.price, ticks.trade_id])
 
 

@@ -44,8 +44,9 @@ def rows_of(columns: Columns, *, missing: Any = None) -> Iterator[Sequence[Any]]
 
 def _plain(column: NDArray[Any], missing: Any) -> list[Any]:
     values: list[Any] = column.tolist()
-    if column.dtype.kind == "f" and np.isnan(column).any():
-        return [missing if value != value else value for value in values]
+    if column.dtype.kind == "f":
+        for row in np.flatnonzero(np.isnan(column)).tolist():
+            values[row] = missing
     return values
 
 

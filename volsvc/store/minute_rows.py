@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volsvc.domain import HORIZON_MINUTES
 from volsvc.scoring.scores import NUMBERS
 from volsvc.store.columns import rounded
+from volsvc.store.kernels.blocks import read_columns, write_columns
 
 # Binary digits that are kept of a forecast or a feature, four decimal ones; decimal ones of prices.
 BINARY_DIGITS: Final = 13
@@ -54,6 +55,13 @@ _ROUNDED: Final = ("volume", "variance", "ret_mean", "ret_std", "forecasts", "sh
 _PACKED: Final = np.dtype(
     [(name, "i8" if name in _PRICES else MINUTE_ROW[name]) for name in MINUTE_ROW.names or ()]
 )
+# The place of each field, the bytes of a value and the number of values, as kernels read them.
+_FIELDS: Final = np.array(
+    [
+        (place, field.base.itemsize, field.itemsize // field.base.itemsize)
+        for field, place, *_ in (_PACKED.fields or {}).values()
+    ]
+)
 # Integers below this are exact as doubles.
 _EXACT: Final = 2.0**53
 # Of zlib: half the time of its usual level, and 5 % more room.
@@ -81,8 +89,9 @@ def pack(rows: NDArray[Any]) -> bytes:
         packed[name] = rows[name] if name not in _PRICES else _integers(rows[name], decimals)
     for name in _PRICES[:-1]:
         packed[name] -= packed["close"]
-    columns = [_differences(packed[name]).T.tobytes() for name in _PACKED.names or ()]
-    return bytes([decimals]) + zlib.compress(b"".join(columns), LEVEL)
+    content = np.empty(packed.nbytes, np.uint8)
+    write_columns(_bytes_of(packed), _FIELDS, content)
+    return bytes([decimals]) + zlib.compress(content.tobytes(), LEVEL)
 
 
 def unpack(block: bytes) -> NDArray[Any]:
@@ -94,18 +103,18 @@ def unpack(block: bytes) -> NDArray[Any]:
     count, rest = divmod(len(content), _PACKED.itemsize)
     if rest:
         raise ValueError("is no whole number of rows")
-    packed, start = np.zeros(count, _PACKED), 0
-    for name in _PACKED.names or ():
-        column = packed[name]
-        end = start + column.nbytes
-        differences = np.frombuffer(content[start:end], np.uint8).reshape(-1, count).T
-        packed[name], start = _summed(differences, column), end
-    rows = np.zeros(count, MINUTE_ROW)
+    packed = np.empty(count, _PACKED)
+    read_columns(np.frombuffer(content, np.uint8), _FIELDS, _bytes_of(packed))
+    rows = np.empty(count, MINUTE_ROW)
     for name in _PRICES[:-1]:
         packed[name] += packed["close"]
     for name in MINUTE_ROW.names or ():
         rows[name] = packed[name] if name not in _PRICES else _prices(packed[name], block[0])
     return rows
+
+
+def _bytes_of(packed: NDArray[Any]) -> NDArray[np.uint8]:
+    return packed.view(np.uint8).reshape(len(packed), -1)
 
 
 def _decimals(rows: NDArray[Any]) -> int:
@@ -130,20 +139,3 @@ def _prices(integers: NDArray[np.int64], decimals: int) -> NDArray[np.float64]:
     if decimals == _BITS:
         return np.ascontiguousarray(integers).view(np.float64)
     return integers / 10.0**decimals
-
-
-def _differences(column: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return each value less the one before it, bit for bit, as bytes of shape (rows, width)."""
-    words = np.ascontiguousarray(column).view(f"u{column.itemsize}").reshape(len(column), -1)
-    differences = np.diff(words, axis=0, prepend=np.zeros_like(words[:1]))
-    # A small fall is as short as a small rise.
-    signed = differences.view(f"i{column.itemsize}")
-    zigzag = (signed << 1) ^ (signed >> (8 * column.itemsize - 1))
-    return np.ascontiguousarray(zigzag).view(np.uint8)
-
-
-def _summed(part: NDArray[np.uint8], column: NDArray[Any]) -> NDArray[Any]:
-    zigzag = np.ascontiguousarray(part).view(f"u{column.itemsize}")
-    differences = (zigzag >> 1) ^ -(zigzag & 1)
-    summed = np.cumsum(differences, axis=0, dtype=zigzag.dtype)
-    return summed.view(column.dtype).reshape(column.shape)

@@ -81,7 +81,7 @@ def test_half_days_become_blocks(connection: sqlite3.Connection) -> None:
 
 
 def test_a_past_is_written_as_blocks(connection: sqlite3.Connection) -> None:
-    """What is many rows of a half day that is over is no row first, in however many parts."""
+    """Many rows of a half day that is over become a block at once, in however many parts."""
     table = MinuteTable(connection, 1)
     past = [minutes("A", MINUTE + 200 * part, 200, part) for part in range(12)]
     table.write(*past, minutes("B", MINUTE, 2 * BLOCK_MINUTES))
