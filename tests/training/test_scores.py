@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from volsvc.scoring.past_outcomes import qlike
+from volsvc.training.evaluation import Scores, score
 from volsvc.training.scores import (
     brier,
     by_day,
@@ -19,6 +21,7 @@ from volsvc.training.scores import (
     model_confidence_set,
     pr_auc,
 )
+from volsvc.training.walkforward import DAY, OURS, WalkForwardResult
 
 positive = st.floats(1e-12, 1e3)
 
@@ -82,3 +85,36 @@ def test_confidence_set_drops_the_worst() -> None:
     base = rng.normal(size=180)
     losses = {"good": base, "bad": base + 1 + 0.1 * rng.normal(size=180)}
     assert model_confidence_set(losses, seed=1) == ("good",)
+
+
+def test_weekends_are_judged_apart() -> None:
+    """Saturdays and Sundays, UTC, have a loss of their own; a test without them has none."""
+    # A Thursday.
+    minutes = np.arange(7 * DAY) + 2_000 * 7 * DAY
+    weekend = np.isin(np.arange(7 * DAY) // DAY, [2, 3])
+    realised = np.exp(np.random.default_rng(3).normal(size=7 * DAY))
+    ratios = {OURS: np.where(weekend, 2.0, 1.5), "EWMA": np.where(weekend, 1.5, 2.0)}
+    unknown = np.full(7 * DAY, 0.5)
+
+    def scored(kept: NDArray[np.bool_]) -> Scores:
+        return score(
+            WalkForwardResult(
+                "A",
+                300.0,
+                minutes[kept],
+                realised[kept],
+                {name: (realised * ratio)[kept] for name, ratio in ratios.items()},
+                np.where(np.arange(len(minutes)) % 2, 1.0, -1.0)[kept],
+                unknown[kept],
+                unknown[kept],
+                unknown[kept],
+            )
+        )
+
+    found = scored(np.full(7 * DAY, True))
+    loss, small = (float(qlike(np.array(1.0), np.array(h))) for h in (2.0, 1.5))
+    assert found.weekend_qlike == pytest.approx({OURS: loss, "EWMA": small})
+    assert found.qlike == pytest.approx(
+        {OURS: (2 * loss + 5 * small) / 7, "EWMA": (5 * loss + 2 * small) / 7}
+    )
+    assert math.isnan(scored(~weekend).weekend_gain("EWMA"))

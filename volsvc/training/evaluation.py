@@ -22,10 +22,12 @@ from volsvc.training.scores import (
     model_confidence_set,
     pr_auc,
 )
-from volsvc.training.walkforward import OURS, WalkForwardResult
+from volsvc.training.walkforward import DAY, OURS, WalkForwardResult
 
 # The bootstrap of the model confidence set is random; a fixed seed makes reports reproducible.
 MCS_SEED = 7
+# Day 0 of the epoch was a Thursday, and Monday is 0.
+_MONDAY = 3
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class CalibrationScores:
 class Scores:
     """Scores of one symbol at one horizon, or of all of them pooled (symbol `all`).
 
-    `qlike`, `daily` and `dm` (our losses against another model's) are by model.
+    `qlike`, `weekend_qlike` (that of Saturdays and Sundays, UTC), `daily` and `dm` (our losses
+    against another model's) are by model.
     """
 
     symbol: str
     horizon_s: float
     rows: int
     qlike: Mapping[str, float]
+    weekend_qlike: Mapping[str, float]
     daily: Mapping[str, Array]
     calibration: CalibrationScores
     mz: MincerZarnowitz
@@ -73,6 +77,10 @@ class Scores:
         """Return our loss relative to another model's: -0.1 is ten per cent lower."""
         return self.qlike[OURS] / self.qlike[other] - 1
 
+    def weekend_gain(self, other: str) -> float:
+        """Return our loss on weekends relative to another model's; NaN without a weekend."""
+        return self.weekend_qlike[OURS] / self.weekend_qlike[other] - 1
+
 
 def score(result: WalkForwardResult) -> Scores:
     """Return the scores of one symbol at one horizon."""
@@ -80,12 +88,17 @@ def score(result: WalkForwardResult) -> Scores:
     daily = {name: by_day(loss, result.minute) for name, loss in losses.items()}
     ratio = daily[OURS] / daily["EWMA"] if "EWMA" in daily else np.full(1, math.nan)
     worst = int(np.argmax(ratio))
-    first_day = int(result.minute[0]) // 1440
+    first_day = int(result.minute[0]) // DAY
+    weekend = (result.minute // DAY + _MONDAY) % 7 >= 5
     return Scores(
         symbol=result.symbol,
         horizon_s=result.horizon_s,
         rows=len(result.minute),
         qlike={name: float(loss.mean()) for name, loss in losses.items()},
+        weekend_qlike={
+            name: float(loss[weekend].mean()) if weekend.any() else math.nan
+            for name, loss in losses.items()
+        },
         daily=daily,
         calibration=_calibration([result]),
         mz=mincer_zarnowitz(result.realised, result.variances[OURS]),
@@ -111,6 +124,7 @@ def pool(results: Sequence[WalkForwardResult], scores: Sequence[Scores]) -> Scor
         horizon_s=scores[0].horizon_s,
         rows=sum(s.rows for s in scores),
         qlike={n: float(np.mean([s.qlike[n] for s in scores])) for n in names},
+        weekend_qlike={n: _mean([s.weekend_qlike[n] for s in scores]) for n in names},
         daily=daily,
         calibration=_calibration(results),
         mz=mincer_zarnowitz(
@@ -122,6 +136,12 @@ def pool(results: Sequence[WalkForwardResult], scores: Sequence[Scores]) -> Scor
         worst_day_ratio=worst.worst_day_ratio,
         worst_day=f"{worst.symbol} {worst.worst_day}",
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that are known; NaN without one."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _calibration(results: Sequence[WalkForwardResult]) -> CalibrationScores:

@@ -64,6 +64,7 @@ def markdown(report: Report) -> str:
     for note in report.notes:
         lines += [note, ""]
     lines += ["## Pooled", "", *_gains(report.pooled), "", *_losses(report.pooled), ""]
+    lines += ["## Weekends", "", *_weekends(report.pooled), ""]
     lines += ["## Probabilities and intervals", "", *_calibration(report.pooled), ""]
     lines += ["## By symbol", "", *_symbols(report.scores), ""]
     lines += ["### Losses by symbol", "", *_losses(report.scores), ""]
@@ -118,6 +119,16 @@ def _gains(pooled: Sequence[Scores]) -> list[str]:
         best = s.best_har
         row += [_test(s.dm["EWMA"]), _percent(s.gain(best)), best, _test(s.dm[best])]
         rows.append([*row, f"{s.worst_day_ratio:.2f}x", s.worst_day, _best_set(s)])
+    return _table(head, rows)
+
+
+def _weekends(pooled: Sequence[Scores]) -> list[str]:
+    head = ["horizon", "vs EWMA, all days", "Saturday and Sunday"]
+    head += ["vs best HAR, all days", "Saturday and Sunday"]
+    rows = []
+    for s in pooled:
+        gains = [(s.gain(other), s.weekend_gain(other)) for other in ("EWMA", s.best_har)]
+        rows.append([_horizon(s), *(_percent(gain) for pair in gains for gain in pair)])
     return _table(head, rows)
 
 
@@ -217,6 +228,7 @@ def _figures(scores: Scores) -> Mapping[str, Any]:
         "horizon_s": scores.horizon_s,
         "rows": scores.rows,
         "qlike": scores.qlike,
+        "weekend_qlike": scores.weekend_qlike,
         "dm": {name: test._asdict() for name, test in scores.dm.items()},
         "mz": scores.mz._asdict(),
         "calibration": vars(scores.calibration),
