@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
+import aiohttp
 import numpy as np
 
+from tests.benchmarks.children import server
 from tests.benchmarks.consuming import warm_through
 from tests.benchmarks.figures import Figure, Results, Row, at_least, at_most, rates
 from tests.benchmarks.market import PER_S, SYMBOLS, symbol_of, tick_records
 from tests.benchmarks.rounds import MOST_ROUNDS, Bench, timed_turns
-from tests.unit.store.kept import MINUTE, Reports, record
+from tests.daemon import eventually
+from tests.unit.store.kept import MINUTE, Reports
 from volsvc.config.kafka import KafkaSettings
 from volsvc.domain.minute_bars import BarSeries
 from volsvc.features.bars import minute_bars
@@ -26,6 +30,7 @@ from volsvc.pipeline.minute_record import minutes_of
 from volsvc.serving.model_choice import BASELINE
 from volsvc.store import Feed, Minutes, Retention, Store
 from volsvc.store.database import open_database
+from volsvc.store.history import FIELDS
 from volsvc.store.minute_table import MinuteTable
 from volsvc.store.retention import size_of
 from volsvc.training.batch import bar_points
@@ -36,17 +41,18 @@ TOPIC = KafkaSettings().features_topic
 FEED = Feed("bench", 6)
 FOREVER = Retention(10_000, 10**12)
 LONGER = 15
-# Symbols that have a past.
-KEPT = 4
+RUN = (sys.executable, "-m", "volsvc", "run", "--port", "0")
+# What the page asks for beside the time.
+PAGE_FIELDS = ("close", "realised", "sigma_60s", "lo_60s", "hi_60s")
 ANSWERS = 200
-# Bytes of a state, and those of it that a second changes.
-STATE, CHANGED = 27_000, 2_560
+PAUSE_S = 0.02
+# A thousand symbols have begun, with the day before, in less.
+KEPT_S = 200.0
 
 
 def measure(bench: Bench) -> Results:
     """Measure the store beside a consumer without one, its size, and answers of a day."""
-    path = bench.folder / "months.db"
-    return Results([*ticks(bench), *size(bench, path), *answers(bench, path)])
+    return Results([*ticks(bench), *size(bench), *asyncio.run(answers(bench))])
 
 
 def opened(path: Path) -> Store:
@@ -101,55 +107,53 @@ def minutes(days: int) -> Minutes:
     return Minutes(symbols, np.concatenate([part.rows for part in parts]), parts[0].models)
 
 
-def size(bench: Bench, path: Path) -> list[Row]:
-    """Measure the bytes that a month of a symbol takes; leaves the same month of KEPT symbols."""
-    with contextlib.closing(open_database(path)) as connection:
+def size(bench: Bench) -> list[Row]:
+    """Measure the bytes that a month of a symbol takes."""
+    with contextlib.closing(open_database(bench.folder / "months.db")) as connection:
         connection.execute("INSERT INTO feed VALUES (1, ?, 6, 0)", (FEED.name,))
         table = MinuteTable(connection, 1)
-        found = minutes(bench.sizes.kept_days)
-        for number in range(KEPT):
-            table.write(found._replace(symbols=[symbol_of(number)] * len(found.rows)))
+        table.write(minutes(bench.sizes.kept_days))
         while table.pack_some():
             pass
-        month = size_of(connection) / KEPT / bench.sizes.kept_days * 30 / 1e6
+        month = size_of(connection) / bench.sizes.kept_days * 30 / 1e6
     what = "a month of minutes of a symbol on disk"
     return [Row(what, Figure("volsvc", "MB", [month]), None, at_most(3, "figure"))]
 
 
-def answers(bench: Bench, path: Path) -> list[Row]:
-    """Measure in which time a day of a symbol is answered while all symbols tick."""
-    symbols = bench.sizes.points
-    states = [np.random.default_rng(number).bytes(STATE) for number in range(symbols)]
+async def answers(bench: Bench) -> list[Row]:
+    """Measure in which time a day of a symbol is answered while a daemon's symbols tick."""
+    symbols = [symbol_of(number) for number in range(bench.sizes.points)]
+    processors = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    env = {"VOLSVC_SOURCE__SYMBOLS": ",".join(symbols), "VOLSVC_WARMUP__DAYS": "1"}
+    rows = []
+    async with (
+        server(*RUN, cwd=bench.folder, cpu=processors, **env) as served,
+        aiohttp.ClientSession(served.url) as client,
+    ):
 
-    async def tick(store: Store) -> None:
-        for second in itertools.count():
-            for number, state in enumerate(states):
-                changed = state[:CHANGED] + second.to_bytes(8, "big") * (CHANGED // 8)
-                store.keep(
-                    TOPIC, [record(symbol_of(number), second, changed + state[2 * CHANGED :])]
-                )
-                if number % 50 == 0:
-                    await asyncio.sleep(0)
-            store.commit({})
-            await asyncio.sleep(1)
+        async def day(symbol: str, fields: str = "time") -> int:
+            parameters: dict[str, str | int] = {"limit": DAY, "step": "1m", "fields": fields}
+            async with client.get(f"/history/{symbol}", params=parameters) as response:
+                body = await response.read()
+            return body.count(b'"time"') if response.status == 200 else 0
 
-    async def once() -> float:
-        store = opened(path)
-        tasks = [asyncio.create_task(work) for work in (store.run(), tick(store))]
-        took = []
-        first = MINUTE + (bench.sizes.kept_days - 1) * DAY
-        for number in range(ANSWERS):
-            started = time.perf_counter()
-            found = await store.reader.minutes(symbol_of(number % KEPT), first, first + DAY - 1)
-            took.append(time.perf_counter() - started)
-            # A part of the past ends with a minute that is in no row.
-            assert len(found.rows) >= DAY - 2
-            await asyncio.sleep(0.02)
-        tasks[1].cancel()
-        store.close()
-        await tasks[0]
-        return 1e3 * quantiles(took, n=20)[-1]
+        for symbol in symbols:
+            # The day's last minutes may not have ended.
+            await eventually(partial(_is_kept, day, symbol), KEPT_S, f"a day of {symbol} is kept")
+        for what, fields in (("", ",".join(FIELDS)), (", as the page asks", ",".join(PAGE_FIELDS))):
+            found = []
+            for _ in range(MOST_ROUNDS):
+                took = []
+                for number in range(ANSWERS):
+                    started = time.perf_counter()
+                    assert await day(symbols[37 * number % len(symbols)], fields) > DAY - 60
+                    took.append(time.perf_counter() - started)
+                    await asyncio.sleep(PAUSE_S)
+                found.append(1e3 * quantiles(took, n=20)[-1])
+            name = f"a day of a symbol{what}, while {len(symbols):,} symbols tick: p95"
+            rows.append(Row(name, Figure("volsvc", "ms", found), None, at_most(30, "figure")))
+    return rows
 
-    found = [asyncio.run(once()) for _ in range(MOST_ROUNDS)]
-    what = f"a day of minutes of a symbol, read while {symbols:,} symbols tick: p95"
-    return [Row(what, Figure("volsvc", "ms", found), None, at_most(30, "figure"))]
+
+async def _is_kept(day: Callable[[str], Awaitable[int]], symbol: str) -> bool:
+    return await day(symbol) > DAY - 60

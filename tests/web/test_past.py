@@ -82,6 +82,22 @@ async def rows(client: Client, path: str, **query: Any) -> list[dict[str, Any]]:
         query["start"] = page["next"]
 
 
+@pytest.mark.parametrize("limit", [1, 1_000])
+async def test_a_coded_answer_is_the_same(keeping: Client, limit: int) -> None:
+    """What is long is coded for those who accept it, and caches are told once for both."""
+    parameters = {"start": at(0), "step": "1m", "limit": limit}
+    answers = {}
+    for coding in ("gzip", "identity"):
+        headers = {"Accept-Encoding": coding}
+        async with keeping.get(f"/history/{SYMBOL}", params=parameters, headers=headers) as found:
+            answers[coding] = await found.read()
+            is_coded = limit > 1 and coding == "gzip"
+            assert found.headers.get("Content-Encoding") == ("gzip" if is_coded else None)
+            varies = ["Accept", "Accept-Encoding"] if limit > 1 else ["Accept"]
+            assert found.headers.getall("Vary") == varies
+    assert answers["gzip"] == answers["identity"]
+
+
 def of(columns: Any) -> list[dict[str, Any]]:
     """Return columns as the rows of an answer in JSON."""
     return [dict(zip(columns, row, strict=True)) for row in rows_of(columns)]

@@ -13,6 +13,9 @@ GZIP_FROM_BYTES = 2_048
 # Above this size aiohttp compresses in a thread: it takes half a millisecond and more.
 GZIP_ELSEWHERE = 32 * 1024
 
+# A quarter of the time of the usual level, for a quarter more bytes.
+GZIP_LEVEL = 2
+
 # The coding `gzip` unless its quality is zero, which RFC 9110 defines as "not acceptable".
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 # Added to what produces zlib's format, 16 makes it produce gzip's (zlib manual, deflateInit2).
@@ -55,5 +58,5 @@ def compress(
     gzip, headers = negotiate(len(content), request_headers)
     if not gzip:
         return content, headers
-    packed = zlib.compress(content, wbits=_GZIP_WINDOW_BITS)
+    packed = zlib.compress(content, GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
     return packed, (*headers, ("Content-Encoding", "gzip"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from volsvc.domain import HORIZON_MINUTES, format_time, is_symbol
 from volsvc.features import FLOOR_PER_MINUTE, MINUTE_NS
@@ -20,7 +21,7 @@ from volsvc.store.event_table import event_columns
 from volsvc.store.history import FIELDS, history
 from volsvc.store.outcomes import MOST_OF_MINUTE, issued_forecasts, outcomes
 from volsvc.web.admission import WORKERS
-from volsvc.web.compression import GZIP_ELSEWHERE
+from volsvc.web.compression import compress
 from volsvc.web.problem_types import NOT_KEPT
 from volsvc.web.problems import ProblemError, invalid_value
 from volsvc.web.routes.answers import json_response
@@ -221,17 +222,26 @@ async def _respond(
     request: web.Request, media: str, derive: Callable[[], Page], envelope: Mapping[str, Any]
 ) -> web.Response:
     """Answer with a page in a format, derived and encoded in a thread."""
-    body, following = await request.app[WORKERS].run(partial(_encode, media, derive, envelope))
-    headers = {"Cache-Control": "no-store", "Content-Type": media, "Vary": "Accept"}
+    work = partial(_encode, media, derive, envelope, request.headers)
+    body, coding, following = await request.app[WORKERS].run(work)
+    headers = CIMultiDict([("Cache-Control", "no-store"), ("Content-Type", media)])
+    headers.extend([("Vary", "Accept"), *coding])
     if following is not None:
         target = request.rel_url.update_query(start=following)
         headers["Link"] = f'<{target}>; rel="next"'
-    return web.Response(body=body, headers=headers, zlib_executor_size=GZIP_ELSEWHERE)
+    return web.Response(body=body, headers=headers)
 
 
 def _encode(
-    media: str, derive: Callable[[], Page], envelope: Mapping[str, Any]
-) -> tuple[bytes, str | None]:
+    media: str,
+    derive: Callable[[], Page],
+    envelope: Mapping[str, Any],
+    request_headers: Mapping[str, str],
+) -> tuple[bytes, Sequence[tuple[str, str]], str | None]:
+    """Return a body, the headers of its coding, and the time of the next page."""
     columns, following_ns = derive()
     following = None if following_ns is None else format_time(following_ns)
-    return encode_table(media, columns, {**envelope, "next": following}), following
+    content = encode_table(media, columns, {**envelope, "next": following})
+    body, coding = compress(content, request_headers)
+    # What is not coded here may be on its way out, with the same headers.
+    return body, () if body is content else coding, following
