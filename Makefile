@@ -161,13 +161,16 @@ train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' n
 	$(BIN)/volsvc train $(DATA) --out var/ml.npz --compare volsvc/models/ml.npz --no-register
 
 .PHONY: reports
-reports: $(VENV)/.dev ## Make docs/evaluation again; BARS, OTHERS and TICKS name folders of recordings
-	@test -n "$(BARS)$(OTHERS)$(TICKS)" || { echo "say where recordings are: make reports BARS=…"; exit 2; }
+reports: $(VENV)/.dev ## Make docs/evaluation again; PANEL and FORMER, NEWEST, BARS, TICKS name recordings
+	@test -n "$(PANEL)$(NEWEST)$(BARS)$(TICKS)" || { echo "say where recordings are: make reports BARS=…"; exit 2; }
+	test -z "$(PANEL)" || $(BIN)/volsvc evaluate --data $(PANEL) --model $(FORMER) --after-days 10 \
+	  --refit-days 7 --anchors EWMA,HAR,log-HAR,QLIKE-HAR,QLIKE-HAR-5,HExp \
+	  --title "Markets after the fit" --out docs/evaluation/modern-markets
+	test -z "$(NEWEST)" || $(BIN)/volsvc evaluate --data $(NEWEST) --model volsvc/models/ml.npz \
+	  --after-days 10 --refit-days 7 --anchors EWMA,HAR,log-HAR,QLIKE-HAR,QLIKE-HAR-5,HExp \
+	  --title "The packaged model on newer data" --out docs/evaluation/newest
 	test -z "$(BARS)" || $(BIN)/volsvc evaluate --data $(BARS) --start 2019-01-01 --leave-one-out \
 	  --title "Walk-forward, January to June 2019" --out docs/evaluation/walk-forward
-	test -z "$(OTHERS)" || $(BIN)/volsvc evaluate --data $(OTHERS) --start 2023-03-08 \
-	  --model volsvc/models/ml.npz --title "Other venues, four years later" \
-	  --out docs/evaluation/other-venues
 	test -z "$(TICKS)" || $(BIN)/python -m tests.training.ticks $(TICKS)
 	$(BIN)/python -m tests.training
 

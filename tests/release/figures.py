@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from volsvc.training.anchors import HARS
+
 DOCS = Path(__file__).parents[2] / "docs"
 MADE_BY = re.compile(r"^Made by `(.+?)` (?:with|on) ", re.MULTILINE)
 EWMA = "EWMA"
-CASCADE = ("HAR", "log-HAR", "QLIKE-HAR")
 
 
 class Table(NamedTuple):
@@ -46,7 +47,7 @@ def forecasts(name: str, command: str) -> Table:
 def _of_horizon(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     whole = next(score for score in scores if score["symbol"] == "all")
     qlike, calibration = whole["qlike"], whole["calibration"]
-    best = min(CASCADE, key=lambda name: float(qlike[name]))
+    best = min((name for name in HARS if name in qlike), key=lambda name: float(qlike[name]))
     each = sorted(s["qlike"]["volsvc"] / s["qlike"][EWMA] for s in scores if s["symbol"] != "all")
     weakest = max(whole["dm"][EWMA]["t"], whole["dm"][best]["t"])
     return [

@@ -27,10 +27,12 @@ def tables() -> Mapping[str, str]:
     """Return the tables by the name of their place."""
     fast = speed()
     walked = forecasts("walk-forward", "make reports BARS=FOLDER")
-    others = forecasts("other-venues", "make reports OTHERS=FOLDER")
+    modern = forecasts("modern-markets", "make reports PANEL=FOLDER FORMER=FILE")
+    newest = forecasts("newest", "make reports NEWEST=FOLDER")
     return {
         "walk-forward": markdown(walked),
-        "other-venues": markdown(others),
+        "modern-markets": markdown(modern),
+        "newest": markdown(newest),
         "ticks": markdown(from_ticks()),
         "speed": markdown(fast) if fast is not None else NOT_MEASURED,
         "load": markdown(under_load()),

@@ -246,7 +246,10 @@ def _notes(
     end = minute_text(max(spans[-1].end for spans in tests))
     tested = f"Tested from {start} to {end}, at every minute"
     if options.after_days is not None:
-        tested += f" from {options.after_days} days after the start of each recording on"
+        tested += (
+            f" from {options.after_days} days after the start of each recording on (tests of all "
+            "symbols take the n-th days of all recordings together)"
+        )
     ours = (
         f"with the model of {options.model.name}, unchanged"
         if options.model
