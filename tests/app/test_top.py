@@ -57,7 +57,7 @@ async def test_once(recording: Path, tmp_path: Path) -> None:
         assert [line.split()[0] for line in out.splitlines() if "-USD" in line] == [
             *("BTC-USD", "ETH-USD", "SOL-USD")
         ]
-        for words in ("ml-1 serves", "QLIKE", "freshness", "accepted", "▁"):
+        for words in ("ml-2 serves", "QLIKE", "freshness", "accepted", "▁"):
             assert words in out, words
         code, out, _ = await command(
             *("top", "--once", "--url", daemon.url, "--symbols", "ETH-USD"), cwd=tmp_path

@@ -86,7 +86,7 @@ def test_marks_outlive_the_page(tmp_path: Path, open_page: Open) -> None:
         for _ in range(60):
             cursor.press("ArrowLeft")
             spoken = cursor.get_attribute("aria-valuetext") or ""
-            if "ml-1 \N{RIGHTWARDS ARROW} baseline-2" in spoken:
+            if "ml-2 \N{RIGHTWARDS ARROW} baseline-2" in spoken:
                 break
         assert "baseline-2" in spoken
 

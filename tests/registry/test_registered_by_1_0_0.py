@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.registry.store import golden, store_of_1_0_0
+from tests.registry.store import ML_1, golden, store_of_1_0_0
 from volsvc.config.settings import Settings, load_settings
-from volsvc.models import FEATURES, HORIZONS_S, Baseline, Model, packaged
+from volsvc.models import FEATURES, HORIZONS_S, Baseline, Model, read_artefact
 from volsvc.serving.factory import registered_model
 from volsvc.serving.model_choice import BASELINE
 
@@ -30,9 +30,9 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.mark.parametrize("variant", ["baseline", "ml"])
 @pytest.mark.usefixtures("settings")
 def test_mlflow_loads_it(variant: str, tmp_path: Path) -> None:
-    """MLflow runs the code that 1.0.0 logged; its forecasts are those of the packaged model."""
+    """MLflow runs the code that 1.0.0 logged; its forecasts are ours."""
     loaded = mlflow.pyfunc.load_model(str(tmp_path / "registry" / variant))
-    model: Model = Baseline() if variant == "baseline" else packaged().model
+    model: Model = Baseline() if variant == "baseline" else read_artefact(ML_1).model
     rows = golden()
     for horizon_s in HORIZONS_S:
         frame = pd.DataFrame(rows, columns=list(FEATURES))
@@ -44,9 +44,14 @@ def test_mlflow_loads_it(variant: str, tmp_path: Path) -> None:
 
 
 async def test_the_loader_loads_it(settings: Settings) -> None:
-    """The alias resolves to the version of 1.0.0, which is verified, and forecasts as packaged."""
-    loaded, model, rows = await registered_model(settings, None), packaged().model, golden()
-    assert (loaded.variant, loaded.version, loaded.digest) == ("ml", model.version, model.digest)
+    """The alias resolves to the version of 1.0.0, which is verified and has its name."""
+    loaded, model, rows = (
+        await registered_model(settings, None),
+        read_artefact(ML_1).model,
+        golden(),
+    )
+    # The registry's number is 2.
+    assert (loaded.variant, loaded.version, loaded.digest) == ("ml", "1", model.digest)
     for horizon_s in HORIZONS_S:
         theirs, ours = loaded.predict(rows, horizon_s), model.predict(rows, horizon_s)
         assert theirs.sigma2.tobytes() == ours.sigma2.tobytes()

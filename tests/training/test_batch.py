@@ -52,7 +52,8 @@ async def test_bars_have_the_forecasts_of_the_walk_forward(bars: Path, tmp_path:
     rows = await forecast(tmp_path, "--data", str(bars))
     assert tuple(rows[0]) == COLUMNS
     (symbol,) = load_panel([bars], tmp_path / "cache", lambda path: iter(()))
-    expected = np.sqrt(model_variances(packaged().model, symbol, np.arange(len(symbol))))
+    model = packaged().model
+    expected = np.sqrt(model_variances(model, symbol, np.arange(len(symbol))))
     keys = {(row["ts"], float(row["horizon_s"])) for row in rows}
     assert len(keys) == len(rows)
     for row in rows:
@@ -61,7 +62,8 @@ async def test_bars_have_the_forecasts_of_the_walk_forward(bars: Path, tmp_path:
         assert float(row["sigma"]) == expected[minute, column]
         assert float(row["lo"]) < float(row["sigma"]) < float(row["hi"])
         assert 0 <= float(row["p_spike"]) <= 1
-        assert (row["symbol"], row["model_variant"], row["version"]) == ("AAA-USD", "ml", "1")
+        named = row["symbol"], row["model_variant"], row["version"]
+        assert named == ("AAA-USD", "ml", model.version)
     (recorded,) = bars_in(bars).values()
     ends = {bar.minute + 1 for bar in recorded}
     forecast_at = {parse_time(ts) // MINUTE_NS for ts, _ in keys}

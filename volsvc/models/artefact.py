@@ -126,6 +126,10 @@ def packaged() -> Artefact:
     return read_artefact(PACKAGED)
 
 
+# Versions of models that earlier releases brought, by digest; registries hold them under numbers.
+FORMER: Final = {"9dcb0978813b375060bd69983554f51137c3a38800c051f2be398df935b31b26": "1"}
+
+
 @cache
 def packaged_digest() -> str:
     """Return the SHA-256 of the packaged model's file; empty if it cannot be read."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from volsvc.config.model import ModelSettings
 from volsvc.models.artefact import (
+    FORMER,
     MAX_BYTES,
     ArtefactError,
     packaged,
@@ -68,11 +69,13 @@ def _read(path: Path, digest: str | None) -> Model:
 
 
 def _version(digest: str, registered: str) -> str:
-    """Return the version of a model: that of its file if it is the packaged one.
+    """Return the version of a model: that of its file if it is, or was, the packaged one.
 
     That one serves before a registry has given it a number, and stays the same model with one.
     """
-    return packaged().model.version if digest == packaged_digest() else registered
+    if digest == packaged_digest():
+        return packaged().model.version
+    return FORMER.get(digest, registered)
 
 
 def _unpickle(path: Path, digest: str | None, allowed: Collection[str]) -> Model:

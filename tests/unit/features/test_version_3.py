@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.registry.store import ML_1
 from tests.unit.features.version_3 import NAMES, PARTITION, cases, features_record, value_of
 from volsvc.config.settings import FeatureSettings
 from volsvc.domain import InvalidTickError, Tick, parse_time
 from volsvc.domain.float_codec import pack, unpack
 from volsvc.features import StateError, SymbolTable
 from volsvc.features.kernels import realised
-from volsvc.models import packaged
+from volsvc.models import read_artefact
 from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.output_publisher import Outputs
@@ -52,7 +53,7 @@ class Restored:
         stored = decode_state(features_record(case, value))
         assert stored is not None
         self.state = self.table.restore(stored.symbol, stored.content, stored.time_ns)
-        fitted = packaged().model if case["variant"] == "ml" else None
+        fitted = read_artefact(ML_1).model if case["variant"] == "ml" else None
         holder = ModelHolder(DesiredModel(case["variant"], fitted))
         store, metrics = LatestStore(), Metrics()
         self._forecaster = Forecaster(self.table, holder, store, metrics, "writer#1")

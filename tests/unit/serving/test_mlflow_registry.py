@@ -40,12 +40,8 @@ FACTS = {
 }
 PARAMETERS = {
     "spec.seed": "7",
-    "spec.grid.0": "0.5",
-    "spec.grid.1.0": "1",
-    "spec.grid.1.1": "two",
-    "data.0.sha256": "abc",
-    "data.0.rows": "10",
-    "data.1.sha256": "def",
+    "spec.grid": "2",
+    "data": "2",
     "note": "x" * 500,
 }
 
