@@ -158,7 +158,8 @@ mutants: $(VENV)/.test-kernels ## Plant small faults in packages, one at a time;
 .PHONY: train
 train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' names its recordings
 	@test -n "$(DATA)" || { echo "say where the recordings are: make train DATA='--data FOLDER'"; exit 2; }
-	$(BIN)/volsvc train $(DATA) --out var/ml.npz --compare volsvc/models/ml.npz --no-register
+	$(BIN)/volsvc train $(DATA) --out var/ml.npz --model-version 2 \
+	  --compare volsvc/models/ml.npz --no-register
 
 .PHONY: reports
 reports: $(VENV)/.dev ## Make docs/evaluation again; PANEL and FORMER, NEWEST, BARS, TICKS name recordings
