@@ -16,7 +16,7 @@ from volsvc.commands.evaluation import EvaluateOptions, evaluate_models
 from volsvc.commands.training import TrainOptions, train_model
 from volsvc.config.settings import SettingsError, load_settings
 from volsvc.domain.tick_columns import TickColumns
-from volsvc.models import HORIZONS_S, PACKAGED, Baseline, read_artefact
+from volsvc.models import HORIZONS_S, PACKAGED, Baseline, packaged, read_artefact
 from volsvc.training.dataset import Minutes, TrainingError, load_panel
 from volsvc.training.fit import FitSpec, Sample, fit_head, sample
 from volsvc.training.walkforward import DAY, Fold, folds, trailing_log_limit, walk_forward
@@ -146,7 +146,7 @@ def test_a_fit_is_a_candidate(
     options = TrainOptions([recordings], None, out, "7", None, register=True)
     train_model(load_settings(None, {}), options)
     said = capsys.readouterr().out
-    for other in ("the baseline", "the champion (ml-1)"):
+    for other in ("the baseline", f"the champion (ml-{packaged().model.version})"):
         assert re.search(rf"the candidate is .*{re.escape(other)}", said)
     assert "volsvc models promote 2\n" in said
     assert Registry(store, "volsvc").aliases() == {"baseline": "1"}
