@@ -85,7 +85,7 @@ async def rows(client: Client, path: str, **query: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("limit", [1, 1_000])
 async def test_a_coded_answer_is_the_same(keeping: Client, limit: int) -> None:
     """A long answer is coded for those who accept it, and caches are told once for both."""
-    parameters = {"start": at(0), "step": "1m", "limit": limit}
+    parameters: dict[str, str | int] = {"start": at(0), "step": "1m", "limit": limit}
     answers = {}
     for coding in ("gzip", "identity"):
         headers = {"Accept-Encoding": coding}
