@@ -161,14 +161,15 @@ train: $(VENV)/.dev ## Make the packaged model again; DATA='--data FOLDER …' n
 	$(BIN)/volsvc train $(DATA) --out var/ml.npz --model-version 2 \
 	  --compare volsvc/models/ml.npz --no-register
 
+# Recordings of different times, with rivals that are refitted every week.
+EACH := --after-days 10 --refit-days 7 --anchors EWMA,HAR,log-HAR,QLIKE-HAR,QLIKE-HAR-5,HExp
+
 .PHONY: reports
 reports: $(VENV)/.dev ## Make docs/evaluation again; PANEL and FORMER, NEWEST, BARS, TICKS name recordings
 	@test -n "$(PANEL)$(NEWEST)$(BARS)$(TICKS)" || { echo "say where recordings are: make reports BARS=…"; exit 2; }
-	test -z "$(PANEL)" || $(BIN)/volsvc evaluate --data $(PANEL) --model $(FORMER) --after-days 10 \
-	  --refit-days 7 --anchors EWMA,HAR,log-HAR,QLIKE-HAR,QLIKE-HAR-5,HExp \
+	test -z "$(PANEL)" || $(BIN)/volsvc evaluate --data $(PANEL) --model $(FORMER) $(EACH) \
 	  --title "Markets after the fit" --out docs/evaluation/modern-markets
-	test -z "$(NEWEST)" || $(BIN)/volsvc evaluate --data $(NEWEST) --model volsvc/models/ml.npz \
-	  --after-days 10 --refit-days 7 --anchors EWMA,HAR,log-HAR,QLIKE-HAR,QLIKE-HAR-5,HExp \
+	test -z "$(NEWEST)" || $(BIN)/volsvc evaluate --data $(NEWEST) --model volsvc/models/ml.npz $(EACH) \
 	  --title "The packaged model on newer data" --out docs/evaluation/newest
 	test -z "$(BARS)" || $(BIN)/volsvc evaluate --data $(BARS) --start 2019-01-01 --leave-one-out \
 	  --title "Walk-forward, January to June 2019" --out docs/evaluation/walk-forward

@@ -167,14 +167,10 @@ def test_a_span_before_a_symbol_began_is_empty(panel: list[Minutes]) -> None:
     assert len(nothing.minute) == 0
 
 
-def test_a_test_without_minutes_is_an_error(
-    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Spans of nothing and symbols that cannot be tested are named, not reported as NaN."""
-    monkeypatch.chdir(tmp_path)
-    settings, alone = load_settings(None, {}), [recordings / "AAA-USD.csv"]
-    options = EvaluateOptions(
-        data=alone,
+def judged(data: Sequence[Path], out: Path) -> EvaluateOptions:
+    """Return the options of an evaluation of the packaged model, from the tenth day on."""
+    return EvaluateOptions(
+        data=data,
         start="2026-01-14",
         after_days=None,
         end=None,
@@ -183,9 +179,18 @@ def test_a_test_without_minutes_is_an_error(
         leave_one_out=False,
         anchors=("EWMA", "HAR"),
         title="",
-        out=tmp_path / "report",
+        out=out,
         command="",
     )
+
+
+def test_a_test_without_minutes_is_an_error(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans of nothing and symbols that cannot be tested are named, not reported as NaN."""
+    monkeypatch.chdir(tmp_path)
+    settings, alone = load_settings(None, {}), [recordings / "AAA-USD.csv"]
+    options = judged(alone, tmp_path / "report")
     for change, error, message in (
         ({"start": "2027-01-01"}, SettingsError, r"^--start: 2027-01-01T00:00:00"),
         ({"end": "2026-01-14"}, SettingsError, "is not before the end of the test"),
@@ -214,18 +219,13 @@ def test_each_recording_has_days_of_its_own(
     monkeypatch.chdir(tmp_path)
     later = tmp_path / "BBB-USD.csv"
     later.write_text((recordings / "BBB-USD.csv").read_text().replace("2026-", "2025-"))
-    options = EvaluateOptions(
-        data=[recordings / "AAA-USD.csv", later],
+    data = [recordings / "AAA-USD.csv", later]
+    options = replace(
+        judged(data, tmp_path / "report"),
         start=None,
         after_days=9,
-        end=None,
         refit_days=2,
-        model=PACKAGED,
-        leave_one_out=False,
         anchors=("EWMA", "HExp"),
-        title="",
-        out=tmp_path / "report",
-        command="",
     )
     pooled = evaluate_models(load_settings(None, {}), options)
     assert [scores.rows for scores in pooled] == [2 * (3 * DAY - h / 60) for h in HORIZONS_S]

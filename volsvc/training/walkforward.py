@@ -226,18 +226,17 @@ def _anchor(
 ) -> Array:
     """Return an anchor's forecasts over all spans, refitted for each."""
     parts = []
+    # The least forecast is as ours.
+    realised, least = symbol.realised(horizon_s), least_forecast(symbol, horizon_s)
     for span in spans:
         # Purged: the last training row's horizon ends at the start of the span.
         last = span.start - symbol.start - round(horizon_s / 60)
         # A week before the first training row, for the longest window; less if there is less.
         train = np.arange(min(7 * DAY, last // 2), last, step)
-        known = ~np.isnan(symbol.realised(horizon_s)[train] + symbol.scales[train, 0])
-        train = train[known]
+        train = train[~np.isnan(realised[train] + symbol.scales[train, 0])]
         rows = _within(symbol, span)
         # A span before the symbol began has nothing to fit on.
         if not len(rows):
             continue
-        # As ours.
-        least = least_forecast(symbol, horizon_s)[rows]
-        parts.append(np.maximum(ANCHORS[name](symbol, horizon_s, train)[rows], least))
+        parts.append(np.maximum(ANCHORS[name](symbol, horizon_s, train)[rows], least[rows]))
     return np.concatenate(parts) if parts else np.empty(0)
