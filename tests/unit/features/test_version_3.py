@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from volsvc.domain import InvalidTickError, Tick, parse_time
 from volsvc.domain.float_codec import pack, unpack
 from volsvc.features import StateError, SymbolTable
 from volsvc.features.kernels import realised
-from volsvc.models import read_artefact
+from volsvc.models import Model, read_artefact
 from volsvc.pipeline.forecaster import Forecaster
 from volsvc.pipeline.latest_store import LatestStore
 from volsvc.pipeline.output_publisher import Outputs
@@ -43,6 +44,12 @@ def tick_record(symbol: str, fields: Any) -> Record:
     return Record("ticks", PARTITION, offset, encoded.key, encoded.value, (), timestamp_ms)
 
 
+@cache
+def former_model() -> Model:
+    """Return the model that the former code served."""
+    return read_artefact(ML_1).model
+
+
 class Restored:
     """A table with the state of a case, and what is published from it."""
 
@@ -53,7 +60,7 @@ class Restored:
         stored = decode_state(features_record(case, value))
         assert stored is not None
         self.state = self.table.restore(stored.symbol, stored.content, stored.time_ns)
-        fitted = read_artefact(ML_1).model if case["variant"] == "ml" else None
+        fitted = former_model() if case["variant"] == "ml" else None
         holder = ModelHolder(DesiredModel(case["variant"], fitted))
         store, metrics = LatestStore(), Metrics()
         self._forecaster = Forecaster(self.table, holder, store, metrics, "writer#1")
